@@ -1,0 +1,16 @@
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder of the EPFL hippocampus volumes; tests that need it are skipped elsewhere."""
+    folder = Path(os.environ.get("VOLSEG_DATA", "")) / "lucchi_pp"
+    if not (folder / "training.tif").is_file():
+        pytest.skip("VOLSEG_DATA does not name a folder with lucchi_pp/training.tif")
+    return folder

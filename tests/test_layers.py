@@ -1,0 +1,148 @@
+import keras
+import numpy as np
+import pytest
+from scipy.stats import chisquare
+
+from volseg_keras import RankOneConv, StochasticDownsample, ZeroPadShortcut
+
+RNG = np.random.default_rng(0)
+
+
+def convolve_axis(x, kernel, bias, axis, stride):
+    """Zero-padded 1D correlation along a spatial axis in plain NumPy, then plain subsampling."""
+    size, length = x.shape[axis], kernel.shape[0]
+    before = {1: (length - 1) // 2}.get(
+        stride, max((-(-size // stride) - 1) * stride + length - size, 0) // 2
+    )
+    pads = [(0, 0)] * x.ndim
+    pads[axis] = (before, length)
+    padded = np.pad(x, pads)
+    count = -(-size // stride)
+    out = bias
+    for i in range(length):
+        taken = padded.take(range(i, i + count * stride, stride), axis)
+        out = out + taken @ kernel[i]
+    for other in range(1, x.ndim - 1):
+        if other != axis:
+            out = out.take(range(0, x.shape[other], stride), other)
+    return out
+
+
+@pytest.mark.parametrize("spatial", [(7, 6), (5, 6, 7)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("filters", [6, 7, 8])
+def test_rank_one_conv_is_parallel_1d_convolutions(spatial, stride, filters):
+    x = RNG.normal(size=(2, *spatial, 3)).astype(np.float32)
+    layer = RankOneConv(filters, strides=stride)
+    out = np.asarray(layer(x))
+    dims = len(spatial)
+    shares = [filters // dims + (a < filters % dims) for a in range(dims)]
+    parts = []
+    for axis, (branch, share) in enumerate(zip(layer.branches, shares, strict=True)):
+        kernel, bias = (np.asarray(w) for w in branch.get_weights())
+        bias = bias + axis  # not zero, so that a missing bias shows
+        branch.set_weights([kernel, bias])
+        assert kernel.shape == (*[3 if a == axis else 1 for a in range(dims)], 3, share)
+        parts.append(convolve_axis(x, kernel.reshape(3, 3, share), bias, axis + 1, stride))
+    out = np.asarray(layer(x))
+    assert out.shape == layer.compute_output_shape(x.shape)
+    np.testing.assert_allclose(out, np.concatenate(parts, -1), atol=1e-5)
+
+
+@pytest.mark.parametrize("region, stride", [(4, 2), (2, 2), (6, 2), (6, 3), (3, 1)])
+def test_every_position_of_a_region_is_kept_equally_often(region, stride):
+    draws = 10_000
+    layer = StochasticDownsample(stride, region, seed=1)
+    kept = np.asarray(layer.pattern(draws * region))
+    assert (np.diff(kept) > 0).all(), "order is kept and positions are distinct"
+    per_region = np.bincount(kept // region, minlength=draws)
+    assert (per_region == region // stride).all()
+    if stride > 1:
+        assert chisquare(np.bincount(kept % region, minlength=region)).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("tail, share", [(1, 1), (2, 1), (3, 2)])
+def test_the_tail_draws_its_share_uniformly(tail, share):
+    layer = StochasticDownsample(2, 4, seed=2)
+    kept = [np.asarray(layer.pattern(4 + tail)) for _ in range(600)]
+    tails = [k[k >= 4] - 4 for k in kept]
+    assert all(len(t) == share and (np.diff(t) > 0).all() for t in tails)
+    counts = np.bincount(np.concatenate(tails), minlength=tail)
+    assert tail == 1 or chisquare(counts).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("spatial", [(1,), (9,), (7, 8), (5, 6, 11)])
+@pytest.mark.parametrize("stride, region", [(2, 4), (3, 3)])
+def test_training_takes_one_product_pattern_of_real_samples(spatial, stride, region):
+    index = np.arange(np.prod(spatial), dtype=np.float32).reshape(1, *spatial, 1)
+    x = np.concatenate([index, index + 0.5], -1).repeat(2, 0)
+    out = np.asarray(StochasticDownsample(stride, region, seed=0)(x, training=True))
+    assert out.shape == (2, *[-(-n // stride) for n in spatial], 2)
+    np.testing.assert_array_equal(out[0], out[1])
+    np.testing.assert_array_equal(out[..., 0] + 0.5, out[..., 1])
+    places = np.stack(np.unravel_index(out[0, ..., 0].astype(int), spatial))
+    for axis in range(len(spatial)):
+        along = np.moveaxis(places[axis], axis, 0).reshape(places.shape[1 + axis], -1)
+        assert (along == along[:, :1]).all() and (np.diff(along[:, 0]) > 0).all()
+
+
+@pytest.mark.parametrize("spatial", [(8, 6), (7, 5), (5, 4, 7)])
+def test_inference_is_average_pooling(spatial):
+    x = RNG.normal(size=(2, *spatial, 3)).astype(np.float32)
+    out = np.asarray(StochasticDownsample(2, 4)(x))
+    want = np.empty_like(out)
+    for place in np.ndindex(*out.shape[1:-1]):
+        block = x[(slice(None), *(slice(2 * p, 2 * p + 2) for p in place))]
+        want[(slice(None), *place)] = block.mean(tuple(range(1, x.ndim - 1)))
+    np.testing.assert_allclose(out, want, atol=1e-6)
+
+
+def test_the_same_seed_repeats_and_calls_differ():
+    def run(seed):
+        layer = StochasticDownsample(seed=seed)
+        return [np.asarray(layer.pattern(40)) for _ in range(3)]
+
+    first, again, other = run(5), run(5), run(6)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert not np.array_equal(first[0], first[1])
+
+
+def test_zero_pad_shortcut_appends_zero_maps():
+    x = RNG.normal(size=(1, 3, 4, 2)).astype(np.float32)
+    out = np.asarray(ZeroPadShortcut(5)(x))
+    np.testing.assert_array_equal(out[..., :2], x)
+    assert out.shape == (1, 3, 4, 5) and not out[..., 2:].any()
+
+
+LAYERS = [
+    RankOneConv(7, 5, 2, "glorot_uniform", name="a"),
+    StochasticDownsample(3, 6, seed=4, name="b"),
+    ZeroPadShortcut(9, name="c"),
+]
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
+def test_configuration_round_trip(layer):
+    text = keras.saving.serialize_keras_object(layer)
+    assert text["registered_name"].startswith("volseg_keras>")
+    again = keras.saving.deserialize_keras_object(text)
+    assert again.get_config() == layer.get_config()
+
+
+@pytest.mark.parametrize(
+    "make, argument",
+    [
+        (lambda: RankOneConv(0), "filters"),
+        (lambda: RankOneConv(4, kernel_size=-1), "kernel_size"),
+        (lambda: RankOneConv(4, strides=1.5), "strides"),
+        (lambda: RankOneConv(2)(np.zeros((1, 4, 4, 4, 1))), "filters"),
+        (lambda: StochasticDownsample(2, 3), "region"),
+        (lambda: StochasticDownsample(0), "stride"),
+        (lambda: ZeroPadShortcut(True), "filters"),
+        (lambda: ZeroPadShortcut(2)(np.zeros((1, 4, 4, 3))), "filters"),
+    ],
+)
+def test_wrong_arguments(make, argument):
+    with pytest.raises(ValueError, match=f"`{argument}`"):
+        make()

@@ -1,0 +1,106 @@
+import keras
+import numpy as np
+import pytest
+
+from volseg_keras import JaccardLoss
+from volseg_keras.nets.losses import JaccardCrossentropyLoss
+
+RNG = np.random.default_rng(0)
+LABEL = RNG.integers(0, 3, (2, 4, 5, 6))
+SCORES = RNG.normal(size=(2, 4, 5, 6, 3))
+PROBABILITY = (np.exp(SCORES) / np.exp(SCORES).sum(-1, keepdims=True)).astype(np.float32)
+
+
+def reference(label, probability, class_id, smooth=1.0, weight=None):
+    """Equation of the paper in float64, voxel by voxel."""
+    weight = np.ones(label.shape) if weight is None else weight
+    p = probability[..., class_id].astype(np.float64)
+    y = (label == class_id).astype(np.float64)
+    overlap = (weight * p * y).sum()
+    return 1 - (overlap + smooth) / ((weight * (p + y)).sum() - overlap + smooth)
+
+
+@pytest.mark.parametrize("class_id", [0, 1, 2])
+@pytest.mark.parametrize("smooth", [1.0, 10.0])
+def test_matches_the_equation(class_id, smooth):
+    got = float(JaccardLoss(class_id, smooth)(LABEL, PROBABILITY))
+    assert got == pytest.approx(reference(LABEL, PROBABILITY, class_id, smooth), abs=1e-6)
+
+
+FORMS = {
+    "integers": LABEL,
+    "uint8": LABEL.astype(np.uint8),
+    "floats": LABEL.astype(np.float32),
+    "channel axis": LABEL[..., None],
+    "one-hot": np.eye(3)[LABEL],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("loss", [JaccardLoss(), JaccardLoss(None), JaccardCrossentropyLoss()])
+def test_every_form_of_labels_counts_alike(form, loss):
+    assert float(loss(FORMS[form], PROBABILITY)) == pytest.approx(
+        float(loss(LABEL, PROBABILITY)), abs=1e-6
+    )
+
+
+def test_none_averages_the_classes():
+    want = np.mean([reference(LABEL, PROBABILITY, c) for c in range(3)])
+    assert float(JaccardLoss(None)(LABEL, PROBABILITY)) == pytest.approx(want, abs=1e-6)
+
+
+@pytest.mark.parametrize("ignored", [255, 2])
+@pytest.mark.parametrize("kind", [JaccardLoss, JaccardCrossentropyLoss])
+def test_ignored_voxels_count_in_neither_sum(ignored, kind):
+    label = LABEL.copy()
+    label[:, 2:] = ignored
+    loss = kind(ignore_class=ignored)
+    changed = PROBABILITY.copy()
+    changed[label == ignored] = (0.1, 0.8, 0.1)
+    want = float(loss(label, PROBABILITY))
+    assert float(loss(label, changed)) == pytest.approx(want, abs=1e-6)
+    if kind is JaccardLoss:
+        expected = reference(label, PROBABILITY, 1, weight=label != ignored)
+        assert want == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 4, 5, 6), (2, 4, 5, 6, 1)])
+def test_sample_weight_weighs_voxels(shape):
+    weight = RNG.random(shape)
+    full = weight.reshape(shape + (1,) * (4 - len(shape)))[..., :6].reshape(
+        (2, 1, 1, 1) if len(shape) == 1 else (2, 4, 5, 6)
+    )
+    got = float(JaccardLoss()(LABEL, PROBABILITY, sample_weight=weight))
+    want = reference(LABEL, PROBABILITY, 1, weight=np.broadcast_to(full, LABEL.shape))
+    assert got == pytest.approx(want, abs=1e-6)
+
+
+def test_cross_entropy_term():
+    likelihood = np.take_along_axis(PROBABILITY, LABEL[..., None], -1).astype(np.float64)
+    want = reference(LABEL, PROBABILITY, 1) - np.log(likelihood + 1e-7).mean()
+    assert float(JaccardCrossentropyLoss()(LABEL, PROBABILITY)) == pytest.approx(want, abs=1e-5)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_empty_truth_is_finite(value):
+    probability = np.zeros((1, 4, 4, 2), np.float32)
+    probability[..., 1] = value
+    loss = float(JaccardLoss()(np.zeros((1, 4, 4)), probability))
+    assert loss == pytest.approx(1 - 1 / (1 + 16 * value))
+
+
+@pytest.mark.parametrize("loss", [JaccardLoss(2, 3.0, 255), JaccardCrossentropyLoss(smooth=2.0)])
+def test_configuration_round_trip(loss):
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
+    assert type(again) is type(loss) and again.get_config() == loss.get_config()
+
+
+@pytest.mark.parametrize("smooth", [0, -1.0])
+def test_smooth_must_be_positive(smooth):
+    with pytest.raises(ValueError, match="`smooth`"):
+        JaccardLoss(smooth=smooth)
+
+
+def test_shapes_must_fit():
+    with pytest.raises(ValueError, match="`y_true`"):
+        JaccardLoss()(LABEL[0], PROBABILITY)

@@ -1,0 +1,94 @@
+import keras
+import numpy as np
+import pytest
+
+from volseg_keras import VARIANTS, build_model
+from volseg_keras.nets.models import with_normalization
+
+PARAMETERS = {
+    "U-Net": "36.97",
+    "A": "1.68",
+    "B": "1.68",
+    "C": "0.60",
+    "D": "0.60",
+    "E": "4.94",
+    "F": "4.94",
+    "G": "0.63",
+    "H": "0.63",
+}
+
+
+def test_all_rows_of_table_1_are_there():
+    assert list(VARIANTS) == list(PARAMETERS)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_output_and_round_trip(name, tmp_path):
+    model = build_model(name)
+    assert f"{model.count_params() / 1e6:.2f}" == PARAMETERS[name]
+    dims = VARIANTS[name].spatial_dims
+    assert model.input_shape == (None,) * (dims + 1) + (1,)
+    x = np.random.default_rng(0).normal(size=(1, *(16, 32, 16)[:dims], 1)).astype(np.float32)
+    out = np.asarray(model(x))
+    assert out.shape == (*x.shape[:-1], 2) and out.dtype == np.float32
+    np.testing.assert_allclose(out.sum(-1), 1, atol=1e-5)
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(np.asarray(again(x)), out)
+
+
+@pytest.mark.parametrize("name", ["A", "H"])
+def test_widths_and_resolutions(name):
+    model = build_model(name, input_shape=(32,) * VARIANTS[name].spatial_dims + (1,))
+    blocks = [layer.output.shape[-2:] for layer in model.layers if layer.name.endswith("_add")]
+    widths = [40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128, *[64] * 5, *[32] * 3]
+    sizes = [8] * 4 + [4] * 8 + [8] * 5 + [16] * 3
+    assert blocks == list(zip(sizes, widths, strict=True))
+
+
+def test_overrides():
+    model = build_model("h", num_classes=4, in_channels=2, dropout=0.0, name="mine")
+    assert model.name == "mine" and model.output_shape[-1] == 4 and model.input_shape[-1] == 2
+    x = np.zeros((1, 8, 8, 8, 2), np.float32)
+    assert model(x).shape == (1, 8, 8, 8, 4)
+
+
+def test_normalization_travels_inside():
+    model = build_model("C")
+    raw = np.random.default_rng(1).integers(0, 256, (1, 16, 16, 1)).astype(np.float32)
+    wrapped = with_normalization(model, 120.0, 30.0)
+    np.testing.assert_allclose(
+        np.asarray(wrapped(raw)), np.asarray(model((raw - 120) / 30)), atol=1e-5
+    )
+
+
+def test_mixed_precision_keeps_probabilities_in_float32():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = build_model("D")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert model(np.zeros((1, 16, 16, 1), np.float32)).dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    "arguments, name",
+    [
+        (("Z",), "variant"),
+        ((None,), "variant"),
+        (("H", {"num_classes": 0}), "num_classes"),
+        (("H", {"dropout": 1.0}), "dropout"),
+        (("H", {"input_shape": (32, 32, 1)}), "input_shape"),
+        (("A", {"input_shape": (30, 32, 1)}), "input_shape"),
+        (("U-Net", {"input_shape": (24, 32, 1)}), "input_shape"),
+    ],
+)
+def test_wrong_arguments(arguments, name):
+    options = arguments[1] if len(arguments) > 1 else {}
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        build_model(arguments[0], **options)
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(ValueError, match="U-Net, A, B, C, D, E, F, G, H"):
+        build_model("I")

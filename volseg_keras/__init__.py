@@ -1,0 +1,43 @@
+"""Volume segmentation with convolutional networks from limited training data.
+
+The public names are imported when first used, so that `import volseg_keras` is instant.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "build_model": "nets.models",
+    "VARIANTS": "nets.variants",
+    "RankOneConv": "nets.layers",
+    "StochasticDownsample": "nets.layers",
+    "ZeroPadShortcut": "nets.layers",
+    "JaccardLoss": "nets.losses",
+    "Jaccard": "nets.metrics",
+    "segmentation_scores": "nets.metrics",
+    "open_volume": "data.volumes",
+    "save_volume": "data.volumes",
+    "phantom": "data.phantom",
+    "Augment": "data.augment",
+    "PatchSampler": "data.patches",
+    "fit": "training.fit",
+    "predict_volume": "zoo.presets",
+    "load_pretrained": "zoo.presets",
+    "export_savedmodel": "zoo.export",
+}
+__all__ = [*_HOME, "__version__"]
+
+
+def __getattr__(name):
+    """Import a public name from its home (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    """List the public names."""
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""The nine networks, their layers, losses and measures."""

@@ -1,0 +1,83 @@
+"""The blocks of the networks as functions on Keras tensors, for two and three axes."""
+
+from keras import layers
+
+from .layers import RankOneConv, StochasticDownsample, ZeroPadShortcut, rank_layer
+
+
+def dims_of(x):
+    """Return the number of spatial axes of `(batch, *spatial, channels)`."""
+    return len(x.shape) - 2
+
+
+def convolution(x, filters, size, name, **options):
+    """Convolve with zero "same" padding, he_normal and a bias."""
+    layer = rank_layer("Conv", dims_of(x))
+    options = {"padding": "same", "kernel_initializer": "he_normal", **options}
+    return layer(filters, size, name=name, **options)(x)
+
+
+def transposed(x, filters, size, name, **options):
+    """Convolve transposed with stride 2: every spatial axis doubles."""
+    layer = rank_layer("Conv", dims_of(x))
+    layer = getattr(layers, layer.__name__ + "Transpose")
+    options = {"padding": "same", "kernel_initializer": "he_normal", **options}
+    return layer(filters, size, strides=2, name=name, **options)(x)
+
+
+def activation(x, name):
+    """Apply batch normalisation and a PReLU with one slope a map."""
+    x = layers.BatchNormalization(name=f"{name}_bn")(x)
+    return layers.PReLU(shared_axes=list(range(1, 1 + dims_of(x))), name=f"{name}_prelu")(x)
+
+
+def input_block(x, filters, name="input_block"):
+    """Halve the resolution: max-pooling beside a convolution of stride 2, `filters` maps in all."""
+    pooled = rank_layer("MaxPooling", dims_of(x))(2, padding="same", name=f"{name}_pool")(x)
+    convolved = convolution(x, filters - x.shape[-1], 3, f"{name}_conv", strides=2)
+    return layers.Concatenate(name=f"{name}_concat")([pooled, convolved])
+
+
+def residual_block(x, filters, *, halve, rank_one, stochastic, dropout, name):
+    """Pre-activation residual block of the encoder; a halving one has stride 2."""
+
+    def conv(y, strides, label):
+        if rank_one:
+            return RankOneConv(filters, strides=strides, name=label)(y)
+        return convolution(y, filters, 3, label, strides=strides)
+
+    y = conv(activation(x, f"{name}_1"), 2 if halve else 1, f"{name}_conv1")
+    y = layers.Dropout(dropout, name=f"{name}_dropout")(activation(y, f"{name}_2"))
+    y = conv(y, 1, f"{name}_conv2")
+    if not halve:
+        x = ZeroPadShortcut(filters, name=f"{name}_pad")(x)
+    elif stochastic:
+        x = StochasticDownsample(name=f"{name}_downsample")(x)
+        x = convolution(x, filters, 1, f"{name}_shortcut")
+    else:
+        # A 1^d convolution of stride 2 is plain subsampling and the convolution in one.
+        x = convolution(x, filters, 1, f"{name}_shortcut", strides=2)
+    return layers.Add(name=f"{name}_add")([x, y])
+
+
+def bottleneck_block(x, filters, *, double, dropout, name):
+    """Pre-activation bottleneck block of the decoder; a doubling one has a transposed 3^d."""
+    inner = filters // 4
+    y = convolution(activation(x, f"{name}_1"), inner, 1, f"{name}_conv1")
+    middle = transposed if double else convolution
+    y = middle(activation(y, f"{name}_2"), inner, 3, f"{name}_conv2")
+    y = layers.Dropout(dropout, name=f"{name}_dropout")(activation(y, f"{name}_3"))
+    y = convolution(y, filters, 1, f"{name}_conv3")
+    if double:
+        x = convolution(x, filters, 1, f"{name}_shortcut")
+        x = rank_layer("UpSampling", dims_of(x))(2, name=f"{name}_up")(x)
+    return layers.Add(name=f"{name}_add")([x, y])
+
+
+def unet_level(x, filters, name):
+    """Two convolutions of 3^d, each with batch normalisation and ReLU."""
+    for i in (1, 2):
+        x = convolution(x, filters, 3, f"{name}_conv{i}")
+        x = layers.BatchNormalization(name=f"{name}_bn{i}")(x)
+        x = layers.ReLU(name=f"{name}_relu{i}")(x)
+    return x

@@ -1,0 +1,115 @@
+"""Losses on class probabilities."""
+
+import keras
+from keras import ops
+
+register = keras.saving.register_keras_serializable(package="volseg_keras")
+
+
+@register
+class JaccardLoss(keras.losses.Loss):
+    """Smooth Jaccard loss (paper, Section 3.3).
+
+    `1 - (sum p y + C) / (sum p + sum y - sum p y + C)`, sums over every voxel of the batch.
+
+    Input shapes: `y_pred` is `(batch, *spatial, classes)`; `y_true` an integer label map
+        `(batch, *spatial)` or `(batch, *spatial, 1)`, or one-hot like `y_pred`. A `sample_weight`
+        that broadcasts to `(batch, *spatial)` weighs voxels in both sums.
+
+    Args:
+        class_id: the class of the index; None averages over all classes.
+        smooth: C, which keeps an empty patch finite.
+        ignore_class: label of voxels that count in neither sum, e.g. 255 for "not annotated".
+
+    Raises:
+        ValueError: `smooth` is not positive, or the shapes do not fit.
+    """
+
+    def __init__(self, class_id=1, smooth=1.0, ignore_class=None, name="jaccard_loss", **kwargs):
+        super().__init__(name=name, **kwargs)
+        if smooth <= 0:
+            raise ValueError(
+                "Invalid value for `smooth`. Expected a positive number. "
+                f"Received: smooth={smooth!r}"
+            )
+        self.class_id = class_id
+        self.smooth = smooth
+        self.ignore_class = ignore_class
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        """Return the loss of a batch as a scalar."""
+        y_pred = ops.convert_to_tensor(y_pred, dtype=self.dtype)
+        y_true = ops.convert_to_tensor(y_true)
+        y_true, weight = one_hot_and_weight(y_true, y_pred, self.ignore_class)
+        if sample_weight is not None:
+            weight = weight * voxel_weight(ops.convert_to_tensor(sample_weight, self.dtype), weight)
+        return self.weighted(y_true, y_pred, weight)
+
+    def call(self, y_true, y_pred):
+        """Return the unweighted loss of a batch as a scalar."""
+        return self(y_true, y_pred)
+
+    def weighted(self, y_true, y_pred, weight):
+        """Return the loss of one-hot labels with voxel weights `(batch, *spatial)`."""
+        if self.class_id is not None:
+            y_true, y_pred = (x[..., self.class_id, None] for x in (y_true, y_pred))
+        axes = list(range(len(y_pred.shape) - 1))
+        weight = weight[..., None]
+        overlap = ops.sum(weight * y_true * y_pred, axis=axes)
+        total = ops.sum(weight * (y_true + y_pred), axis=axes)
+        return 1 - ops.mean((overlap + self.smooth) / (total - overlap + self.smooth))
+
+    def get_config(self):
+        """Return the arguments of `__init__`."""
+        own = {
+            "class_id": self.class_id,
+            "smooth": self.smooth,
+            "ignore_class": self.ignore_class,
+        }
+        return {**super().get_config(), **own}
+
+
+@register
+class JaccardCrossentropyLoss(JaccardLoss):
+    """Jaccard loss plus the mean cross-entropy of the voxels.
+
+    The cross-entropy gives early steps a gradient where the Jaccard term has little. Shapes and
+    arguments are those of `JaccardLoss`.
+    """
+
+    def __init__(self, name="jaccard_crossentropy_loss", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    def weighted(self, y_true, y_pred, weight):
+        """Return the loss of one-hot labels with voxel weights `(batch, *spatial)`."""
+        jaccard = super().weighted(y_true, y_pred, weight)
+        log_likelihood = ops.log(ops.sum(y_true * y_pred, axis=-1) + keras.config.epsilon())
+        count = ops.maximum(ops.sum(weight), 1.0)
+        return jaccard - ops.sum(weight * log_likelihood) / count
+
+
+def one_hot_and_weight(y_true, y_pred, ignore_class):
+    """Return one-hot labels `(batch, *spatial, classes)` and voxel weights `(batch, *spatial)`."""
+    classes = y_pred.shape[-1]
+    if len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == classes > 1:
+        y_true = ops.cast(y_true, y_pred.dtype)
+        ignored = y_true[..., ignore_class] if ignore_class in range(classes) else 0.0
+        return y_true, ops.ones_like(y_true[..., 0]) - ignored
+    if len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == 1:
+        y_true = ops.squeeze(y_true, -1)
+    if len(y_true.shape) != len(y_pred.shape) - 1:
+        raise ValueError(
+            "Invalid shape of `y_true`. Expected (batch, *spatial), (batch, *spatial, 1) or "
+            f"one-hot {tuple(y_pred.shape)}. Received: {tuple(y_true.shape)}"
+        )
+    y_true = ops.cast(y_true, "int32")
+    weight = ops.ones_like(y_true) if ignore_class is None else y_true != ignore_class
+    return ops.one_hot(y_true, classes, dtype=y_pred.dtype), ops.cast(weight, y_pred.dtype)
+
+
+def voxel_weight(sample_weight, weight):
+    """Shape a `sample_weight` of (batch,), (batch, *spatial) or (.., 1) like `weight`."""
+    if len(sample_weight.shape) == len(weight.shape) + 1:
+        sample_weight = ops.squeeze(sample_weight, -1)
+    missing = len(weight.shape) - len(sample_weight.shape)
+    return ops.reshape(sample_weight, (*ops.shape(sample_weight), *[1] * missing))

@@ -1,0 +1,113 @@
+"""Measures of Table 1: precision, recall, Jaccard per class, and the VOC score."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from .losses import one_hot_and_weight, register, voxel_weight
+
+
+@register
+class Jaccard(keras.metrics.Metric):
+    """Jaccard index of one class, accumulated over batches.
+
+    A voxel belongs to the class of highest probability. Shapes are those of `JaccardLoss`.
+
+    Args:
+        class_id: the class of the index.
+        ignore_class: label of voxels that do not count.
+        name: name in logs.
+        dtype: accumulator type.
+    """
+
+    def __init__(self, class_id=1, ignore_class=None, name="jaccard", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.class_id = class_id
+        self.ignore_class = ignore_class
+        self.intersection = self.add_weight(name="intersection", initializer="zeros")
+        self.union = self.add_weight(name="union", initializer="zeros")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Add a batch."""
+        y_pred = ops.convert_to_tensor(y_pred, dtype=self.dtype)
+        y_true = ops.convert_to_tensor(y_true)
+        y_true, weight = one_hot_and_weight(y_true, y_pred, self.ignore_class)
+        if sample_weight is not None:
+            weight = weight * voxel_weight(ops.convert_to_tensor(sample_weight, self.dtype), weight)
+        true = y_true[..., self.class_id]
+        predicted = ops.cast(ops.argmax(y_pred, axis=-1) == self.class_id, self.dtype)
+        overlap = ops.sum(weight * true * predicted)
+        self.intersection.assign_add(overlap)
+        self.union.assign_add(ops.sum(weight * (true + predicted)) - overlap)
+
+    def result(self):
+        """Return intersection / union, 1 where both are empty."""
+        empty = self.union <= 0
+        return ops.where(empty, 1.0, self.intersection / ops.where(empty, 1.0, self.union))
+
+    def get_config(self):
+        """Return the arguments of `__init__`."""
+        own = {"class_id": self.class_id, "ignore_class": self.ignore_class}
+        return {**super().get_config(), **own}
+
+
+def segmentation_scores(y_true, y_pred, *, num_classes=None, ignore_class=None):
+    """Score a label map as in Table 1 of the paper.
+
+    Args:
+        y_true: integer label map of any shape.
+        y_pred: integer label map of the same shape.
+        num_classes: number of classes; by default one more than the largest label.
+        ignore_class: label of `y_true` whose voxels do not count.
+
+    Returns:
+        A dict: `classes`, a list of `{"precision", "recall", "jaccard"}` in order of the class,
+        each from 0 to 1 (1 where a class is in neither map); and `voc`, the mean of the Jaccard
+        indices.
+
+    Raises:
+        ValueError: shapes differ, labels are not integers, or no voxel is left.
+    """
+    y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
+    check_label_maps(y_true, y_pred)
+    if ignore_class is not None:
+        kept = y_true != ignore_class
+        y_true, y_pred = y_true[kept], y_pred[kept]
+    if not y_true.size:
+        raise ValueError("Invalid value for `y_true`. Expected at least one voxel that counts.")
+    if num_classes is None:
+        num_classes = 1 + max(int(y_true.max()), int(y_pred.max()), 1)
+    classes = [class_scores(y_true == c, y_pred == c) for c in range(num_classes)]
+    return {"classes": classes, "voc": float(np.mean([c["jaccard"] for c in classes]))}
+
+
+def class_scores(true, predicted):
+    """Return precision, recall and Jaccard of two boolean arrays."""
+    hit = np.count_nonzero(true & predicted)
+    positives, claimed = np.count_nonzero(true), np.count_nonzero(predicted)
+
+    def ratio(count, total):
+        if total:
+            return count / total
+        return 1.0 if positives == claimed else 0.0
+
+    return {
+        "precision": ratio(hit, claimed),
+        "recall": ratio(hit, positives),
+        "jaccard": ratio(hit, positives + claimed - hit),
+    }
+
+
+def check_label_maps(y_true, y_pred):
+    """Raise ValueError unless both are integer maps of one shape."""
+    for name, labels in (("y_true", y_true), ("y_pred", y_pred)):
+        if labels.dtype.kind not in "iub":
+            raise ValueError(
+                f"Invalid value for `{name}`. Expected an integer label map. "
+                f"Received: dtype {labels.dtype}"
+            )
+    if y_true.shape != y_pred.shape:
+        raise ValueError(
+            f"Invalid value for `y_pred`. Expected shape {y_true.shape} as of `y_true`. "
+            f"Received: shape {y_pred.shape}"
+        )

@@ -1,0 +1,63 @@
+"""The nine networks as data: the rows of Table 1 (Cheng & Varshney, ICIP 2017)."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of Table 1.
+
+    Attributes:
+        name: the paper's name.
+        spatial_dims: 2 or 3.
+        rank_one: whether 3^d convolutions of the encoder are rank-1 factorized.
+        stochastic: whether halving shortcuts use stochastic downsampling.
+        unet: whether this is the U-Net baseline instead of the residual network.
+    """
+
+    name: str
+    spatial_dims: int
+    rank_one: bool = False
+    stochastic: bool = False
+    unet: bool = False
+
+    @property
+    def description(self):
+        """One line for people."""
+        if self.unet:
+            return "2D U-Net baseline"
+        convolution = "rank-1" if self.rank_one else "full"
+        tail = ", stochastic downsampling" if self.stochastic else ""
+        return f"{self.spatial_dims}D {convolution} convolutions{tail}"
+
+
+VARIANTS = {
+    row.name: row
+    for row in (
+        Variant("U-Net", 2, unet=True),
+        Variant("A", 2),
+        Variant("B", 2, stochastic=True),
+        Variant("C", 2, rank_one=True),
+        Variant("D", 2, rank_one=True, stochastic=True),
+        Variant("E", 3),
+        Variant("F", 3, stochastic=True),
+        Variant("G", 3, rank_one=True),
+        Variant("H", 3, rank_one=True, stochastic=True),
+    )
+}
+
+
+def get_variant(name):
+    """Return the row of Table 1 called `name`, whatever its case.
+
+    Raises:
+        ValueError: the name is unknown; the message lists the known ones.
+    """
+    known = {key.lower(): row for key, row in VARIANTS.items()}
+    row = known.get(str(name).lower())
+    if row is None:
+        raise ValueError(
+            f"Invalid value for `variant`. Expected one of {', '.join(VARIANTS)}. "
+            f"Received: variant={name!r}"
+        )
+    return row
