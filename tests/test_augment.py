@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+
+from volseg_keras.data.augment import NONE, Augment, draw, place, shade
+
+SHAPE = (12, 16, 16)
+IMAGE = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+
+
+def drawn(augment, seed=0, shape=SHAPE):
+    return draw(np.random.default_rng(seed), shape, augment)
+
+
+def only(**options):
+    return Augment(
+        **{"flips": False, "rotations": False, "contrast": 0, "brightness": 0, **options}
+    )
+
+
+def test_nothing_is_nothing():
+    plain = drawn(NONE)
+    np.testing.assert_array_equal(place(IMAGE, plain, order=1), IMAGE)
+    np.testing.assert_array_equal(shade(IMAGE, plain), IMAGE)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_every_axis_is_flipped_in_half_of_the_draws(axis):
+    share = np.mean([axis in drawn(only(flips=True), seed).flips for seed in range(400)])
+    assert 0.4 < share < 0.6
+
+
+def test_flips_and_transposition_give_all_sixteen_orientations():
+    augment = only(flips=True, rotations=True)
+    seen = {place(IMAGE, drawn(augment, seed), 1).tobytes() for seed in range(200)}
+    assert len(seen) == 16
+
+
+def test_patches_that_are_not_square_are_not_transposed():
+    shape = (4, 8, 12)
+    image = np.zeros(shape)
+    for seed in range(20):
+        assert place(image, drawn(only(rotations=True), seed, shape), 1).shape == shape
+
+
+@pytest.mark.parametrize("shape", [(20, 40, 40), (1, 48, 40)])
+def test_deformation_moves_voxels_as_far_as_it_says(shape):
+    field = drawn(only(elastic=1.0, displacement=2.0), 3, shape)
+    margin = field.margin
+    assert margin > 1
+    wide = [n + 2 * margin if n > 1 else n for n in shape]
+    for axis, size in enumerate(wide):
+        line = np.arange(size, dtype=np.float32)
+        coordinate = np.broadcast_to(np.moveaxis(line.reshape(-1, 1, 1), 0, axis), wide)
+        moved = place(np.array(coordinate), field, order=1)
+        assert moved.shape == shape
+        still = np.moveaxis(np.arange(shape[axis]).reshape(-1, 1, 1), 0, axis)
+        shift = moved - still - (margin if shape[axis] > 1 else 0)
+        if shape[axis] == 1:
+            assert not shift.any(), "a slice is deformed in its plane only"
+        else:
+            assert 0.3 < np.abs(shift).max() <= margin
+
+
+@pytest.mark.parametrize(
+    "options, changed",
+    [
+        ({"contrast": 0.3}, lambda out: np.polyfit(IMAGE.ravel(), out.ravel(), 1)[0]),
+        ({"brightness": 0.3}, lambda out: 1 + out.mean() - IMAGE.mean()),
+        ({"noise": 0.5, "probability": 1}, lambda out: out.std() / IMAGE.std()),
+        ({"blur": 1.5, "probability": 1}, lambda out: out.std() / IMAGE.std()),
+        ({"gamma": 0.5, "probability": 1}, lambda out: np.median(np.diff(np.sort(out.ravel())))),
+    ],
+)
+def test_each_grey_level_change_alone(options, changed):
+    values = [changed(shade(IMAGE, drawn(only(**options), seed))) for seed in range(8)]
+    assert np.ptp(values) > 0.01 * abs(np.mean(values))
+
+
+def test_one_switch_leaves_the_other_draws_as_they_were():
+    full = Augment(elastic=0.0, noise=0.5, blur=1.0, gamma=0.3, probability=1)
+    less = Augment(elastic=0.0, noise=0.0, blur=1.0, gamma=0.3, probability=1, rotations=False)
+    for seed in range(10):
+        a, b = drawn(full, seed), drawn(less, seed)
+        assert (a.flips, a.gain, a.offset, a.exponent, a.blur) == (
+            b.flips,
+            b.gain,
+            b.offset,
+            b.exponent,
+            b.blur,
+        )

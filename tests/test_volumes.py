@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+import tifffile
+
+from volseg_keras import open_volume, save_volume
+from volseg_keras.data.volumes import class_ids
+
+VOXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 9)).astype(np.uint8)
+
+KINDS = {
+    "plain": (VOXELS, {}),
+    "one page at a time": (VOXELS, {"photometric": "minisblack", "metadata": None}),
+    "deflate": (VOXELS, {"compression": "zlib"}),
+    "lzw": (VOXELS, {"compression": "lzw"}),
+    "tiled": (VOXELS, {"tile": (16, 16)}),
+    "bigtiff": (VOXELS, {"bigtiff": True}),
+    "16 bits": (VOXELS.astype(np.uint16) * 257, {}),
+    "big-endian": (VOXELS.astype(">u2"), {"byteorder": ">"}),
+    "float": (VOXELS.astype(np.float32) / 7, {}),
+    "imagej": (VOXELS, {"imagej": True, "metadata": {"axes": "ZYX"}}),
+    "imagej frames": (VOXELS, {"imagej": True, "metadata": {"axes": "TYX"}}),
+    "imagej hyperstack": (VOXELS[None, :, None], {"imagej": True, "metadata": {"axes": "TZCYX"}}),
+    "ome": (VOXELS, {"ome": True, "metadata": {"axes": "ZYX"}}),
+    "ome deflate": (
+        VOXELS[None],
+        {"ome": True, "metadata": {"axes": "CZYX"}, "compression": "zlib"},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_tiff(kind, tmp_path):
+    voxels, options = KINDS[kind]
+    path = tmp_path / "a volume.ome.tif" if "ome" in kind else tmp_path / "a volume.tif"
+    tifffile.imwrite(path, voxels, **options)
+    volume = open_volume(path)
+    want = voxels.reshape(5, 7, 9)
+    assert volume.shape == (5, 7, 9) and volume.ndim == 3 and volume.dtype == want.dtype
+    np.testing.assert_array_equal(volume[1:4, 2, ::3], want[1:4, 2, ::3])
+    np.testing.assert_array_equal(volume[-1], want[-1])
+    np.testing.assert_array_equal(np.asarray(volume), want)
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}])
+def test_one_image_is_a_volume_one_voxel_thick(options, tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", VOXELS[0], **options)
+    volume = open_volume(tmp_path / "a.tif")
+    assert volume.shape == (1, 7, 9)
+    np.testing.assert_array_equal(volume[0, 2:], VOXELS[0, 2:])
+    np.testing.assert_array_equal(np.asarray(volume)[0], VOXELS[0])
+
+
+def test_opening_reads_no_voxels(tmp_path):
+    path = tmp_path / "large.tif"
+    tifffile.memmap(path, shape=(600, 1000, 1000), dtype=np.uint8).flush()
+    volume = open_volume(path)
+    assert volume.shape == (600, 1000, 1000) and not volume[599, -2:, -2:].any()
+
+
+def wrong_files(folder):
+    tifffile.imwrite(
+        folder / "four.tif", np.zeros((2, 3, 4, 5), np.uint8), photometric="minisblack"
+    )
+    tifffile.imwrite(folder / "rgb.tif", np.zeros((8, 9, 3), np.uint8), photometric="rgb")
+    tifffile.imwrite(folder / "complex.tif", np.zeros((2, 8, 9), np.complex64))
+    (folder / "text.tif").write_text("not an image")
+    (folder / "empty.tif").touch()
+    (folder / "volume.xyz").touch()
+
+
+@pytest.mark.parametrize("name", ["four", "rgb", "complex", "text", "empty", "volume.xyz"])
+def test_wrong_files(name, tmp_path):
+    wrong_files(tmp_path)
+    path = tmp_path / (name if "." in name else f"{name}.tif")
+    with pytest.raises(ValueError, match=r"Invalid value for `path`. Expected .* Received: .*"):
+        open_volume(path)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.9])
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}])
+def test_a_truncated_file_is_an_error_not_a_shorter_volume(share, options, tmp_path):
+    path = tmp_path / "cut.tif"
+    tifffile.imwrite(path, VOXELS.repeat(9, 1), **options)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(ValueError, match="`path`"):
+        open_volume(path)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="missing.tif"):
+        open_volume(tmp_path / "missing.tif")
+
+
+def test_save_and_open(tmp_path):
+    path = save_volume(tmp_path / "new folder" / "labels.tif", VOXELS)
+    np.testing.assert_array_equal(np.asarray(open_volume(path)), VOXELS)
+    assert [p.name for p in path.parent.iterdir()] == ["labels.tif"]
+
+
+@pytest.mark.parametrize("name, error", [("labels.png", ValueError), ("file/labels.tif", OSError)])
+def test_outputs_that_cannot_be_written(name, error, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(error, match="Expected"):
+        save_volume(tmp_path / name, VOXELS)
+
+
+@pytest.mark.parametrize(
+    "labels, want",
+    [
+        ([0, 255], [0, 1]),
+        ([0, 1], [0, 1]),
+        ([False, True], [0, 1]),
+        ([0, 1, 255], [0, 1, 255]),
+        ([0, 2, 1], [0, 2, 1]),
+        ([0, 0], [0, 0]),
+    ],
+)
+def test_class_ids(labels, want):
+    got = class_ids(np.array(labels))
+    assert got.dtype == np.uint8
+    np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("labels", [[0, 256], [-1, 0], [0.0, 1.0]])
+def test_labels_that_are_no_class_ids(labels):
+    with pytest.raises(ValueError, match="`label`"):
+        class_ids(np.array(labels))

@@ -1,0 +1,1 @@
+"""Volumes, phantoms and augmented patches."""

@@ -1,0 +1,155 @@
+"""Random flips, rotations, deformation and grey-level changes of a patch and its labels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+SPACING = 32
+
+
+@dataclass(frozen=True)
+class Augment:
+    """What is drawn for a patch; every entry can be switched off.
+
+    Amplitudes of grey levels are in standard deviations of the volume.
+
+    Attributes:
+        flips: flip every axis with probability 1/2.
+        rotations: transpose y and x with probability 1/2 where the patch is square in them; with
+            flips, all eight 90-degree rotations and reflections.
+        elastic: probability of an elastic deformation.
+        displacement: its standard deviation in voxels, drawn every 32 voxels.
+        contrast: the largest relative change of gain.
+        brightness: the largest offset.
+        gamma: the largest relative change of the exponent of the grey-level curve.
+        noise: the largest standard deviation of white noise.
+        blur: the largest standard deviation, in voxels, of a Gaussian blur.
+        probability: how often each of gamma, noise and blur is applied.
+    """
+
+    flips: bool = True
+    rotations: bool = True
+    elastic: float = 0.0
+    displacement: float = 3.0
+    contrast: float = 0.2
+    brightness: float = 0.3
+    gamma: float = 0.0
+    noise: float = 0.0
+    blur: float = 0.0
+    probability: float = 0.25
+
+
+NONE = Augment(flips=False, rotations=False, contrast=0.0, brightness=0.0)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The random numbers of one patch; applied alike to image and labels.
+
+    Attributes:
+        flips: axes to flip.
+        transpose: whether y and x are swapped.
+        field: displacements `(axes, *control points)` in voxels, or None.
+        gain, offset, exponent, blur: of the grey levels; noise is its seed and amplitude.
+    """
+
+    flips: tuple
+    transpose: bool
+    field: np.ndarray | None
+    gain: float
+    offset: float
+    exponent: float
+    blur: float
+    noise: tuple
+
+    @property
+    def margin(self):
+        """Voxels needed around the patch, per axis, so that a deformation finds real context."""
+        if self.field is None:
+            return 0
+        return int(np.ceil(np.abs(self.field).max())) + 1
+
+
+def draw(rng, shape, augment):
+    """Draw the augmentation of a patch of `shape` (z, y, x) from a NumPy generator.
+
+    The generator is read in the same order whatever is switched on, so that one switch leaves the
+    other draws as they were.
+    """
+    # A slice of a volume is deformed and blurred in its plane only.
+    spatial = [axis for axis, size in enumerate(shape) if size > 1]
+    coins = rng.random(8)
+    amounts = rng.uniform(-1, 1, 5)
+    noise_seed = int(rng.integers(2**63))
+    field = None
+    if coins[4] < augment.elastic:
+        grid = [2 + (size - 1) // SPACING if size > 1 else 1 for size in shape]
+        field = np.zeros((3, *grid), np.float32)
+        field[spatial] = augment.displacement * rng.standard_normal((len(spatial), *grid))
+    square = shape[1] == shape[2]
+    gamma, noise, blur = coins[5:] < augment.probability
+    return Draw(
+        flips=tuple(a for a in spatial if augment.flips and coins[a] < 0.5),
+        transpose=bool(augment.rotations and square and coins[3] < 0.5),
+        field=field,
+        gain=1 + augment.contrast * amounts[0],
+        offset=augment.brightness * amounts[1],
+        exponent=(1 + augment.gamma) ** (amounts[2] * gamma),
+        blur=float(augment.blur * abs(amounts[3]) * blur),
+        noise=(noise_seed, float(augment.noise * abs(amounts[4]) * noise)),
+    )
+
+
+def place(array, drawn, order):
+    """Deform, flip and transpose a (z, y, x) array that has `drawn.margin` voxels around it.
+
+    Args:
+        array: the patch with its margin on every axis of more than one voxel.
+        drawn: a `Draw`.
+        order: 1 for images (linear), 0 for labels (nearest).
+    """
+    if drawn.field is not None:
+        array = deform(array, drawn.field, drawn.margin, order)
+    array = np.flip(array, drawn.flips)
+    return array.swapaxes(1, 2) if drawn.transpose else array
+
+
+def deform(array, field, margin, order):
+    """Sample an array at displaced coordinates; the margin is cut off."""
+    margins = [margin if size > 1 else 0 for size in array.shape]
+    shape = [size - 2 * m for size, m in zip(array.shape, margins, strict=True)]
+    coordinates = np.indices(shape, np.float32)
+    for axis, displacement in enumerate(field):
+        coordinates[axis] += smooth_field(displacement, shape) + margins[axis]
+    return ndimage.map_coordinates(array, coordinates, order=order, mode="nearest")
+
+
+def smooth_field(displacement, shape):
+    """Interpolate control points linearly, axis by axis, to every voxel of `shape`."""
+    for axis, size in enumerate(shape):
+        points = displacement.shape[axis]
+        where = np.linspace(0, points - 1, size, dtype=np.float32)
+        left = np.minimum(where.astype(int), max(points - 2, 0))
+        right = np.minimum(left + 1, points - 1)
+        weight = (where - left).reshape([-1 if a == axis else 1 for a in range(3)])
+        low, high = displacement.take(left, axis), displacement.take(right, axis)
+        displacement = low + weight * (high - low)
+    return displacement
+
+
+def shade(image, drawn):
+    """Change the grey levels of a standardised float32 image."""
+    if drawn.exponent != 1:
+        # Of 4 standard deviations around the mean, where nearly all grey levels lie.
+        unit = np.clip(image / 8 + 0.5, 0, 1)
+        image = 8 * (unit**drawn.exponent - 0.5**drawn.exponent)
+    if drawn.blur:
+        sigma = [drawn.blur if size > 1 else 0 for size in image.shape]
+        image = ndimage.gaussian_filter(image, sigma, truncate=3)
+    image = image * np.float32(drawn.gain) + np.float32(drawn.offset)
+    seed, amplitude = drawn.noise
+    if amplitude:
+        noise = np.random.default_rng(seed).standard_normal(image.shape, np.float32)
+        image += np.float32(amplitude) * noise
+    return image

@@ -1,0 +1,232 @@
+"""Random patches: number i is a pure function of (seed, i)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .augment import Augment, draw, place, shade
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One patch: `image` float32 `(*spatial, 1)`, `label` uint8 `(*spatial)`."""
+
+    image: np.ndarray
+    label: np.ndarray
+
+
+class PatchSampler:
+    """Draw augmented patches of a labelled volume (paper, Section 4).
+
+    Patch `i` depends on `(seed, i)` alone, so a run repeats bit for bit with any number of workers
+    and resumes at any step.
+
+    Args:
+        image: `(z, y, x)` array-like of grey levels.
+        label: `(z, y, x)` array-like of class ids.
+        patch_shape: `(z, y, x)` in voxels, or `(y, x)` for slices of 2D networks.
+        seed: integer seed.
+        foreground_fraction: share of patches placed with a foreground voxel near their centre; the
+            others lie anywhere.
+        jitter: how far from the centre, in voxels along each axis, that voxel may be.
+        augment: an `Augment`; the default flips, rotates and changes gain and offset.
+        normalization: `(mean, standard deviation)` that grey levels are standardised by; those of
+            `image` by default.
+        ignore_class: label of voxels without annotation.
+
+    Attributes:
+        normalization: the pair in use.
+
+    Raises:
+        ValueError: shapes differ, the patch is larger than the volume, there is no foreground, or
+            a number is out of range.
+    """
+
+    def __init__(
+        self,
+        image,
+        label,
+        patch_shape,
+        seed=0,
+        *,
+        foreground_fraction=0.8,
+        jitter=16,
+        augment=None,
+        normalization=None,
+        ignore_class=None,
+    ):
+        self.image = image
+        self.label = label
+        self.spatial_dims = len(patch_shape)
+        self.patch_shape = (1,) * (3 - len(patch_shape)) + tuple(patch_shape)
+        self.seed = seed
+        self.foreground_fraction = foreground_fraction
+        self.jitter = jitter
+        self.augment = augment or Augment()
+        self.check()
+        self.foreground = foreground_voxels(label, ignore_class)
+        self.normalization = normalization or grey_statistics(image)
+
+    def check(self):
+        """Raise ValueError for arguments that do not fit each other."""
+        if len(self.image.shape) != 3 or self.image.shape != self.label.shape:
+            raise ValueError(
+                "Invalid value for `label`. Expected the shape (z, y, x) of `image`, "
+                f"{tuple(self.image.shape)}. Received: shape {tuple(self.label.shape)}"
+            )
+        sizes = list(zip(self.patch_shape, self.image.shape, strict=False))
+        if self.spatial_dims not in (2, 3) or any(not 0 < p <= n for p, n in sizes):
+            raise ValueError(
+                "Invalid value for `patch_shape`. Expected two or three sizes within the volume's "
+                f"{tuple(self.image.shape)}. Received: patch_shape={self.patch_shape}"
+            )
+        if not 0 <= self.foreground_fraction <= 1:
+            raise ValueError(
+                "Invalid value for `foreground_fraction`. Expected a number from 0 to 1. "
+                f"Received: foreground_fraction={self.foreground_fraction}"
+            )
+
+    def __getitem__(self, index):
+        """Return patch number `index` as a `Sample`."""
+        rng = np.random.Generator(np.random.Philox(key=[self.seed % 2**64, index]))
+        start = self.place(rng)
+        drawn = draw(rng, self.patch_shape, self.augment)
+        box = Box(start, self.patch_shape, drawn.margin)
+        mean, deviation = (np.float32(x) for x in self.normalization)
+        image = (box.read(self.image).astype(np.float32) - mean) / deviation
+        image = shade(place(image, drawn, order=1), drawn)
+        label = place(box.read(self.label), drawn, order=0)
+        shape = self.patch_shape[-self.spatial_dims :]
+        return Sample(
+            np.ascontiguousarray(image, np.float32).reshape(*shape, 1),
+            np.ascontiguousarray(label, np.uint8).reshape(shape),
+        )
+
+    def place(self, rng):
+        """Draw the corner of a patch."""
+        volume, patch = np.array(self.image.shape), np.array(self.patch_shape)
+        near = rng.random() < self.foreground_fraction
+        corner = rng.integers(0, volume - patch + 1)
+        chosen = self.foreground[rng.integers(len(self.foreground))]
+        shift = rng.integers(-self.jitter, self.jitter + 1, 3)
+        if near:
+            shift = np.clip(shift, -(patch // 2), (patch - 1) // 2)
+            centre = np.array(np.unravel_index(int(chosen), self.image.shape)) + shift
+            corner = np.clip(centre - patch // 2, 0, volume - patch)
+        return tuple(int(c) for c in corner)
+
+    def batch(self, step, batch_size):
+        """Return images `(batch, *spatial, 1)` and labels `(batch, *spatial)` of a step."""
+        samples = [self[step * batch_size + i] for i in range(batch_size)]
+        return np.stack([s.image for s in samples]), np.stack([s.label for s in samples])
+
+    def tf_dataset(self, batch_size, *, start=0, steps=None, workers=None):
+        """Return a `tf.data.Dataset` of batches, in the order of their number.
+
+        Args:
+            batch_size: patches a step.
+            start: the first step.
+            steps: number of steps; endless where None.
+            workers: parallel calls; TensorFlow chooses where None.
+        """
+        import tensorflow as tf
+
+        stop = tf.int64.max if steps is None else start + steps
+        shape = (batch_size, *self.patch_shape[-self.spatial_dims :])
+
+        def load(step):
+            image, label = tf.numpy_function(
+                lambda i: self.batch(int(i), batch_size), [step], [tf.float32, tf.uint8]
+            )
+            return tf.ensure_shape(image, (*shape, 1)), tf.ensure_shape(label, shape)
+
+        dataset = tf.data.Dataset.range(start, stop)
+        dataset = dataset.map(load, num_parallel_calls=workers or tf.data.AUTOTUNE)
+        return dataset.prefetch(tf.data.AUTOTUNE)
+
+    def py_dataset(self, batch_size, *, start=0, steps=None, **options):
+        """Return a `keras.utils.PyDataset` of the same batches, for any backend.
+
+        Args:
+            batch_size: patches a step.
+            start: the first step.
+            steps: number of steps; endless where None.
+            **options: `workers`, `use_multiprocessing`, `max_queue_size` of `PyDataset`.
+        """
+        import keras
+
+        sampler = self
+
+        class Patches(keras.utils.PyDataset):
+            """Batches of the sampler by number."""
+
+            @property
+            def num_batches(self):
+                """Number of steps, None for an endless run."""
+                return steps
+
+            def __getitem__(self, index):
+                """Return batch `start + index`."""
+                return sampler.batch(start + index, batch_size)
+
+        return Patches(**options)
+
+
+@dataclass(frozen=True)
+class Box:
+    """A block of a volume with a margin; what lies outside the volume is reflected.
+
+    Attributes:
+        start: corner (z, y, x) of the block without its margin.
+        shape: sizes of the block without its margin.
+        margin: voxels added on both sides of axes of more than one voxel.
+    """
+
+    start: tuple
+    shape: tuple
+    margin: int = 0
+
+    def read(self, volume):
+        """Return the block as a NumPy array."""
+        slices, pads = [], []
+        for start, size, length in zip(self.start, self.shape, volume.shape, strict=True):
+            margin = self.margin if size > 1 else 0
+            low, high = start - margin, start + size + margin
+            slices.append(slice(max(low, 0), min(high, length)))
+            pads.append((max(-low, 0), max(high - length, 0)))
+        block = np.asarray(volume[tuple(slices)])
+        return np.pad(block, pads, mode="reflect") if np.any(pads) else block
+
+
+def foreground_voxels(label, ignore_class=None):
+    """Return flat indices of the voxels that are neither background nor unannotated."""
+    flat = np.asarray(label).ravel()
+    mask = flat > 0
+    if ignore_class is not None:
+        mask &= flat != ignore_class
+    found = np.flatnonzero(mask)
+    if not len(found):
+        raise ValueError(
+            "Invalid value for `label`. Expected at least one foreground voxel. Received: none"
+        )
+    return found.astype(np.uint32) if flat.size < 2**32 else found
+
+
+def grey_statistics(image):
+    """Return mean and standard deviation of the grey levels, slice by slice in float64.
+
+    Raises:
+        ValueError: the volume is constant or holds values that are not finite.
+    """
+    sums = np.zeros(2)
+    for z in range(image.shape[0]):
+        values = np.asarray(image[z]).astype(np.float64)
+        sums += values.sum(), np.square(values).sum()
+    mean, square = sums / np.prod(image.shape)
+    deviation = np.sqrt(max(square - mean**2, 0))
+    if not deviation > 1e-6 * abs(mean):
+        raise ValueError(
+            "Invalid value for `image`. Expected finite grey levels that vary. "
+            f"Received: mean {mean:.6g}, standard deviation {deviation:.6g}"
+        )
+    return float(mean), float(deviation)
