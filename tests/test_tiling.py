@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from volseg_keras.inference.predict import join_slabs, predict_slabs, segment, tile_plan
+from volseg_keras.inference.tiling import count_tiles, fade_weights, intervals, plan, slabs
+
+
+def identity(tile):
+    return tile[..., None]
+
+
+@st.composite
+def cuttings(draw):
+    """An axis and a way to cut it."""
+    halo, fade = draw(st.integers(0, 5)), draw(st.integers(0, 6))
+    tile = 2 * halo + fade + max(2 * fade, 1) + draw(st.integers(0, 12))
+    return draw(st.integers(1, 60)), tile, halo, fade
+
+
+@settings(max_examples=300, deadline=None)
+@given(cuttings())
+def test_intervals_cover_an_axis_and_keep_their_halo(cutting):
+    size, tile, halo, fade = cutting
+    cut = intervals(*cutting)
+    assert cut[0].start == 0 == cut[0].keep_start and cut[-1].keep_stop == size
+    kept = np.zeros(size, int)
+    for i, part in enumerate(cut):
+        assert part.stop - part.start == tile
+        assert len(cut) == 1 or part.stop <= size
+        kept[part.keep_start : part.keep_stop] += 1
+        if i:
+            before = cut[i - 1]
+            assert part.keep_start == before.keep_stop - part.fade and part.fade == fade
+            assert part.keep_start - part.start >= halo
+            assert before.stop - before.keep_stop >= halo
+    assert kept.min() == 1 and kept.max() <= 2
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.tuples(cuttings(), cuttings(), cuttings()), st.sampled_from(["f4", "u1", "i2"]))
+def test_an_identity_network_gives_any_volume_back(axes, dtype):
+    shape, tile, halo, fade = zip(*[(min(c[0], 30), *c[1:]) for c in axes], strict=True)
+    rng = np.random.default_rng(sum(shape))
+    volume = (rng.normal(size=shape) * 100).astype(dtype)
+    parts = list(slabs(volume, plan(shape, tile, halo, fade), identity))
+    assert [z for z, _ in parts] == list(np.cumsum([0] + [len(s) for _, s in parts])[:-1])
+    np.testing.assert_array_equal(join_slabs(parts)[..., 0], volume)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.tuples(*[st.integers(1, 130)] * 3), st.sampled_from([2, 3]))
+def test_default_halos_give_any_volume_back(shape, dims):
+    volume = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    tile = (64, 96, 80) if dims == 3 else (7, 112, 128)
+
+    def engine(block):
+        assert all(n % 16 == 0 for n in block.shape[-dims:])
+        return block[..., None]
+
+    got = join_slabs(predict_slabs(engine, volume, dims, tile=tile))
+    np.testing.assert_array_equal(got[..., 0], volume)
+
+
+def test_neighbours_that_differ_are_cross_faded_monotonically():
+    calls = iter(range(100))
+
+    def engine(tile):
+        return np.full((*tile.shape, 1), next(calls), np.float32)
+
+    volume = np.zeros((40, 1, 1), np.float32)
+    out = join_slabs(slabs(volume, plan(volume.shape, (32, 1, 1), (4, 0, 0), (8, 0, 0)), engine))
+    line = out.ravel()
+    assert (np.diff(line) >= 0).all() and set(np.flatnonzero((line > 0) & (line < 1))) == set(
+        range(16, 24)
+    )
+
+
+def test_fade_weights_rise_symmetrically():
+    weights = fade_weights(8)
+    assert (np.diff(weights) > 0).all() and 0 < weights[0] < 0.05
+    np.testing.assert_allclose(weights + weights[::-1], 1, atol=1e-6)
+
+
+def test_progress_counts_every_tile():
+    volume, seen = np.zeros((40, 200, 150), np.float32), []
+    list(predict_slabs(identity, volume, 3, tile=(48, 96, 96), on_tile=lambda *a: seen.append(a)))
+    total = count_tiles(tile_plan(volume.shape, 3, (48, 96, 96)))
+    assert seen == [(i + 1, total) for i in range(total)] and total > 4
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_segment(classes):
+    scores = np.random.default_rng(0).random((6, 4, 5, classes)).astype(np.float32)
+    scores /= scores.sum(-1, keepdims=True)
+    parts = [(0, scores[:4]), (4, scores[4:])]
+    labels, foreground = segment(parts, (6, 4, 5), keep_probability=True)
+    np.testing.assert_array_equal(labels, scores.argmax(-1))
+    np.testing.assert_allclose(foreground, 1 - scores[..., 0])
+    if classes == 2:
+        labels, _ = segment(parts, (6, 4, 5), threshold=0.7)
+        np.testing.assert_array_equal(labels, scores[..., 1] >= 0.7)
+    else:
+        with pytest.raises(ValueError, match="`threshold`"):
+            segment(parts, (6, 4, 5), threshold=0.7)
+
+
+@pytest.mark.parametrize("tile", [(96, 96), (96, 96, 90), (0, 96, 96), (32, 32, 32)])
+def test_wrong_tiles(tile):
+    with pytest.raises(ValueError, match="`tile`"):
+        tile_plan((200, 200, 200), 3, tile)

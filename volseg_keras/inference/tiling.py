@@ -1,0 +1,145 @@
+"""Cut a volume in overlapping tiles and join what comes back; NumPy only.
+
+An axis is cut in intervals and the tiles are their product. Every tile is read with context
+(`halo`) that is thrown away, and neighbours are cross-faded where they meet, one axis at a time:
+x within a row of tiles, rows within a slab, slabs in the volume. A fade between equal values
+gives that value exactly, so joining what was cut gives the volume back bit for bit.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Interval:
+    """One tile's share of an axis, in voxels of the volume.
+
+    Attributes:
+        start: first voxel read.
+        stop: one past the last voxel read; past the axis' end where it is padded.
+        keep_start: first voxel kept.
+        keep_stop: one past the last voxel kept.
+        fade: how many of the first kept voxels are cross-faded with the interval before.
+    """
+
+    start: int
+    stop: int
+    keep_start: int
+    keep_stop: int
+    fade: int
+
+
+def intervals(size, tile, halo=0, fade=0):
+    """Cut an axis in evenly spaced intervals of `tile` voxels.
+
+    Args:
+        size: length of the axis.
+        tile: voxels read at a time; an axis that is shorter is one interval.
+        halo: voxels of context on each inner side.
+        fade: voxels over which neighbours are cross-faded.
+
+    Returns:
+        A list of `Interval`; every voxel is kept by one, or by two where they fade.
+
+    Raises:
+        ValueError: `tile` leaves nothing between halo and fade.
+    """
+    step = tile - 2 * halo - fade
+    if size <= tile:
+        return [Interval(0, tile, 0, size, 0)]
+    if step < max(2 * fade, 1):
+        raise ValueError(
+            f"Invalid value for `tile`. Expected at least {2 * halo + 3 * fade or 1} voxels for a "
+            f"halo of {halo} and a fade of {fade}. Received: tile={tile}"
+        )
+    count = 1 + -(-(size - tile) // step)
+    starts = [round(i * (size - tile) / (count - 1)) for i in range(count)]
+    cuts = [(a + tile + b - fade) // 2 for a, b in zip(starts, starts[1:], strict=False)]
+    keeps = zip([0, *cuts], [*(c + fade for c in cuts), size], strict=True)
+    return [
+        Interval(start, start + tile, low, high, fade if low else 0)
+        for start, (low, high) in zip(starts, keeps, strict=True)
+    ]
+
+
+def fade_weights(count):
+    """Return the weights of the newer of two tiles over `count` voxels.
+
+    Two Gaussians centred on neighbouring tiles, normalised by their sum, are a logistic curve.
+    """
+    position = (np.arange(count) + 0.5) / max(count, 1) - 0.5
+    return (1 / (1 + np.exp(-8 * position))).astype(np.float32)
+
+
+def plan(shape, tile, halo, fade):
+    """Return the intervals of every axis of a volume."""
+    return [intervals(*axis) for axis in zip(shape, tile, halo, fade, strict=True)]
+
+
+def count_tiles(axes):
+    """Return the number of tiles of a plan."""
+    return int(np.prod([len(axis) for axis in axes]))
+
+
+def read_tile(volume, tile):
+    """Read the intervals of a tile; reflect where it reaches past the volume's end."""
+    ends = [min(i.stop, n) for i, n in zip(tile, volume.shape, strict=True)]
+    block = np.asarray(volume[tuple(slice(i.start, e) for i, e in zip(tile, ends, strict=True))])
+    pads = [(0, i.stop - e) for i, e in zip(tile, ends, strict=True)]
+    return np.pad(block, pads, mode="reflect") if np.any(pads) else block
+
+
+def slabs(volume, axes, engine):
+    """Yield finished z slabs of a tiled prediction, in order.
+
+    Args:
+        volume: `(z, y, x)` array-like.
+        axes: a `plan`.
+        engine: callable from a tile `(z, y, x)` to `(z, y, x, classes)`.
+
+    Yields:
+        `(z, slab)`: the first z and probabilities `(depth, y, x, classes)`.
+    """
+    first, *others = axes
+    pending = None
+    for interval in first:
+        slab = join(volume, (interval,), others, engine)
+        if pending is not None:
+            fade_in(slab, pending, interval.fade, axis=0)
+        done = len(slab) - following_fade(first, interval)
+        pending = slab[done:]
+        yield interval.keep_start, slab[:done]
+
+
+def following_fade(intervals_, interval):
+    """Return how many of an interval's last kept voxels the next one changes."""
+    after = intervals_.index(interval) + 1
+    return intervals_[after].fade if after < len(intervals_) else 0
+
+
+def join(volume, chosen, axes, engine):
+    """Predict and join all tiles that share the intervals `chosen` of the first axes."""
+    if not axes:
+        block = engine(read_tile(volume, chosen))
+        return block[tuple(slice(i.keep_start - i.start, i.keep_stop - i.start) for i in chosen)]
+    axis, parts = len(chosen), []
+    for interval in axes[0]:
+        block = join(volume, (*chosen, interval), axes[1:], engine)
+        if parts:
+            before = parts[-1]
+            cut = before.shape[axis] - interval.fade
+            overlap = before[(slice(None),) * axis + (slice(cut, None),)]
+            parts[-1] = before[(slice(None),) * axis + (slice(cut),)]
+            block = np.array(block)
+            fade_in(block, overlap, interval.fade, axis)
+        parts.append(block)
+    return np.concatenate(parts, axis=axis)
+
+
+def fade_in(block, before, count, axis):
+    """Cross-fade the first `count` voxels of `block` along `axis` with those of `before`."""
+    head = block[(slice(None),) * axis + (slice(count),)]
+    weight = fade_weights(count).reshape([-1 if a == axis else 1 for a in range(block.ndim)])
+    mixed = before + weight * (head.astype(np.float32) - before)
+    head[...] = np.rint(mixed) if block.dtype.kind in "iu" else mixed
