@@ -1,0 +1,257 @@
+"""Training curves and slice overlays as PNG files."""
+
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+# Orange and sky blue of Okabe and Ito: told apart by colour-blind readers too.
+PREDICTION, TRUTH = "#e69f00", "#56b4e9"
+DARK, BLUE = "#333333", "#0072b2"
+CUT = {"color": "white", "gapcolor": "black", "lw": 0.6, "ls": (0, (4, 4)), "alpha": 0.8}
+
+
+def training_curve(history, path):
+    """Draws loss, Jaccard index and learning rate over the steps of a training.
+
+    Args:
+        history: Path of a `history.csv` with the columns `step`, `seconds` (since the start),
+            `loss`, `jaccard`, `learning_rate` and `val_jaccard`; an empty field is a gap.
+        path: Where the PNG goes. Missing folders are created.
+
+    Returns:
+        The `Path` of the PNG.
+
+    Raises:
+        ValueError: If the history holds no row.
+    """
+    data = _read_history(history)
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    axes = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1))
+    marker = "." if len(data["step"]) == 1 else None
+    axes[0].plot(data["step"], data["loss"], color=DARK, lw=1, marker=marker)
+    axes[1].plot(
+        data["step"],
+        data["jaccard"],
+        color="#9ecae1",
+        lw=1,
+        marker=marker,
+        label="training patches",
+    )
+    _held_out(axes[1], data["step"], data["val_jaccard"])
+    axes[2].plot(data["step"], data["learning_rate"], color=DARK, lw=1, marker=marker)
+    for ax, label in zip(axes, ("Loss", "Foreground Jaccard", "Learning rate"), strict=True):
+        _tidy(ax, label)
+    axes[1].set_ylim(0, 1.02)
+    axes[1].legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=2, frameon=False, fontsize=8)
+    axes[2].ticklabel_format(axis="y", scilimits=(-2, 2))
+    axes[2].yaxis.get_offset_text().set_fontsize(8)
+    axes[2].set_ylim(bottom=0)
+    axes[2].set_xlabel("Step", fontsize=9)
+    axes[0].set_title(
+        f"{data['step'][-1]:,.0f} steps in {data['seconds'][-1] / 60:,.1f} minutes",
+        fontsize=10,
+        loc="left",
+    )
+    return _save(figure, path)
+
+
+def overlay(image, prediction, path, truth=None, center=None):
+    """Draws three orthogonal slices of a volume with the outlines of its segmentation.
+
+    Slices are to scale, one voxel being a square; only an axis too thin to be seen is drawn
+    thicker, and labelled so. Array-likes that are no NumPy arrays are read in three planes only.
+
+    Args:
+        image: Real-valued array of shape (z, y, x).
+        prediction: Integer labels of the same shape; 0 is background, all above is foreground.
+        path: Where the PNG goes. Missing folders are created.
+        truth: Reference labels like `prediction`, or None.
+        center: Voxel (z, y, x) that the slices share. By default the planes with the most
+            predicted foreground about the middle, or the middle if that is not in memory.
+
+    Returns:
+        The `Path` of the PNG.
+
+    Raises:
+        ValueError: If shapes differ or the image is not 3D.
+    """
+    _check(image, prediction, truth)
+    center = _best_center(prediction) if center is None else center
+    greys, found = _planes(image, center), [p > 0 for p in _planes(prediction, center)]
+    true = None if truth is None else [p > 0 for p in _planes(truth, center)]
+    figure, axes = _orthogonal_axes(image.shape, center)
+    values = np.concatenate([grey.ravel() for grey in greys]).astype("float32")
+    low, high = np.nanpercentile(values, (1, 99))
+    for i, (ax, grey) in enumerate(zip(axes, greys, strict=True)):
+        ax.imshow(grey.astype("float32"), cmap="gray", vmin=low, vmax=high, aspect="auto")
+        if true is not None:
+            _mark(ax, true[i], found[i], TRUTH, 1.8)
+        _mark(ax, found[i], true and true[i], PREDICTION, 1)
+    _legend(figure, found, true)
+    return _save(figure, path)
+
+
+def _read_history(history):
+    with open(history, newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows:
+        raise ValueError(
+            f"Invalid value for `history`. Expected at least one row. Received: {history}"
+        )
+    names = ("step", "seconds", "loss", "jaccard", "learning_rate", "val_jaccard")
+    return {name: np.array([float(row.get(name) or "nan") for row in rows]) for name in names}
+
+
+def _held_out(ax, steps, values):
+    known = np.isfinite(values)
+    if not known.any():
+        return
+    ax.plot(steps[known], values[known], "o-", color=BLUE, ms=4, lw=0.8, label="held-out volume")
+    best = np.nanargmax(values)
+    side = "right" if steps[best] > steps.mean() else "left"
+    ax.plot(steps[best], values[best], "o", color=BLUE, ms=8, mfc="none")
+    ax.annotate(
+        f"best {values[best]:.3f}",
+        (steps[best], values[best]),
+        color=BLUE,
+        fontsize=9,
+        xytext=(0, -18 if values[best] > 0.2 else 9),
+        textcoords="offset points",
+        ha=side,
+    )
+
+
+def _tidy(ax, label):
+    ax.set_ylabel(label, fontsize=9)
+    ax.tick_params(labelsize=8)
+    ax.grid(color="#e5e5e5", lw=0.6)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_axisbelow(True)
+
+
+def _check(image, prediction, truth):
+    shape = tuple(image.shape)
+    if len(shape) != 3:
+        raise ValueError(
+            f"Invalid value for `image`. Expected shape (z, y, x). Received: shape {shape}"
+        )
+    for name, labels in (("prediction", prediction), ("truth", truth)):
+        if labels is not None and tuple(labels.shape) != shape:
+            raise ValueError(
+                f"Invalid value for `{name}`. Expected shape {shape} as of `image`. "
+                f"Received: shape {tuple(labels.shape)}"
+            )
+
+
+def _best_center(labels):
+    if type(labels) is not np.ndarray:  # a memory map would be read as a whole
+        return tuple(size // 2 for size in labels.shape)
+    foreground, center = labels > 0, []
+    for size, others in zip(labels.shape, ((1, 2), (0, 2), (0, 1)), strict=True):
+        start = size // 4  # objects of a border plane are mostly cut off
+        counts = np.count_nonzero(foreground, axis=others)[start : size - start]
+        ties = np.flatnonzero(counts == counts.max())
+        center.append(start + int(ties[len(ties) // 2]))
+    return tuple(center)
+
+
+def _planes(volume, center):
+    z, y, x = center
+    return [np.asarray(volume[z]), np.asarray(volume[:, y, :]), np.asarray(volume[:, :, x]).T]
+
+
+def _orthogonal_axes(shape, center):
+    stretch = np.maximum(1, 0.05 * max(shape) / np.array(shape))
+    sides = stretch * shape
+    depth, height, width = inches = sides * 6.5 / (sides[0] + max(sides[1:]))
+    full = np.array([max(width + depth + 1.6, 5.6), height + depth + 1.75])
+    left, low = (full[0] - width - depth - 0.3) / 2, 1.05
+    corners = (left, low + depth + 0.35), (left, low), (left + width + 0.3, low + depth + 0.35)
+    figure, axes = Figure(figsize=full), []
+    for corner, (across, down, cut) in zip(corners, ((2, 1, 0), (2, 0, 1), (0, 1, 2)), strict=True):
+        size = inches[[across, down]]
+        ax = figure.add_axes((*corner / full, *size / full))
+        ax.axvline(center[across], **CUT)
+        ax.axhline(center[down], **CUT)
+        plane = "".join(sorted("zyx"[across] + "zyx"[down]))
+        ax.set_title(f"{plane} at {'zyx'[cut]} = {center[cut]}", fontsize=9, loc="left", pad=4)
+        _ruler(ax.xaxis, across, size[0], stretch, shown=cut != 0)
+        _ruler(ax.yaxis, down, size[1], stretch, shown=cut != 2)
+        axes.append(ax)
+    return figure, axes
+
+
+def _ruler(axis, which, inches, stretch, shown):
+    ticks = MaxNLocator(nbins=int(np.clip(2 * inches, 2, 8)), integer=True, min_n_ticks=1)
+    axis.set_major_locator(ticks)
+    axis.set_tick_params(labelsize=7, length=2, **({} if shown else {"label1On": False}))
+    if shown:
+        unit = f"×{stretch[which]:.2g}" if stretch[which] > 1 else "voxels"
+        axis.set_label_text(f"{'zyx'[which]} ({unit})", fontsize=8)
+
+
+def _mark(ax, mask, other, color, line):
+    height, width = mask.shape
+    if other is not None:
+        rgba = np.zeros((height, width, 4), "float32")
+        rgba[mask & ~other] = to_rgba(color, 0.35)
+        ax.imshow(rgba, aspect="auto", interpolation="nearest")
+    if mask.any():  # padded, so that what reaches the border is closed along it
+        ax.contour(
+            np.arange(-1, width + 1),
+            np.arange(-1, height + 1),
+            np.pad(mask, 1),
+            [0.5],
+            colors=color,
+            linewidths=line,
+            zorder=3,
+        ).set_clip_on(False)
+    ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+
+
+def _legend(figure, found, true):
+    found, other = (
+        np.concatenate([plane.ravel() for plane in planes]) for planes in (found, true or found)
+    )
+    total = (found | other).sum()
+    title = f"Foreground on {found.mean():.1%} of these planes"
+    entries = [("prediction", PREDICTION)]
+    if true is not None:
+        both, ours, theirs = (
+            part.sum() / max(total, 1) for part in (found & other, found & ~other, other & ~found)
+        )
+        title = f"Both mark {both:.1%} of the foreground in these planes"
+        entries = [
+            (f"prediction (shaded where alone: {ours:.1%})", PREDICTION),
+            (f"truth (shaded where alone: {theirs:.1%})", TRUTH),
+        ]
+    handles = [
+        Patch(fc=(color, 0.35 if true else 0), ec=color, label=label) for label, color in entries
+    ]
+    figure.legend(
+        handles=handles,
+        title=title if total else "No foreground in these planes",
+        loc="lower center",
+        ncols=2,
+        frameon=False,
+        fontsize=8,
+        title_fontsize=8,
+    )
+
+
+def _save(figure, path):
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        figure.savefig(part, format="png", dpi=160)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
