@@ -1,0 +1,179 @@
+import csv
+import json
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from volseg_keras import (
+    Jaccard,
+    JaccardLoss,
+    PatchSampler,
+    RankOneConv,
+    StochasticDownsample,
+    fit,
+    phantom,
+    predict_volume,
+)
+from volseg_keras.training.callbacks import Schedule
+from volseg_keras.training.recipes import RECIPES, get_recipe
+from volseg_keras.training.regions import split
+
+IMAGE, LABEL = phantom((32, 64, 96), seed=0)
+
+
+def small_network():
+    """Layers with every kind of state (weights, moving statistics, seeds), quick to trace."""
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((None, None, None, 1))
+    x = keras.layers.PReLU(shared_axes=[1, 2, 3])(RankOneConv(6)(inputs))
+    x = keras.layers.Dropout(0.1)(keras.layers.BatchNormalization()(x))
+    x = RankOneConv(6)(StochasticDownsample()(x))
+    x = keras.layers.Conv3DTranspose(2, 2, strides=2)(x)
+    return keras.Model(inputs, keras.layers.Softmax()(x), name="small")
+
+
+@pytest.fixture(autouse=True)
+def small_patches(monkeypatch):
+    quick = replace(RECIPES["demo"], patch={3: (16, 32, 32)}, batch={3: 2}, warmup=2)
+    monkeypatch.setitem(RECIPES, "quick", quick)
+
+
+def run(folder, steps, **options):
+    model = small_network()
+    options = {"recipe": "quick", "hold_out": "x:0:32", "steps_per_epoch": 4, **options}
+    summary = fit(model, IMAGE, LABEL, output=folder, steps=steps, **options)
+    return model, summary
+
+
+def read(folder):
+    with open(folder / "history.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_what_it_promises(tmp_path):
+    _, summary = run(tmp_path / "a run", 12)
+    rows = read(tmp_path / "a run")
+    assert [int(r["step"]) for r in rows] == [4, 8, 12]
+    assert summary["steps"] == 12 and summary["hold_out"] == "x:0:32"
+    scores = [float(r["val_jaccard"]) for r in rows if r["val_jaccard"]]
+    assert summary["held_out_jaccard"] == pytest.approx(max(scores), abs=1e-5)
+    assert json.loads((tmp_path / "a run" / "metrics.json").read_text()) == summary
+    mean = IMAGE[:, :, 32:].mean()
+    assert summary["normalization"]["mean"] == pytest.approx(mean)
+    names = {p.name for p in (tmp_path / "a run").iterdir()}
+    assert {"model.keras", "curve.png", "checkpoint.h5", "tensorboard"} <= names
+    assert not [name for name in names if name.startswith("part")]
+    out = predict_volume(tmp_path / "a run", IMAGE[:, :, :32])
+    assert out.shape == (32, 64, 32, 2)
+
+
+def test_a_resumed_run_ends_as_an_unbroken_one(tmp_path, monkeypatch):
+    whole, _ = run(tmp_path / "whole", 16)
+    begin = Schedule.on_train_batch_begin
+
+    def killed(self, batch, logs=None):
+        if self.budget.step == 10:
+            raise KeyboardInterrupt
+        begin(self, batch, logs)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Schedule, "on_train_batch_begin", killed)
+        run(tmp_path / "broken", 16)
+    assert [int(r["step"]) for r in read(tmp_path / "broken")] == [4, 8]
+    again, _ = run(tmp_path / "broken", 16, resume=True)
+    assert [int(r["step"]) for r in read(tmp_path / "broken")] == [4, 8, 12, 16]
+    for one, other in zip(whole.weights, again.weights, strict=True):
+        np.testing.assert_allclose(np.asarray(one), np.asarray(other), atol=1e-5, err_msg=one.path)
+
+
+def test_a_finished_run_resumes_to_itself(tmp_path):
+    model, first = run(tmp_path, 4)
+    again, second = run(tmp_path, 4, resume=True)
+    assert second["steps"] == 4 and second["held_out_jaccard"] == first["held_out_jaccard"]
+    for one, other in zip(model.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+
+
+def test_a_budget_in_minutes_ends_in_time(tmp_path):
+    _, summary = run(tmp_path, None, minutes=0.1, hold_out=None)
+    assert 0.1 <= summary["minutes"] < 0.5 and summary["held_out_jaccard"] is None
+    assert (tmp_path / "model.keras").is_file()
+    assert float(read(tmp_path)[-1]["learning_rate"]) < 3e-3
+
+
+def test_plain_compile_and_fit_work():
+    model = small_network()
+    sampler = PatchSampler(IMAGE, LABEL, (16, 32, 32))
+    model.compile("adam", loss=JaccardLoss(), metrics=[Jaccard()], jit_compile=False)
+    history = model.fit(sampler.tf_dataset(3), steps_per_epoch=2, epochs=2, verbose=0)
+    assert len(history.history["jaccard"]) == 2
+    history = model.fit(sampler.py_dataset(3, steps=2), epochs=1, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+
+
+@pytest.mark.parametrize(
+    "changes, name",
+    [
+        ({"recipe": "slow"}, "recipe"),
+        ({"steps": 3, "minutes": 2}, "minutes"),
+        ({"steps": 0}, "steps"),
+        ({"minutes": -1}, "minutes"),
+        ({"hold_out": "x:8:32"}, "hold_out"),
+        ({"hold_out": "w:0:32"}, "hold_out"),
+        ({"hold_out": "x:0:96"}, "hold_out"),
+        ({"hold_out": "x:0"}, "hold_out"),
+        ({"label": LABEL[1:]}, "label"),
+        ({"label": LABEL * 0}, "label"),
+        ({"label": LABEL.astype(float)}, "label"),
+        ({"recipe": "paper"}, "patch_shape"),
+        ({"output": "file/run"}, "output"),
+        ({"resume": True}, "resume"),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_leave_nothing_behind(changes, name, tmp_path):
+    (tmp_path / "file").touch()
+    options = {"recipe": "quick", "label": LABEL, "output": "run", **changes}
+    options["output"] = tmp_path / options["output"]
+    label = options.pop("label")
+    with pytest.raises((ValueError, OSError), match=f"`{name}`"):
+        fit(small_network(), IMAGE, label, **options)
+    assert not list(tmp_path.rglob("*.keras")) and not list(tmp_path.rglob("*.csv"))
+
+
+def test_a_run_is_not_overwritten(tmp_path):
+    (tmp_path / "checkpoint.h5").touch()
+    with pytest.raises(FileExistsError, match="`output`"):
+        run(tmp_path, 4)
+
+
+@pytest.mark.parametrize(
+    "text, inner, outer",
+    [
+        ("x:0:25", np.s_[:, :, 25:100], np.s_[:, :, 0:25]),
+        ("z:8:10", np.s_[0:8, :, :], np.s_[8:10, :, :]),
+    ],
+)
+def test_split(text, inner, outer):
+    volume = np.arange(10 * 20 * 100).reshape(10, 20, 100)
+    got = split(text, volume.shape)
+    np.testing.assert_array_equal(volume[got[0]], volume[inner])
+    np.testing.assert_array_equal(volume[got[1]], volume[outer])
+
+
+@pytest.mark.parametrize("dims, rate", [(2, 0.05), (3, 0.1)])
+def test_the_paper_recipe(dims, rate):
+    row = get_recipe("paper")
+    rates = [row.learning_rate(dims, p, 1000) for p in (0, 0.49, 0.5, 0.74, 0.75, 1)]
+    assert rates == pytest.approx([rate, rate, rate / 10, rate / 10, rate / 100, rate / 100])
+    assert row.steps == 30_000 and row.loss == "JaccardLoss"
+    assert row.patch == {2: (256, 256), 3: (96, 128, 128)} and row.batch == {2: 24, 3: 3}
+
+
+def test_the_fast_recipe_warms_up_and_ends_at_zero():
+    row = get_recipe("fast")
+    rates = [row.learning_rate(3, 0, s) for s in range(60)]
+    assert np.all(np.diff(rates[:50]) > 0) and rates[50] == row.rate[3]
+    assert row.learning_rate(3, 1, 5000) == pytest.approx(0, abs=1e-9)

@@ -1,0 +1,223 @@
+"""What happens between steps: schedule, validation, history, checkpoint, progress."""
+
+import csv
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import keras
+
+HISTORY = (
+    "step",
+    "seconds",
+    "loss",
+    "jaccard",
+    "learning_rate",
+    "mvoxel_per_s",
+    "val_jaccard",
+)
+
+
+@dataclass
+class Budget:
+    """How far a run may go and how far it is.
+
+    Attributes:
+        steps: the limit in steps, or None.
+        seconds: the limit in seconds of wall time, or None.
+        step: steps done.
+        spent: seconds spent by earlier parts of a resumed run.
+        started: when this part began (monotonic clock).
+        best: best score of the held-out part so far.
+        validations: how many there were.
+    """
+
+    steps: int | None
+    seconds: float | None
+    step: int = 0
+    spent: float = 0.0
+    started: float = 0.0
+    best: float = -1.0
+    validations: int = 0
+
+    @property
+    def elapsed(self):
+        """Seconds of wall time spent."""
+        return self.spent + (time.monotonic() - self.started if self.started else 0.0)
+
+    @property
+    def progress(self):
+        """Share of the budget spent, from 0 to 1."""
+        if self.steps is not None:
+            return min(1.0, self.step / self.steps)
+        return min(1.0, self.elapsed / self.seconds)
+
+
+class Schedule(keras.callbacks.Callback):
+    """Set the learning rate before each step; stop when the budget is spent."""
+
+    def __init__(self, budget, learning_rate):
+        super().__init__()
+        self.budget = budget
+        self.learning_rate = learning_rate
+
+    def on_train_begin(self, logs=None):
+        """Start the clock."""
+        self.budget.started = time.monotonic()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Set the rate of this step."""
+        rate = self.learning_rate(self.budget.progress, self.budget.step)
+        self.model.optimizer.learning_rate = rate
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Count the step."""
+        self.budget.step += 1
+        if self.budget.progress >= 1:
+            self.model.stop_training = True
+
+
+class Validate(keras.callbacks.Callback):
+    """Score the held-out part at every tenth of the budget; keep the best weights."""
+
+    def __init__(self, budget, score, save, parts=10):
+        super().__init__()
+        self.budget = budget
+        self.score = score
+        self.save = save
+        self.parts = parts
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Add `val_jaccard` to the logs when it is time."""
+        if int(self.budget.progress * self.parts) <= self.budget.validations:
+            return
+        self.budget.validations = int(self.budget.progress * self.parts)
+        logs["val_jaccard"] = score = self.score()
+        if score > self.budget.best:
+            self.budget.best = score
+            self.save()
+
+
+class History(keras.callbacks.Callback):
+    """Append a row of history.csv at every epoch; rows past a resumed step are dropped."""
+
+    def __init__(self, budget, path, voxels):
+        super().__init__()
+        self.budget = budget
+        self.path = Path(path)
+        self.voxels = voxels
+
+    def on_train_begin(self, logs=None):
+        """Keep the rows that a resumed run builds on."""
+        rows = []
+        if self.path.exists():
+            with open(self.path, newline="") as file:
+                rows = [r for r in csv.DictReader(file) if int(r["step"]) <= self.budget.step]
+        with open(self.path, "w", newline="") as file:
+            writer = csv.DictWriter(file, HISTORY)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Note where the epoch starts."""
+        self.mark = self.budget.step, time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Write the row; `logs` gains the rate and the speed for callbacks that follow."""
+        step, started = self.mark
+        seconds = getattr(self, "trained", time.monotonic()) - started
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        logs["mvoxel_per_s"] = (self.budget.step - step) * self.voxels / seconds / 1e6
+        row = {"step": self.budget.step, "seconds": self.budget.elapsed, **logs}
+        with open(self.path, "a", newline="") as file:
+            csv.DictWriter(file, HISTORY, extrasaction="ignore").writerow(
+                {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
+            )
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Note the end of the step, so that validation does not count as training time."""
+        self.trained = time.monotonic()
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Write the whole state of a run in one file, atomically, and restore it.
+
+    Weights, optimizer, seed generators and budget: Keras's own weight files leave the seeds out,
+    and a resumed run would draw other dropout masks than an unbroken one.
+    """
+
+    def __init__(self, budget, path):
+        super().__init__()
+        self.budget = budget
+        self.path = Path(path)
+
+    def restore(self, model):
+        """Load the checkpoint into a compiled model and the budget.
+
+        Raises:
+            ValueError: the checkpoint is of another network or optimizer.
+        """
+        state = variables(model)
+        with h5py.File(self.path) as file:
+            saved = [file[str(i)][()] for i in range(len(file))]
+            attributes = {name: value.item() for name, value in file.attrs.items()}
+        if [v.shape for v in saved] != [tuple(v.shape) for v in state]:
+            raise ValueError(
+                "Invalid value for `resume`. Expected a checkpoint of the same network and recipe. "
+                f"Received: {self.path}"
+            )
+        for variable, value in zip(state, saved, strict=True):
+            variable.assign(value)
+        for name, value in attributes.items():
+            setattr(self.budget, name, value)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Write the checkpoint."""
+        part = self.path.with_name(f"part.{os.getpid()}.{self.path.name}")
+        with h5py.File(part, "w") as file:
+            for i, variable in enumerate(variables(self.model)):
+                file[str(i)] = keras.ops.convert_to_numpy(variable)
+            for name in ("step", "best", "validations"):
+                file.attrs[name] = getattr(self.budget, name)
+            file.attrs["spent"] = self.budget.elapsed
+        part.replace(self.path)
+
+
+def variables(model):
+    """Return every variable that training changes but the metrics', in a fixed order."""
+    model.optimizer.build(model.trainable_variables)
+    metrics = {id(v) for v in model.metrics_variables}
+    own = [v for v in model.variables if id(v) not in metrics]
+    return own + model.optimizer.variables
+
+
+class Progress(keras.callbacks.Callback):
+    """Show loss, Jaccard, speed and time left: a bar on a terminal, a line an epoch elsewhere."""
+
+    def __init__(self, budget):
+        super().__init__()
+        self.budget = budget
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Print the line of an epoch."""
+        score = logs.get("val_jaccard")
+        held_out = f"  held-out {score:.3f}" if score is not None else ""
+        print(
+            f"\rstep {self.budget.step:6d}  loss {logs['loss']:.3f}  jaccard {logs['jaccard']:.3f}"
+            f"{held_out}  {logs['mvoxel_per_s']:.2f} Mvoxel/s  {self.time_left()} left",
+            flush=True,
+        )
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Overwrite one line on a terminal."""
+        if sys.stdout.isatty():
+            print(f"\rstep {self.budget.step:6d}  {self.time_left()} left ", end="", flush=True)
+
+    def time_left(self):
+        """Return the time left as minutes and seconds."""
+        progress = max(self.budget.progress, 1e-9)
+        left = int(self.budget.elapsed * (1 - progress) / progress)
+        return f"{left // 60:d}:{left % 60:02d}"

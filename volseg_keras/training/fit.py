@@ -1,0 +1,229 @@
+"""`fit`: compile, train by `model.fit` within a budget, validate, checkpoint, resume."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from ..data.patches import PatchSampler
+from ..data.volumes import class_ids, writable_folder
+from ..inference.engines import keras_engine
+from ..inference.predict import predict_slabs, segment, standardised
+from ..nets import losses
+from ..nets.metrics import Jaccard, segmentation_scores
+from ..nets.models import with_normalization
+from .callbacks import Budget, Checkpoint, History, Progress, Schedule, Validate
+from .recipes import get_recipe
+from .regions import split
+
+NOT_ANNOTATED = 255
+
+
+def fit(
+    model,
+    image,
+    label,
+    *,
+    output,
+    recipe="fast",
+    steps=None,
+    minutes=None,
+    hold_out=None,
+    resume=False,
+    seed=0,
+    steps_per_epoch=25,
+):
+    """Train a network on one labelled volume and keep the best weights.
+
+    A convenience on top of `model.compile` and `model.fit`. The schedule follows the budget.
+    `output` receives model.keras (best weights; it takes raw grey levels), history.csv, curve.png,
+    metrics.json, TensorBoard logs, and the checkpoint that `resume` continues from.
+
+    Args:
+        model: a Keras model from `build_model`, of standardised grey values.
+        image: `(z, y, x)` array-like of grey levels.
+        label: `(z, y, x)` array-like of class ids; a mask of 0 and 255 is one of 0 and 1, and 255
+            beside other labels means "not annotated".
+        output: folder of the run.
+        recipe: name of a row of `training.recipes.RECIPES`.
+        steps: budget in steps; the recipe's own where neither is given.
+        minutes: budget in minutes of wall time, instead of `steps`.
+        hold_out: part kept for validation, such as "x:0:256".
+        resume: continue from the checkpoint in `output`.
+        seed: seed of patches and augmentation.
+        steps_per_epoch: steps between rows of history.csv.
+
+    Returns:
+        The dict that is written to metrics.json.
+
+    Raises:
+        ValueError: an argument does not fit; raised before any long work.
+        FileExistsError: `output` holds a run and `resume` is not set.
+        FileNotFoundError: `resume` is set and there is no checkpoint.
+    """
+    row = get_recipe(recipe)
+    dims = len(model.inputs[0].shape) - 2
+    budget = make_budget(row, steps, minutes)
+    label = class_ids(label)
+    sampler, held_out = make_sampler(image, label, row, dims, hold_out, seed)
+    output = writable_folder(output)
+    checkpoint = Checkpoint(budget, output / "checkpoint.h5")
+    check_run(checkpoint.path, resume)
+
+    compile_model(model, row, dims)
+    if resume:
+        checkpoint.restore(model)
+    save = Saver(model, sampler.normalization, output / "model.keras")
+    callbacks = [Schedule(budget, lambda p, s: row.learning_rate(dims, p, s))]
+    if held_out:
+        score = partial(held_out_jaccard, model, *held_out, normalized_engine(model, sampler))
+        callbacks.append(Validate(budget, score, save))
+    voxels = row.batch[dims] * int(np.prod(row.patch[dims]))
+    callbacks.append(History(budget, output / "history.csv", voxels))
+    if keras.backend.backend() == "tensorflow":
+        callbacks.append(keras.callbacks.TensorBoard(output / "tensorboard", write_graph=False))
+    callbacks += [Progress(budget), checkpoint]
+    if budget.progress < 1:
+        model.fit(
+            batches(sampler, row.batch[dims], budget.step),
+            steps_per_epoch=steps_per_epoch,
+            epochs=2**31,
+            callbacks=callbacks,
+            shuffle=False,
+            verbose=0,
+        )
+    if not held_out:
+        save()
+    return summarise(model, output, budget, recipe, sampler, hold_out, seed)
+
+
+def make_budget(row, steps, minutes):
+    """Return the budget, or raise ValueError."""
+    if steps is not None and minutes is not None:
+        raise ValueError("Invalid value for `minutes`. Expected either `steps` or `minutes`.")
+    for name, value in (("steps", steps), ("minutes", minutes)):
+        if value is not None and not value > 0:
+            raise ValueError(
+                f"Invalid value for `{name}`. Expected a positive number. Received: {name}={value}"
+            )
+    if minutes is not None:
+        return Budget(None, 60.0 * minutes)
+    return Budget(steps or row.steps, None)
+
+
+def make_sampler(image, label, row, dims, hold_out, seed):
+    """Return the sampler of the training part and `(image, label)` of the held-out part."""
+    held_out = None
+    if image.shape != label.shape or len(image.shape) != 3:
+        raise ValueError(
+            "Invalid value for `label`. Expected the shape (z, y, x) of `image`, "
+            f"{tuple(image.shape)}. Received: shape {tuple(label.shape)}"
+        )
+    image = np.asarray(image)
+    if hold_out:
+        inner, outer = split(hold_out, image.shape)
+        held_out = image[outer], label[outer]
+        image, label = image[inner], label[inner]
+    sampler = PatchSampler(
+        image,
+        label,
+        row.patch[dims],
+        seed,
+        foreground_fraction=row.foreground_fraction,
+        augment=row.augment,
+        ignore_class=NOT_ANNOTATED,
+    )
+    return sampler, held_out
+
+
+def check_run(checkpoint, resume):
+    """Raise where a run would be overwritten, or where there is none to resume."""
+    if resume and not checkpoint.exists():
+        raise FileNotFoundError(
+            f"Invalid value for `resume`. Expected a checkpoint. Received: {checkpoint} is missing"
+        )
+    if checkpoint.exists() and not resume:
+        raise FileExistsError(
+            "Invalid value for `output`. Expected a new folder, or `resume`. "
+            f"Received: {checkpoint.parent} holds a run"
+        )
+
+
+def compile_model(model, row, dims):
+    """Compile with the recipe's optimizer and loss."""
+    optimizer = getattr(keras.optimizers, row.optimizer)(row.rate[dims], **row.optimizer_options)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "alpha"])
+    model.compile(
+        optimizer,
+        loss=getattr(losses, row.loss)(ignore_class=NOT_ANNOTATED),
+        metrics=[Jaccard(ignore_class=NOT_ANNOTATED)],
+        jit_compile=use_jit(),
+    )
+
+
+def use_jit():
+    """Return whether to compile by XLA: not by TensorFlow on a CPU, where it is slower."""
+    if keras.backend.backend() != "tensorflow":
+        return "auto"
+    import tensorflow as tf
+
+    return "auto" if tf.config.list_physical_devices("GPU") else False
+
+
+def batches(sampler, batch_size, start):
+    """Return the batches from step `start` on, as the backend likes them."""
+    if keras.backend.backend() == "tensorflow":
+        return sampler.tf_dataset(batch_size, start=start)
+    return sampler.py_dataset(batch_size, start=start, workers=4)
+
+
+def normalized_engine(model, sampler):
+    """Return an engine of raw grey levels for the network in training."""
+    return standardised(keras_engine(model), sampler.normalization)
+
+
+def held_out_jaccard(model, image, label, engine):
+    """Return the mean Jaccard index of the foreground classes of the held-out part."""
+    dims, num_classes = len(model.inputs[0].shape) - 2, model.output_shape[-1]
+    labels, _ = segment(predict_slabs(engine, image, dims), image.shape)
+    scores = segmentation_scores(label, labels, num_classes=num_classes, ignore_class=NOT_ANNOTATED)
+    return float(np.mean([row["jaccard"] for row in scores["classes"][1:]]))
+
+
+class Saver:
+    """Save a network with its normalisation, atomically."""
+
+    def __init__(self, model, normalization, path):
+        self.model = with_normalization(model, *normalization)
+        self.path = Path(path)
+
+    def __call__(self):
+        """Write the file."""
+        part = self.path.with_name(f"part.{self.path.name}")
+        self.model.save(part)
+        part.replace(self.path)
+
+
+def summarise(model, output, budget, recipe, sampler, hold_out, seed):
+    """Write metrics.json and curve.png."""
+    from ..report.plots import training_curve
+
+    mean, deviation = sampler.normalization
+    summary = {
+        "variant": model.name,
+        "parameters": model.count_params(),
+        "recipe": recipe,
+        "steps": budget.step,
+        "minutes": round(budget.elapsed / 60, 2),
+        "seed": seed,
+        "normalization": {"mean": mean, "standard_deviation": deviation},
+        "hold_out": hold_out,
+        "held_out_jaccard": budget.best if budget.best >= 0 else None,
+    }
+    part = output / "part.metrics.json"
+    part.write_text(json.dumps(summary, indent=2) + "\n")
+    part.replace(output / "metrics.json")
+    training_curve(output / "history.csv", output / "curve.png")
+    return summary

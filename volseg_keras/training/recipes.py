@@ -1,0 +1,102 @@
+"""Training recipes as rows; the schedule is a function of the share of the budget spent."""
+
+import math
+from dataclasses import dataclass, field
+
+from ..data.augment import Augment
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained; dictionaries are by number of spatial axes.
+
+    Attributes:
+        patch: shape of a patch, (y, x) or (z, y, x) in voxels.
+        batch: patches a step.
+        rate: peak learning rate.
+        steps: the budget where none is given.
+        optimizer: name of a Keras optimizer.
+        optimizer_options: its arguments.
+        loss: name of a loss in `nets.losses`.
+        schedule: "cosine" to zero, or "drops" by 10 at 50 % and 75 % of the budget.
+        warmup: steps of linear warm-up.
+        foreground_fraction: share of patches placed near a foreground voxel.
+        augment: what is drawn for a patch.
+    """
+
+    patch: dict
+    batch: dict
+    rate: dict
+    steps: int
+    optimizer: str
+    optimizer_options: dict
+    loss: str
+    schedule: str
+    warmup: int = 0
+    foreground_fraction: float = 0.8
+    augment: Augment = field(default_factory=Augment)
+
+    def learning_rate(self, spatial_dims, progress, step):
+        """Return the rate at a share `progress` (0 to 1) of the budget, at a step."""
+        peak = self.rate[spatial_dims] * min(1, (step + 1) / max(self.warmup, 1))
+        if self.schedule == "cosine":
+            return peak * 0.5 * (1 + math.cos(math.pi * min(progress, 1)))
+        return peak * 0.1 ** ((progress >= 0.5) + (progress >= 0.75))
+
+
+RECIPES = {
+    # Paper, Section 4. It does not state the L2 coefficient; 1e-4 is that of He et al. 2016.
+    "paper": Recipe(
+        patch={2: (256, 256), 3: (96, 128, 128)},
+        batch={2: 24, 3: 3},
+        rate={2: 0.05, 3: 0.1},
+        steps=30_000,
+        optimizer="SGD",
+        optimizer_options={"momentum": 0.9, "weight_decay": 1e-4},
+        loss="JaccardLoss",
+        schedule="drops",
+        foreground_fraction=1.0,
+        augment=Augment(rotations=False, elastic=1.0, contrast=0, brightness=0),
+    ),
+    "fast": Recipe(
+        patch={2: (256, 256), 3: (64, 128, 128)},
+        batch={2: 8, 3: 2},
+        rate={2: 3e-3, 3: 3e-3},
+        steps=4_000,
+        optimizer="AdamW",
+        optimizer_options={"weight_decay": 1e-4},
+        loss="JaccardCrossentropyLoss",
+        schedule="cosine",
+        warmup=50,
+        augment=Augment(
+            elastic=0.15, contrast=0.25, brightness=0.3, gamma=0.3, noise=0.4, blur=1.0
+        ),
+    ),
+    # Patches small enough for hundreds of steps in the minutes of a demonstration.
+    "demo": Recipe(
+        patch={2: (128, 128), 3: (32, 64, 64)},
+        batch={2: 4, 3: 2},
+        rate={2: 3e-3, 3: 3e-3},
+        steps=400,
+        optimizer="AdamW",
+        optimizer_options={"weight_decay": 1e-4},
+        loss="JaccardCrossentropyLoss",
+        schedule="cosine",
+        warmup=30,
+        augment=Augment(),
+    ),
+}
+
+
+def get_recipe(name):
+    """Return the recipe called `name`.
+
+    Raises:
+        ValueError: the name is unknown; the message lists the known ones.
+    """
+    if name not in RECIPES:
+        raise ValueError(
+            f"Invalid value for `recipe`. Expected one of {', '.join(RECIPES)}. "
+            f"Received: recipe={name!r}"
+        )
+    return RECIPES[name]
