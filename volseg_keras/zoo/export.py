@@ -1,0 +1,86 @@
+"""Write models in formats that run without this package."""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import keras
+
+METADATA = Path("assets.extra", "volseg.json")
+
+
+def export_savedmodel(model, path):
+    """Write a TensorFlow SavedModel.
+
+    Its endpoint `serve` takes float32 `(batch, *spatial, channels)`, the input of `model`, and
+    returns `{"probability": (batch, *spatial, classes)}`. `assets.extra/volseg.json` tells what the
+    input is and, for a model that standardises grey levels itself, by which constants.
+
+    Args:
+        model: a Keras model.
+        path: the folder to write; it must not exist, or be empty.
+
+    Returns:
+        The path.
+
+    Raises:
+        FileExistsError: the folder has files.
+        RuntimeError: the Keras backend is not TensorFlow.
+    """
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise FileExistsError(
+            f"Invalid value for `path`. Expected a new folder. Received: {path} exists"
+        )
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(
+            "A SavedModel is written by the TensorFlow backend. Set KERAS_BACKEND=tensorflow."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        write_archive(model, part)
+        (part / METADATA).parent.mkdir()
+        (part / METADATA).write_text(json.dumps(metadata(model), indent=2) + "\n")
+        part.chmod(0o755)
+        part.replace(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return path
+
+
+def write_archive(model, path):
+    """Write the SavedModel's graph and variables."""
+    import tensorflow as tf
+
+    def serve(image):
+        return {"probability": model(image, training=False)}
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    shape = (None, *model.inputs[0].shape[1:])
+    signature = [tf.TensorSpec(shape, tf.float32, name="image")]
+    archive.add_endpoint("serve", serve, input_signature=signature)
+    archive.write_out(path, verbose=False)
+
+
+def metadata(model):
+    """Return what a user of a model must know, as a dict of JSON types."""
+    normalization = find_normalization(model)
+    return {
+        "name": model.name,
+        "spatial_dims": len(model.inputs[0].shape) - 2,
+        "channels": model.inputs[0].shape[-1],
+        "num_classes": model.output_shape[-1],
+        "input": "grey levels" if normalization else "standardised grey levels",
+        "normalization": normalization,
+    }
+
+
+def find_normalization(model):
+    """Return the constants of a model that standardises grey levels itself, or None."""
+    for layer in model.layers:
+        if layer.name == "normalization":
+            return {"mean": -layer.offset / layer.scale, "standard_deviation": 1 / layer.scale}
+    return None
