@@ -1,0 +1,68 @@
+"""The floors of the house: imports go down, and none goes sideways."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import volseg_keras
+
+ROOT = Path(volseg_keras.__file__).parent
+MAY_IMPORT = {
+    "nets": {"nets"},
+    "data": {"data"},
+    "report": {"report"},
+    "inference": {"inference", "data"},
+    "training": {"training", "inference", "nets", "data", "report"},
+    "zoo": {"zoo", "inference", "nets", "data", "report"},
+}
+FILES = [path for path in ROOT.rglob("*.py") if path.relative_to(ROOT).parts[0] in MAY_IMPORT]
+
+
+def own_imports(path):
+    """Rooms of this package that a file imports."""
+    package = list(path.relative_to(ROOT.parent).parts[:-1])
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name.split(".") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else []
+            base = base + (node.module or "").split(".") if node.module else base
+            names = [[*base, alias.name] for alias in node.names]
+        yield from (name[1] for name in names if name[0] == "volseg_keras" and len(name) > 1)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_down(path):
+    room = path.relative_to(ROOT).parts[0]
+    assert set(own_imports(path)) <= MAY_IMPORT[room]
+
+
+def test_the_reader_of_imports_sees_them():
+    assert {"inference", "nets", "data"} <= set(own_imports(ROOT / "training" / "fit.py"))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import volseg_keras",
+        "import volseg_keras; volseg_keras.open_volume, volseg_keras.phantom",
+        "import volseg_keras; volseg_keras.VARIANTS, volseg_keras.PatchSampler",
+        "import volseg_keras.cli",
+    ],
+)
+def test_light_names_do_not_import_tensorflow(code):
+    heavy = "{'tensorflow', 'keras', 'jax', 'torch', 'matplotlib'}"
+    check = f"import sys; {code}; assert not {heavy} & set(sys.modules), sys.modules"
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_every_public_name_is_there():
+    for name in volseg_keras.__all__:
+        assert getattr(volseg_keras, name) is not None
+    assert set(volseg_keras.__all__) <= set(dir(volseg_keras))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        volseg_keras.nothing  # noqa: B018

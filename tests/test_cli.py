@@ -1,0 +1,157 @@
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from volseg_keras import cli, open_volume, phantom
+from volseg_keras.demo import clear
+
+
+def volseg(*arguments):
+    """Run the command in this process; returns its exit code."""
+    saved, sys.argv = sys.argv, ["volseg", *map(str, arguments)]
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return stop.code or 0
+    finally:
+        sys.argv = saved
+    return 0
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Small files, good and bad, in a folder with a space in its name."""
+    folder = tmp_path_factory.mktemp("my data")
+    image, label = phantom((32, 64, 96), seed=0)
+    files = {
+        "image": image,
+        "label": label * np.uint8(255),
+        "shorter": label[:-1],
+        "background": label * 0,
+        "thin": image[:8],
+        "thin_label": label[:8],
+        "fractions": label / 3,
+        "four": np.zeros((2, 3, 40, 50), np.uint8),
+    }
+    for name, array in files.items():
+        tifffile.imwrite(folder / f"{name}.tif", array, photometric="minisblack")
+    (folder / "text.tif").write_text("not an image")
+    (folder / "file").touch()
+    return folder
+
+
+def test_help_is_quick_and_needs_no_tensorflow():
+    code = "import sys; from volseg_keras.cli import app; app(['--help'], standalone_mode=False)"
+    check = "; assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)"
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        out = subprocess.run(
+            [sys.executable, "-c", code + check], check=True, capture_output=True, text=True
+        )
+        times.append(time.perf_counter() - start)
+    assert all(word in out.stdout for word in ("train", "predict", "evaluate", "export", "models"))
+    assert min(times) < 1.0
+
+
+def test_every_command_has_an_example(capsys):
+    for command in ("demo", "models", "train", "predict", "evaluate", "export"):
+        assert volseg(command, "--help") == 0
+        assert f"Example: volseg {command}" in capsys.readouterr().out
+
+
+def test_models_prints_table_1(capsys):
+    assert volseg("models") == 0
+    out = capsys.readouterr().out
+    counts = [word for word in out.split() if word.replace(".", "").isdigit()]
+    assert counts == "36.97 1.68 1.68 0.60 0.60 4.94 4.94 0.63 0.63".split()
+
+
+TRAIN = ("train", "image.tif", "label.tif", "-o", "run", "--steps", "1", "--recipe", "demo")
+
+
+def replaced(old, new):
+    return tuple(new if argument == old else argument for argument in TRAIN)
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (replaced("image.tif", "missing.tif"), "missing.tif"),
+        (replaced("label.tif", "missing.tif"), "missing.tif"),
+        (replaced("image.tif", "four.tif"), "(z, y, x)"),
+        (replaced("image.tif", "text.tif"), "text.tif"),
+        (replaced("label.tif", "shorter.tif"), "(31, 64, 96)"),
+        (replaced("label.tif", "background.tif"), "foreground"),
+        (replaced("label.tif", "fractions.tif"), "`label`"),
+        (("train", "thin.tif", "thin_label.tif", "-o", "run"), "`patch_shape`"),
+        ((*TRAIN, "--model", "Z"), "U-Net, A, B"),
+        ((*TRAIN, "--recipe", "slow"), "paper, fast"),
+        ((*TRAIN, "--hold-out", "x:5"), "x:0:"),
+        ((*TRAIN, "--resume"), "`resume`"),
+        (replaced("run", "file/run"), "writable folder"),
+        (("predict", "missing.tif", "-o", "out.tif"), "missing.tif"),
+        (("predict", "four.tif", "-o", "out.tif"), "(z, y, x)"),
+        (("predict", "image.tif", "-o", "file/out.tif"), "writable folder"),
+        (("predict", "image.tif", "-o", "out.xyz"), ".tif"),
+        (("predict", "image.tif", "-o", "out.tif", "--model", "nothing"), "`model`"),
+        (("predict", "image.tif", "-o", "out.tif", "--threshold", "2"), "`threshold`"),
+        (("evaluate", "label.tif", "shorter.tif"), "(31, 64, 96)"),
+        (("evaluate", "label.tif", "missing.tif"), "missing.tif"),
+        (("evaluate", "label.tif", "label.tif", "--json", "file/a.json"), "writable folder"),
+        (("export", "nothing", "-o", "out"), "`model`"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_input_is_one_line_and_exit_code_2(arguments, told, folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    before = sorted(folder.rglob("*"))
+    assert volseg(*arguments) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("volseg: Invalid value for `")
+    assert told in lines[0]
+    assert [p for p in sorted(folder.rglob("*")) if p.suffix] == [p for p in before if p.suffix]
+
+
+def test_the_whole_road(folder, tmp_path, capsys):
+    image, label, run = folder / "image.tif", folder / "label.tif", tmp_path / "runs" / "h"
+    arguments = ("--steps", 3, "--recipe", "demo", "--hold-out", "x:0:32")
+    assert volseg("train", image, label, "-o", run, *arguments) == 0
+    assert "held-out Jaccard" in capsys.readouterr().out
+    out, exported = tmp_path / "labels.tif", tmp_path / "saved"
+    assert volseg("predict", image, "-o", out, "--model", run, "--probability") == 0
+    probability = open_volume(tmp_path / "labels_probability.tif")[...]
+    assert probability.dtype == np.float32 and 0 <= probability.min() <= probability.max() <= 1
+    np.testing.assert_array_equal(open_volume(out)[...], probability >= 0.5)
+    assert out.with_suffix(".png").is_file()
+
+    assert volseg("export", run, "-o", exported) == 0
+    again = tmp_path / "again.tif"
+    assert volseg("predict", image, "-o", again, "--model", exported, "--threshold", 0.4) == 0
+    differs = open_volume(again)[...] != (probability >= 0.4)
+    assert differs.mean() < 1e-3
+
+    capsys.readouterr()
+    scores = tmp_path / "scores.json"
+    assert volseg("evaluate", label, label, "--json", scores, "--image", image) == 0
+    assert "100.0" in capsys.readouterr().out
+    assert json.loads(scores.read_text())["voc"] == 1.0
+
+
+def test_the_demonstration_replaces_only_its_own_folder(tmp_path):
+    clear(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.keras").touch()
+    clear(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == [".volseg-demo"]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    with pytest.raises(FileExistsError, match="`output`"):
+        clear(tmp_path / "mine")
+    assert Path(tmp_path / "mine" / "thesis.txt").is_file()

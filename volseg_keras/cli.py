@@ -1,0 +1,274 @@
+"""The `volseg` command: parse, call, print."""
+
+import json
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+app = typer.Typer(
+    help="Segment volumes with small convolutional networks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+VolumeFile = Annotated[Path, typer.Argument(help="TIFF volume, axes z, y, x.")]
+
+
+@contextmanager
+def quiet():
+    """Keep what TensorFlow writes to standard error while it starts from the user's eyes."""
+    sys.stderr.flush()
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
+
+
+def start_keras():
+    """Import Keras and its backend without their greetings."""
+    with quiet():
+        import keras
+
+        keras.ops.zeros(1)
+    return keras
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("demo"),
+    minutes: Annotated[float, typer.Option(help="Training time.")] = 3.0,
+):
+    """Train model H on a phantom, segment another, score, export, reload, draw.
+
+    Example: volseg demo -o demo
+    """
+    from .demo import run
+
+    start_keras()
+    run(output, minutes)
+
+
+@app.command()
+def models():
+    """Print the networks of Table 1 with their parameters.
+
+    Example: volseg models
+    """
+    start_keras()
+    from .nets.models import build_model
+    from .nets.variants import VARIANTS
+
+    rows = [
+        (name, f"{build_model(name).count_params() / 1e6:.2f}", row.description)
+        for name, row in VARIANTS.items()
+    ]
+    print_table(("model", "parameters (M)", "network"), rows)
+
+
+@app.command()
+def train(
+    image: VolumeFile,
+    label: Annotated[Path, typer.Argument(help="Labels: class ids, or a mask of 0 and 255.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run.")],
+    model: Annotated[str, typer.Option(help="Network, see `volseg models`.")] = "H",
+    recipe: Annotated[str, typer.Option(help="paper, fast or demo.")] = "fast",
+    minutes: Annotated[float | None, typer.Option(help="Budget in minutes.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Budget in steps.")] = None,
+    hold_out: Annotated[
+        str | None,
+        typer.Option(help="Part kept for validation, e.g. x:0:256."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in -o.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of weights and patches.")] = 0,
+):
+    """Train a network on a labelled volume.
+
+    Example: volseg train image.tif label.tif --minutes 60 --hold-out x:0:256 -o runs/h
+    """
+    from .data.volumes import class_ids, open_volume
+    from .nets.variants import get_variant
+
+    variant = get_variant(model).name
+    volume, labels = open_volume(image), class_ids(open_volume(label))
+    keras = start_keras()
+    from .nets.models import build_model
+    from .training.fit import fit
+
+    keras.utils.set_random_seed(seed)
+    if on_gpu(keras):
+        keras.config.set_dtype_policy("mixed_bfloat16")
+    network = build_model(variant, num_classes=count_classes(labels))
+    summary = fit(
+        network,
+        volume,
+        labels,
+        output=output,
+        recipe=recipe,
+        steps=steps,
+        minutes=minutes,
+        hold_out=hold_out,
+        resume=resume,
+        seed=seed,
+    )
+    score = summary["held_out_jaccard"]
+    told = f", held-out Jaccard {score:.3f}" if score is not None else ""
+    print(f"Trained {variant}: {summary['steps']} steps{told}. Model, history and curve: {output}")
+
+
+@app.command()
+def predict(
+    volume: VolumeFile,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Label TIFF to write.")],
+    model: Annotated[
+        str, typer.Option(help="Folder of a run, .keras, SavedModel or published name.")
+    ] = "H",
+    threshold: Annotated[
+        float, typer.Option(help="Least foreground probability, for two classes.")
+    ] = 0.5,
+    probability: Annotated[
+        bool, typer.Option("--probability", help="Also write NAME_probability.tif.")
+    ] = False,
+):
+    """Segment a volume; writes class ids and a picture beside them.
+
+    Example: volseg predict volume.tif --model runs/h -o labels.tif
+    """
+    from .data.volumes import checked_output, open_volume, save_volume
+    from .report.plots import overlay
+
+    checked_output(output)
+    if not 0 < threshold < 1:
+        raise ValueError(
+            "Invalid value for `threshold`. Expected a number between 0 and 1. "
+            f"Received: threshold={threshold}"
+        )
+    image = open_volume(volume)
+    start_keras()
+    from .inference.predict import segment
+    from .zoo.presets import open_model
+
+    with progress_bar("predicting") as on_tile:
+        slabs = open_model(model).slabs(image, on_tile=on_tile)
+        labels, foreground = segment(slabs, image.shape, threshold, probability)
+    save_volume(output, labels)
+    if probability:
+        save_volume(output.with_name(f"{output.stem}_probability.tif"), foreground)
+    picture = overlay(image, labels, output.with_suffix(".png"))
+    share = (labels > 0).mean()
+    print(f"Wrote {output} ({share:.1%} foreground) and {picture}")
+
+
+@app.command()
+def evaluate(
+    prediction: Annotated[Path, typer.Argument(help="Predicted labels, TIFF.")],
+    truth: Annotated[Path, typer.Argument(help="True labels, TIFF.")],
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", help="Also write the scores as JSON."),
+    ] = None,
+    image: Annotated[
+        Path | None,
+        typer.Option(help="Grey levels; draws prediction and truth on them."),
+    ] = None,
+):
+    """Score predicted labels: precision, recall, Jaccard per class, and VOC.
+
+    Example: volseg evaluate labels.tif truth.tif --json scores.json --image volume.tif
+    """
+    from .data.volumes import class_ids, open_volume, writable_folder
+
+    if json_file:
+        writable_folder(json_file.parent)
+    maps = [class_ids(open_volume(path)) for path in (truth, prediction)]
+    grey = open_volume(image) if image else None
+    start_keras()
+    from .nets.metrics import segmentation_scores
+    from .report.plots import overlay
+
+    ignored = 255 if (maps[0] == 255).any() else None
+    scores = segmentation_scores(*maps, num_classes=count_classes(*maps), ignore_class=ignored)
+    rows = [
+        (str(c), *(f"{100 * row[name]:.1f}" for name in ("precision", "recall", "jaccard")))
+        for c, row in enumerate(scores["classes"])
+    ]
+    print_table(("class", "precision", "recall", "Jaccard"), rows)
+    print(f"VOC {100 * scores['voc']:.1f}")
+    if json_file:
+        json_file.write_text(json.dumps(scores, indent=2) + "\n")
+    if grey is not None:
+        print(overlay(grey, maps[1], prediction.with_suffix(".png"), truth=maps[0]))
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="Folder of a run, .keras or published name.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
+):
+    """Write a model as a TensorFlow SavedModel.
+
+    Example: volseg export runs/h -o h_savedmodel
+    """
+    start_keras()
+    from .zoo.export import export_savedmodel
+    from .zoo.presets import load_keras
+
+    loaded = load_keras(model)
+    with quiet():
+        export_savedmodel(loaded, output)
+    print(f"Wrote {output}")
+
+
+def count_classes(*labels):
+    """Return the number of classes of label maps in which 255 means "not annotated"."""
+    present = [int(values[values != 255].max(initial=0)) for values in labels]
+    return max(2, 1 + max(present))
+
+
+def on_gpu(keras):
+    """Return whether Keras computes on a GPU."""
+    return any("gpu" in d or "cuda" in d for d in keras.distribution.list_devices())
+
+
+def print_table(header, rows):
+    """Print rows of strings under a header."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    for i, name in enumerate(header):
+        table.add_column(name, justify="left" if i in (0, len(header) - 1) else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+@contextmanager
+def progress_bar(what):
+    """Show tiles done and time left; yields `on_tile(done, total)`."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (*Progress.get_default_columns()[:3], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def main():
+    """Run the command; wrong input is one line and exit code 2."""
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        print(f"volseg: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
