@@ -74,6 +74,17 @@ def test_a_model_without_constants_gets_a_standardised_volume():
     )
 
 
+FRESH = """
+import sys, keras, volseg_keras
+model = keras.saving.load_model(sys.argv[1])
+assert model.layers[-1].layers[-1].name == "probability"
+"""
+
+
+def test_keras_alone_loads_a_model_in_a_fresh_process(saved):
+    subprocess.run([sys.executable, "-c", FRESH, saved / "model.keras"], check=True)
+
+
 def test_the_endpoint_takes_any_size_and_batch(saved):
     loaded = tf.saved_model.load(saved / "savedmodel")
     for shape in ((1, 8, 16, 24, 1), (2, 16, 8, 8, 1)):
@@ -90,7 +101,7 @@ def test_an_existing_folder_is_left_alone(model, saved):
 
 @pytest.mark.parametrize("name", ["nothing", "Z"])
 def test_unknown_models(name, tmp_path):
-    with pytest.raises(ValueError, match="`name`"):
+    with pytest.raises(ValueError, match="`model`"):
         load_pretrained(name)
     with pytest.raises(ValueError, match="`model`"):
         open_model(tmp_path / name)

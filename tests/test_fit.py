@@ -13,10 +13,11 @@ from volseg_keras import (
     RankOneConv,
     StochasticDownsample,
     fit,
+    load_pretrained,
     phantom,
     predict_volume,
 )
-from volseg_keras.training.callbacks import Schedule
+from volseg_keras.training.callbacks import Budget, Checkpoint, Schedule
 from volseg_keras.training.recipes import RECIPES, get_recipe
 from volseg_keras.training.regions import split
 
@@ -96,6 +97,45 @@ def test_a_finished_run_resumes_to_itself(tmp_path):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
 
 
+@pytest.mark.parametrize("changes", [{"seed": 1}, {"hold_out": "x:0:40"}, {"recipe": "demo"}])
+def test_a_run_resumes_with_its_own_arguments_only(changes, tmp_path):
+    about = {"recipe": "quick", "hold_out": "x:0:32", "seed": 0}
+    checkpoint = Checkpoint(Budget(4, None), tmp_path / "checkpoint.h5", about)
+    model = small_network()
+    model.compile("adam")
+    checkpoint.set_model(model)
+    checkpoint.on_epoch_end(0)
+    with pytest.raises(ValueError, match="`resume`"):
+        run(tmp_path, 8, resume=True, **changes)
+
+
+def test_a_larger_budget_is_validated_again(tmp_path):
+    run(tmp_path, 4)
+    _, summary = run(tmp_path, 8, resume=True)
+    assert summary["steps"] == 8 and read(tmp_path)[-1]["val_jaccard"]
+
+
+def test_a_trained_model_is_trained_further_with_its_own_constants(tmp_path):
+    _, first = run(tmp_path / "first", 4)
+    model = load_pretrained(tmp_path / "first")
+    darker = IMAGE // 2
+    options = {"recipe": "quick", "steps": 4, "steps_per_epoch": 4}
+    second = fit(model, darker, LABEL, output=tmp_path / "second", **options)
+    assert second["normalization"] == pytest.approx(first["normalization"])
+    again = load_pretrained(tmp_path / "second")
+    assert [layer.name for layer in again.layers] == [layer.name for layer in model.layers]
+
+
+def test_three_classes_all_count(tmp_path):
+    label = LABEL.copy()
+    label[16:] *= 2
+    inputs = keras.Input((None, None, None, 1))
+    outputs = keras.layers.Conv3D(3, 3, padding="same", activation="softmax")(inputs)
+    model = keras.Model(inputs, outputs)
+    fit(model, IMAGE, label, output=tmp_path, recipe="quick", steps=2)
+    assert model.loss.class_id is None
+
+
 def test_a_budget_in_minutes_ends_in_time(tmp_path):
     _, summary = run(tmp_path, None, minutes=0.1, hold_out=None)
     assert 0.1 <= summary["minutes"] < 0.5 and summary["held_out_jaccard"] is None
@@ -130,6 +170,10 @@ def test_plain_compile_and_fit_work():
         ({"recipe": "paper"}, "patch_shape"),
         ({"output": "file/run"}, "output"),
         ({"resume": True}, "resume"),
+        ({"label": LABEL * 2}, "label"),
+        ({"label": LABEL * np.uint8(255) // 2}, "label"),
+        ({"hold_out": "x:0:32", "label": LABEL * (np.arange(96) >= 32)}, "hold_out"),
+        ({"seed": None}, "seed"),
     ],
     ids=str,
 )
@@ -140,7 +184,7 @@ def test_wrong_arguments_leave_nothing_behind(changes, name, tmp_path):
     label = options.pop("label")
     with pytest.raises((ValueError, OSError), match=f"`{name}`"):
         fit(small_network(), IMAGE, label, **options)
-    assert not list(tmp_path.rglob("*.keras")) and not list(tmp_path.rglob("*.csv"))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_run_is_not_overwritten(tmp_path):

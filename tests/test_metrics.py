@@ -44,6 +44,11 @@ def test_ignored_voxels_do_not_count():
     assert scores["classes"][1] == {"precision": 1.0, "recall": 0.5, "jaccard": 0.5}
 
 
+def test_voc_leaves_out_classes_that_are_in_neither_map():
+    true, predicted = np.array([0, 0, 5, 5]), np.array([0, 5, 5, 5])
+    assert segmentation_scores(true, predicted)["voc"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+
+
 @pytest.mark.parametrize(
     "true, predicted, want",
     [([0, 0], [0, 0], (1, 1, 1)), ([0, 0], [0, 1], (0, 0, 0)), ([0, 1], [0, 0], (0, 0, 0))],

@@ -114,6 +114,17 @@ def test_foreground_fraction_and_jitter():
     assert 0.05 < np.mean([never[i].label.any() for i in range(200)]) < 0.95
 
 
+def test_a_mask_of_255_is_one_of_1():
+    mask = PatchSampler(IMAGE, LABEL * np.uint8(255), (8, 16, 16), augment=EVERYTHING)
+    for i in range(4):
+        np.testing.assert_array_equal(mask[i].label, sampler()[i].label)
+
+
+def test_any_integer_is_a_seed_of_its_own():
+    patches = {sampler(seed=s)[0].image.tobytes() for s in (0, -1, -500, 2**63, np.int64(3))}
+    assert len(patches) == 5
+
+
 def test_unannotated_voxels_are_no_foreground():
     label = LABEL.copy()
     label[:4] = 255
@@ -148,6 +159,9 @@ def test_boxes_reflect_what_lies_outside(data):
         (IMAGE, LABEL, (8,), {}, "patch_shape"),
         (IMAGE, LABEL, (0, 8, 8), {}, "patch_shape"),
         (IMAGE, LABEL * 0, (8, 8, 8), {}, "label"),
+        (IMAGE, LABEL / 3, (8, 8, 8), {}, "label"),
+        (IMAGE, LABEL - 1.0, (8, 8, 8), {}, "label"),
+        (IMAGE, LABEL, (8, 8, 8), {"seed": 0.5}, "seed"),
         (IMAGE * 0, LABEL, (8, 8, 8), {}, "image"),
         (IMAGE * np.nan, LABEL, (8, 8, 8), {}, "image"),
         (IMAGE, LABEL, (8, 8, 8), {"foreground_fraction": 1.5}, "foreground_fraction"),

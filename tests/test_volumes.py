@@ -76,6 +76,27 @@ def test_wrong_files(name, tmp_path):
         open_volume(path)
 
 
+def test_images_of_different_sizes_are_no_volume(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "mixed.tif") as tif:
+        tif.write(VOXELS[0, :4], metadata=None)
+        for page in VOXELS:
+            tif.write(page, metadata=None)
+    with pytest.raises(ValueError, match="2 images of different kinds"):
+        open_volume(tmp_path / "mixed.tif")
+
+
+def test_damaged_voxels_are_an_error_of_one_line(tmp_path):
+    path = tmp_path / "damaged.tif"
+    tifffile.imwrite(path, VOXELS, compression="zlib")
+    with tifffile.TiffFile(path) as tif:
+        offset = tif.pages[3].dataoffsets[0]
+    raw = bytearray(path.read_bytes())
+    raw[offset : offset + 20] = bytes(20)
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match="damaged.tif"):
+        np.asarray(open_volume(path))
+
+
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.9])
 @pytest.mark.parametrize("options", [{}, {"compression": "zlib"}])
 def test_a_truncated_file_is_an_error_not_a_shorter_volume(share, options, tmp_path):

@@ -3,6 +3,7 @@
 The public names are imported when first used, so that `import volseg_keras` is instant.
 """
 
+import sys
 from importlib import import_module
 
 __version__ = "0.1.0"
@@ -27,6 +28,12 @@ _HOME = {
     "export_savedmodel": "zoo.export",
 }
 __all__ = [*_HOME, "__version__"]
+
+# A script that imports Keras first may load our saved models by Keras alone: their layers, losses
+# and metrics must be registered.
+if "keras" in sys.modules:
+    import_module(".nets.layers", __name__)
+    import_module(".nets.metrics", __name__)
 
 
 def __getattr__(name):

@@ -53,9 +53,13 @@ def demo(
 
     Example: volseg demo -o demo
     """
+    if not minutes > 0:
+        raise ValueError(
+            f"Invalid value for `minutes`. Expected a positive number. Received: minutes={minutes}"
+        )
+    start_keras()
     from .demo import run
 
-    start_keras()
     run(output, minutes)
 
 
@@ -154,16 +158,20 @@ def predict(
             f"Received: threshold={threshold}"
         )
     image = open_volume(volume)
+    probability_file = output.with_name(f"{output.stem}_probability.tif")
+    if volume.resolve() in (output.resolve(), probability_file.resolve()):
+        raise ValueError(
+            f"Invalid value for `output`. Expected another file than the input. Received: {output}"
+        )
     start_keras()
-    from .inference.predict import segment
     from .zoo.presets import open_model
 
+    segmenter = open_model(model)
     with progress_bar("predicting") as on_tile:
-        slabs = open_model(model).slabs(image, on_tile=on_tile)
-        labels, foreground = segment(slabs, image.shape, threshold, probability)
+        labels, foreground = segmenter.segment(image, threshold, probability, on_tile)
     save_volume(output, labels)
     if probability:
-        save_volume(output.with_name(f"{output.stem}_probability.tif"), foreground)
+        save_volume(probability_file, foreground)
     picture = overlay(image, labels, output.with_suffix(".png"))
     share = (labels > 0).mean()
     print(f"Wrote {output} ({share:.1%} foreground) and {picture}")
@@ -192,6 +200,12 @@ def evaluate(
         writable_folder(json_file.parent)
     maps = [class_ids(open_volume(path)) for path in (truth, prediction)]
     grey = open_volume(image) if image else None
+    if grey and grey.shape != maps[0].shape:
+        raise ValueError(
+            f"Invalid value for `image`. Expected shape {maps[0].shape} as of the labels. "
+            f"Received: shape {grey.shape}"
+        )
+    picture = writable_folder(prediction.parent) / f"{prediction.stem}_scores.png"
     start_keras()
     from .nets.metrics import segmentation_scores
     from .report.plots import overlay
@@ -207,7 +221,7 @@ def evaluate(
     if json_file:
         json_file.write_text(json.dumps(scores, indent=2) + "\n")
     if grey is not None:
-        print(overlay(grey, maps[1], prediction.with_suffix(".png"), truth=maps[0]))
+        print(f"Wrote {overlay(grey, maps[1], picture, truth=maps[0])}")
 
 
 @app.command()
@@ -220,10 +234,11 @@ def export(
     Example: volseg export runs/h -o h_savedmodel
     """
     start_keras()
-    from .zoo.export import export_savedmodel
-    from .zoo.presets import load_keras
+    from .zoo.export import export_savedmodel, new_folder
+    from .zoo.presets import load_pretrained
 
-    loaded = load_keras(model)
+    new_folder(output)
+    loaded = load_pretrained(model)
     with quiet():
         export_savedmodel(loaded, output)
     print(f"Wrote {output}")
@@ -237,7 +252,11 @@ def count_classes(*labels):
 
 def on_gpu(keras):
     """Return whether Keras computes on a GPU."""
-    return any("gpu" in d or "cuda" in d for d in keras.distribution.list_devices())
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.cuda.is_available()
+    return any("gpu" in device.lower() for device in keras.distribution.list_devices())
 
 
 def print_table(header, rows):

@@ -2,7 +2,6 @@
 
 import shutil
 import time
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import keras
@@ -53,8 +52,7 @@ def run(output, minutes):
         f"Jaccard {row['jaccard']:.3f}, VOC {scores['voc']:.3f}"
     )
     model = keras.saving.load_model(output / "run" / "model.keras", compile=False)
-    with redirect_stdout(None):
-        export_savedmodel(model, output / "savedmodel")
+    export_savedmodel(model, output / "savedmodel")
     say(f"exported    {output / 'savedmodel'}")
     crop = unseen[:32, :64, :64]
     again = predict_volume(output / "savedmodel", crop)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .augment import Augment, draw, place, shade
+from .volumes import class_ids
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class PatchSampler:
 
     Args:
         image: `(z, y, x)` array-like of grey levels.
-        label: `(z, y, x)` array-like of class ids.
+        label: `(z, y, x)` array-like of class ids; a mask of 0 and 255 is one of 0 and 1.
         patch_shape: `(z, y, x)` in voxels, or `(y, x)` for slices of 2D networks.
         seed: integer seed.
         foreground_fraction: share of patches placed with a foreground voxel near their centre; the
@@ -31,7 +32,7 @@ class PatchSampler:
         jitter: how far from the centre, in voxels along each axis, that voxel may be.
         augment: an `Augment`; the default flips, rotates and changes gain and offset.
         normalization: `(mean, standard deviation)` that grey levels are standardised by; those of
-            `image` by default.
+            `image` by default; `(0, 1)` for a model that standardises grey levels itself.
         ignore_class: label of voxels without annotation.
 
     Attributes:
@@ -56,7 +57,7 @@ class PatchSampler:
         ignore_class=None,
     ):
         self.image = image
-        self.label = label
+        self.label = class_ids(label)
         self.spatial_dims = len(patch_shape)
         self.patch_shape = (1,) * (3 - len(patch_shape)) + tuple(patch_shape)
         self.seed = seed
@@ -64,7 +65,7 @@ class PatchSampler:
         self.jitter = jitter
         self.augment = augment or Augment()
         self.check()
-        self.foreground = foreground_voxels(label, ignore_class)
+        self.foreground = foreground_voxels(self.label, ignore_class)
         self.normalization = normalization or grey_statistics(image)
 
     def check(self):
@@ -80,6 +81,10 @@ class PatchSampler:
                 "Invalid value for `patch_shape`. Expected two or three sizes within the volume's "
                 f"{tuple(self.image.shape)}. Received: patch_shape={self.patch_shape}"
             )
+        if not isinstance(self.seed, int | np.integer):
+            raise ValueError(
+                f"Invalid value for `seed`. Expected an integer. Received: seed={self.seed!r}"
+            )
         if not 0 <= self.foreground_fraction <= 1:
             raise ValueError(
                 "Invalid value for `foreground_fraction`. Expected a number from 0 to 1. "
@@ -88,7 +93,8 @@ class PatchSampler:
 
     def __getitem__(self, index):
         """Return patch number `index` as a `Sample`."""
-        rng = np.random.Generator(np.random.Philox(key=[self.seed % 2**64, index]))
+        key = np.array([int(self.seed) % 2**64, index], np.uint64)
+        rng = np.random.Generator(np.random.Philox(key=key))
         start = self.place(rng)
         drawn = draw(rng, self.patch_shape, self.augment)
         box = Box(start, self.patch_shape, drawn.margin)

@@ -161,7 +161,7 @@ def _candidates(rng, cells, shape, kind):
     """Yield bent spines and their radii; those that fit inside one cell come first."""
     count = int(np.prod(shape)) // 2500 + 1500
     long = rng.uniform(25, 80, count) if kind == 1 else rng.uniform(16, 30, count)
-    thick = rng.uniform(8, 12, count) if kind == 1 else rng.uniform(5, 9, count)
+    thick = rng.uniform(8.5, 12, count) if kind == 1 else rng.uniform(5, 9, count)
     s = np.linspace(-1, 1, _SPINE_POINTS)[None, :, None]
     half = np.maximum(long / 2 - 0.7 * thick, thick)[:, None, None]
     ahead, aside, up = (_unit(rng, count)[:, None] for _ in range(3))
@@ -201,7 +201,7 @@ def _mitochondrion(rng, image, depth, along):
     stripe = np.sin(2 * np.pi * along / rng.uniform(6, 7.5) + 1.3 * wave)
     levels = [58, 58, 58, 128, 62, 62, matrix]
     grey = np.interp(depth, [-0.9, 0, 0.7, 1.8, 2.8, 3.4, 4.4], levels).astype(np.float32)
-    grey += 42 * stripe * np.clip((depth - 3) / 1.2, 0, 1)
+    grey += 48 * stripe * np.clip((depth - 3) / 1.2, 0, 1)
     cover = np.clip((depth + 0.9) / 0.9, 0, 1)
     return np.where(depth > -0.9, image * (1 - cover) + np.maximum(grey, 40) * cover, image)
 
@@ -218,6 +218,6 @@ def _micrograph(rng, image):
     grid = np.ogrid[tuple(slice(n) for n in image.shape)]
     for wave in _unit(rng, 3) * 2 * np.pi / [[180], [240], [320]]:
         image += 4 * np.sin(sum(g * w for g, w in zip(grid, wave, strict=True)).astype(np.float32))
-    spread = 5 + 0.3 * np.sqrt(np.clip(image, 0, 255))
+    spread = 3.5 + 0.3 * np.sqrt(np.clip(image, 0, 255))
     image += spread * rng.standard_normal(image.shape, np.float32)
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)

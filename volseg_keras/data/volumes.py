@@ -31,10 +31,16 @@ class Volume:
         self._array = array
 
     def __getitem__(self, key):
-        """Read a block, as NumPy indexing would."""
-        if not self._array.ndim == 3:
-            return np.asarray(self._array[...]).reshape(self.shape)[key]
-        return np.asarray(self._array[key])
+        """Read a block, as NumPy indexing would; ValueError where the file is damaged."""
+        try:
+            if self._array.ndim != 3:
+                return np.asarray(self._array[...]).reshape(self.shape)[key]
+            return np.asarray(self._array[key])
+        except RuntimeError as error:  # of the decompressor
+            raise ValueError(
+                "Invalid value for `path`. Expected a readable TIFF. "
+                f"Received: {self.path} ({error})"
+            ) from error
 
     def __len__(self):
         """Return the number of z slices."""
@@ -102,15 +108,19 @@ def open_tiff(path):
     import zarr
 
     with strict_tifffile(), tifffile.TiffFile(path) as tif:
+        check_complete(tif)
         series = tif.series[0]
-        check_complete(series, tif.filehandle.size)
         if series.dataoffset is not None and series.dtype.kind in "uif":
             return series.axes, tifffile.memmap(path, mode="r")
         return series.axes, zarr.open(tifffile.imread(path, aszarr=True, level=0), mode="r")
 
 
-def check_complete(series, size):
-    """Raise ValueError where a page's data reach past the end of the file."""
+def check_complete(tif):
+    """Raise ValueError where data are missing, or where other series hold as much as the first."""
+    series, *others = tif.series
+    if any(other.size >= series.size for other in others):
+        raise ValueError(f"it holds {1 + len(others)} images of different kinds")
+    size = tif.filehandle.size
     for page in series.pages:
         spans = zip(page.dataoffsets, page.databytecounts, strict=True) if page else ()
         if any(offset + count > size for offset, count in spans):

@@ -79,14 +79,11 @@ def segment(slabs_, shape, threshold=0.5, keep_probability=False):
     Args:
         slabs_: of `predict_slabs`.
         shape: `(z, y, x)` of the volume.
-        threshold: least foreground probability of two classes; more take the most probable one.
+        threshold: least foreground probability, of two classes; of more, the most probable wins.
         keep_probability: whether to return probabilities too.
 
     Returns:
         uint8 labels `(z, y, x)`, and the float32 probability of not being background, or None.
-
-    Raises:
-        ValueError: a threshold other than 0.5 is asked of more than two classes.
     """
     labels = np.empty(shape, np.uint8)
     foreground = np.empty(shape, np.float32) if keep_probability else None
@@ -94,13 +91,8 @@ def segment(slabs_, shape, threshold=0.5, keep_probability=False):
         part = slice(z, z + len(slab))
         if slab.shape[-1] == 2:
             labels[part] = slab[..., 1] >= threshold
-        elif threshold == 0.5:
-            labels[part] = slab.argmax(-1)
         else:
-            raise ValueError(
-                "Invalid value for `threshold`. Expected 0.5 for a model of more than two classes. "
-                f"Received: threshold={threshold}"
-            )
+            labels[part] = slab.argmax(-1)
         if keep_probability:
             foreground[part] = 1 - slab[..., 0]
     return labels, foreground

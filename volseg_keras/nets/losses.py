@@ -103,7 +103,11 @@ def one_hot_and_weight(y_true, y_pred, ignore_class):
             f"one-hot {tuple(y_pred.shape)}. Received: {tuple(y_true.shape)}"
         )
     y_true = ops.cast(y_true, "int32")
-    weight = ops.ones_like(y_true) if ignore_class is None else y_true != ignore_class
+    weight = ops.ones_like(y_true)
+    if ignore_class is not None:
+        weight = y_true != ignore_class
+        # Not every backend has a one-hot row for a label that is no class.
+        y_true = ops.where(weight, y_true, 0)
     return ops.one_hot(y_true, classes, dtype=y_pred.dtype), ops.cast(weight, y_pred.dtype)
 
 

@@ -42,8 +42,8 @@ class Jaccard(keras.metrics.Metric):
 
     def result(self):
         """Return intersection / union, 1 where both are empty."""
-        empty = self.union <= 0
-        return ops.where(empty, 1.0, self.intersection / ops.where(empty, 1.0, self.union))
+        intersection, union = (ops.convert_to_tensor(v) for v in (self.intersection, self.union))
+        return ops.where(union > 0, intersection / ops.maximum(union, 1e-9), 1.0)
 
     def get_config(self):
         """Return the arguments of `__init__`."""
@@ -62,8 +62,8 @@ def segmentation_scores(y_true, y_pred, *, num_classes=None, ignore_class=None):
 
     Returns:
         A dict: `classes`, a list of `{"precision", "recall", "jaccard"}` in order of the class,
-        each from 0 to 1 (1 where a class is in neither map); and `voc`, the mean of the Jaccard
-        indices.
+        each from 0 to 1 (1 where a class is in neither map); and `voc`, the mean Jaccard
+        index of the classes that are in either map.
 
     Raises:
         ValueError: shapes differ, labels are not integers, or no voxel is left.
@@ -78,7 +78,9 @@ def segmentation_scores(y_true, y_pred, *, num_classes=None, ignore_class=None):
     if num_classes is None:
         num_classes = 1 + max(int(y_true.max()), int(y_pred.max()), 1)
     classes = [class_scores(y_true == c, y_pred == c) for c in range(num_classes)]
-    return {"classes": classes, "voc": float(np.mean([c["jaccard"] for c in classes]))}
+    present = np.union1d(np.unique(y_true), np.unique(y_pred))
+    jaccard = [row["jaccard"] for c, row in enumerate(classes) if c in present]
+    return {"classes": classes, "voc": float(np.mean(jaccard))}
 
 
 def class_scores(true, predicted):

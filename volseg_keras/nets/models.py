@@ -51,6 +51,7 @@ def build_model(variant, *, num_classes=2, input_shape=None, in_channels=1, drop
     """
     row = get_variant(variant)
     check_positive(num_classes=num_classes, in_channels=in_channels)
+    check_most(num_classes=(num_classes, 255), in_channels=(in_channels, 31))
     if not 0 <= dropout < 1:
         raise ValueError(
             f"Invalid value for `dropout`. Expected 0 <= dropout < 1. Received: dropout={dropout!r}"
@@ -61,11 +62,20 @@ def build_model(variant, *, num_classes=2, input_shape=None, in_channels=1, drop
     return keras.Model(inputs, outputs, name=name or row.name.replace("-", "").lower())
 
 
+def check_most(**arguments):
+    """Raise ValueError for the first argument `(value, most)` that is larger than it may be."""
+    for name, (value, most) in arguments.items():
+        if value > most:
+            raise ValueError(
+                f"Invalid value for `{name}`. Expected at most {most}. Received: {name}={value}"
+            )
+
+
 def checked_shape(row, input_shape, in_channels):
     """Return the full input shape of a variant, or raise ValueError."""
     shape = tuple(input_shape) if input_shape else (None,) * row.spatial_dims + (in_channels,)
     factor = 16 if row.unet else 8
-    good = len(shape) == row.spatial_dims + 1 and shape[-1]
+    good = len(shape) == row.spatial_dims + 1 and shape[-1] in range(1, 32)
     if not good or any(size and size % factor for size in shape[:-1]):
         raise ValueError(
             f"Invalid value for `input_shape`. Expected {row.spatial_dims} spatial sizes that are "
@@ -126,3 +136,16 @@ def with_normalization(model, mean, deviation):
         1 / deviation, -mean / deviation, dtype="float32", name="normalization"
     )
     return keras.Model(inputs, model(standardise(inputs)), name=model.name)
+
+
+def split_normalization(model):
+    """Undo `with_normalization`.
+
+    Returns:
+        The network of standardised grey values, and `(mean, deviation)`; `model` itself and None
+        where it does not standardise.
+    """
+    for layer in model.layers:
+        if isinstance(layer, layers.Rescaling) and layer.name == "normalization":
+            return model.layers[-1], (-layer.offset / layer.scale, 1 / layer.scale)
+    return model, None

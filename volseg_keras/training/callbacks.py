@@ -1,6 +1,7 @@
 """What happens between steps: schedule, validation, history, checkpoint, progress."""
 
 import csv
+import json
 import os
 import sys
 import time
@@ -21,6 +22,10 @@ HISTORY = (
 )
 
 
+# What a checkpoint keeps of a budget.
+STATE = ("step", "spent", "best")
+
+
 @dataclass
 class Budget:
     """How far a run may go and how far it is.
@@ -32,7 +37,6 @@ class Budget:
         spent: seconds spent by earlier parts of a resumed run.
         started: when this part began (monotonic clock).
         best: best score of the held-out part so far.
-        validations: how many there were.
     """
 
     steps: int | None
@@ -41,12 +45,16 @@ class Budget:
     spent: float = 0.0
     started: float = 0.0
     best: float = -1.0
-    validations: int = 0
 
     @property
     def elapsed(self):
         """Seconds of wall time spent."""
         return self.spent + (time.monotonic() - self.started if self.started else 0.0)
+
+    @property
+    def state(self):
+        """Values of `STATE`."""
+        return self.step, self.elapsed, self.best
 
     @property
     def progress(self):
@@ -71,6 +79,9 @@ class Schedule(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch, logs=None):
         """Set the rate of this step."""
         rate = self.learning_rate(self.budget.progress, self.budget.step)
+        if keras.backend.backend() == "jax":
+            # Between steps JAX holds the optimizer's state outside of its variables.
+            self.model.jax_state_sync()
         self.model.optimizer.learning_rate = rate
 
     def on_train_batch_end(self, batch, logs=None):
@@ -90,11 +101,15 @@ class Validate(keras.callbacks.Callback):
         self.save = save
         self.parts = parts
 
+    def on_train_begin(self, logs=None):
+        """Count the tenths that a resumed run has behind it."""
+        self.done = int(self.budget.progress * self.parts)
+
     def on_epoch_end(self, epoch, logs=None):
         """Add `val_jaccard` to the logs when it is time."""
-        if int(self.budget.progress * self.parts) <= self.budget.validations:
+        if int(self.budget.progress * self.parts) <= self.done:
             return
-        self.budget.validations = int(self.budget.progress * self.parts)
+        self.done = int(self.budget.progress * self.parts)
         logs["val_jaccard"] = score = self.score()
         if score > self.budget.best:
             self.budget.best = score
@@ -147,32 +162,38 @@ class Checkpoint(keras.callbacks.Callback):
 
     Weights, optimizer, seed generators and budget: Keras's own weight files leave the seeds out,
     and a resumed run would draw other dropout masks than an unbroken one.
+
+    Args:
+        budget: what is spent.
+        path: the file.
+        about: arguments of the run, of JSON types, which a resumed run must share.
     """
 
-    def __init__(self, budget, path):
+    def __init__(self, budget, path, about):
         super().__init__()
         self.budget = budget
         self.path = Path(path)
+        self.about = json.dumps(about)
 
     def restore(self, model):
         """Load the checkpoint into a compiled model and the budget.
 
         Raises:
-            ValueError: the checkpoint is of another network or optimizer.
+            ValueError: the checkpoint is of another network or other arguments.
         """
         state = variables(model)
         with h5py.File(self.path) as file:
             saved = [file[str(i)][()] for i in range(len(file))]
-            attributes = {name: value.item() for name, value in file.attrs.items()}
-        if [v.shape for v in saved] != [tuple(v.shape) for v in state]:
+            about = file.attrs["about"]
+            for name in STATE:
+                setattr(self.budget, name, file.attrs[name].item())
+        if about != self.about or [v.shape for v in saved] != [tuple(v.shape) for v in state]:
             raise ValueError(
-                "Invalid value for `resume`. Expected a checkpoint of the same network and recipe. "
-                f"Received: {self.path}"
+                f"Invalid value for `resume`. Expected a run of this network with {self.about}. "
+                f"Received: {self.path} of {about}"
             )
         for variable, value in zip(state, saved, strict=True):
             variable.assign(value)
-        for name, value in attributes.items():
-            setattr(self.budget, name, value)
 
     def on_epoch_end(self, epoch, logs=None):
         """Write the checkpoint."""
@@ -180,9 +201,9 @@ class Checkpoint(keras.callbacks.Callback):
         with h5py.File(part, "w") as file:
             for i, variable in enumerate(variables(self.model)):
                 file[str(i)] = keras.ops.convert_to_numpy(variable)
-            for name in ("step", "best", "validations"):
-                file.attrs[name] = getattr(self.budget, name)
-            file.attrs["spent"] = self.budget.elapsed
+            file.attrs["about"] = self.about
+            for name, value in zip(STATE, self.budget.state, strict=True):
+                file.attrs[name] = value
         part.replace(self.path)
 
 

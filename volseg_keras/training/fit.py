@@ -7,18 +7,19 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ..data.patches import PatchSampler
+from ..data.patches import PatchSampler, foreground_voxels
 from ..data.volumes import class_ids, writable_folder
 from ..inference.engines import keras_engine
 from ..inference.predict import predict_slabs, segment, standardised
 from ..nets import losses
 from ..nets.metrics import Jaccard, segmentation_scores
-from ..nets.models import with_normalization
+from ..nets.models import split_normalization, with_normalization
 from .callbacks import Budget, Checkpoint, History, Progress, Schedule, Validate
 from .recipes import get_recipe
 from .regions import split
 
 NOT_ANNOTATED = 255
+CHECKPOINT = "checkpoint.h5"
 
 
 def fit(
@@ -42,7 +43,8 @@ def fit(
     metrics.json, TensorBoard logs, and the checkpoint that `resume` continues from.
 
     Args:
-        model: a Keras model from `build_model`, of standardised grey values.
+        model: a Keras model from `build_model`, or one that an earlier `fit` saved, whose
+            normalisation is then kept.
         image: `(z, y, x)` array-like of grey levels.
         label: `(z, y, x)` array-like of class ids; a mask of 0 and 255 is one of 0 and 1, and 255
             beside other labels means "not annotated".
@@ -66,11 +68,14 @@ def fit(
     row = get_recipe(recipe)
     dims = len(model.inputs[0].shape) - 2
     budget = make_budget(row, steps, minutes)
-    label = class_ids(label)
-    sampler, held_out = make_sampler(image, label, row, dims, hold_out, seed)
+    model, constants = split_normalization(model)
+    image, label = np.asarray(image), checked_labels(label, image.shape, model.output_shape[-1])
+    inner, held_out = hold_out_part(image, label, hold_out)
+    sampler = make_sampler(*inner, row, dims, seed, constants)
+    about = {"recipe": recipe, "hold_out": hold_out, "seed": seed}
+    check_run(Path(output) / CHECKPOINT, resume)
     output = writable_folder(output)
-    checkpoint = Checkpoint(budget, output / "checkpoint.h5")
-    check_run(checkpoint.path, resume)
+    checkpoint = Checkpoint(budget, output / CHECKPOINT, about)
 
     compile_model(model, row, dims)
     if resume:
@@ -90,13 +95,14 @@ def fit(
             batches(sampler, row.batch[dims], budget.step),
             steps_per_epoch=steps_per_epoch,
             epochs=2**31,
+            initial_epoch=budget.step // steps_per_epoch,
             callbacks=callbacks,
             shuffle=False,
             verbose=0,
         )
     if not held_out:
         save()
-    return summarise(model, output, budget, recipe, sampler, hold_out, seed)
+    return summarise(model, output, budget, about, sampler)
 
 
 def make_budget(row, steps, minutes):
@@ -113,29 +119,50 @@ def make_budget(row, steps, minutes):
     return Budget(steps or row.steps, None)
 
 
-def make_sampler(image, label, row, dims, hold_out, seed):
-    """Return the sampler of the training part and `(image, label)` of the held-out part."""
-    held_out = None
-    if image.shape != label.shape or len(image.shape) != 3:
+def checked_labels(label, shape, num_classes):
+    """Return class ids that fit the image's shape and the network, or raise ValueError."""
+    if len(shape) != 3 or tuple(shape) != tuple(label.shape):
         raise ValueError(
             "Invalid value for `label`. Expected the shape (z, y, x) of `image`, "
-            f"{tuple(image.shape)}. Received: shape {tuple(label.shape)}"
+            f"{tuple(shape)}. Received: shape {tuple(label.shape)}"
         )
-    image = np.asarray(image)
-    if hold_out:
-        inner, outer = split(hold_out, image.shape)
-        held_out = image[outer], label[outer]
-        image, label = image[inner], label[inner]
-    sampler = PatchSampler(
+    label = class_ids(label)
+    largest = int(label[label != NOT_ANNOTATED].max(initial=0))
+    if largest >= num_classes:
+        raise ValueError(
+            f"Invalid value for `label`. Expected class ids below {num_classes}, the classes of "
+            f"`model`. Received: {largest}"
+        )
+    return label
+
+
+def hold_out_part(image, label, hold_out):
+    """Return `(image, label)` of the training part and of the held-out part, None without one."""
+    if hold_out is None:
+        return (image, label), None
+    inner, outer = split(hold_out, image.shape)
+    try:
+        foreground_voxels(label[outer], NOT_ANNOTATED)
+    except ValueError as error:
+        raise ValueError(
+            "Invalid value for `hold_out`. Expected a part with annotated foreground. "
+            f"Received: hold_out={hold_out!r}"
+        ) from error
+    return (image[inner], label[inner]), (image[outer], label[outer])
+
+
+def make_sampler(image, label, row, dims, seed, normalization):
+    """Return the sampler of a recipe."""
+    return PatchSampler(
         image,
         label,
         row.patch[dims],
         seed,
         foreground_fraction=row.foreground_fraction,
         augment=row.augment,
+        normalization=normalization,
         ignore_class=NOT_ANNOTATED,
     )
-    return sampler, held_out
 
 
 def check_run(checkpoint, resume):
@@ -155,9 +182,10 @@ def compile_model(model, row, dims):
     """Compile with the recipe's optimizer and loss."""
     optimizer = getattr(keras.optimizers, row.optimizer)(row.rate[dims], **row.optimizer_options)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "alpha"])
+    foreground = 1 if model.output_shape[-1] == 2 else None
     model.compile(
         optimizer,
-        loss=getattr(losses, row.loss)(ignore_class=NOT_ANNOTATED),
+        loss=getattr(losses, row.loss)(class_id=foreground, ignore_class=NOT_ANNOTATED),
         metrics=[Jaccard(ignore_class=NOT_ANNOTATED)],
         jit_compile=use_jit(),
     )
@@ -206,7 +234,7 @@ class Saver:
         part.replace(self.path)
 
 
-def summarise(model, output, budget, recipe, sampler, hold_out, seed):
+def summarise(model, output, budget, about, sampler):
     """Write metrics.json and curve.png."""
     from ..report.plots import training_curve
 
@@ -214,12 +242,10 @@ def summarise(model, output, budget, recipe, sampler, hold_out, seed):
     summary = {
         "variant": model.name,
         "parameters": model.count_params(),
-        "recipe": recipe,
+        **about,
         "steps": budget.step,
         "minutes": round(budget.elapsed / 60, 2),
-        "seed": seed,
         "normalization": {"mean": mean, "standard_deviation": deviation},
-        "hold_out": hold_out,
         "held_out_jaccard": budget.best if budget.best >= 0 else None,
     }
     part = output / "part.metrics.json"

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import keras
 
+from ..nets.models import split_normalization
+
 METADATA = Path("assets.extra", "volseg.json")
 
 
@@ -26,18 +28,9 @@ def export_savedmodel(model, path):
 
     Raises:
         FileExistsError: the folder has files.
-        RuntimeError: the Keras backend is not TensorFlow.
+        ValueError: the Keras backend is not TensorFlow.
     """
-    path = Path(path)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise FileExistsError(
-            f"Invalid value for `path`. Expected a new folder. Received: {path} exists"
-        )
-    if keras.backend.backend() != "tensorflow":
-        raise RuntimeError(
-            "A SavedModel is written by the TensorFlow backend. Set KERAS_BACKEND=tensorflow."
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = new_folder(path)
     part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         write_archive(model, part)
@@ -47,6 +40,22 @@ def export_savedmodel(model, path):
         part.replace(path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+    return path
+
+
+def new_folder(path):
+    """Return the path of a SavedModel that can be written, or raise; creates its parent."""
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise FileExistsError(
+            f"Invalid value for `path`. Expected a new folder. Received: {path} exists"
+        )
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            "Invalid value for KERAS_BACKEND. Expected tensorflow, which alone writes SavedModels. "
+            f"Received: {keras.backend.backend()}"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 
@@ -67,7 +76,8 @@ def write_archive(model, path):
 
 def metadata(model):
     """Return what a user of a model must know, as a dict of JSON types."""
-    normalization = find_normalization(model)
+    constants = split_normalization(model)[1]
+    normalization = constants and dict(zip(("mean", "standard_deviation"), constants, strict=True))
     return {
         "name": model.name,
         "spatial_dims": len(model.inputs[0].shape) - 2,
@@ -76,11 +86,3 @@ def metadata(model):
         "input": "grey levels" if normalization else "standardised grey levels",
         "normalization": normalization,
     }
-
-
-def find_normalization(model):
-    """Return the constants of a model that standardises grey levels itself, or None."""
-    for layer in model.layers:
-        if layer.name == "normalization":
-            return {"mean": -layer.offset / layer.scale, "standard_deviation": 1 / layer.scale}
-    return None

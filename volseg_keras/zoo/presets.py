@@ -10,7 +10,7 @@ import numpy as np
 from ..data.patches import grey_statistics
 from ..data.volumes import open_volume
 from ..inference import engines
-from ..inference.predict import join_slabs, predict_slabs, standardised
+from ..inference.predict import join_slabs, predict_slabs, segment, standardised
 
 # Imported for what they register: a saved model names its layers, loss and metrics.
 from ..nets import layers, losses, metrics  # noqa: F401
@@ -34,8 +34,28 @@ class Segmenter:
     engine: object
     metadata: dict
 
+    def segment(self, volume, threshold=0.5, keep_probability=False, on_tile=None):
+        """Return labels and, if asked for, probability; see `inference.predict.segment`.
+
+        Raises:
+            ValueError: a threshold other than 0.5 is asked of more than two classes.
+        """
+        classes = self.metadata["num_classes"]
+        if threshold != 0.5 and classes > 2:
+            raise ValueError(
+                f"Invalid value for `threshold`. Expected 0.5 for a model of {classes} classes. "
+                f"Received: threshold={threshold}"
+            )
+        slabs = self.slabs(volume, on_tile=on_tile)
+        return segment(slabs, volume.shape, threshold, keep_probability)
+
     def slabs(self, volume, *, tile=None, on_tile=None):
         """Yield finished z slabs `(z, probabilities)`; see `inference.predict.predict_slabs`."""
+        if self.metadata["channels"] != 1:
+            raise ValueError(
+                "Invalid value for `model`. Expected one of one channel. "
+                f"Received: {self.metadata['channels']} channels"
+            )
         constants = self.metadata["normalization"]
         engine = self.engine
         if constants is None:
@@ -85,7 +105,7 @@ def open_model(model):
     if not isinstance(model, keras.Model) and (Path(model) / "saved_model.pb").is_file():
         return open_savedmodel(Path(model))
     if not isinstance(model, keras.Model):
-        model = load_keras(model)
+        model = load_pretrained(model)
     return Segmenter(engines.keras_engine(model), metadata(model))
 
 
@@ -103,43 +123,33 @@ def open_savedmodel(path):
 
 
 def load_pretrained(name):
-    """Load a published Keras model, ready for prediction or fine-tuning.
+    """Load a published or trained Keras model.
 
     Args:
-        name: such as "H"; any case.
+        name: such as "H", in any case; or the folder of a run, or a .keras file.
 
     Returns:
-        A `keras.Model` of raw grey levels.
+        A `keras.Model` of raw grey levels. `fit` trains it further; for `model.fit`, sample patches
+        with `PatchSampler(..., normalization=(0, 1))`.
 
     Raises:
-        ValueError: no such model is published.
+        ValueError: there is no such model.
     """
-    found = published().get(str(name).lower())
-    if found is None:
-        known = ", ".join(sorted(path.parent.name for path in published().values())) or "none yet"
+    path = Path(name)
+    if (path / "model.keras").is_file():
+        path = path / "model.keras"
+    if not (path.is_file() and path.suffix == ".keras"):
+        path = published().get(str(name).lower())
+    if path is None:
+        known = ", ".join(sorted(file.parent.name for file in published().values())) or "none yet"
         raise ValueError(
-            f"Invalid value for `name`. Expected a published model ({known}). Received: {name!r}"
+            "Invalid value for `model`. Expected a folder of a run, a .keras file, a SavedModel or "
+            f"a published model ({known}). Received: {name}"
         )
-    return keras.saving.load_model(found, compile=False)
+    return keras.saving.load_model(path, compile=False)
 
 
 def published():
     """Return the .keras files of published models by lower-case name."""
     files = (file for folder in PUBLISHED for file in folder.glob("*/model.keras"))
     return {file.parent.name.lower(): file for file in files}
-
-
-def load_keras(model):
-    """Load a Keras model from the folder of a run, a .keras file or a published name."""
-    path = Path(model)
-    if (path / "model.keras").is_file():
-        path = path / "model.keras"
-    if path.is_file() and path.suffix == ".keras":
-        return keras.saving.load_model(path, compile=False)
-    if str(model).lower() in published():
-        return load_pretrained(model)
-    known = ", ".join(sorted(file.parent.name for file in published().values())) or "none yet"
-    raise ValueError(
-        "Invalid value for `model`. Expected a folder of a run, a .keras file, a SavedModel or a "
-        f"published model ({known}). Received: {model}"
-    )

@@ -1,0 +1,46 @@
+"""Without TensorFlow: everything imports, and a network trains, predicts and resumes on JAX."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+BLOCKED = """
+import sys
+sys.modules["tensorflow"] = None
+import numpy as np, keras, volseg_keras
+assert keras.backend.backend() == "jax"
+for name in volseg_keras.__all__:
+    getattr(volseg_keras, name)
+from volseg_keras.training.recipes import RECIPES
+from dataclasses import replace
+RECIPES["quick"] = replace(
+    RECIPES["demo"], patch={3: (16, 16, 16)}, rate={3: 1e-2}, warmup=1, schedule="drops"
+)
+image, label = volseg_keras.phantom((16, 32, 32))
+def network():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((None, None, None, 1))
+    x = keras.layers.Dropout(0.1)(volseg_keras.RankOneConv(6)(inputs))
+    x = volseg_keras.StochasticDownsample()(keras.layers.BatchNormalization()(x))
+    x = volseg_keras.ZeroPadShortcut(8)(x)
+    x = keras.layers.Conv3DTranspose(2, 2, strides=2)(x)
+    return keras.Model(inputs, keras.layers.Softmax()(x))
+options = dict(output=sys.argv[1], recipe="quick", steps_per_epoch=4)
+model = network()
+volseg_keras.fit(model, image, label, steps=8, **options)
+assert np.isclose(float(model.optimizer.learning_rate), 1e-3), "the rate follows the schedule"
+again = network()
+summary = volseg_keras.fit(again, image, label, steps=12, resume=True, **options)
+assert summary["steps"] == 12
+out = volseg_keras.predict_volume(sys.argv[1], image)
+assert out.shape == (16, 32, 32, 2) and np.isfinite(out).all()
+assert sys.modules["tensorflow"] is None
+"""
+
+
+def test_training_without_tensorflow(tmp_path):
+    pytest.importorskip("jax")
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    subprocess.run([sys.executable, "-c", BLOCKED, tmp_path / "run"], check=True, env=environment)
