@@ -112,7 +112,7 @@ def replaced(old, new):
         (("evaluate", "label.tif", "label.tif", "--json", "file/a.json"), "writable folder"),
         (("export", "nothing", "-o", "out"), "`model`"),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_wrong_input_is_one_line_and_exit_code_2(arguments, told, folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)

@@ -221,14 +221,17 @@ def held_out_jaccard(model, image, label, engine):
 
 
 class Saver:
-    """Save a network with its normalisation, atomically."""
+    """Save a network with its normalisation and without its optimizer, atomically."""
 
     def __init__(self, model, normalization, path):
-        self.model = with_normalization(model, *normalization)
+        self.trained = model
+        self.copy = keras.models.clone_model(model)
+        self.model = with_normalization(self.copy, *normalization)
         self.path = Path(path)
 
     def __call__(self):
         """Write the file."""
+        self.copy.set_weights(self.trained.get_weights())
         part = self.path.with_name(f"part.{self.path.name}")
         self.model.save(part)
         part.replace(self.path)
