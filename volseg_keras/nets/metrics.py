@@ -90,7 +90,7 @@ def class_scores(true, predicted):
 
     def ratio(count, total):
         if total:
-            return count / total
+            return float(count / total)
         return 1.0 if positives == claimed else 0.0
 
     return {

@@ -69,9 +69,7 @@ RECIPES = {
         loss="JaccardCrossentropyLoss",
         schedule="cosine",
         warmup=50,
-        augment=Augment(
-            elastic=0.15, contrast=0.25, brightness=0.3, gamma=0.3, noise=0.4, blur=1.0
-        ),
+        augment=Augment(),
     ),
     # Patches small enough for hundreds of steps in the minutes of a demonstration.
     "demo": Recipe(
