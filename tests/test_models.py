@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from volseg_keras import VARIANTS, build_model
-from volseg_keras.nets.models import with_normalization
+from volseg_keras.nets.models import split_normalization, with_normalization
 
 PARAMETERS = {
     "U-Net": "36.97",
@@ -56,10 +56,13 @@ def test_overrides():
 def test_normalization_travels_inside():
     model = build_model("C")
     raw = np.random.default_rng(1).integers(0, 256, (1, 16, 16, 1)).astype(np.float32)
-    wrapped = with_normalization(model, 120.0, 30.0)
+    wrapped = with_normalization(model, 128.0, 32.0)  # exact in float32
     np.testing.assert_allclose(
-        np.asarray(wrapped(raw)), np.asarray(model((raw - 120) / 30)), atol=1e-5
+        np.asarray(wrapped(raw)), np.asarray(model((raw - 128) / 32)), atol=1e-6
     )
+    network, constants = split_normalization(wrapped)
+    assert network is model and constants == (128, 32)
+    assert split_normalization(model) == (model, None)
 
 
 def test_mixed_precision_keeps_probabilities_in_float32():

@@ -225,7 +225,7 @@ class Saver:
 
     def __init__(self, model, normalization, path):
         self.trained = model
-        self.copy = keras.models.clone_model(model)
+        self.copy = type(model).from_config(model.get_config())
         self.model = with_normalization(self.copy, *normalization)
         self.path = Path(path)
 
