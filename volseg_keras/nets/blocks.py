@@ -2,6 +2,7 @@
 
 from keras import layers
 
+from .activation import NormPReLU
 from .layers import RankOneConv, StochasticDownsample, ZeroPadShortcut, rank_layer
 
 
@@ -27,8 +28,7 @@ def transposed(x, filters, size, name, **options):
 
 def activation(x, name):
     """Apply batch normalisation and a PReLU with one slope a map."""
-    x = layers.BatchNormalization(name=f"{name}_bn")(x)
-    return layers.PReLU(shared_axes=list(range(1, 1 + dims_of(x))), name=f"{name}_prelu")(x)
+    return NormPReLU(name=f"{name}_norm_prelu")(x)
 
 
 def input_block(x, filters, name="input_block"):

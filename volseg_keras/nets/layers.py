@@ -193,6 +193,24 @@ class ZeroPadShortcut(keras.layers.Layer):
         return {**super().get_config(), "filters": self.filters}
 
 
+@register
+class Probability(keras.layers.Layer):
+    """Softmax over the last axis; of two classes by a sigmoid, which is equal and much faster.
+
+    Input and output shape: `(batch, *spatial, classes)`.
+    """
+
+    def call(self, inputs):
+        """Return probabilities that sum to 1 over the classes."""
+        if inputs.shape[-1] == 2:
+            return ops.sigmoid(inputs - ops.flip(inputs, axis=-1))
+        return ops.softmax(inputs, axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        """Return the input's shape."""
+        return input_shape
+
+
 def reduced(sizes, stride):
     """Return ceil(size / stride) of each size, None where a size is free."""
     return tuple(size and ceil_div(size, stride) for size in sizes)

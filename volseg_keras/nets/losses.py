@@ -51,13 +51,14 @@ class JaccardLoss(keras.losses.Loss):
 
     def weighted(self, y_true, y_pred, weight):
         """Return the loss of one-hot labels with voxel weights `(batch, *spatial)`."""
-        if self.class_id is not None:
-            y_true, y_pred = (x[..., self.class_id, None] for x in (y_true, y_pred))
+        # Sums of all classes, of which one is picked: slicing a channel has a slow gradient.
         axes = list(range(len(y_pred.shape) - 1))
         weight = weight[..., None]
-        overlap = ops.sum(weight * y_true * y_pred, axis=axes)
-        total = ops.sum(weight * (y_true + y_pred), axis=axes)
-        return 1 - ops.mean((overlap + self.smooth) / (total - overlap + self.smooth))
+        true = weight * y_true
+        overlap = ops.sum(true * y_pred, axis=axes)
+        total = ops.sum(true, axis=axes) + ops.sum(weight * y_pred, axis=axes)
+        index = (overlap + self.smooth) / (total - overlap + self.smooth)
+        return 1 - (ops.mean(index) if self.class_id is None else index[self.class_id])
 
     def get_config(self):
         """Return the arguments of `__init__`."""
@@ -83,9 +84,9 @@ class JaccardCrossentropyLoss(JaccardLoss):
     def weighted(self, y_true, y_pred, weight):
         """Return the loss of one-hot labels with voxel weights `(batch, *spatial)`."""
         jaccard = super().weighted(y_true, y_pred, weight)
-        log_likelihood = ops.log(ops.sum(y_true * y_pred, axis=-1) + keras.config.epsilon())
+        log_likelihood = y_true * ops.log(y_pred + keras.config.epsilon())
         count = ops.maximum(ops.sum(weight), 1.0)
-        return jaccard - ops.sum(weight * log_likelihood) / count
+        return jaccard - ops.sum(weight[..., None] * log_likelihood) / count
 
 
 def one_hot_and_weight(y_true, y_pred, ignore_class):
@@ -105,9 +106,9 @@ def one_hot_and_weight(y_true, y_pred, ignore_class):
     y_true = ops.cast(y_true, "int32")
     weight = ops.ones_like(y_true)
     if ignore_class is not None:
-        weight = y_true != ignore_class
+        weight = ops.cast(y_true != ignore_class, "int32")
         # Not every backend has a one-hot row for a label that is no class.
-        y_true = ops.where(weight, y_true, 0)
+        y_true = y_true * weight
     return ops.one_hot(y_true, classes, dtype=y_pred.dtype), ops.cast(weight, y_pred.dtype)
 
 

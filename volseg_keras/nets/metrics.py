@@ -35,7 +35,8 @@ class Jaccard(keras.metrics.Metric):
         if sample_weight is not None:
             weight = weight * voxel_weight(ops.convert_to_tensor(sample_weight, self.dtype), weight)
         true = y_true[..., self.class_id]
-        predicted = ops.cast(ops.argmax(y_pred, axis=-1) == self.class_id, self.dtype)
+        highest = ops.max(y_pred, axis=-1)
+        predicted = ops.cast(y_pred[..., self.class_id] >= highest, self.dtype)
         overlap = ops.sum(weight * true * predicted)
         self.intersection.assign_add(overlap)
         self.union.assign_add(ops.sum(weight * (true + predicted)) - overlap)

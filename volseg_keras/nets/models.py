@@ -12,7 +12,7 @@ from .blocks import (
     transposed,
     unet_level,
 )
-from .layers import check_positive
+from .layers import Probability, check_positive
 from .variants import get_variant
 
 ENCODER = (40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128)
@@ -120,7 +120,7 @@ def unet(x, row, num_classes, dropout):
 
 def softmax(x):
     """Return float32 class probabilities, whatever the precision policy."""
-    return layers.Softmax(dtype="float32", name="probability")(x)
+    return Probability(dtype="float32", name="probability")(x)
 
 
 def with_normalization(model, mean, deviation):
