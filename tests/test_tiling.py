@@ -3,8 +3,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from volseg_keras.inference.predict import join_slabs, predict_slabs, segment, tile_plan
-from volseg_keras.inference.tiling import count_tiles, fade_weights, intervals, plan, slabs
+from volseg_keras.inference.engines import decoded, labels
+from volseg_keras.inference.predict import (
+    VOXELS,
+    join_slabs,
+    predict_slabs,
+    probabilities,
+    segment,
+    tile_plan,
+)
+from volseg_keras.inference.tiling import (
+    ahead,
+    count_tiles,
+    fade_weights,
+    intervals,
+    plan,
+    slabs,
+)
 
 
 def identity(tile):
@@ -95,12 +110,58 @@ def test_segment(classes):
     scores = np.random.default_rng(0).random((6, 4, 5, classes)).astype(np.float32)
     scores /= scores.sum(-1, keepdims=True)
     parts = [(0, scores[:4]), (4, scores[4:])]
-    labels, foreground = segment(parts, (6, 4, 5), keep_probability=True)
-    np.testing.assert_array_equal(labels, scores.argmax(-1))
-    np.testing.assert_allclose(foreground, 1 - scores[..., 0])
+
+    def joined(parts, **options):
+        return np.concatenate([labels for labels, _ in segment(parts, **options)])
+
+    np.testing.assert_array_equal(joined(parts), scores.argmax(-1))
+    np.testing.assert_array_equal(probabilities(parts), scores)
     if classes == 2:
-        labels, _ = segment(parts, (6, 4, 5), threshold=0.7)
-        np.testing.assert_array_equal(labels, scores[..., 1] >= 0.7)
+        foreground = [(z, slab[..., 1:]) for z, slab in parts]
+        for some in (parts, foreground):
+            np.testing.assert_array_equal(joined(some, threshold=0.7), scores[..., 1] >= 0.7)
+        np.testing.assert_allclose(probabilities(foreground), scores, atol=1e-6)
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.5, 0.7, 0.999])
+def test_levels_are_cut_where_their_probabilities_are(threshold):
+    levels = np.arange(256, dtype=np.uint8).reshape(4, 8, 8, 1)
+    np.testing.assert_array_equal(labels(levels, threshold), decoded(levels)[..., 0] >= threshold)
+    assert decoded(levels).dtype == np.float32 and (np.diff(decoded(levels).ravel()) > 0).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.tuples(*[st.integers(1, 3000)] * 3), st.sampled_from([2, 3]))
+def test_the_best_tile_is_in_bounds(shape, dims):
+    axes = tile_plan(shape, dims)
+    sizes = [cut[0].stop - cut[0].start for cut in axes]
+    assert np.prod(sizes) <= VOXELS[dims]
+    longer = [max(t, n) for t, n in zip(sizes, shape, strict=True)]
+    computed = count_tiles(axes) * np.prod(sizes)
+    assert computed <= 4 * np.prod(longer) + VOXELS[dims]
+
+
+def test_the_next_item_is_made_while_one_is_used():
+    made = []
+
+    def items():
+        for i in range(3):
+            made.append(i)
+            yield i
+
+    items = ahead(items())
+    assert next(items) == 0
+    while len(made) < 2:
+        pass
+    assert list(items) == [1, 2]
+
+
+def test_an_error_in_a_tile_comes_through():
+    def engine(tile):
+        raise OSError("disk")
+
+    with pytest.raises(OSError, match="disk"):
+        list(predict_slabs(engine, np.zeros((16, 16, 16), np.uint8), 3))
 
 
 @pytest.mark.parametrize("tile", [(96, 96), (96, 96, 90), (0, 96, 96), (32, 32, 32)])

@@ -23,7 +23,7 @@ _HOME = {
     "Augment": "data.augment",
     "PatchSampler": "data.patches",
     "fit": "training.fit",
-    "predict_volume": "zoo.presets",
+    "predict_volume": "zoo.segmenter",
     "load_pretrained": "zoo.presets",
     "export_savedmodel": "zoo.export",
 }
@@ -32,7 +32,7 @@ __all__ = [*_HOME, "__version__"]
 # A script that imports Keras first may load our saved models by Keras alone: their layers, losses
 # and metrics must be registered.
 if "keras" in sys.modules:
-    import_module(".nets.layers", __name__)
+    import_module(".nets.lean", __name__)
     import_module(".nets.metrics", __name__)
 
 

@@ -3,7 +3,8 @@
 import json
 import os
 import sys
-from contextlib import contextmanager
+import warnings
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -95,6 +96,9 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in -o.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of weights and patches.")] = 0,
+    all_gpus: Annotated[
+        bool, typer.Option("--all-gpus", help="Share each step; every GPU takes a whole batch.")
+    ] = False,
 ):
     """Train a network on a labelled volume.
 
@@ -107,24 +111,26 @@ def train(
     volume, labels = open_volume(image), class_ids(open_volume(label))
     keras = start_keras()
     from .nets.models import build_model
+    from .training.devices import data_parallel, on_gpu
     from .training.fit import fit
 
     keras.utils.set_random_seed(seed)
-    if on_gpu(keras):
+    if on_gpu():
         keras.config.set_dtype_policy("mixed_bfloat16")
-    network = build_model(variant, num_classes=count_classes(labels))
-    summary = fit(
-        network,
-        volume,
-        labels,
-        output=output,
-        recipe=recipe,
-        steps=steps,
-        minutes=minutes,
-        hold_out=hold_out,
-        resume=resume,
-        seed=seed,
-    )
+    with data_parallel() if all_gpus else nullcontext():
+        network = build_model(variant, num_classes=count_classes(labels))
+        summary = fit(
+            network,
+            volume,
+            labels,
+            output=output,
+            recipe=recipe,
+            steps=steps,
+            minutes=minutes,
+            hold_out=hold_out,
+            resume=resume,
+            seed=seed,
+        )
     score = summary["held_out_jaccard"]
     told = f", held-out Jaccard {score:.3f}" if score is not None else ""
     print(f"Trained {variant}: {summary['steps']} steps{told}. Model, history and curve: {output}")
@@ -143,12 +149,13 @@ def predict(
     probability: Annotated[
         bool, typer.Option("--probability", help="Also write NAME_probability.tif.")
     ] = False,
+    engine: Annotated[str, typer.Option(help="auto, keras, openvino or onnxruntime.")] = "auto",
 ):
     """Segment a volume; writes class ids and a picture beside them.
 
     Example: volseg predict volume.tif --model runs/h -o labels.tif
     """
-    from .data.volumes import checked_output, open_volume, save_volume
+    from .data.volumes import checked_output, open_volume
     from .report.plots import overlay
 
     checked_output(output)
@@ -163,18 +170,54 @@ def predict(
         raise ValueError(
             f"Invalid value for `output`. Expected another file than the input. Received: {output}"
         )
-    start_keras()
-    from .zoo.presets import open_model
+    from rich.console import Console
 
-    segmenter = open_model(model)
+    with Console().status("opening the model"), quiet():
+        from .zoo.segmenter import open_model
+
+        segmenter = open_model(model, engine)
     with progress_bar("predicting") as on_tile:
-        labels, foreground = segmenter.segment(image, threshold, probability, on_tile)
-    save_volume(output, labels)
-    if probability:
-        save_volume(probability_file, foreground)
-    picture = overlay(image, labels, output.with_suffix(".png"))
-    share = (labels > 0).mean()
+        slabs = segmenter.segment(image, threshold, on_tile)
+        share, center = write_labels(slabs, image.shape, output, probability and probability_file)
+    picture = overlay(image, open_volume(output), output.with_suffix(".png"), center=center)
     print(f"Wrote {output} ({share:.1%} foreground) and {picture}")
+
+
+def write_labels(slabs, shape, output, probability_file):
+    """Write labels and, if a file is named, foreground probabilities, as they come.
+
+    Returns:
+        The share of the foreground, and a voxel `(z, y, x)` in the midst of it.
+    """
+    from contextlib import ExitStack
+
+    import numpy as np
+
+    from .data.volumes import create_volume
+    from .inference.engines import decoded
+
+    z = total = most = 0
+    center = tuple(size // 2 for size in shape)
+    with ExitStack() as files:
+        write = files.enter_context(create_volume(output, shape, np.uint8))
+        if probability_file:
+            keep = files.enter_context(create_volume(probability_file, shape, np.float32))
+        for labels, values in slabs:
+            write(labels)
+            if probability_file:
+                keep(foreground(decoded(values)))
+            counts = np.count_nonzero(labels, axis=(1, 2))
+            if counts.max(initial=0) > most:
+                plane, most = int(counts.argmax()), counts.max()
+                rows = (np.count_nonzero(labels[plane], axis=1 - a) for a in (0, 1))
+                center = (z + plane, *(int(row.argmax()) for row in rows))
+            z, total = z + len(labels), total + counts.sum()
+    return total / np.prod(shape), center
+
+
+def foreground(probability):
+    """Return the probability of not being background `(z, y, x)`."""
+    return probability[..., 0] if probability.shape[-1] == 1 else 1 - probability[..., 0]
 
 
 @app.command()
@@ -250,15 +293,6 @@ def count_classes(*labels):
     return max(2, 1 + max(present))
 
 
-def on_gpu(keras):
-    """Return whether Keras computes on a GPU."""
-    if keras.backend.backend() == "torch":
-        import torch
-
-        return torch.cuda.is_available()
-    return any("gpu" in device.lower() for device in keras.distribution.list_devices())
-
-
 def print_table(header, rows):
     """Print rows of strings under a header."""
     from rich.console import Console
@@ -286,6 +320,7 @@ def progress_bar(what):
 
 def main():
     """Run the command; wrong input is one line and exit code 2."""
+    warnings.formatwarning = lambda message, *_: f"volseg: {message}\n"
     try:
         app()
     except (ValueError, OSError) as error:

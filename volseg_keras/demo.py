@@ -14,7 +14,7 @@ from .nets.models import build_model
 from .report.plots import overlay
 from .training.fit import fit
 from .zoo.export import export_savedmodel
-from .zoo.presets import predict_volume
+from .zoo.segmenter import predict_volume
 
 TRAIN_SHAPE = (96, 256, 256)
 TEST_SHAPE = (64, 192, 192)

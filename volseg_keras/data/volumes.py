@@ -2,8 +2,10 @@
 
 import logging
 import os
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import Full, Queue
 
 import numpy as np
 import tifffile
@@ -159,21 +161,63 @@ def save_volume(path, array):
         ValueError: the suffix is not a TIFF's.
         OSError: the folder cannot be written.
     """
+    with create_volume(path, array.shape, array.dtype) as append:
+        append(array)
+    return Path(path)
+
+
+@contextmanager
+def create_volume(path, shape, dtype):
+    """Write a volume slab by slab, in a thread; a killed or failed run leaves no half file.
+
+    Args:
+        path: a .tif or .tiff file; its folder is created.
+        shape: `(z, y, x)` of the whole.
+        dtype: type of a voxel.
+
+    Yields:
+        A function that takes the next `(depth, y, x)` array.
+
+    Raises:
+        ValueError: the suffix is not a TIFF's.
+        OSError: the file cannot be written.
+    """
     path = checked_output(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    waiting = Queue(2)
+
+    def pages():
+        while (slab := waiting.get()) is not None:
+            yield from map(np.ascontiguousarray, slab)
+
+    options = {"compression": "zlib", "photometric": "minisblack", "metadata": {"axes": "ZYX"}}
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     try:
-        tifffile.imwrite(
-            part,
-            array,
-            bigtiff=array.nbytes > 2**31,
-            compression="zlib",
-            photometric="minisblack",
-            metadata={"axes": "ZYX"},
-        )
+        with ThreadPoolExecutor(1) as pool:
+            written = pool.submit(
+                tifffile.imwrite,
+                part,
+                pages(),
+                shape=shape,
+                dtype=dtype,
+                bigtiff=size > 2**31,
+                **options,
+            )
+
+            def append(slab):
+                while not written.done():
+                    with suppress(Full):
+                        return waiting.put(slab, timeout=0.1)
+                written.result()
+
+            try:
+                yield append
+            finally:
+                append(None)
+        written.result()
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-    return path
 
 
 def checked_output(path):

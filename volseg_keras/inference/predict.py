@@ -1,12 +1,19 @@
 """Tiled prediction of whole volumes."""
 
 import numpy as np
+import psutil
 
-from .tiling import count_tiles, plan, slabs
+from .engines import decoded, labels
+from .tiling import count_tiles, plan, read_tile, slabs
 
-TILE = {3: (96, 192, 192), 2: (16, 512, 512)}
 HALO = {3: (16, 24, 24), 2: (0, 32, 32)}
 FADE = {3: (8, 8, 8), 2: (0, 16, 16)}
+# Larger tiles repeat less context, up to these voxels; a tenth of the memory that is free allows
+# fewer. A voxel takes about this many bytes, U-Net's more.
+VOXELS = {3: 12_000_000, 2: 1_000_000}
+BYTES = {3: 100, 2: 500}
+LONGEST = 64  # multiples
+SAMPLE = {3: (64, 128, 128), 2: (4, 256, 256)}
 
 
 def tile_plan(shape, spatial_dims, tile=None, multiple=16):
@@ -15,21 +22,55 @@ def tile_plan(shape, spatial_dims, tile=None, multiple=16):
     Args:
         shape: `(z, y, x)` of the volume.
         spatial_dims: 2 or 3; a 2D network has no use for context along z.
-        tile: `(z, y, x)` of a tile, multiples of `multiple` on the network's axes.
+        tile: `(z, y, x)` of a tile, multiples of `multiple` on the network's axes; by default the
+            one that repeats least context within the memory that is free.
         multiple: what the network's sizes must be multiples of.
 
     Raises:
         ValueError: the tile is not a multiple, or too small for its halo.
     """
-    tile = tuple(tile or TILE[spatial_dims])
     steps = (1,) * (3 - spatial_dims) + (multiple,) * spatial_dims
+    halo, fade = HALO[spatial_dims], FADE[spatial_dims]
+    if tile is None:
+        free = psutil.virtual_memory().available // 10 // BYTES[spatial_dims]
+        tile = best_tile(shape, halo, fade, steps, min(VOXELS[spatial_dims], free))
+    tile = tuple(tile)
     if len(tile) != 3 or any(t < 1 or t % m for t, m in zip(tile, steps, strict=False)):
         raise ValueError(
             f"Invalid value for `tile`. Expected three sizes, multiples of {steps}. "
             f"Received: tile={tile}"
         )
     tile = [min(t, -(-n // m) * m) for t, n, m in zip(tile, shape, steps, strict=True)]
-    return plan(shape, tile, HALO[spatial_dims], FADE[spatial_dims])
+    return plan(shape, tile, halo, fade)
+
+
+def best_tile(shape, halo, fade, steps, voxels):
+    """Return the tile of at most `voxels` voxels with which fewest are computed in all."""
+    sizes, totals = [], []
+    for n, h, f, m in zip(shape, halo, fade, steps, strict=True):
+        longest = min(-(-n // m) * m, LONGEST * m)
+        shortest = min(-(-(2 * h + max(3 * f, 1)) // m) * m, longest)
+        size = np.arange(shortest, longest + 1, m)
+        tiles = 1 + np.maximum(0, -((size - n) // (size - 2 * h - f).clip(1)))
+        sizes.append(size)
+        totals.append(size * tiles)
+    size = sizes[0][:, None, None] * sizes[1][:, None] * sizes[2]
+    total = totals[0][:, None, None] * totals[1][:, None] * totals[2]
+    allowed = size <= max(voxels, size.min())
+    # Of equals the smallest; totals stay below 2**53 times that fraction.
+    cost = np.where(allowed, total * (1.0 + size / size.max() / 1e3), np.inf)
+    best = np.unravel_index(np.argmin(cost), cost.shape)
+    return tuple(int(axis[i]) for axis, i in zip(sizes, best, strict=True))
+
+
+def sample_tile(volume, spatial_dims, multiple=16):
+    """Return a tile from the middle of a volume, of a size that a network takes."""
+    sample = SAMPLE[spatial_dims]
+    starts = [max(0, (n - s) // 2) for n, s in zip(volume.shape, sample, strict=True)]
+    block = tuple(slice(a, a + s) for a, s in zip(starts, sample, strict=True))
+    middle = np.asarray(volume[block])
+    axes = tile_plan(middle.shape, spatial_dims, sample, multiple)
+    return read_tile(middle, [cut[0] for cut in axes])
 
 
 def standardised(engine, normalization):
@@ -53,10 +94,10 @@ def watched(engine, total, on_tile):
 
 
 def predict_slabs(engine, volume, spatial_dims, *, tile=None, on_tile=None):
-    """Yield finished z slabs `(z, probabilities)` of a volume; memory holds one slab.
+    """Yield finished z slabs `(z, values)` of a volume; memory holds two slabs and some tiles.
 
     Args:
-        engine: callable from a tile of raw grey levels to `(z, y, x, classes)`.
+        engine: callable from a tile of raw grey levels to `(z, y, x, maps)`, see `engines`.
         volume: `(z, y, x)` array-like.
         spatial_dims: of the network.
         tile: `(z, y, x)` of a tile; a good size by default.
@@ -69,30 +110,24 @@ def predict_slabs(engine, volume, spatial_dims, *, tile=None, on_tile=None):
 
 
 def join_slabs(slabs_):
-    """Return the slabs of `predict_slabs` as one array `(z, y, x, classes)`."""
+    """Return the slabs of `predict_slabs` as one array `(z, y, x, maps)`."""
     return np.concatenate([slab for _, slab in slabs_])
 
 
-def segment(slabs_, shape, threshold=0.5, keep_probability=False):
-    """Turn slabs of probabilities into class ids.
+def probabilities(slabs_):
+    """Return the float32 probabilities `(z, y, x, classes)` of the slabs of `predict_slabs`."""
+    parts = [decoded(slab) for _, slab in slabs_]
+    if parts[0].shape[-1] == 1:
+        parts = [np.concatenate([1 - part, part], axis=-1) for part in parts]
+    return np.concatenate(parts)
+
+
+def segment(slabs_, threshold=0.5):
+    """Yield uint8 class ids `(z, y, x)` and the values they came from, slab by slab.
 
     Args:
         slabs_: of `predict_slabs`.
-        shape: `(z, y, x)` of the volume.
         threshold: least foreground probability, of two classes; of more, the most probable wins.
-        keep_probability: whether to return probabilities too.
-
-    Returns:
-        uint8 labels `(z, y, x)`, and the float32 probability of not being background, or None.
     """
-    labels = np.empty(shape, np.uint8)
-    foreground = np.empty(shape, np.float32) if keep_probability else None
-    for z, slab in slabs_:
-        part = slice(z, z + len(slab))
-        if slab.shape[-1] == 2:
-            labels[part] = slab[..., 1] >= threshold
-        else:
-            labels[part] = slab.argmax(-1)
-        if keep_probability:
-            foreground[part] = 1 - slab[..., 0]
-    return labels, foreground
+    for _, slab in slabs_:
+        yield labels(slab, threshold), slab

@@ -6,7 +6,9 @@ x within a row of tiles, rows within a slab, slabs in the volume. A fade between
 gives that value exactly, so joining what was cut gives the volume back bit for bit.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -101,10 +103,12 @@ def slabs(volume, axes, engine):
     Yields:
         `(z, slab)`: the first z and probabilities `(depth, y, x, classes)`.
     """
+    tiles = ahead(read_tile(volume, tile) for tile in product(*axes))
+    blocks = ahead(engine(tile) for tile in tiles)
     first, *others = axes
     pending = None
     for interval in first:
-        slab = join(volume, (interval,), others, engine)
+        slab = join(blocks, (interval,), others)
         if pending is not None:
             fade_in(slab, pending, interval.fade, axis=0)
         done = len(slab) - following_fade(first, interval)
@@ -118,14 +122,24 @@ def following_fade(intervals_, interval):
     return intervals_[after].fade if after < len(intervals_) else 0
 
 
-def join(volume, chosen, axes, engine):
-    """Predict and join all tiles that share the intervals `chosen` of the first axes."""
+def ahead(items):
+    """Yield the items of an iterable, computing the next one in a thread meanwhile."""
+    items, end = iter(items), object()
+    with ThreadPoolExecutor(1) as pool:
+        item = pool.submit(next, items, end)
+        while (value := item.result()) is not end:
+            item = pool.submit(next, items, end)
+            yield value
+
+
+def join(blocks, chosen, axes):
+    """Join the next tiles, all those that share the intervals `chosen` of the first axes."""
     if not axes:
-        block = engine(read_tile(volume, chosen))
+        block = next(blocks)
         return block[tuple(slice(i.keep_start - i.start, i.keep_stop - i.start) for i in chosen)]
     axis, parts = len(chosen), []
     for interval in axes[0]:
-        block = join(volume, (*chosen, interval), axes[1:], engine)
+        block = join(blocks, (*chosen, interval), axes[1:])
         if parts:
             before = parts[-1]
             cut = before.shape[axis] - interval.fade

@@ -15,6 +15,7 @@ from ..nets import losses
 from ..nets.metrics import Jaccard, segmentation_scores
 from ..nets.models import split_normalization, with_normalization
 from .callbacks import Budget, Checkpoint, History, Progress, Schedule, Validate
+from .devices import replicas, use_jit
 from .recipes import get_recipe
 from .regions import split
 
@@ -38,7 +39,8 @@ def fit(
 ):
     """Train a network on one labelled volume and keep the best weights.
 
-    A convenience on top of `model.compile` and `model.fit`. The schedule follows the budget.
+    A convenience on top of `model.compile` and `model.fit`. The schedule follows the budget. Under
+    `tf.distribute` or `keras.distribution` every device takes the recipe's batch.
     `output` receives model.keras (best weights; it takes raw grey levels), history.csv, curve.png,
     metrics.json, TensorBoard logs, and the checkpoint that `resume` continues from.
 
@@ -72,7 +74,8 @@ def fit(
     image, label = np.asarray(image), checked_labels(label, image.shape, model.output_shape[-1])
     inner, held_out = hold_out_part(image, label, hold_out)
     sampler = make_sampler(*inner, row, dims, seed, constants)
-    about = {"recipe": recipe, "hold_out": hold_out, "seed": seed}
+    batch = row.batch[dims] * replicas()
+    about = {"recipe": recipe, "hold_out": hold_out, "seed": seed, "batch": batch}
     check_run(Path(output) / CHECKPOINT, resume)
     output = writable_folder(output)
     checkpoint = Checkpoint(budget, output / CHECKPOINT, about)
@@ -85,14 +88,14 @@ def fit(
     if held_out:
         score = partial(held_out_jaccard, model, *held_out, normalized_engine(model, sampler))
         callbacks.append(Validate(budget, score, save))
-    voxels = row.batch[dims] * int(np.prod(row.patch[dims]))
+    voxels = batch * int(np.prod(row.patch[dims]))
     callbacks.append(History(budget, output / "history.csv", voxels))
     if keras.backend.backend() == "tensorflow":
         callbacks.append(keras.callbacks.TensorBoard(output / "tensorboard", write_graph=False))
     callbacks += [Progress(budget), checkpoint]
     if budget.progress < 1:
         model.fit(
-            batches(sampler, row.batch[dims], budget.step),
+            batches(sampler, batch, budget.step),
             steps_per_epoch=steps_per_epoch,
             epochs=2**31,
             initial_epoch=budget.step // steps_per_epoch,
@@ -191,15 +194,6 @@ def compile_model(model, row, dims):
     )
 
 
-def use_jit():
-    """Return whether to compile by XLA: not by TensorFlow on a CPU, where it is slower."""
-    if keras.backend.backend() != "tensorflow":
-        return "auto"
-    import tensorflow as tf
-
-    return "auto" if tf.config.list_physical_devices("GPU") else False
-
-
 def batches(sampler, batch_size, start):
     """Return the batches from step `start` on, as the backend likes them."""
     if keras.backend.backend() == "tensorflow":
@@ -215,7 +209,7 @@ def normalized_engine(model, sampler):
 def held_out_jaccard(model, image, label, engine):
     """Return the mean Jaccard index of the foreground classes of the held-out part."""
     dims, num_classes = len(model.inputs[0].shape) - 2, model.output_shape[-1]
-    labels, _ = segment(predict_slabs(engine, image, dims), image.shape)
+    labels = np.concatenate([part for part, _ in segment(predict_slabs(engine, image, dims))])
     scores = segmentation_scores(label, labels, num_classes=num_classes, ignore_class=NOT_ANNOTATED)
     return float(np.mean([row["jaccard"] for row in scores["classes"][1:]]))
 

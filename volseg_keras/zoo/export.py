@@ -7,9 +7,9 @@ from pathlib import Path
 
 import keras
 
+from ..nets.lean import lean_model
 from ..nets.models import split_normalization
-
-METADATA = Path("assets.extra", "volseg.json")
+from .presets import METADATA
 
 
 def export_savedmodel(model, path):
@@ -72,6 +72,27 @@ def write_archive(model, path):
     signature = [tf.TensorSpec(shape, tf.float32, name="image")]
     archive.add_endpoint("serve", serve, input_signature=signature)
     archive.write_out(path, verbose=False)
+
+
+def export_lean(model, path):
+    """Write the graph that predicts fastest (`nets.lean.lean_model`) for other runtimes.
+
+    Args:
+        model: a network of `build_model`, or one that `fit` saved.
+        path: an .xml file for OpenVINO, whose weights lie beside it, or an .onnx file.
+
+    Raises:
+        ValueError: the model is no such network, or the Keras backend cannot write the format.
+    """
+    formats = {".xml": "openvino", ".onnx": "onnx"}
+    lean = lean_model(model)
+    options = {"format": formats[path.suffix], "input_signature": lean.inputs, "verbose": False}
+    try:
+        lean.export(str(path), **options)
+    except ImportError as error:
+        raise ValueError(
+            f"Invalid value for `engine`. Expected {error.name} to be installed. Received: {error}"
+        ) from error
 
 
 def metadata(model):

@@ -1,0 +1,101 @@
+"""Speed of prediction: `python tests/benchmarks/inference.py`, peers from the extra `bench`."""
+
+import os
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from common import interleaved, mosaic, predict_file, report, saved_model, scratch, torch_peers
+
+PATCH = (96, 128, 128)
+VOLUME = (165, 768, 1024)
+
+
+def patch_systems(model):
+    """Return functions that segment one patch, with every figure from the same voxels."""
+    import keras
+    import torch
+
+    from volseg_keras import load_pretrained
+    from volseg_keras.inference.predict import sample_tile
+    from volseg_keras.zoo.segmenter import open_model
+
+    patch = mosaic(PATCH)
+    ours = open_model(model).start(sample_tile(patch, 3))
+    network = load_pretrained(model)
+    batch = patch[None, ..., None].astype(np.float32)
+    systems = {
+        "volseg H": lambda: ours(patch),
+        "volseg H, keras predict": lambda: network.predict(batch, verbose=0),
+    }
+    tensor = torch.from_numpy(batch.transpose(0, 4, 1, 2, 3)).bfloat16()
+    tensor = tensor.to(memory_format=torch.channels_last_3d)
+    for name, net in torch_peers().items():
+        systems[f"{name}, bfloat16"] = torch_runner(net.eval().bfloat16(), tensor)
+    assert keras.backend.backend() == "tensorflow"
+    return systems
+
+
+def torch_runner(net, tensor):
+    """Return a function that runs a torch network."""
+    import torch
+
+    def run():
+        with torch.inference_mode():
+            return net(tensor)
+
+    return run
+
+
+def compute_seconds(model, path):
+    """Return the seconds that the engine alone takes for all tiles of a volume."""
+    import time
+
+    from volseg_keras import open_volume
+    from volseg_keras.inference.predict import sample_tile, tile_plan
+    from volseg_keras.inference.tiling import read_tile
+    from volseg_keras.zoo.segmenter import open_model
+
+    volume = open_volume(path)[...]
+    engine = open_model(model).start(sample_tile(volume, 3))
+    tiles = [read_tile(volume, tile) for tile in product(*tile_plan(volume.shape, 3))]
+    engine(tiles[0])
+    start = time.perf_counter()
+    for tile in tiles:
+        engine(tile)
+    return time.perf_counter() - start
+
+
+def main():
+    """Print a line a system, then the whole volume from file to file."""
+    from volseg_keras import save_volume
+
+    with scratch() as folder:
+        os.environ["XDG_CACHE_HOME"] = str(Path(folder) / "cache")
+        model = saved_model(folder)
+        seconds = interleaved(patch_systems(model))
+        ours = seconds["volseg H"]
+        for name, value in seconds.items():
+            speed = np.prod(PATCH) / value / 1e6
+            report(name, patch=PATCH, mvoxel_per_s=speed, volseg_is_faster_by=value / ours)
+        volume, labels = Path(folder, "volume.tif"), Path(folder, "labels.tif")
+        save_volume(volume, mosaic(VOLUME))
+        command = (volume, labels, "--model", model)
+        runs = [(*predict_file(*command), compute_seconds(model, volume)) for _ in range(6)]
+        first, runs = runs[0], sorted(runs[1:])
+        total, process, memory, compute = np.median(runs, axis=0)
+        report(
+            "volseg predict",
+            volume=VOLUME,
+            seconds=total,
+            seconds_with_start_of_python=process,
+            seconds_first_time=first[0],
+            seconds_of_compute=compute,
+            ratio=total / compute,
+            peak_gib_above_import=memory,
+            mvoxel_per_s=np.prod(VOLUME) / total / 1e6,
+        )
+
+
+if __name__ == "__main__":
+    main()

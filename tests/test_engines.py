@@ -1,0 +1,123 @@
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from test_export import settled
+
+from volseg_keras import export_savedmodel, phantom, predict_volume
+from volseg_keras.inference import engines
+from volseg_keras.nets.models import with_normalization
+from volseg_keras.zoo.segmenter import open_model
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Saved networks that mark a good part of the phantom."""
+    folder = tmp_path_factory.mktemp("some models")
+    for name in ("H", "C", "U-Net"):
+        with_normalization(settled(name), 130.0, 40.0).save(folder / f"{name}.keras")
+    return folder
+
+
+IMAGE = phantom((20, 48, 64), seed=3)[0]
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
+@pytest.mark.parametrize("name", ["H", "C", "U-Net"])
+def test_openvino_agrees_with_keras(models, name, dtype):
+    path, image = models / f"{name}.keras", IMAGE.astype(dtype)
+    want = predict_volume(path, image, engine="keras")
+    got = predict_volume(path, image, engine="openvino")
+    assert got.shape == want.shape and got.dtype == np.float32
+    assert np.abs(got - want).mean() < 0.004
+    assert (want[..., 1] >= 0.5).any() and (want[..., 1] < 0.5).any()
+
+
+def test_onnxruntime_agrees_with_keras(models):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("tf2onnx")
+    want = predict_volume(models / "H.keras", IMAGE, engine="keras")
+    got = predict_volume(models / "H.keras", IMAGE, engine="onnxruntime")
+    assert np.abs(got - want).max() < 1 / 512 + 1e-4
+
+
+def test_a_model_in_memory_and_a_savedmodel(models, tmp_path):
+    model = settled("C")
+    want = predict_volume(model, IMAGE, engine="keras")
+    assert np.abs(predict_volume(model, IMAGE, engine="openvino") - want).mean() < 0.004
+    inside = with_normalization(model, float(IMAGE.mean()), float(IMAGE.std()))
+    saved = export_savedmodel(inside, tmp_path / "saved")
+    assert np.abs(predict_volume(saved, IMAGE, engine="openvino") - want).mean() < 0.004
+    with pytest.raises(ValueError, match="`engine`"):
+        open_model(saved, "onnxruntime")
+
+
+def test_another_network_is_run_by_keras():
+    import keras
+
+    inputs = keras.Input((None, None, None, 1))
+    model = keras.Model(inputs, keras.layers.Conv3D(2, 1, activation="softmax")(inputs))
+    assert predict_volume(model, IMAGE).shape == (*IMAGE.shape, 2)
+    with pytest.raises(ValueError, match="`model`"):
+        predict_volume(model, IMAGE, engine="openvino")
+
+
+def test_bfloat16_that_changes_labels_is_not_used(models, monkeypatch):
+    import openvino
+
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this CPU does not compute in bfloat16")
+    want = predict_volume(models / "H.keras", IMAGE, engine="keras")
+    monkeypatch.setattr(engines, "AGREEMENT", 1.1)
+    with pytest.warns(UserWarning, match="float32"):
+        got = predict_volume(models / "H.keras", IMAGE, engine="openvino")
+    assert np.abs(got - want).max() < 1 / 512 + 1e-4
+
+
+WITHOUT_KERAS = """
+import sys, numpy as np, volseg_keras
+image = np.load(sys.argv[2])
+assert volseg_keras.predict_volume(sys.argv[1], image).shape == (*image.shape, 2)
+assert not {"keras", "tensorflow"} & set(sys.modules)
+"""
+
+
+def test_the_second_use_of_a_file_needs_no_keras(models, tmp_path):
+    np.save(tmp_path / "image.npy", IMAGE)
+    path = models / "H.keras"
+    predict_volume(path, IMAGE, engine="openvino")
+    subprocess.run([sys.executable, "-c", WITHOUT_KERAS, path, tmp_path / "image.npy"], check=True)
+
+
+def test_a_changed_file_is_another_model(models, tmp_path):
+    path = tmp_path / "model.keras"
+    path.write_bytes((models / "H.keras").read_bytes())
+    first = predict_volume(path, IMAGE)
+    path.write_bytes((models / "C.keras").read_bytes())
+    assert not np.array_equal(predict_volume(path, IMAGE), first)
+
+
+def test_an_unknown_engine(models):
+    with pytest.raises(ValueError, match="auto, keras, openvino, onnxruntime"):
+        predict_volume(models / "H.keras", IMAGE, engine="abacus")
+
+
+@pytest.mark.parametrize("factor, maps", [(1, 2), (2, 1), (2, 3)])
+def test_unfold_is_the_inverse_of_laying_voxels_side_by_side(factor, maps):
+    full = np.random.default_rng(0).integers(0, 255, (2, 4, 6, 8, maps), np.uint8)
+    z, y, x = (n // factor for n in full.shape[1:4])
+    folded = full.reshape(2, z, factor, y, factor, x, factor, maps)
+    folded = folded.transpose(0, 1, 3, 5, 2, 4, 6, 7).reshape(2, z, y, x, -1)
+    np.testing.assert_array_equal(engines.unfold(folded, full.shape[1:4]), full)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
+def test_cores_are_those_of_the_affinity():
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert engines.usable_cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)

@@ -1,0 +1,52 @@
+import keras
+import numpy as np
+import pytest
+from test_export import settled
+
+from volseg_keras import build_model
+from volseg_keras.inference.engines import decoded, unfold
+from volseg_keras.nets.lean import lean_model
+from volseg_keras.nets.models import with_normalization
+
+
+@pytest.mark.parametrize(
+    "name, classes", [("H", 2), ("E", 3), ("C", 2), ("B", 4), ("U-Net", 2), ("U-Net", 3)]
+)
+def test_the_lean_graph_gives_the_probabilities_of_the_network(name, classes):
+    network = settled(name, num_classes=classes)
+    dims = len(network.input_shape) - 2
+    image = np.random.default_rng(0).normal(size=(2, *[16, 32, 16][:dims], 1)).astype(np.float32)
+    want = np.asarray(network(image))
+    levels = np.asarray(lean_model(network)(image))
+    assert levels.dtype == np.float32 and 0 <= levels.min() and levels.max() <= 255
+    got = unfold(levels, image.shape[1:-1])
+    expected = want[..., 1:] if classes == 2 else want
+    np.testing.assert_allclose(got, np.minimum(256 * expected, 255), atol=256 * 1e-5)
+    rounded = np.abs(decoded(got.astype(np.uint8)) - expected)
+    assert rounded.max() <= 1 / 512 + 1e-5
+
+
+def test_constants_go_along():
+    network = settled("C")
+    inside = with_normalization(network, 130.0, 40.0)
+    image = np.random.default_rng(1).uniform(0, 255, (1, 16, 32, 1)).astype(np.float32)
+    np.testing.assert_allclose(
+        lean_model(inside)(image), lean_model(network)((image - 130) / 40), atol=0.01
+    )
+
+
+def test_another_network_is_refused():
+    inputs = keras.Input((None, None, 1))
+    model = keras.Model(inputs, keras.layers.Conv2D(2, 1)(inputs))
+    with pytest.raises(ValueError, match="`model`"):
+        lean_model(model)
+
+
+def test_the_network_is_left_as_it_was():
+    network = build_model("C")
+    before = network.get_weights()
+    count = len(network.layers)
+    lean_model(network)
+    assert len(network.layers) == count
+    for a, b in zip(before, network.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)

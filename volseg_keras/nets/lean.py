@@ -1,0 +1,91 @@
+"""The graph that predicts: the same values as the trained network from far less memory traffic."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from .layers import rank_layer, register
+from .models import split_normalization, with_normalization
+
+LEVELS = 256
+
+
+@register
+class Levels(keras.layers.Layer):
+    """Turn class scores into probabilities times 256, at most 255, to be cut to whole numbers.
+
+    Input shape: `(batch, *spatial, positions * maps)`, scores of several voxels side by side; one
+        map is the score of the foreground against the background.
+    Output shape: the input's.
+
+    Args:
+        maps: number of scores a voxel.
+    """
+
+    def __init__(self, maps, **kwargs):
+        super().__init__(**kwargs)
+        self.maps = maps
+
+    def call(self, inputs):
+        """Return the levels in float32."""
+        if self.maps == 1:
+            return ops.minimum(LEVELS * ops.sigmoid(inputs), LEVELS - 1.0)
+        probability = ops.softmax(ops.reshape(inputs, (-1, self.maps)), axis=-1)
+        levels = ops.minimum(LEVELS * probability, LEVELS - 1.0)
+        return ops.reshape(levels, ops.shape(inputs))
+
+    def compute_output_shape(self, input_shape):
+        """Return the input's shape."""
+        return input_shape
+
+    def get_config(self):
+        """Return the arguments of `__init__`."""
+        return {**super().get_config(), "maps": self.maps}
+
+
+def lean_model(model):
+    """Return a model that gives the probabilities of `model` in a form that is fast to compute.
+
+    At full resolution a map or two cost more memory traffic than the whole network. So the head,
+    a transposed convolution of stride 2, becomes a 1^d convolution to the maps of all 2^d voxels
+    side by side; and of two classes only the score of one against the other is computed.
+
+    Input shape: the input's of `model`.
+    Output shape: `(batch, *spatial / f, f**d * maps)` with f = 2, for U-Net 1; position in the f^d
+        block first, then the map: one, the foreground's, for two classes, else all classes. Values
+        are those of `Levels`.
+
+    Args:
+        model: a network of `build_model`, or one that `with_normalization` wraps.
+
+    Raises:
+        ValueError: `model` is no such network.
+    """
+    network, constants = split_normalization(model)
+    heads = [layer for layer in network.layers if layer.name == "head_conv"]
+    if not heads:
+        raise ValueError(
+            "Invalid value for `model`. Expected a network of `build_model`. "
+            f"Received: {model.name}"
+        )
+    kernel, bias = head_weights(heads[0])
+    if len(bias) == 2:
+        kernel, bias = kernel[:, 1:] - kernel[:, :1], bias[1:] - bias[:1]
+    positions, maps, width = kernel.shape
+    scores = rank_layer("Conv", len(network.inputs[0].shape) - 2)(
+        positions * maps, 1, dtype=heads[0].dtype_policy, name="head"
+    )
+    levels = Levels(maps, dtype="float32", name="levels")
+    lean = keras.Model(network.inputs, levels(scores(heads[0].input)), name=network.name)
+    spatial = [1] * (len(scores.kernel.shape) - 2)
+    kernel = kernel.reshape(positions * maps, width).T.reshape(*spatial, width, positions * maps)
+    scores.set_weights([kernel, np.tile(bias, positions)])
+    return with_normalization(lean, *constants) if constants else lean
+
+
+def head_weights(head):
+    """Return the head's kernel as (positions, classes, width), and its bias."""
+    kernel, bias = (ops.convert_to_numpy(w).astype(np.float32) for w in head.weights)
+    if "Transpose" not in type(head).__name__:
+        kernel = np.swapaxes(kernel, -1, -2)
+    return kernel.reshape(-1, *kernel.shape[-2:]), bias

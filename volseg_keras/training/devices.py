@@ -1,0 +1,58 @@
+"""What depends on the device: precision, compilation, and several GPUs at once."""
+
+from contextlib import contextmanager
+
+import keras
+
+
+def on_gpu():
+    """Return whether Keras computes on a GPU."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.cuda.is_available()
+    return any("gpu" in device.lower() for device in keras.distribution.list_devices())
+
+
+def use_jit():
+    """Return whether to compile by XLA: not by TensorFlow on a CPU, where it is slower."""
+    return "auto" if keras.backend.backend() != "tensorflow" or on_gpu() else False
+
+
+@contextmanager
+def data_parallel():
+    """Train on every device of the best kind that there is; build and fit the network inside.
+
+    Raises:
+        ValueError: the Keras backend is neither TensorFlow nor JAX.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        kind = "GPU" if on_gpu() else "CPU"
+        devices = [device.name for device in tf.config.list_logical_devices(kind)]
+        with tf.distribute.MirroredStrategy(devices).scope():
+            yield
+    elif backend == "jax":
+        before = keras.distribution.distribution()
+        keras.distribution.set_distribution(keras.distribution.DataParallel())
+        try:
+            yield
+        finally:
+            keras.distribution.set_distribution(before)
+    else:
+        raise ValueError(
+            "Invalid value for `all_gpus`. Expected the Keras backend tensorflow or jax. "
+            f"Received: {backend}"
+        )
+
+
+def replicas():
+    """Return the number of devices that share a step here."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.distribute.get_strategy().num_replicas_in_sync
+    distribution = keras.distribution.distribution()
+    return distribution.device_mesh.shape[0] if distribution else 1

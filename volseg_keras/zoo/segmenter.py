@@ -1,0 +1,221 @@
+"""Open a model, whatever it was saved as, with the engine that is fastest here, and run it."""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from platformdirs import user_cache_path
+
+from ..data.patches import grey_statistics
+from ..data.volumes import open_volume
+from ..inference import engines
+from ..inference.predict import predict_slabs, probabilities, sample_tile, segment, standardised
+from .presets import METADATA, load_pretrained, model_file
+
+# Files that the cache keeps of a model.
+GRAPHS = {"openvino": "lean.xml", "onnxruntime": "lean.onnx"}
+ABOUT = "volseg.json"
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """A model ready to run, whatever it was loaded from.
+
+    Attributes:
+        start: callable from a sample tile of a volume to an engine, see `inference.engines`.
+        metadata: as of `zoo.export.metadata`.
+    """
+
+    start: object
+    metadata: dict
+
+    def segment(self, volume, threshold=0.5, on_tile=None):
+        """Yield labels and probabilities slab by slab; see `inference.predict.segment`.
+
+        Raises:
+            ValueError: a threshold other than 0.5 is asked of more than two classes.
+        """
+        classes = self.metadata["num_classes"]
+        if threshold != 0.5 and classes > 2:
+            raise ValueError(
+                f"Invalid value for `threshold`. Expected 0.5 for a model of {classes} classes. "
+                f"Received: threshold={threshold}"
+            )
+        return segment(self.slabs(volume, on_tile=on_tile), threshold)
+
+    def slabs(self, volume, *, tile=None, on_tile=None):
+        """Yield finished z slabs `(z, values)`; see `inference.predict.predict_slabs`."""
+        if self.metadata["channels"] != 1:
+            raise ValueError(
+                "Invalid value for `model`. Expected one of one channel. "
+                f"Received: {self.metadata['channels']} channels"
+            )
+        dims, constants = self.metadata["spatial_dims"], self.metadata["normalization"]
+        statistics = None if constants else grey_statistics(volume)
+        sample = sample_tile(volume, dims)
+        if statistics:
+            engine = self.start(standardised(np.asarray, statistics)(sample))
+            engine = standardised(engine, statistics)
+        else:
+            engine = self.start(sample)
+        return predict_slabs(engine, volume, dims, tile=tile, on_tile=on_tile)
+
+
+def predict_volume(model, volume, *, engine="auto", tile=None, on_tile=None):
+    """Predict the class probabilities of a volume, tile by tile.
+
+    A model saved by `fit` standardises grey levels by the constants it was trained with. Any other
+    model gets the volume standardised by its own mean and standard deviation, as `PatchSampler`
+    does.
+
+    Args:
+        model: a Keras model, or what `open_model` takes.
+        volume: `(z, y, x)` array-like of grey levels, or the path of a volume.
+        engine: "keras" (float32), "openvino" (CPU, bfloat16 where that changes no more than 0.1 %
+            of a tile's labels), "onnxruntime", or "auto": OpenVINO on a CPU, else Keras. All but
+            Keras give probabilities in steps of 1/256.
+        tile: `(z, y, x)` of a tile, multiples of 16; a good size by default.
+        on_tile: called with the number of tiles done and their total.
+
+    Returns:
+        float32 `(z, y, x, classes)`.
+
+    Raises:
+        ValueError, FileNotFoundError: an argument does not fit.
+    """
+    volume = open_volume(volume) if isinstance(volume, str | Path) else np.asanyarray(volume)
+    if volume.ndim != 3:
+        raise ValueError(
+            "Invalid value for `volume`. Expected axes (z, y, x). "
+            f"Received: shape {tuple(volume.shape)}"
+        )
+    return probabilities(open_model(model, engine).slabs(volume, tile=tile, on_tile=on_tile))
+
+
+def open_model(model, engine="auto"):
+    """Return a `Segmenter`.
+
+    Args:
+        model: a Keras model, the folder of a run, a .keras file, a SavedModel, or the name of a
+            published model.
+        engine: a name of `inference.engines.ENGINES`.
+
+    Raises:
+        ValueError: there is no such model or engine, or the model has no graph for the engine.
+    """
+    if engine not in engines.ENGINES:
+        raise ValueError(
+            f"Invalid value for `engine`. Expected one of {', '.join(engines.ENGINES)}. "
+            f"Received: engine={engine!r}"
+        )
+    chosen = engine
+    if engine == "auto":
+        chosen = "keras" if sees_gpu() or keras_backend() != "tensorflow" else "openvino"
+    if isinstance(model, str | Path):
+        if (Path(model) / "saved_model.pb").is_file():
+            return open_savedmodel(Path(model), chosen)
+        model = model_file(model)
+    if chosen != "keras":
+        try:
+            return open_graph(model, chosen)
+        except ValueError:  # a network of its own
+            if engine != "auto":
+                raise
+    return open_keras(load_pretrained(model) if isinstance(model, Path) else model)
+
+
+def open_keras(model):
+    """Return a `Segmenter` that runs a Keras model by Keras."""
+    from .export import metadata
+
+    return Segmenter(lambda _: engines.keras_engine(model), metadata(model))
+
+
+def open_savedmodel(path, engine):
+    """Return a `Segmenter` of a SavedModel written by `export_savedmodel`."""
+    if not (path / METADATA).is_file():
+        raise ValueError(
+            f"Invalid value for `model`. Expected a SavedModel with {METADATA}. Received: {path}"
+        )
+    if engine == "onnxruntime":
+        raise ValueError(
+            "Invalid value for `engine`. Expected keras or openvino for a SavedModel. "
+            f"Received: {engine}"
+        )
+    about = json.loads((path / METADATA).read_text())
+    dims = about["spatial_dims"]
+    if engine == "openvino":
+        start = partial(engines.openvino_engine, path, dims, levels=False)
+        return Segmenter(start, about)
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(path)
+    return Segmenter(lambda _: engines.savedmodel_engine(loaded, dims), about)
+
+
+def open_graph(model, engine):
+    """Return a `Segmenter` of the lean graph of a .keras file or a Keras model.
+
+    A file's graph is kept in the user's cache, so that only its first use needs Keras.
+    """
+    if isinstance(model, Path):
+        folder = user_cache_path("volseg_keras") / graph_key(model)
+        if not (folder / GRAPHS[engine]).is_file():
+            write_graph(load_pretrained(model), folder, engine)
+        owner = None
+    else:
+        owner = tempfile.TemporaryDirectory(prefix="volseg.", ignore_cleanup_errors=True)
+        folder = Path(owner.name)
+        write_graph(model, folder, engine)
+    about = json.loads((folder / ABOUT).read_text())
+    start = getattr(engines, f"{engine}_engine")
+
+    def started(sample, _owner=owner):  # the folder lives as long as this function
+        return start(folder / GRAPHS[engine], about["spatial_dims"], sample)
+
+    return Segmenter(started, about)
+
+
+def graph_key(path):
+    """Return the name of a model's folder in the cache: it changes with all that the graph does."""
+    digest = hashlib.sha256(path.read_bytes())
+    for package in ("volseg_keras", "keras", "openvino"):
+        digest.update(version(package).encode())
+    return digest.hexdigest()[:24]
+
+
+def write_graph(model, folder, engine):
+    """Write the graph of an engine and what a user of it must know; a killed run leaves no half."""
+    from .export import export_lean, metadata
+
+    folder.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix="part.", dir=folder))
+    try:
+        export_lean(model, part / GRAPHS[engine])
+        (part / ABOUT).write_text(json.dumps(metadata(model), indent=2) + "\n")
+        # The graph's own file comes last: it tells that the others are there.
+        for file in sorted(part.iterdir(), key=lambda file: file.name == GRAPHS[engine]):
+            file.replace(folder / file.name)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def sees_gpu():
+    """Return whether there is an NVIDIA device that this process may use."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1")
+    return Path("/dev/nvidiactl").exists() and not hidden
+
+
+def keras_backend():
+    """Return the backend that Keras has, or would have, without importing it."""
+    if "keras" in sys.modules:
+        return sys.modules["keras"].backend.backend()
+    return os.environ.get("KERAS_BACKEND", "tensorflow")
