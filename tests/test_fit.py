@@ -72,6 +72,18 @@ def test_a_run_leaves_what_it_promises(tmp_path):
     assert out.shape == (32, 64, 32, 2)
 
 
+def test_what_was_trained_in_bfloat16_is_saved_in_float32(tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model, _ = run(tmp_path, 4)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert model.layers[1].compute_dtype == "bfloat16"
+    saved = load_pretrained(tmp_path)
+    assert {layer.compute_dtype for layer in saved._flatten_layers()} == {"float32"}
+    assert saved.count_params() == model.count_params()
+
+
 def test_a_resumed_run_ends_as_an_unbroken_one(tmp_path, monkeypatch):
     whole, _ = run(tmp_path / "whole", 16)
     begin = Schedule.on_train_batch_begin
@@ -101,7 +113,7 @@ def test_a_finished_run_resumes_to_itself(tmp_path):
 
 @pytest.mark.parametrize("changes", [{"seed": 1}, {"hold_out": "x:0:40"}, {"recipe": "demo"}])
 def test_a_run_resumes_with_its_own_arguments_only(changes, tmp_path):
-    about = {"recipe": "quick", "hold_out": "x:0:32", "seed": 0}
+    about = {"recipe": "quick", "hold_out": "x:0:32", "seed": 0, "batch": 2}
     checkpoint = Checkpoint(Budget(4, None), tmp_path / "checkpoint.h5", about)
     model = small_network()
     model.compile("adam")

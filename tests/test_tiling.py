@@ -18,6 +18,7 @@ from volseg_keras.inference.tiling import (
     fade_weights,
     intervals,
     plan,
+    read_tiles,
     slabs,
 )
 
@@ -62,6 +63,17 @@ def test_an_identity_network_gives_any_volume_back(axes, dtype):
     parts = list(slabs(volume, plan(shape, tile, halo, fade), identity))
     assert [z for z, _ in parts] == list(np.cumsum([0] + [len(s) for _, s in parts])[:-1])
     np.testing.assert_array_equal(join_slabs(parts)[..., 0], volume)
+
+
+def test_slabs_and_tiles_are_read_alike(monkeypatch):
+    volume = np.random.default_rng(0).random((50, 60, 70))
+    axes = plan(volume.shape, (32, 48, 48), (4, 4, 4), (4, 4, 4))
+    by_slab = list(read_tiles(volume, axes))
+    monkeypatch.setattr("volseg_keras.inference.tiling.SLAB_BYTES", 0)
+    by_tile = list(read_tiles(volume, axes))
+    assert len(by_slab) == len(by_tile) == count_tiles(axes)
+    for one, other in zip(by_slab, by_tile, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @settings(max_examples=40, deadline=None)

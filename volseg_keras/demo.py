@@ -55,8 +55,10 @@ def run(output, minutes):
     export_savedmodel(model, output / "savedmodel")
     say(f"exported    {output / 'savedmodel'}")
     crop = unseen[:32, :64, :64]
-    again = predict_volume(output / "savedmodel", crop)
-    difference = np.abs(again - predict_volume(model, crop)).max()
+    again, memory = (
+        predict_volume(source, crop, engine="keras") for source in (output / "savedmodel", model)
+    )
+    difference = np.abs(again - memory).max()
     say(f"reloaded    probabilities differ by at most {difference:.1e}")
     picture = overlay(unseen, labels, output / "overlay.png", truth=truth)
     say(f"drawn       {picture} and {output / 'run' / 'curve.png'}")

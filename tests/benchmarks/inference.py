@@ -1,7 +1,6 @@
 """Speed of prediction: `python tests/benchmarks/inference.py`, peers from the extra `bench`."""
 
 import os
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -53,12 +52,12 @@ def compute_seconds(model, path):
 
     from volseg_keras import open_volume
     from volseg_keras.inference.predict import sample_tile, tile_plan
-    from volseg_keras.inference.tiling import read_tile
+    from volseg_keras.inference.tiling import read_tiles
     from volseg_keras.zoo.segmenter import open_model
 
     volume = open_volume(path)[...]
     engine = open_model(model).start(sample_tile(volume, 3))
-    tiles = [read_tile(volume, tile) for tile in product(*tile_plan(volume.shape, 3))]
+    tiles = list(read_tiles(volume, tile_plan(volume.shape, 3)))
     engine(tiles[0])
     start = time.perf_counter()
     for tile in tiles:

@@ -7,10 +7,12 @@ gives that value exactly, so joining what was cut gives the volume back bit for 
 """
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
+
+SLAB_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,19 @@ def count_tiles(axes):
     return int(np.prod([len(axis) for axis in axes]))
 
 
+def read_tiles(volume, axes):
+    """Yield the tiles of a plan; a z slab that is small enough is read, and decoded, only once."""
+    first, *others = axes
+    plane = volume.dtype.itemsize * volume.shape[1] * volume.shape[2]
+    for z in first:
+        source = volume
+        if plane * (z.stop - z.start) <= SLAB_BYTES:
+            source = np.asarray(volume[z.start : min(z.stop, volume.shape[0])])
+            z = replace(z, start=0, stop=z.stop - z.start)
+        for others_of_tile in product(*others):
+            yield read_tile(source, (z, *others_of_tile))
+
+
 def read_tile(volume, tile):
     """Read the intervals of a tile; reflect where it reaches past the volume's end."""
     ends = [min(i.stop, n) for i, n in zip(tile, volume.shape, strict=True)]
@@ -103,8 +118,7 @@ def slabs(volume, axes, engine):
     Yields:
         `(z, slab)`: the first z and probabilities `(depth, y, x, classes)`.
     """
-    tiles = ahead(read_tile(volume, tile) for tile in product(*axes))
-    blocks = ahead(engine(tile) for tile in tiles)
+    blocks = ahead(engine(tile) for tile in ahead(read_tiles(volume, axes)))
     first, *others = axes
     pending = None
     for interval in first:

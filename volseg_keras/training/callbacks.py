@@ -144,7 +144,9 @@ class History(keras.callbacks.Callback):
         """Write the row; `logs` gains the rate and the speed for callbacks that follow."""
         step, started = self.mark
         seconds = getattr(self, "trained", time.monotonic()) - started
-        logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        logs["learning_rate"] = float(
+            keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+        )
         logs["mvoxel_per_s"] = (self.budget.step - step) * self.voxels / seconds / 1e6
         row = {"step": self.budget.step, "seconds": self.budget.elapsed, **logs}
         with open(self.path, "a", newline="") as file:

@@ -215,11 +215,12 @@ def held_out_jaccard(model, image, label, engine):
 
 
 class Saver:
-    """Save a network with its normalisation and without its optimizer, atomically."""
+    """Save a network with its normalisation, in float32 and without optimizer, atomically."""
 
     def __init__(self, model, normalization, path):
         self.trained = model
-        self.copy = type(model).from_config(model.get_config())
+        copy = keras.models.clone_model(model, clone_function=in_float32)
+        self.copy = keras.Model(copy.inputs, copy.outputs, name=model.name)
         self.model = with_normalization(self.copy, *normalization)
         self.path = Path(path)
 
@@ -229,6 +230,11 @@ class Saver:
         part = self.path.with_name(f"part.{self.path.name}")
         self.model.save(part)
         part.replace(self.path)
+
+
+def in_float32(layer):
+    """Return a layer of the same arguments that computes in float32, whoever loads it."""
+    return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
 
 
 def summarise(model, output, budget, about, sampler):
