@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from volseg_keras import cli, open_volume, phantom
+from volseg_keras import cli, open_volume, phantom, save_volume
 from volseg_keras.demo import clear
 
 
@@ -142,7 +142,14 @@ def test_the_whole_road(folder, tmp_path, capsys):
     differs = open_volume(again)[...] != (probability >= 0.4)
     assert differs.mean() < 1e-3
 
-    capsys.readouterr()
+    data, zarr = tmp_path / "data.h5", tmp_path / "labels.zarr"
+    save_volume(data, open_volume(image)[...], voxel_size=(5, 5, 5))
+    assert volseg("predict", f"{data}::/data", "-o", zarr, "--model", run) == 0
+    np.testing.assert_array_equal(open_volume(zarr)[...], open_volume(out)[...])
+    assert open_volume(zarr).voxel_size == (5, 5, 5)
+    assert volseg("predict", f"{data}::/data", "-o", data, "--model", run) == 2
+    assert "another file" in capsys.readouterr().err
+
     scores = tmp_path / "scores.json"
     assert volseg("evaluate", label, label, "--json", scores, "--image", image) == 0
     assert "100.0" in capsys.readouterr().out

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from test_export import settled
 
-from volseg_keras import export_savedmodel, phantom, predict_volume
+from volseg_keras import export_savedmodel, phantom, predict_volume, save_volume
+from volseg_keras.data.formats import FORMATS
 from volseg_keras.inference import engines
 from volseg_keras.nets.models import with_normalization
 from volseg_keras.zoo.segmenter import open_model
@@ -74,6 +75,13 @@ def test_bfloat16_that_changes_labels_is_not_used(models, monkeypatch):
     with pytest.warns(UserWarning, match="float32"):
         got = predict_volume(models / "H.keras", IMAGE, engine="openvino")
     assert np.abs(got - want).max() < 1 / 512 + 1e-4
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_every_format_is_segmented_alike(models, suffix, tmp_path):
+    path = save_volume(tmp_path / f"some image{suffix}", IMAGE)
+    got, want = (predict_volume(models / "C.keras", image) for image in (path, IMAGE))
+    np.testing.assert_array_equal(got, want)
 
 
 WITHOUT_KERAS = """

@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-VolumeFile = Annotated[Path, typer.Argument(help="TIFF volume, axes z, y, x.")]
+VolumeFile = Annotated[Path, typer.Argument(help="Volume, axes z, y, x; FILE::NAME for HDF5.")]
 
 
 @contextmanager
@@ -139,7 +139,7 @@ def train(
 @app.command()
 def predict(
     volume: VolumeFile,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Label TIFF to write.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Label volume to write.")],
     model: Annotated[
         str, typer.Option(help="Folder of a run, .keras, SavedModel or published name.")
     ] = "H",
@@ -147,7 +147,7 @@ def predict(
         float, typer.Option(help="Least foreground probability, for two classes.")
     ] = 0.5,
     probability: Annotated[
-        bool, typer.Option("--probability", help="Also write NAME_probability.tif.")
+        bool, typer.Option("--probability", help="Also write NAME_probability.")
     ] = False,
     engine: Annotated[str, typer.Option(help="auto, keras, openvino or onnxruntime.")] = "auto",
 ):
@@ -155,18 +155,20 @@ def predict(
 
     Example: volseg predict volume.tif --model runs/h -o labels.tif
     """
-    from .data.volumes import checked_output, open_volume
+    from .data.volumes import checked_output, kind_of, open_volume
     from .report.plots import overlay
 
     checked_output(output)
+    kind = kind_of(output)
+    probability_file = output.with_name(f"{output.name[: -len(kind)]}_probability{kind}")
     if not 0 < threshold < 1:
         raise ValueError(
             "Invalid value for `threshold`. Expected a number between 0 and 1. "
             f"Received: threshold={threshold}"
         )
     image = open_volume(volume)
-    probability_file = output.with_name(f"{output.stem}_probability.tif")
-    if volume.resolve() in (output.resolve(), probability_file.resolve()):
+    source = Path(str(volume).partition("::")[0]).resolve()
+    if source in (output.resolve(), probability_file.resolve()):
         raise ValueError(
             f"Invalid value for `output`. Expected another file than the input. Received: {output}"
         )
@@ -178,12 +180,13 @@ def predict(
         segmenter = open_model(model, engine)
     with progress_bar("predicting") as on_tile:
         slabs = segmenter.segment(image, threshold, on_tile)
-        share, center = write_labels(slabs, image.shape, output, probability and probability_file)
+        probability_file = probability_file if probability else None
+        share, center = write_labels(slabs, image, output, probability_file)
     picture = overlay(image, open_volume(output), output.with_suffix(".png"), center=center)
     print(f"Wrote {output} ({share:.1%} foreground) and {picture}")
 
 
-def write_labels(slabs, shape, output, probability_file):
+def write_labels(slabs, image, output, probability_file):
     """Write labels and, if a file is named, foreground probabilities, as they come.
 
     Returns:
@@ -197,11 +200,12 @@ def write_labels(slabs, shape, output, probability_file):
     from .inference.engines import decoded
 
     z = total = most = 0
-    center = tuple(size // 2 for size in shape)
+    shape, size = image.shape, image.voxel_size
+    center = tuple(n // 2 for n in shape)
     with ExitStack() as files:
-        write = files.enter_context(create_volume(output, shape, np.uint8))
+        write = files.enter_context(create_volume(output, shape, np.uint8, size))
         if probability_file:
-            keep = files.enter_context(create_volume(probability_file, shape, np.float32))
+            keep = files.enter_context(create_volume(probability_file, shape, np.float32, size))
         for labels, values in slabs:
             write(labels)
             if probability_file:
@@ -222,8 +226,8 @@ def foreground(probability):
 
 @app.command()
 def evaluate(
-    prediction: Annotated[Path, typer.Argument(help="Predicted labels, TIFF.")],
-    truth: Annotated[Path, typer.Argument(help="True labels, TIFF.")],
+    prediction: Annotated[Path, typer.Argument(help="Predicted labels.")],
+    truth: Annotated[Path, typer.Argument(help="True labels.")],
     json_file: Annotated[
         Path | None,
         typer.Option("--json", help="Also write the scores as JSON."),

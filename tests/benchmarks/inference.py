@@ -12,7 +12,6 @@ VOLUME = (165, 768, 1024)
 
 def patch_systems(model):
     """Return functions that segment one patch, with every figure from the same voxels."""
-    import keras
     import torch
 
     from volseg_keras import load_pretrained
@@ -27,11 +26,11 @@ def patch_systems(model):
         "volseg H": lambda: ours(patch),
         "volseg H, keras predict": lambda: network.predict(batch, verbose=0),
     }
-    tensor = torch.from_numpy(batch.transpose(0, 4, 1, 2, 3)).bfloat16()
-    tensor = tensor.to(memory_format=torch.channels_last_3d)
-    for name, net in torch_peers().items():
-        systems[f"{name}, bfloat16"] = torch_runner(net.eval().bfloat16(), tensor)
-    assert keras.backend.backend() == "tensorflow"
+    channels_first = torch.from_numpy(batch.transpose(0, 4, 1, 2, 3))
+    for dtype in (torch.float32, torch.bfloat16):
+        tensor = channels_first.to(dtype, memory_format=torch.channels_last_3d)
+        for name, net in torch_peers().items():
+            systems[f"{name}, {dtype}"] = torch_runner(net.eval().to(dtype), tensor)
     return systems
 
 

@@ -1,48 +1,59 @@
-"""Open and write volumes: (z, y, x) arrays in files, read lazily."""
+"""Open and write volumes: (z, y, x) arrays in files of any kind, read lazily."""
 
-import logging
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Full, Queue
 
 import numpy as np
-import tifffile
 
-SUFFIXES = (".tif", ".tiff")
+from .formats import FORMATS
+from .tiff import read_slices
+
+IMAGES = (".png", ".tif", ".tiff")
 
 
 class Volume:
     """A lazily read single-channel volume.
 
-    Indexing reads voxels and returns NumPy arrays; `numpy.asarray` reads everything.
+    Indexing by integers and slices reads voxels and returns NumPy arrays; `numpy.asarray` reads
+    everything.
 
     Attributes:
         path: where it lies.
         shape: sizes (z, y, x) in voxels.
         dtype: type of a voxel.
+        voxel_size: sides (z, y, x) of a voxel in nm, or None where the file does not tell.
     """
 
     ndim = 3
 
-    def __init__(self, path, array, shape):
+    def __init__(self, path, array, axes, fixed, voxel_size):
         self.path = path
-        self.shape = shape
         self.dtype = np.dtype(array.dtype)
-        self._array = array
+        self.voxel_size = voxel_size
+        self.shape = tuple(array.shape[axes.index(a)] if a in axes else 1 for a in "ZYX")
+        self._array, self._axes, self._fixed = array, axes, fixed
 
     def __getitem__(self, key):
         """Read a block, as NumPy indexing would; ValueError where the file is damaged."""
+        key = full_key(key)
+        spans = [slice(k, k + 1 or None) if isinstance(k, int | np.integer) else k for k in key]
+        wanted = dict(zip("ZYX", spans, strict=True), **self._fixed)
         try:
-            if self._array.ndim != 3:
-                return np.asarray(self._array[...]).reshape(self.shape)[key]
-            return np.asarray(self._array[key])
-        except RuntimeError as error:  # of the decompressor
-            raise ValueError(
-                "Invalid value for `path`. Expected a readable TIFF. "
-                f"Received: {self.path} ({error})"
-            ) from error
+            block = np.asarray(self._array[tuple(wanted[a] for a in self._axes)])
+        except (MemoryError, IndexError):
+            raise
+        except Exception as error:  # a damaged file fails anywhere in its library
+            raise unreadable(self.path, error) from error
+        kept = [a for a in self._axes if a in "ZYX"]
+        block = block.transpose([kept.index(a) for a in "ZYX" if a in kept])
+        if "Z" not in kept:
+            block = block[None][spans[0]]
+        whole = [slice(None) if isinstance(k, slice) else 0 for k in key]
+        return block[tuple(whole)]
 
     def __len__(self):
         """Return the number of z slices."""
@@ -53,156 +64,189 @@ class Volume:
         return np.asarray(self[...], dtype=dtype)
 
     def __repr__(self):
-        """Name, shape and type."""
-        return f"Volume({str(self.path)!r}, shape={self.shape}, dtype={self.dtype})"
+        """Name, shape, type and voxel size."""
+        size = f", voxel_size={self.voxel_size}" if self.voxel_size else ""
+        return f"Volume({str(self.path)!r}, shape={self.shape}, dtype={self.dtype}{size})"
 
 
-def open_volume(path):
+def full_key(key):
+    """Return an index as three integers or slices."""
+    key = key if isinstance(key, tuple) else (key,)
+    dots = [i for i, k in enumerate(key) if k is Ellipsis]
+    for i in dots[:1]:
+        key = (*key[:i], *[slice(None)] * (4 - len(key)), *key[i + 1 :])
+    key = (*key, *[slice(None)] * (3 - len(key)))
+    if len(key) != 3 or not all(isinstance(k, int | np.integer | slice) for k in key):
+        raise IndexError(f"a volume takes up to three integers or slices, not {key}")
+    return key
+
+
+def open_volume(path, *, axes=None, level=0, time=None, channel=None, voxel_size=None):
     """Open a volume without reading its voxels.
 
-    TIFF, BigTIFF, ImageJ and OME-TIFF, plain or compressed. Axes of one sample (channel, time) are
-    dropped; a single image is a volume one voxel thick.
+    TIFF (BigTIFF, ImageJ, OME), a folder of slices or a pattern such as "slices/*.png", HDF5
+    ("file.h5::/name"), Zarr and OME-Zarr, MRC, NIfTI, NRRD and NumPy. A single image is a volume
+    one voxel thick; axes of one sample are dropped.
 
     Args:
-        path: the file.
+        path: the file, folder or pattern; of several arrays, one is named after "::".
+        axes: names of all axes in the file, such as "zyx" or "tczyx", where it is wrong or silent.
+        level: of a pyramid in OME-Zarr or TIFF, 0 being the finest.
+        time: index on a time axis of more than one sample.
+        channel: index on a channel axis of more than one sample.
+        voxel_size: sides (z, y, x) of a voxel in nm, where the file is wrong or silent.
 
     Returns:
         A `Volume` with axes (z, y, x).
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is no TIFF, is damaged, or has more than three axes or colours.
+        ValueError: the file is damaged or of no known format, or its axes leave no volume.
     """
-    path = Path(path)
-    if not path.is_file():
+    file, _, inside = str(path).partition("::")
+    try:
+        source = read_source(Path(file), inside or None, level)
+    except (OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError) or str(error).startswith("Invalid value for"):
+            raise
+        raise unreadable(path, error) from error
+    except Exception as error:  # a damaged file fails anywhere in its library
+        raise unreadable(path, error) from error
+    shape = source.array.shape
+    names = axes.upper() if axes else distinct(source.axes.upper())
+    if len(names) != len(shape) or len(set(names)) < len(names):
+        raise ValueError(
+            f"Invalid value for `axes`. Expected names of the {len(shape)} axes of {path}, shape "
+            f"{tuple(shape)}. Received: axes={names.lower()}"
+        )
+    names, fixed = spatial_axes(path, source.array, names, {"T": time, "C": channel})
+    return Volume(path, source.array, names, fixed, voxel_size or source.voxel_size)
+
+
+def read_source(path, inside, level):
+    """Return the `Source` of a file, a folder of slices or a pattern."""
+    if "*" in path.name or path.is_dir() and kind_of(path) is None:
+        pattern = path.name if "*" in path.name else "*"
+        folder = path.parent if "*" in path.name else path
+        found = [file for file in folder.glob(pattern) if file.suffix.lower() in IMAGES]
+        if not found:
+            raise FileNotFoundError(
+                f"Invalid value for `path`. Expected images {', '.join(IMAGES)}. Received: {path}"
+            )
+        return read_slices(found)
+    if not path.exists():
         raise FileNotFoundError(f"Invalid value for `path`. Expected a file. Received: {path}")
-    if path.suffix.lower() not in SUFFIXES:
+    return FORMATS[checked_kind(path)][0](path, inside, level)
+
+
+def kind_of(path):
+    """Return the suffix by which a file's format is known, or None."""
+    name = path.name.lower()
+    return next(
+        (kind for kind in sorted(FORMATS, key=len, reverse=True) if name.endswith(kind)), None
+    )
+
+
+def checked_kind(path):
+    """Return the suffix by which a file's format is known, or raise ValueError."""
+    kind = kind_of(path)
+    if kind is None:
         raise ValueError(
-            f"Invalid value for `path`. Expected one of {', '.join(SUFFIXES)}. Received: {path}"
+            f"Invalid value for `path`. Expected one of {', '.join(FORMATS)}. Received: {path}"
         )
-    try:
-        axes, array = open_tiff(path)
-    except OSError:
-        raise
-    except Exception as error:  # a damaged file fails anywhere in the parser
+    return kind
+
+
+def distinct(names):
+    """Return names of axes with other letters for those that repeat one, as in "QQYX"."""
+    spare = iter(sorted(set("IJKLMNOPQRUVW") - set(names)))
+    return "".join(next(spare) if a in names[:i] else a for i, a in enumerate(names))
+
+
+def unreadable(path, error):
+    """Return the ValueError of a damaged file."""
+    return ValueError(
+        f"Invalid value for `path`. Expected a readable volume. Received: {path} ({error})"
+    )
+
+
+def spatial_axes(path, array, names, chosen):
+    """Return the axes' names, one other axis of several samples being z, and indices of the rest.
+
+    Raises:
+        ValueError: an axis of several samples is left over, or is colours, or voxels are complex.
+    """
+    sizes = dict(zip(names, array.shape, strict=True))
+    others = [a for a in names if a not in "ZYX"]
+    fixed = {a: 0 if chosen.get(a) is None else chosen[a] for a in others}
+    left = [a for a in others if sizes[a] > 1 and chosen.get(a) is None]
+    if "Z" not in names and len(left) == 1 and left[0] not in "CS":
+        names, fixed = names.replace(left[0], "Z"), {a: i for a, i in fixed.items() if a != left[0]}
+        left = []
+    if left or not {"Y", "X"} <= set(names) or array.dtype.kind not in "uifb":
         raise ValueError(
-            f"Invalid value for `path`. Expected a readable TIFF. Received: {path} ({error})"
-        ) from error
-    kept = [(name, size) for name, size in zip(axes, array.shape, strict=True) if size > 1]
-    spatial = [name for name, _ in kept if name not in "CS"]
-    if len(kept) > 3 or len(spatial) < len(kept) or array.dtype.kind not in "uifb":
-        raise ValueError(
-            "Invalid value for `path`. Expected one grey-level volume with axes (z, y, x). "
-            f"Received: {path} with axes {axes}, shape {array.shape}, dtype {array.dtype}"
+            "Invalid value for `path`. Expected one grey-level volume with axes (z, y, x), or an "
+            f"index of `time` and `channel`. Received: {path} with axes {names}, shape "
+            f"{tuple(array.shape)}, dtype {array.dtype}"
         )
-    return Volume(path, array, volume_shape(axes, array.shape))
+    for axis, index in fixed.items():
+        if not 0 <= index < sizes[axis]:
+            raise ValueError(
+                f"Invalid value for `{'time' if axis == 'T' else 'channel'}`. Expected an index "
+                f"below {sizes[axis]}. Received: {index}"
+            )
+    return names, fixed
 
 
-def volume_shape(axes, shape):
-    """Return (z, y, x) of named axes: y and x as named, z the one other that is not single."""
-    sizes = dict(zip(axes, shape, strict=True))
-    height, width = sizes.pop("Y"), sizes.pop("X")
-    return (int(np.prod(list(sizes.values()))), height, width)
-
-
-def open_tiff(path):
-    """Return the axes' names and a lazily read array of a TIFF file's first series."""
-    import zarr
-
-    with strict_tifffile(), tifffile.TiffFile(path) as tif:
-        check_complete(tif)
-        series = tif.series[0]
-        if series.dataoffset is not None and series.dtype.kind in "uif":
-            return series.axes, tifffile.memmap(path, mode="r")
-        return series.axes, zarr.open(tifffile.imread(path, aszarr=True, level=0), mode="r")
-
-
-def check_complete(tif):
-    """Raise ValueError where data are missing, or where other series hold as much as the first."""
-    series, *others = tif.series
-    if any(other.size >= series.size for other in others):
-        raise ValueError(f"it holds {1 + len(others)} images of different kinds")
-    size = tif.filehandle.size
-    for page in series.pages:
-        spans = zip(page.dataoffsets, page.databytecounts, strict=True) if page else ()
-        if any(offset + count > size for offset, count in spans):
-            raise ValueError("the file is cut off")
-
-
-@contextmanager
-def strict_tifffile():
-    """Raise ValueError for damage that tifffile only logs: pages of a cut file would be missing."""
-    records = []
-    logger, handler = logging.getLogger("tifffile"), logging.Handler()
-    handler.emit, propagate = records.append, logger.propagate
-    logger.addHandler(handler)
-    logger.propagate = False
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagate
-    for message in (record.getMessage() for record in records):
-        if "invalid page offset" in message or "corrupted" in message:
-            raise ValueError(message)
-
-
-def save_volume(path, array):
-    """Write a (z, y, x) array as a deflated TIFF; a killed run leaves no half file.
+def save_volume(path, array, *, voxel_size=None):
+    """Write a (z, y, x) array; a killed run leaves no half file.
 
     Args:
-        path: a .tif or .tiff file; its folder is created.
+        path: a file of a format that `open_volume` knows by its suffix; its folder is created.
         array: the voxels.
+        voxel_size: sides (z, y, x) of a voxel in nm, if known.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: the suffix is not a TIFF's.
+        ValueError: the suffix is not known.
         OSError: the folder cannot be written.
     """
-    with create_volume(path, array.shape, array.dtype) as append:
+    with create_volume(path, array.shape, array.dtype, voxel_size) as append:
         append(array)
     return Path(path)
 
 
 @contextmanager
-def create_volume(path, shape, dtype):
+def create_volume(path, shape, dtype, voxel_size=None):
     """Write a volume slab by slab, in a thread; a killed or failed run leaves no half file.
 
     Args:
-        path: a .tif or .tiff file; its folder is created.
+        path: as of `save_volume`.
         shape: `(z, y, x)` of the whole.
         dtype: type of a voxel.
+        voxel_size: sides (z, y, x) of a voxel in nm, if known.
 
     Yields:
         A function that takes the next `(depth, y, x)` array.
 
     Raises:
-        ValueError: the suffix is not a TIFF's.
+        ValueError: the suffix is not known.
         OSError: the file cannot be written.
     """
     path = checked_output(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    kind = checked_kind(path)
+    part = path.with_name(f".{os.getpid()}.part.{path.name[: -len(kind)]}{kind}")
     waiting = Queue(2)
 
-    def pages():
+    def slabs():
         while (slab := waiting.get()) is not None:
-            yield from map(np.ascontiguousarray, slab)
+            yield slab
 
-    options = {"compression": "zlib", "photometric": "minisblack", "metadata": {"axes": "ZYX"}}
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     try:
         with ThreadPoolExecutor(1) as pool:
-            written = pool.submit(
-                tifffile.imwrite,
-                part,
-                pages(),
-                shape=shape,
-                dtype=dtype,
-                bigtiff=size > 2**31,
-                **options,
-            )
+            written = pool.submit(FORMATS[kind][1], part, slabs(), shape, dtype, voxel_size)
 
             def append(slab):
                 while not written.done():
@@ -217,15 +261,18 @@ def create_volume(path, shape, dtype):
         written.result()
         part.replace(path)
     finally:
+        if part.is_dir():
+            shutil.rmtree(part)
         part.unlink(missing_ok=True)
 
 
 def checked_output(path):
     """Return a path that a volume can be written to, or raise ValueError or OSError."""
     path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(
-            f"Invalid value for `path`. Expected one of {', '.join(SUFFIXES)}. Received: {path}"
+    checked_kind(path)
+    if path.is_dir():
+        raise FileExistsError(
+            f"Invalid value for `output`. Expected a new name. Received: {path} is a folder"
         )
     return writable_folder(path.parent) / path.name
 

@@ -1,0 +1,244 @@
+"""Every format: written, read back lazily, and as other programs write it."""
+
+import h5py
+import imagecodecs
+import mrcfile
+import nibabel
+import nrrd
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from volseg_keras import open_volume, save_volume
+from volseg_keras.data.formats import FORMATS
+
+VOXELS = np.random.default_rng(0).integers(0, 100, (6, 70, 150)).astype(np.uint8)
+SIZE = (10.0, 5.0, 4.0)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_what_is_written_is_read_back(suffix, dtype, tmp_path):
+    path = save_volume(tmp_path / "new folder" / f"a volume{suffix}", VOXELS.astype(dtype))
+    volume = open_volume(path)
+    assert volume.shape == VOXELS.shape and volume.voxel_size is None
+    if suffix not in (".mrc", ".rec"):
+        assert volume.dtype == dtype
+    np.testing.assert_array_equal(np.asarray(volume), VOXELS)
+    np.testing.assert_array_equal(volume[1:5, -3, ::4], VOXELS[1:5, -3, ::4])
+    np.testing.assert_array_equal(volume[..., 7], VOXELS[..., 7])
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_the_voxel_size_goes_along(suffix, tmp_path):
+    path = save_volume(tmp_path / f"a{suffix}", VOXELS, voxel_size=SIZE)
+    volume = open_volume(path)
+    if suffix == ".npy":
+        assert volume.voxel_size is None
+    else:
+        assert volume.voxel_size == pytest.approx(SIZE, rel=1e-4)
+    assert open_volume(path, voxel_size=(1, 2, 3)).voxel_size == (1, 2, 3)
+
+
+def test_a_folder_is_left_alone(tmp_path):
+    path = save_volume(tmp_path / "a.zarr", VOXELS)
+    with pytest.raises(FileExistsError, match="`output`"):
+        save_volume(path, VOXELS[::-1])
+    np.testing.assert_array_equal(np.asarray(open_volume(path)), VOXELS)
+
+
+@pytest.mark.parametrize("suffix", [s for s in FORMATS if s != ".zarr"])
+def test_a_file_may_be_replaced(suffix, tmp_path):
+    path = tmp_path / f"a{suffix}"
+    for voxels in (VOXELS, VOXELS[::-1]):
+        save_volume(path, voxels)
+    np.testing.assert_array_equal(np.asarray(open_volume(path)), VOXELS[::-1])
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_failed_writer_leaves_nothing(suffix, tmp_path):
+    from volseg_keras.data.volumes import create_volume
+
+    with pytest.raises(KeyError), create_volume(tmp_path / f"a{suffix}", (9, 70, 150), "u1") as add:
+        add(VOXELS)
+        raise KeyError("killed")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_slices_are_sorted_by_their_numbers(ending, tmp_path):
+    folder = tmp_path / "many slices"
+    folder.mkdir()
+    for z, page in enumerate(VOXELS[:12].repeat(2, 0)):
+        name = folder / f"slice {z}.{ending}"
+        imagecodecs.imwrite(name, page) if ending == "png" else tifffile.imwrite(name, page)
+    (folder / "notes.txt").touch()
+    for path in (folder, folder / f"*.{ending}"):
+        np.testing.assert_array_equal(np.asarray(open_volume(path)), VOXELS.repeat(2, 0))
+    with pytest.raises(FileNotFoundError, match="Expected images"):
+        open_volume(folder / "*.jpg")
+
+
+def test_hdf5_of_several_datasets(tmp_path):
+    path = tmp_path / "some data.h5"
+    with h5py.File(path, "w") as file:
+        file["raw"] = VOXELS
+        file["group/labels"] = VOXELS > 50
+        file["table"] = np.arange(5)
+    with pytest.raises(ValueError, match="group/labels, raw"):
+        open_volume(path)
+    np.testing.assert_array_equal(np.asarray(open_volume(f"{path}::/raw")), VOXELS)
+    np.testing.assert_array_equal(np.asarray(open_volume(f"{path}::group/labels")), VOXELS > 50)
+    with pytest.raises(ValueError, match="`path`.*FILE::NAME"):
+        open_volume(f"{path}::missing")
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_ome_zarr_levels_channels_and_units(version, tmp_path):
+    path = tmp_path / f"image {version}.ome.zarr"
+    group = zarr.open_group(path, mode="w", zarr_format=2 if version == "0.4" else 3)
+    both = np.stack([VOXELS, VOXELS[::-1]])
+    for i in (0, 1):
+        array = group.create_array(str(i), shape=both[..., :: 2**i].shape, dtype="u1")
+        array[...] = both[..., :: 2**i]
+    axes = [{"name": "c", "type": "channel"}]
+    axes += [{"name": a, "type": "space", "unit": "micrometer"} for a in "zyx"]
+    datasets = [
+        {
+            "path": str(i),
+            "coordinateTransformations": [
+                {"type": "scale", "scale": [1, 0.04, 0.005, 0.005 * 2**i]}
+            ],
+        }
+        for i in (0, 1)
+    ]
+    scales = [{"axes": axes, "datasets": datasets, "version": version}]
+    group.attrs.update(
+        {"multiscales": scales} if version == "0.4" else {"ome": {"multiscales": scales}}
+    )
+    volume = open_volume(path, channel=1)
+    np.testing.assert_array_equal(np.asarray(volume), both[1])
+    assert volume.voxel_size == pytest.approx((40, 5, 5))
+    coarse = open_volume(path, channel=0, level=1)
+    np.testing.assert_array_equal(np.asarray(coarse), both[0, ..., ::2])
+    assert coarse.voxel_size == pytest.approx((40, 5, 10))
+    np.testing.assert_array_equal(np.asarray(open_volume(f"{path}::1", channel=0)), coarse)
+    with pytest.raises(ValueError, match="levels 0 to 1"):
+        open_volume(path, channel=0, level=2)
+    with pytest.raises(ValueError, match="`channel`"):
+        open_volume(path)
+    with pytest.raises(ValueError, match="`channel`"):
+        open_volume(path, channel=2)
+
+
+def test_our_pyramids_are_ome_zarr(tmp_path):
+    voxels = np.zeros((5, 130, 260), np.uint8)
+    path = save_volume(tmp_path / "labels.zarr", voxels, voxel_size=SIZE)
+    group = zarr.open_group(path, mode="r")
+    (image,) = group.attrs["multiscales"]
+    assert image["version"] == "0.4" and [a["name"] for a in image["axes"]] == list("zyx")
+    assert [d["path"] for d in image["datasets"]] == ["0", "1"] == sorted(group.array_keys())
+    assert group["1"].shape == (3, 65, 130) and "image-label" in group.attrs
+    scale = image["datasets"][1]["coordinateTransformations"][0]["scale"]
+    assert scale == [20, 10, 8]
+
+
+def test_other_programs_nifti_and_nrrd(tmp_path):
+    image = nibabel.Nifti1Image(VOXELS.T, np.diag([4e-6, 5e-6, 1e-5, 1]))
+    image.header.set_xyzt_units("mm")
+    image.to_filename(tmp_path / "a.nii.gz")
+    volume = open_volume(tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(np.asarray(volume), VOXELS)
+    assert volume.dtype == np.uint8 and volume.voxel_size == pytest.approx(SIZE, rel=1e-4)
+    header = {
+        "space dimension": 3,
+        "space directions": np.diag([4.0, 5.0, 10.0]),
+        "space units": ["nm"] * 3,
+    }
+    nrrd.write(str(tmp_path / "a.nrrd"), VOXELS.T, header)
+    volume = open_volume(tmp_path / "a.nrrd")
+    np.testing.assert_array_equal(np.asarray(volume), VOXELS)
+    assert volume.voxel_size == pytest.approx(SIZE)
+
+
+def test_the_microscopes_mrc(tmp_path):
+    with mrcfile.new(tmp_path / "a.mrc") as file:
+        file.set_data(VOXELS.astype(np.int16))
+        file.voxel_size = (40, 50, 100)
+    volume = open_volume(tmp_path / "a.mrc")
+    assert volume.dtype == np.int16 and volume.voxel_size == pytest.approx(SIZE)
+    np.testing.assert_array_equal(np.asarray(volume), VOXELS)
+
+
+@pytest.mark.parametrize(
+    "options, unit, want",
+    [
+        ({"imagej": True, "resolution": (250, 200)}, "um", (10, 5, 4)),
+        ({"imagej": True, "resolution": (0.25, 0.2)}, "nm", (10, 5, 4)),
+        ({"imagej": True}, "pixel", None),
+    ],
+)
+def test_imagej_units(options, unit, want, tmp_path):
+    spacing = 0.01 if unit == "um" else 10
+    metadata = {"axes": "ZYX", "spacing": spacing, "unit": unit}
+    tifffile.imwrite(tmp_path / "a.tif", VOXELS, metadata=metadata, **options)
+    size = open_volume(tmp_path / "a.tif").voxel_size
+    assert size == (want and pytest.approx(want, rel=1e-4))
+
+
+def test_ome_tiff_units_time_and_channel(tmp_path):
+    stack = np.stack([np.stack([VOXELS + 10 * t + 2 * c for c in range(2)]) for t in range(3)])
+    metadata = {
+        "axes": "TCZYX",
+        "PhysicalSizeX": 0.004,
+        "PhysicalSizeXUnit": "µm",
+        "PhysicalSizeY": 5,
+        "PhysicalSizeYUnit": "nm",
+        "PhysicalSizeZ": 100,
+        "PhysicalSizeZUnit": "Å",
+    }
+    tifffile.imwrite(tmp_path / "a.ome.tif", stack, metadata=metadata)
+    volume = open_volume(tmp_path / "a.ome.tif", time=2, channel=1)
+    np.testing.assert_array_equal(np.asarray(volume), stack[2, 1])
+    assert volume.voxel_size == pytest.approx(SIZE)
+    with pytest.raises(ValueError, match="`time` and `channel`"):
+        open_volume(tmp_path / "a.ome.tif", time=0)
+
+
+def test_axes_are_taken_as_told(tmp_path):
+    np.save(tmp_path / "a.npy", VOXELS.T)
+    volume = open_volume(tmp_path / "a.npy", axes="xyz")
+    np.testing.assert_array_equal(np.asarray(volume), VOXELS)
+    np.testing.assert_array_equal(volume[2, 5:, 3], VOXELS[2, 5:, 3])
+    for axes in ("xy", "xyy", "xyzt"):
+        with pytest.raises(ValueError, match="`axes`"):
+            open_volume(tmp_path / "a.npy", axes=axes)
+    with pytest.raises(ValueError, match="`path`"):
+        open_volume(tmp_path / "a.npy", axes="xtz")
+
+
+@pytest.mark.parametrize("suffix", [s for s in FORMATS if s not in (".zarr",)])
+def test_a_cut_file_is_one_line(suffix, tmp_path):
+    path = save_volume(tmp_path / f"cut{suffix}", VOXELS)
+    raw = path.read_bytes()
+    path.write_bytes(raw[: len(raw) // 2])
+    with pytest.raises(ValueError, match="Invalid value for `path`.*cut") as error:
+        np.asarray(open_volume(path))
+    assert len(str(error.value).splitlines()) <= 3
+
+
+def test_a_corrupt_chunk_is_one_line(tmp_path):
+    path = save_volume(tmp_path / "a.zarr", VOXELS)
+    chunk = max((p for p in (path / "0").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    chunk.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="`path`"):
+        np.asarray(open_volume(path))
+
+
+@pytest.mark.parametrize("key", [(0, 0, 0, 0), ([0, 1],), (None,), (VOXELS > 3,)])
+def test_other_indices_are_refused(key, tmp_path):
+    volume = open_volume(save_volume(tmp_path / "a.npy", VOXELS))
+    with pytest.raises(IndexError):
+        volume[key]

@@ -1,0 +1,47 @@
+"""What a reader of a format finds: an array with named axes."""
+
+from dataclasses import dataclass
+
+NANOMETRES = {
+    "nm": 1,
+    "nanometer": 1,
+    "a": 0.1,
+    "å": 0.1,
+    "angstrom": 0.1,
+    "um": 1e3,
+    "µm": 1e3,
+    "μm": 1e3,
+    "\\u00b5m": 1e3,
+    "micron": 1e3,
+    "micrometer": 1e3,
+    "mm": 1e6,
+    "millimeter": 1e6,
+    "cm": 1e7,
+    "centimeter": 1e7,
+    "m": 1e9,
+    "meter": 1e9,
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """An array of a file.
+
+    Attributes:
+        axes: a letter an axis: T, C, Z, Y, X; S for colours; any other is taken for Z.
+        array: has `shape` and `dtype` and reads what is indexed by slices.
+        voxel_size: (z, y, x) in nm, or None where the file does not tell.
+    """
+
+    axes: str
+    array: object
+    voxel_size: tuple | None = None
+
+
+def nanometres(sizes, units):
+    """Return sizes in nm, or None unless every one is known and positive."""
+    names = [str(unit).strip().lower() for unit in units]
+    scales = [NANOMETRES.get(name) or NANOMETRES.get(name.rstrip("s")) for name in names]
+    if not all(scales) or not all(size and float(size) > 0 for size in sizes):
+        return None
+    return tuple(float(size) * scale for size, scale in zip(sizes, scales, strict=True))
