@@ -101,6 +101,9 @@ def replaced(old, new):
         (("predict", "image.tif", "-o", "file/out.tif"), "writable folder"),
         (("predict", "image.tif", "-o", "out.xyz"), ".tif"),
         (("predict", "image.tif", "-o", "image.tif"), "another file"),
+        (("predict", "*.tif", "-o", "out.tif"), "another folder"),
+        (("predict", "image.tif::a", "-o", "out.tif"), "FILE::NAME"),
+        (("predict", "image.tif", "-o", "out.tif", "--engine", "abacus"), "`engine`"),
         (("evaluate", "label.tif", "label.tif", "--image", "thin.tif"), "(8, 64, 96)"),
         (("export", "nothing", "-o", "."), "`path`"),
         (("demo", "-o", ".", "--minutes", "0.1"), "`output`"),
@@ -134,7 +137,7 @@ def test_the_whole_road(folder, tmp_path, capsys):
     probability = open_volume(tmp_path / "labels_probability.tif")[...]
     assert probability.dtype == np.float32 and 0 <= probability.min() <= probability.max() <= 1
     np.testing.assert_array_equal(open_volume(out)[...], probability >= 0.5)
-    assert out.with_suffix(".png").is_file()
+    assert (tmp_path / "labels_overlay.png").is_file()
 
     assert volseg("export", run, "-o", exported) == 0
     again = tmp_path / "again.tif"

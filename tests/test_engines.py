@@ -1,6 +1,8 @@
+import gc
 import os
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -25,8 +27,10 @@ def models(tmp_path_factory):
 IMAGE = phantom((20, 48, 64), seed=3)[0]
 
 
-@pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
-@pytest.mark.parametrize("name", ["H", "C", "U-Net"])
+@pytest.mark.parametrize(
+    "name, dtype",
+    [("H", "u1"), ("U-Net", "u1"), *[("C", t) for t in ("u1", "u2", ">u2", "i2", "f4", "f8")]],
+)
 def test_openvino_agrees_with_keras(models, name, dtype):
     path, image = models / f"{name}.keras", IMAGE.astype(dtype)
     want = predict_volume(path, image, engine="keras")
@@ -46,7 +50,7 @@ def test_onnxruntime_agrees_with_keras(models):
 
 def test_a_model_in_memory_and_a_savedmodel(models, tmp_path):
     model = settled("C")
-    want = predict_volume(model, IMAGE, engine="keras")
+    want = predict_volume(model, IMAGE)
     assert np.abs(predict_volume(model, IMAGE, engine="openvino") - want).mean() < 0.004
     inside = with_normalization(model, float(IMAGE.mean()), float(IMAGE.std()))
     saved = export_savedmodel(inside, tmp_path / "saved")
@@ -55,7 +59,7 @@ def test_a_model_in_memory_and_a_savedmodel(models, tmp_path):
         open_model(saved, "onnxruntime")
 
 
-def test_another_network_is_run_by_keras():
+def test_another_network_is_run_by_keras(tmp_path):
     import keras
 
     inputs = keras.Input((None, None, None, 1))
@@ -63,6 +67,40 @@ def test_another_network_is_run_by_keras():
     assert predict_volume(model, IMAGE).shape == (*IMAGE.shape, 2)
     with pytest.raises(ValueError, match="`model`"):
         predict_volume(model, IMAGE, engine="openvino")
+    model.save(tmp_path / "own.keras")
+    with pytest.warns(UserWarning, match="by Keras"):
+        assert predict_volume(tmp_path / "own.keras", IMAGE).shape == (*IMAGE.shape, 2)
+
+
+def test_three_classes(tmp_path):
+    path = tmp_path / "three.keras"
+    with_normalization(settled("C", num_classes=3), 130.0, 40.0).save(path)
+    want = predict_volume(path, IMAGE, engine="keras")
+    got = predict_volume(path, IMAGE, engine="openvino")
+    assert got.shape == (*IMAGE.shape, 3) and np.abs(got - want).mean() < 0.004
+    np.testing.assert_allclose(got.sum(-1), 1, atol=1e-2)
+
+
+def test_no_folder_is_left_and_none_is_needed(models, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    want = predict_volume(models / "C.keras", IMAGE)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    np.testing.assert_array_equal(predict_volume(models / "C.keras", IMAGE), want)
+    gc.collect()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_model_of_two_channels_is_refused_at_once():
+    from volseg_keras import build_model
+
+    with pytest.raises(ValueError, match="one channel"):
+        predict_volume(build_model("C", in_channels=2), IMAGE)
+
+
+def test_a_wrong_tile_is_refused_before_the_engine_starts(models):
+    with pytest.raises(ValueError, match="`tile`"):
+        predict_volume(models / "C.keras", IMAGE, tile=(96, 96, 90))
 
 
 def test_bfloat16_that_changes_labels_is_not_used(models, monkeypatch):
@@ -71,7 +109,7 @@ def test_bfloat16_that_changes_labels_is_not_used(models, monkeypatch):
     if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this CPU does not compute in bfloat16")
     want = predict_volume(models / "H.keras", IMAGE, engine="keras")
-    monkeypatch.setattr(engines, "AGREEMENT", 1.1)
+    monkeypatch.setattr(engines, "CHANGED", -1)
     with pytest.warns(UserWarning, match="float32"):
         got = predict_volume(models / "H.keras", IMAGE, engine="openvino")
     assert np.abs(got - want).max() < 1 / 512 + 1e-4

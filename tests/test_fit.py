@@ -113,7 +113,7 @@ def test_a_finished_run_resumes_to_itself(tmp_path):
 
 @pytest.mark.parametrize("changes", [{"seed": 1}, {"hold_out": "x:0:40"}, {"recipe": "demo"}])
 def test_a_run_resumes_with_its_own_arguments_only(changes, tmp_path):
-    about = {"recipe": "quick", "hold_out": "x:0:32", "seed": 0, "batch": 2}
+    about = {"recipe": "quick", "hold_out": "x:0:32", "seed": 0}
     checkpoint = Checkpoint(Budget(4, None), tmp_path / "checkpoint.h5", about)
     model = small_network()
     model.compile("adam")

@@ -58,8 +58,49 @@ def test_a_file_may_be_replaced(suffix, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("planes", [3, 12])
+def test_too_few_or_too_many_planes_are_an_error(suffix, planes, tmp_path):
+    from volseg_keras.data.writing import create_volume
+
+    with (
+        pytest.raises(ValueError, match="`slab`"),
+        create_volume(tmp_path / f"a{suffix}", VOXELS.shape, "u1") as add,
+    ):
+        for z in range(0, planes, 3):
+            add(VOXELS[z % 6 : z % 6 + 3])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("array", [VOXELS[0], VOXELS[None], VOXELS * 1j, np.array(["a"])])
+def test_arrays_that_are_no_volume(array, tmp_path):
+    with pytest.raises(ValueError, match="Invalid value for `(array|dtype)`"):
+        save_volume(tmp_path / "a.tif", array)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_masks_are_written_as_bytes(suffix, tmp_path):
+    path = save_volume(tmp_path / f"a{suffix}", VOXELS > 50)
+    np.testing.assert_array_equal(np.asarray(open_volume(path)), VOXELS > 50)
+
+
+def test_mrc_holds_16_bits(tmp_path):
+    with pytest.raises(ValueError, match="`dtype`"):
+        save_volume(tmp_path / "a.mrc", VOXELS.astype(np.uint32) * 70_000)
+
+
+def test_slabs_of_any_thickness_fill_chunks(tmp_path):
+    from volseg_keras.data.writing import create_volume
+
+    voxels = np.random.default_rng(1).integers(0, 255, (150, 5, 7)).astype(np.uint8)
+    with create_volume(tmp_path / "a.h5", voxels.shape, "u1") as add:
+        for z in np.split(voxels, [1, 2, 40, 130]):
+            add(z)
+    np.testing.assert_array_equal(np.asarray(open_volume(tmp_path / "a.h5")), voxels)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
 def test_a_failed_writer_leaves_nothing(suffix, tmp_path):
-    from volseg_keras.data.volumes import create_volume
+    from volseg_keras.data.writing import create_volume
 
     with pytest.raises(KeyError), create_volume(tmp_path / f"a{suffix}", (9, 70, 150), "u1") as add:
         add(VOXELS)
@@ -140,7 +181,7 @@ def test_our_pyramids_are_ome_zarr(tmp_path):
     (image,) = group.attrs["multiscales"]
     assert image["version"] == "0.4" and [a["name"] for a in image["axes"]] == list("zyx")
     assert [d["path"] for d in image["datasets"]] == ["0", "1"] == sorted(group.array_keys())
-    assert group["1"].shape == (3, 65, 130) and "image-label" in group.attrs
+    assert group["1"].shape == (3, 65, 130)
     scale = image["datasets"][1]["coordinateTransformations"][0]["scale"]
     assert scale == [20, 10, 8]
 
@@ -237,7 +278,21 @@ def test_a_corrupt_chunk_is_one_line(tmp_path):
         np.asarray(open_volume(path))
 
 
-@pytest.mark.parametrize("key", [(0, 0, 0, 0), ([0, 1],), (None,), (VOXELS > 3,)])
+def test_arguments_that_a_format_has_no_use_for(tmp_path):
+    path = save_volume(tmp_path / "a.npy", VOXELS)
+    for name, options in ((f"{path}::data", {}), (path, {"level": 1})):
+        with pytest.raises(ValueError, match="Invalid value for `(path|level)`"):
+            open_volume(name, **options)
+    for size in (5, (1, 2), (0, 1, 1), (1, 1, float("nan"))):
+        with pytest.raises(ValueError, match="`voxel_size`"):
+            open_volume(path, voxel_size=size)
+        with pytest.raises(ValueError, match="`voxel_size`"):
+            save_volume(tmp_path / "b.npy", VOXELS, voxel_size=size)
+
+
+@pytest.mark.parametrize(
+    "key", [(slice(None, None, -1),), (0, 0, 0, 0), ([0, 1],), (None,), (VOXELS > 3,)]
+)
 def test_other_indices_are_refused(key, tmp_path):
     volume = open_volume(save_volume(tmp_path / "a.npy", VOXELS))
     with pytest.raises(IndexError):

@@ -18,7 +18,7 @@ _HOME = {
     "Jaccard": "nets.metrics",
     "segmentation_scores": "nets.metrics",
     "open_volume": "data.volumes",
-    "save_volume": "data.volumes",
+    "save_volume": "data.writing",
     "phantom": "data.phantom",
     "Augment": "data.augment",
     "PatchSampler": "data.patches",

@@ -1,6 +1,7 @@
 """The `volseg` command: parse, call, print."""
 
 import json
+import math
 import os
 import sys
 import warnings
@@ -110,8 +111,9 @@ def train(
     variant = get_variant(model).name
     volume, labels = open_volume(image), class_ids(open_volume(label))
     keras = start_keras()
+    from .inference.engines import on_gpu
     from .nets.models import build_model
-    from .training.devices import data_parallel, on_gpu
+    from .training.devices import data_parallel
     from .training.fit import fit
 
     keras.utils.set_random_seed(seed)
@@ -155,12 +157,17 @@ def predict(
 
     Example: volseg predict volume.tif --model runs/h -o labels.tif
     """
-    from .data.volumes import checked_output, kind_of, open_volume
+    from .data.formats import kind_of
+    from .data.volumes import open_volume
+    from .data.writing import checked_output
     from .report.plots import overlay
 
     checked_output(output)
     kind = kind_of(output)
-    probability_file = output.with_name(f"{output.name[: -len(kind)]}_probability{kind}")
+    stem = output.name[: -len(kind)]
+    probability_file = output.with_name(f"{stem}_probability{kind}")
+    if probability:
+        checked_output(probability_file)
     if not 0 < threshold < 1:
         raise ValueError(
             "Invalid value for `threshold`. Expected a number between 0 and 1. "
@@ -168,9 +175,11 @@ def predict(
         )
     image = open_volume(volume)
     source = Path(str(volume).partition("::")[0]).resolve()
-    if source in (output.resolve(), probability_file.resolve()):
+    slices = source.parent if "*" in source.name else source
+    if slices in (output.resolve(), probability_file.resolve(), output.resolve().parent):
         raise ValueError(
-            f"Invalid value for `output`. Expected another file than the input. Received: {output}"
+            "Invalid value for `output`. Expected another file, in another folder, than the "
+            f"input. Received: {output}"
         )
     from rich.console import Console
 
@@ -182,7 +191,10 @@ def predict(
         slabs = segmenter.segment(image, threshold, on_tile)
         probability_file = probability_file if probability else None
         share, center = write_labels(slabs, image, output, probability_file)
-    picture = overlay(image, open_volume(output), output.with_suffix(".png"), center=center)
+    picture = output.with_name(f"{stem}_overlay.png")
+    # What is small is decoded once, and not again for every plane.
+    arrays = (v[...] if math.prod(v.shape) < 2**28 else v for v in (image, open_volume(output)))
+    overlay(*arrays, picture, center=center)
     print(f"Wrote {output} ({share:.1%} foreground) and {picture}")
 
 
@@ -196,8 +208,8 @@ def write_labels(slabs, image, output, probability_file):
 
     import numpy as np
 
-    from .data.volumes import create_volume
-    from .inference.engines import decoded
+    from .data.writing import create_volume
+    from .inference.predict import not_background
 
     z = total = most = 0
     shape, size = image.shape, image.voxel_size
@@ -209,7 +221,7 @@ def write_labels(slabs, image, output, probability_file):
         for labels, values in slabs:
             write(labels)
             if probability_file:
-                keep(foreground(decoded(values)))
+                keep(not_background(values))
             counts = np.count_nonzero(labels, axis=(1, 2))
             if counts.max(initial=0) > most:
                 plane, most = int(counts.argmax()), counts.max()
@@ -217,11 +229,6 @@ def write_labels(slabs, image, output, probability_file):
                 center = (z + plane, *(int(row.argmax()) for row in rows))
             z, total = z + len(labels), total + counts.sum()
     return total / np.prod(shape), center
-
-
-def foreground(probability):
-    """Return the probability of not being background `(z, y, x)`."""
-    return probability[..., 0] if probability.shape[-1] == 1 else 1 - probability[..., 0]
 
 
 @app.command()
@@ -241,7 +248,8 @@ def evaluate(
 
     Example: volseg evaluate labels.tif truth.tif --json scores.json --image volume.tif
     """
-    from .data.volumes import class_ids, open_volume, writable_folder
+    from .data.volumes import class_ids, open_volume
+    from .data.writing import writable_folder
 
     if json_file:
         writable_folder(json_file.parent)
@@ -324,7 +332,7 @@ def progress_bar(what):
 
 def main():
     """Run the command; wrong input is one line and exit code 2."""
-    warnings.formatwarning = lambda message, *_: f"volseg: {message}\n"
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     try:
         app()
     except (ValueError, OSError) as error:

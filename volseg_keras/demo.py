@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from .data.phantom import phantom
-from .data.volumes import save_volume, writable_folder
+from .data.writing import save_volume, writable_folder
 from .nets.metrics import segmentation_scores
 from .nets.models import build_model
 from .report.plots import overlay

@@ -141,6 +141,8 @@ def write_zarr(path, slabs, shape, dtype, size):
     """Write z slabs as an OME-Zarr 0.4 image with coarser levels of every second voxel."""
     import zarr
 
+    if not hasattr(zarr.Group, "create_array"):
+        raise ValueError(f"Invalid value for `output`. Expected zarr >= 3. Received: {path}")
     group = zarr.open_group(path, mode="w", zarr_format=2)
     array = zarr_array(group, 0, shape, dtype)
     fill(array, slabs)
@@ -154,8 +156,6 @@ def write_zarr(path, slabs, shape, dtype, size):
             array[z : z + step] = np.asarray(finer[2 * z : 2 * (z + step)])[::2, ::2, ::2]
         levels.append(2 * levels[-1])
     group.attrs["multiscales"] = [multiscale(levels, size)]
-    if np.dtype(dtype).kind in "ui":
-        group.attrs["image-label"] = {"version": "0.4"}
 
 
 def zarr_array(group, level, shape, dtype):
@@ -187,10 +187,16 @@ def multiscale(levels, size):
 
 
 def write_mrc(path, slabs, shape, dtype, size):
-    """Write z slabs as an MRC file; 8-bit labels become 16 bits, which all readers know."""
+    """Write z slabs as an MRC file; 8 bits become 16, which all readers know."""
     import mrcfile
 
-    kind = {"u": np.uint16, "i": np.int16, "f": np.float32, "b": np.uint16}[np.dtype(dtype).kind]
+    kinds = {"u1": "u2", "u2": "u2", "i1": "i2", "i2": "i2", "f2": "f4", "f4": "f4", "f8": "f4"}
+    kind = kinds.get(np.dtype(dtype).str[1:])
+    if kind is None:
+        raise ValueError(
+            "Invalid value for `dtype`. Expected integers of up to 16 bits, or floats, for MRC. "
+            f"Received: {dtype}"
+        )
     mode = mrcfile.utils.mode_from_dtype(np.dtype(kind))
     with mrcfile.new_mmap(path, shape, mode, overwrite=True) as file:
         fill(file.data, slabs)
@@ -224,13 +230,21 @@ def write_npy(path, slabs, shape, dtype, size):
 
 
 def fill(array, slabs):
-    """Write z slabs one after the other."""
-    z = 0
+    """Write z slabs one after the other, whole chunks at a time."""
+    z, waiting = 0, []
     for slab in slabs:
-        array[z : z + len(slab)] = slab
-        z += len(slab)
+        waiting.append(slab)
+        ready = sum(map(len, waiting)) // CHUNK[0] * CHUNK[0]
+        if ready:
+            block = np.concatenate(waiting)
+            array[z : z + ready] = block[:ready]
+            z, waiting = z + ready, [block[ready:]]
+    rest = np.concatenate(waiting)
+    array[z : z + len(rest)] = rest
 
 
+# Formats whose files hold several arrays, and those with pyramids.
+NAMED, LEVELLED = (".h5", ".hdf5", ".zarr"), (".tif", ".tiff", ".zarr")
 FORMATS = {
     ".tif": (read_tiff, write_tiff),
     ".tiff": (read_tiff, write_tiff),
@@ -244,3 +258,21 @@ FORMATS = {
     ".nrrd": (read_nrrd, write_nrrd),
     ".npy": (read_npy, write_npy),
 }
+
+
+def kind_of(path):
+    """Return the suffix by which a file's format is known, or None."""
+    name = path.name.lower()
+    return next(
+        (kind for kind in sorted(FORMATS, key=len, reverse=True) if name.endswith(kind)), None
+    )
+
+
+def checked_kind(path):
+    """Return the suffix by which a file's format is known, or raise ValueError."""
+    kind = kind_of(path)
+    if kind is None:
+        raise ValueError(
+            f"Invalid value for `path`. Expected one of {', '.join(FORMATS)}. Received: {path}"
+        )
+    return kind

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 NANOMETRES = {
     "nm": 1,
     "nanometer": 1,
@@ -45,3 +47,16 @@ def nanometres(sizes, units):
     if not all(scales) or not all(size and float(size) > 0 for size in sizes):
         return None
     return tuple(float(size) * scale for size, scale in zip(sizes, scales, strict=True))
+
+
+def checked_size(voxel_size):
+    """Return a voxel size (z, y, x) as floats, or None; raise ValueError for anything else."""
+    if voxel_size is None:
+        return None
+    size = np.ravel(voxel_size).astype(float)
+    if size.shape != (3,) or not np.all(np.isfinite(size) & (size > 0)):
+        raise ValueError(
+            "Invalid value for `voxel_size`. Expected three positive numbers (z, y, x) in nm. "
+            f"Received: voxel_size={voxel_size}"
+        )
+    return tuple(size.tolist())

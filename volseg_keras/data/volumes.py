@@ -1,15 +1,11 @@
-"""Open and write volumes: (z, y, x) arrays in files of any kind, read lazily."""
+"""Open volumes: (z, y, x) arrays in files of any kind, read lazily."""
 
-import os
-import shutil
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from queue import Full, Queue
 
 import numpy as np
 
-from .formats import FORMATS
+from .formats import FORMATS, LEVELLED, NAMED, checked_kind, kind_of
+from .source import checked_size
 from .tiff import read_slices
 
 IMAGES = (".png", ".tif", ".tiff")
@@ -76,8 +72,11 @@ def full_key(key):
     for i in dots[:1]:
         key = (*key[:i], *[slice(None)] * (4 - len(key)), *key[i + 1 :])
     key = (*key, *[slice(None)] * (3 - len(key)))
-    if len(key) != 3 or not all(isinstance(k, int | np.integer | slice) for k in key):
-        raise IndexError(f"a volume takes up to three integers or slices, not {key}")
+    good = all(
+        isinstance(k, int | np.integer) or isinstance(k, slice) and (k.step or 1) > 0 for k in key
+    )
+    if len(key) != 3 or not good:
+        raise IndexError(f"a volume takes up to three integers or rising slices, not {key}")
     return key
 
 
@@ -119,6 +118,7 @@ def open_volume(path, *, axes=None, level=0, time=None, channel=None, voxel_size
             f"Invalid value for `axes`. Expected names of the {len(shape)} axes of {path}, shape "
             f"{tuple(shape)}. Received: axes={names.lower()}"
         )
+    voxel_size = checked_size(voxel_size)
     names, fixed = spatial_axes(path, source.array, names, {"T": time, "C": channel})
     return Volume(path, source.array, names, fixed, voxel_size or source.voxel_size)
 
@@ -136,25 +136,17 @@ def read_source(path, inside, level):
         return read_slices(found)
     if not path.exists():
         raise FileNotFoundError(f"Invalid value for `path`. Expected a file. Received: {path}")
-    return FORMATS[checked_kind(path)][0](path, inside, level)
-
-
-def kind_of(path):
-    """Return the suffix by which a file's format is known, or None."""
-    name = path.name.lower()
-    return next(
-        (kind for kind in sorted(FORMATS, key=len, reverse=True) if name.endswith(kind)), None
-    )
-
-
-def checked_kind(path):
-    """Return the suffix by which a file's format is known, or raise ValueError."""
-    kind = kind_of(path)
-    if kind is None:
+    kind = checked_kind(path)
+    if inside and kind not in NAMED:
         raise ValueError(
-            f"Invalid value for `path`. Expected one of {', '.join(FORMATS)}. Received: {path}"
+            f"Invalid value for `path`. Expected FILE::NAME for {', '.join(NAMED)} only. "
+            f"Received: {path}::{inside}"
         )
-    return kind
+    if level and kind not in LEVELLED:
+        raise ValueError(
+            f"Invalid value for `level`. Expected 0 for {path}, which has one. Received: {level}"
+        )
+    return FORMATS[kind][0](path, inside, level)
 
 
 def distinct(names):
@@ -196,101 +188,6 @@ def spatial_axes(path, array, names, chosen):
                 f"below {sizes[axis]}. Received: {index}"
             )
     return names, fixed
-
-
-def save_volume(path, array, *, voxel_size=None):
-    """Write a (z, y, x) array; a killed run leaves no half file.
-
-    Args:
-        path: a file of a format that `open_volume` knows by its suffix; its folder is created.
-        array: the voxels.
-        voxel_size: sides (z, y, x) of a voxel in nm, if known.
-
-    Returns:
-        The path.
-
-    Raises:
-        ValueError: the suffix is not known.
-        OSError: the folder cannot be written.
-    """
-    with create_volume(path, array.shape, array.dtype, voxel_size) as append:
-        append(array)
-    return Path(path)
-
-
-@contextmanager
-def create_volume(path, shape, dtype, voxel_size=None):
-    """Write a volume slab by slab, in a thread; a killed or failed run leaves no half file.
-
-    Args:
-        path: as of `save_volume`.
-        shape: `(z, y, x)` of the whole.
-        dtype: type of a voxel.
-        voxel_size: sides (z, y, x) of a voxel in nm, if known.
-
-    Yields:
-        A function that takes the next `(depth, y, x)` array.
-
-    Raises:
-        ValueError: the suffix is not known.
-        OSError: the file cannot be written.
-    """
-    path = checked_output(path)
-    kind = checked_kind(path)
-    part = path.with_name(f".{os.getpid()}.part.{path.name[: -len(kind)]}{kind}")
-    waiting = Queue(2)
-
-    def slabs():
-        while (slab := waiting.get()) is not None:
-            yield slab
-
-    try:
-        with ThreadPoolExecutor(1) as pool:
-            written = pool.submit(FORMATS[kind][1], part, slabs(), shape, dtype, voxel_size)
-
-            def append(slab):
-                while not written.done():
-                    with suppress(Full):
-                        return waiting.put(slab, timeout=0.1)
-                written.result()
-
-            try:
-                yield append
-            finally:
-                append(None)
-        written.result()
-        part.replace(path)
-    finally:
-        if part.is_dir():
-            shutil.rmtree(part)
-        part.unlink(missing_ok=True)
-
-
-def checked_output(path):
-    """Return a path that a volume can be written to, or raise ValueError or OSError."""
-    path = Path(path)
-    checked_kind(path)
-    if path.is_dir():
-        raise FileExistsError(
-            f"Invalid value for `output`. Expected a new name. Received: {path} is a folder"
-        )
-    return writable_folder(path.parent) / path.name
-
-
-def writable_folder(path):
-    """Create a folder and return it, or raise OSError where nothing can be written."""
-    path = Path(path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".volseg.{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OSError(
-            f"Invalid value for `output`. Expected a writable folder. Received: {path} "
-            f"({error.strerror})"
-        ) from error
-    return path
 
 
 def class_ids(labels):

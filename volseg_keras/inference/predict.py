@@ -8,11 +8,11 @@ from .tiling import count_tiles, plan, read_tile, slabs
 
 HALO = {3: (16, 24, 24), 2: (0, 32, 32)}
 FADE = {3: (8, 8, 8), 2: (0, 16, 16)}
-# Larger tiles repeat less context, up to these voxels; a tenth of the memory that is free allows
-# fewer. A voxel takes about this many bytes, U-Net's more.
+# Larger tiles repeat less context; a voxel takes about this many bytes, of a third of what is free.
 VOXELS = {3: 12_000_000, 2: 1_000_000}
-BYTES = {3: 100, 2: 500}
+BYTES = {3: 150, 2: 1000}
 LONGEST = 64  # multiples
+SLAB_VOXELS = 2**27
 SAMPLE = {3: (64, 128, 128), 2: (4, 256, 256)}
 
 
@@ -32,8 +32,11 @@ def tile_plan(shape, spatial_dims, tile=None, multiple=16):
     steps = (1,) * (3 - spatial_dims) + (multiple,) * spatial_dims
     halo, fade = HALO[spatial_dims], FADE[spatial_dims]
     if tile is None:
-        free = psutil.virtual_memory().available // 10 // BYTES[spatial_dims]
-        tile = best_tile(shape, halo, fade, steps, min(VOXELS[spatial_dims], free))
+        voxels = VOXELS[spatial_dims]
+        # Halved, so that the same file is mostly cut alike.
+        while voxels * BYTES[spatial_dims] > psutil.virtual_memory().available // 3:
+            voxels //= 2
+        tile = best_tile(shape, halo, fade, steps, voxels)
     tile = tuple(tile)
     if len(tile) != 3 or any(t < 1 or t % m for t, m in zip(tile, steps, strict=False)):
         raise ValueError(
@@ -45,7 +48,10 @@ def tile_plan(shape, spatial_dims, tile=None, multiple=16):
 
 
 def best_tile(shape, halo, fade, steps, voxels):
-    """Return the tile of at most `voxels` voxels with which fewest are computed in all."""
+    """Return the tile of at most `voxels` voxels with which fewest are computed in all.
+
+    Tiles of the same z make a slab that is held in memory, so that is bounded too.
+    """
     sizes, totals = [], []
     for n, h, f, m in zip(shape, halo, fade, steps, strict=True):
         longest = min(-(-n // m) * m, LONGEST * m)
@@ -57,7 +63,9 @@ def best_tile(shape, halo, fade, steps, voxels):
     size = sizes[0][:, None, None] * sizes[1][:, None] * sizes[2]
     total = totals[0][:, None, None] * totals[1][:, None] * totals[2]
     allowed = size <= max(voxels, size.min())
-    # Of equals the smallest; totals stay below 2**53 times that fraction.
+    slab = np.maximum(SLAB_VOXELS // (shape[1] * shape[2]), sizes[0].min())
+    allowed &= (sizes[0] <= slab)[:, None, None]
+    # Of equals the smallest.
     cost = np.where(allowed, total * (1.0 + size / size.max() / 1e3), np.inf)
     best = np.unravel_index(np.argmin(cost), cost.shape)
     return tuple(int(axis[i]) for axis, i in zip(sizes, best, strict=True))
@@ -109,17 +117,18 @@ def predict_slabs(engine, volume, spatial_dims, *, tile=None, on_tile=None):
     return slabs(volume, axes, engine)
 
 
-def join_slabs(slabs_):
-    """Return the slabs of `predict_slabs` as one array `(z, y, x, maps)`."""
-    return np.concatenate([slab for _, slab in slabs_])
-
-
 def probabilities(slabs_):
     """Return the float32 probabilities `(z, y, x, classes)` of the slabs of `predict_slabs`."""
     parts = [decoded(slab) for _, slab in slabs_]
     if parts[0].shape[-1] == 1:
         parts = [np.concatenate([1 - part, part], axis=-1) for part in parts]
     return np.concatenate(parts)
+
+
+def not_background(values):
+    """Return the float32 probability `(z, y, x)` that a voxel is not background."""
+    values = decoded(values)
+    return values[..., 0] if values.shape[-1] == 1 else 1 - values[..., 0]
 
 
 def segment(slabs_, threshold=0.5):

@@ -12,7 +12,7 @@ from itertools import product
 
 import numpy as np
 
-SLAB_BYTES = 2**28
+SLAB_BYTES, SLAB_PLANES = 2**29, 64
 
 
 @dataclass(frozen=True)
@@ -87,16 +87,20 @@ def count_tiles(axes):
 
 
 def read_tiles(volume, axes):
-    """Yield the tiles of a plan; a z slab that is small enough is read, and decoded, only once."""
+    """Yield the tiles of a plan; planes are read, and decoded, in slabs if these are small."""
     first, *others = axes
-    plane = volume.dtype.itemsize * volume.shape[1] * volume.shape[2]
+    planes = SLAB_BYTES // (volume.dtype.itemsize * volume.shape[1] * volume.shape[2])
+    low, slab = 0, volume[:0]
     for z in first:
-        source = volume
-        if plane * (z.stop - z.start) <= SLAB_BYTES:
-            source = np.asarray(volume[z.start : min(z.stop, volume.shape[0])])
-            z = replace(z, start=0, stop=z.stop - z.start)
-        for others_of_tile in product(*others):
-            yield read_tile(source, (z, *others_of_tile))
+        source, shift, stop = volume, 0, min(z.stop, volume.shape[0])
+        if stop - z.start <= planes:
+            if not low <= z.start <= stop <= low + len(slab):
+                low = z.start
+                slab = np.asarray(volume[low : max(stop, low + min(planes, SLAB_PLANES))])
+            source, shift = slab, low
+        cut = replace(z, start=z.start - shift, stop=z.stop - shift)
+        for rest in product(*others):
+            yield read_tile(source, (cut, *rest))
 
 
 def read_tile(volume, tile):
@@ -118,7 +122,7 @@ def slabs(volume, axes, engine):
     Yields:
         `(z, slab)`: the first z and probabilities `(depth, y, x, classes)`.
     """
-    blocks = ahead(engine(tile) for tile in ahead(read_tiles(volume, axes)))
+    blocks = map(engine, ahead(read_tiles(volume, axes)))
     first, *others = axes
     pending = None
     for interval in first:
@@ -126,7 +130,7 @@ def slabs(volume, axes, engine):
         if pending is not None:
             fade_in(slab, pending, interval.fade, axis=0)
         done = len(slab) - following_fade(first, interval)
-        pending = slab[done:]
+        pending = slab[done:].copy()
         yield interval.keep_start, slab[:done]
 
 

@@ -1,4 +1,4 @@
-"""The three layers that Keras does not have, for two and three spatial axes."""
+"""Layers that Keras does not have, for two and three spatial axes."""
 
 import keras
 from keras import ops

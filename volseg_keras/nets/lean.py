@@ -11,12 +11,13 @@ LEVELS = 256
 
 
 @register
-class Levels(keras.layers.Layer):
-    """Turn class scores into probabilities times 256, at most 255, to be cut to whole numbers.
+class Shares(keras.layers.Layer):
+    """Turn the scores of voxels side by side into probabilities.
 
-    Input shape: `(batch, *spatial, positions * maps)`, scores of several voxels side by side; one
-        map is the score of the foreground against the background.
-    Output shape: the input's.
+    Input shape: `(batch, *spatial, positions * maps)`; one map is the score of the foreground
+        against the background.
+    Output shape: the input's. Of one map probabilities times 256, at most 255, to be cut to whole
+        numbers; of several, probabilities.
 
     Args:
         maps: number of scores a voxel.
@@ -27,12 +28,11 @@ class Levels(keras.layers.Layer):
         self.maps = maps
 
     def call(self, inputs):
-        """Return the levels in float32."""
+        """Return levels or probabilities in float32."""
         if self.maps == 1:
             return ops.minimum(LEVELS * ops.sigmoid(inputs), LEVELS - 1.0)
-        probability = ops.softmax(ops.reshape(inputs, (-1, self.maps)), axis=-1)
-        levels = ops.minimum(LEVELS * probability, LEVELS - 1.0)
-        return ops.reshape(levels, ops.shape(inputs))
+        shares = ops.softmax(ops.reshape(inputs, (-1, self.maps)), axis=-1)
+        return ops.reshape(shares, ops.shape(inputs))
 
     def compute_output_shape(self, input_shape):
         """Return the input's shape."""
@@ -53,7 +53,7 @@ def lean_model(model):
     Input shape: the input's of `model`.
     Output shape: `(batch, *spatial / f, f**d * maps)` with f = 2, for U-Net 1; position in the f^d
         block first, then the map: one, the foreground's, for two classes, else all classes. Values
-        are those of `Levels`.
+        are those of `Shares`.
 
     Args:
         model: a network of `build_model`, or one that `with_normalization` wraps.
@@ -62,25 +62,32 @@ def lean_model(model):
         ValueError: `model` is no such network.
     """
     network, constants = split_normalization(model)
-    heads = [layer for layer in network.layers if layer.name == "head_conv"]
-    if not heads:
-        raise ValueError(
-            "Invalid value for `model`. Expected a network of `build_model`. "
-            f"Received: {model.name}"
-        )
-    kernel, bias = head_weights(heads[0])
+    head = head_of(network)
+    kernel, bias = head_weights(head)
     if len(bias) == 2:
         kernel, bias = kernel[:, 1:] - kernel[:, :1], bias[1:] - bias[:1]
     positions, maps, width = kernel.shape
     scores = rank_layer("Conv", len(network.inputs[0].shape) - 2)(
-        positions * maps, 1, dtype=heads[0].dtype_policy, name="head"
+        positions * maps, 1, dtype=head.dtype_policy, name="head"
     )
-    levels = Levels(maps, dtype="float32", name="levels")
-    lean = keras.Model(network.inputs, levels(scores(heads[0].input)), name=network.name)
+    shares = Shares(maps, dtype="float32", name="shares")
+    lean = keras.Model(network.inputs, shares(scores(head.input)), name=network.name)
     spatial = [1] * (len(scores.kernel.shape) - 2)
     kernel = kernel.reshape(positions * maps, width).T.reshape(*spatial, width, positions * maps)
     scores.set_weights([kernel, np.tile(bias, positions)])
     return with_normalization(lean, *constants) if constants else lean
+
+
+def head_of(network):
+    """Return the convolution whose scores, as probabilities, are all that a network gives."""
+    layers = {layer.name: layer for layer in getattr(network, "layers", [])}
+    head, last = layers.get("head_conv"), layers.get("probability")
+    if head and last and last.output is network.outputs[0] and last.input is head.output:
+        if head.output.shape[-1] > 1:
+            return head
+    raise ValueError(
+        f"Invalid value for `model`. Expected a network of `build_model`. Received: {network.name}"
+    )
 
 
 def head_weights(head):

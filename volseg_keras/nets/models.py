@@ -146,6 +146,7 @@ def split_normalization(model):
         where it does not standardise.
     """
     for layer in model.layers:
-        if isinstance(layer, layers.Rescaling) and layer.name == "normalization":
+        named = isinstance(layer, layers.Rescaling) and layer.name == "normalization"
+        if named and isinstance(model.layers[-1], keras.Model):
             return model.layers[-1], (-layer.offset / layer.scale, 1 / layer.scale)
     return model, None

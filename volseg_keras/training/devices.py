@@ -4,14 +4,7 @@ from contextlib import contextmanager
 
 import keras
 
-
-def on_gpu():
-    """Return whether Keras computes on a GPU."""
-    if keras.backend.backend() == "torch":
-        import torch
-
-        return torch.cuda.is_available()
-    return any("gpu" in device.lower() for device in keras.distribution.list_devices())
+from ..inference.engines import on_gpu
 
 
 def use_jit():
@@ -54,5 +47,6 @@ def replicas():
         import tensorflow as tf
 
         return tf.distribute.get_strategy().num_replicas_in_sync
-    distribution = keras.distribution.distribution()
-    return distribution.device_mesh.shape[0] if distribution else 1
+    shared = keras.distribution.distribution()
+    parallel = isinstance(shared, keras.distribution.DataParallel)
+    return shared.device_mesh.shape[0] if parallel else 1

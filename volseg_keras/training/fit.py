@@ -8,7 +8,8 @@ import keras
 import numpy as np
 
 from ..data.patches import PatchSampler, foreground_voxels
-from ..data.volumes import class_ids, writable_folder
+from ..data.volumes import class_ids
+from ..data.writing import writable_folder
 from ..inference.engines import keras_engine
 from ..inference.predict import predict_slabs, segment, standardised
 from ..nets import losses
@@ -75,7 +76,9 @@ def fit(
     inner, held_out = hold_out_part(image, label, hold_out)
     sampler = make_sampler(*inner, row, dims, seed, constants)
     batch = row.batch[dims] * replicas()
-    about = {"recipe": recipe, "hold_out": hold_out, "seed": seed, "batch": batch}
+    about = {"recipe": recipe, "hold_out": hold_out, "seed": seed}
+    if replicas() > 1:
+        about["batch"] = batch
     check_run(Path(output) / CHECKPOINT, resume)
     output = writable_folder(output)
     checkpoint = Checkpoint(budget, output / CHECKPOINT, about)

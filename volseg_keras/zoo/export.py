@@ -50,13 +50,18 @@ def new_folder(path):
         raise FileExistsError(
             f"Invalid value for `path`. Expected a new folder. Received: {path} exists"
         )
-    if keras.backend.backend() != "tensorflow":
-        raise ValueError(
-            "Invalid value for KERAS_BACKEND. Expected tensorflow, which alone writes SavedModels. "
-            f"Received: {keras.backend.backend()}"
-        )
+    check_backend()
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def check_backend():
+    """Raise ValueError unless Keras runs on TensorFlow."""
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            "Invalid value for KERAS_BACKEND. Expected tensorflow, which alone writes other "
+            f"formats. Received: {keras.backend.backend()}"
+        )
 
 
 def write_archive(model, path):
@@ -84,6 +89,7 @@ def export_lean(model, path):
     Raises:
         ValueError: the model is no such network, or the Keras backend cannot write the format.
     """
+    check_backend()
     formats = {".xml": "openvino", ".onnx": "onnx"}
     lean = lean_model(model)
     options = {"format": formats[path.suffix], "input_signature": lean.inputs, "verbose": False}
@@ -91,7 +97,8 @@ def export_lean(model, path):
         lean.export(str(path), **options)
     except ImportError as error:
         raise ValueError(
-            f"Invalid value for `engine`. Expected {error.name} to be installed. Received: {error}"
+            'Invalid value for `engine`. Expected "volseg_keras[onnx]" to be installed. '
+            f"Received: {error}"
         ) from error
 
 

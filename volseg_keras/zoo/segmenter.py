@@ -6,18 +6,29 @@ import os
 import shutil
 import sys
 import tempfile
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from platformdirs import user_cache_path
 
+from .. import __version__
 from ..data.patches import grey_statistics
 from ..data.volumes import open_volume
 from ..inference import engines
-from ..inference.predict import predict_slabs, probabilities, sample_tile, segment, standardised
+from ..inference.predict import (
+    predict_slabs,
+    probabilities,
+    sample_tile,
+    segment,
+    standardised,
+    tile_plan,
+)
 from .presets import METADATA, load_pretrained, model_file
 
 # Files that the cache keeps of a model.
@@ -59,13 +70,13 @@ class Segmenter:
                 f"Received: {self.metadata['channels']} channels"
             )
         dims, constants = self.metadata["spatial_dims"], self.metadata["normalization"]
-        statistics = None if constants else grey_statistics(volume)
-        sample = sample_tile(volume, dims)
-        if statistics:
-            engine = self.start(standardised(np.asarray, statistics)(sample))
-            engine = standardised(engine, statistics)
-        else:
+        tile_plan(volume.shape, dims, tile)
+        sample, constants = sample_tile(volume, dims), constants or grey_statistics(volume)
+        if self.metadata["normalization"]:
             engine = self.start(sample)
+        else:
+            sample = standardised(np.asarray, constants)(sample)
+            engine = standardised(self.start(sample), constants)
         return predict_slabs(engine, volume, dims, tile=tile, on_tile=on_tile)
 
 
@@ -80,8 +91,8 @@ def predict_volume(model, volume, *, engine="auto", tile=None, on_tile=None):
         model: a Keras model, or what `open_model` takes.
         volume: `(z, y, x)` array-like of grey levels, or the path of a volume.
         engine: "keras" (float32), "openvino" (CPU, bfloat16 where that changes no more than 0.1 %
-            of a tile's labels), "onnxruntime", or "auto": OpenVINO on a CPU, else Keras. All but
-            Keras give probabilities in steps of 1/256.
+            of a tile's labels), "onnxruntime", or "auto": OpenVINO for a saved model on a CPU,
+            else Keras. All but Keras give two classes in steps of 1/256.
         tile: `(z, y, x)` of a tile, multiples of 16; a good size by default.
         on_tile: called with the number of tiles done and their total.
 
@@ -116,20 +127,33 @@ def open_model(model, engine="auto"):
             f"Invalid value for `engine`. Expected one of {', '.join(engines.ENGINES)}. "
             f"Received: engine={engine!r}"
         )
-    chosen = engine
-    if engine == "auto":
-        chosen = "keras" if sees_gpu() or keras_backend() != "tensorflow" else "openvino"
-    if isinstance(model, str | Path):
-        if (Path(model) / "saved_model.pb").is_file():
-            return open_savedmodel(Path(model), chosen)
-        model = model_file(model)
+    if engine == "onnxruntime" and find_spec("onnxruntime") is None:
+        raise ValueError(
+            'Invalid value for `engine`. Expected "volseg_keras[onnx]" to be installed. '
+            f"Received: engine={engine!r}"
+        )
+    if not isinstance(model, str | Path):
+        return open_keras(model) if engine in ("auto", "keras") else open_graph(model, engine)
+    chosen = fastest() if engine == "auto" else engine
+    if (Path(model) / "saved_model.pb").is_file():
+        return open_savedmodel(Path(model), chosen)
+    file = model_file(model)
     if chosen != "keras":
         try:
-            return open_graph(model, chosen)
-        except ValueError:  # a network of its own
+            return open_graph(file, chosen)
+        except ValueError as error:
             if engine != "auto":
                 raise
-    return open_keras(load_pretrained(model) if isinstance(model, Path) else model)
+            warnings.warn(f"predicting by Keras, which is slower: {error}", stacklevel=2)
+    return open_keras(load_pretrained(file))
+
+
+def fastest():
+    """Return the engine that is fastest here: OpenVINO unless Keras has a GPU."""
+    if keras_backend() != "tensorflow":
+        return "keras"
+    device_files = any(Path(file).exists() for file in ("/dev/nvidiactl", "/dev/dxg"))
+    return "keras" if device_files and engines.on_gpu() else "openvino"
 
 
 def open_keras(model):
@@ -166,20 +190,24 @@ def open_graph(model, engine):
 
     A file's graph is kept in the user's cache, so that only its first use needs Keras.
     """
+    owner = tempfile.TemporaryDirectory(prefix="volseg.", ignore_cleanup_errors=True)
+    folder = Path(owner.name) / engine
     if isinstance(model, Path):
-        folder = user_cache_path("volseg_keras") / graph_key(model)
-        if not (folder / GRAPHS[engine]).is_file():
-            write_graph(load_pretrained(model), folder, engine)
-        owner = None
-    else:
-        owner = tempfile.TemporaryDirectory(prefix="volseg.", ignore_cleanup_errors=True)
-        folder = Path(owner.name)
-        write_graph(model, folder, engine)
+        kept = user_cache_path("volseg_keras") / graph_key(model) / engine
+        with suppress(OSError):  # a cache that cannot be written
+            if not (kept / ABOUT).is_file():
+                write_graph(load_pretrained(model), kept, engine)
+            folder = kept
+    if not folder.exists():
+        write_graph(load_pretrained(model) if isinstance(model, Path) else model, folder, engine)
     about = json.loads((folder / ABOUT).read_text())
     start = getattr(engines, f"{engine}_engine")
 
-    def started(sample, _owner=owner):  # the folder lives as long as this function
-        return start(folder / GRAPHS[engine], about["spatial_dims"], sample)
+    def started(sample):
+        path, levels = folder / GRAPHS[engine], about["num_classes"] == 2
+        run = start(path, about["spatial_dims"], sample, levels)
+        # The engine holds on to the temporary folder.
+        return lambda tile, _owner=owner: run(tile)
 
     return Segmenter(started, about)
 
@@ -187,8 +215,9 @@ def open_graph(model, engine):
 def graph_key(path):
     """Return the name of a model's folder in the cache: it changes with all that the graph does."""
     digest = hashlib.sha256(path.read_bytes())
-    for package in ("volseg_keras", "keras", "openvino"):
-        digest.update(version(package).encode())
+    digest.update((Path(__file__).parents[1] / "nets" / "lean.py").read_bytes())
+    for text in (__version__, version("keras"), version("openvino")):
+        digest.update(text.encode())
     return digest.hexdigest()[:24]
 
 
@@ -196,22 +225,15 @@ def write_graph(model, folder, engine):
     """Write the graph of an engine and what a user of it must know; a killed run leaves no half."""
     from .export import export_lean, metadata
 
-    folder.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix="part.", dir=folder))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix="part.", dir=folder.parent))
     try:
         export_lean(model, part / GRAPHS[engine])
         (part / ABOUT).write_text(json.dumps(metadata(model), indent=2) + "\n")
-        # The graph's own file comes last: it tells that the others are there.
-        for file in sorted(part.iterdir(), key=lambda file: file.name == GRAPHS[engine]):
-            file.replace(folder / file.name)
+        if not (folder / ABOUT).is_file():  # another process may have been quicker
+            part.replace(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def sees_gpu():
-    """Return whether there is an NVIDIA device that this process may use."""
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1")
-    return Path("/dev/nvidiactl").exists() and not hidden
 
 
 def keras_backend():

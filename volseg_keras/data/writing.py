@@ -1,0 +1,136 @@
+"""Write volumes of any format, slab by slab and atomically."""
+
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from queue import Full, Queue
+
+import numpy as np
+
+from .formats import FORMATS, checked_kind
+from .source import checked_size
+
+
+def save_volume(path, array, *, voxel_size=None):
+    """Write a (z, y, x) array; a killed run leaves no half file.
+
+    Args:
+        path: a file of a format that `open_volume` knows by its suffix; its folder is created.
+        array: the voxels.
+        voxel_size: sides (z, y, x) of a voxel in nm, if known.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: the suffix is not known.
+        OSError: the folder cannot be written.
+    """
+    array = np.asanyarray(array)
+    if array.ndim != 3:
+        raise ValueError(
+            "Invalid value for `array`. Expected axes (z, y, x). "
+            f"Received: shape {tuple(array.shape)}"
+        )
+    with create_volume(path, array.shape, array.dtype, voxel_size) as append:
+        append(array)
+    return Path(path)
+
+
+@contextmanager
+def create_volume(path, shape, dtype, voxel_size=None):
+    """Write a volume slab by slab, in a thread; a killed or failed run leaves no half file.
+
+    Args:
+        path: as of `save_volume`.
+        shape: `(z, y, x)` of the whole.
+        dtype: type of a voxel.
+        voxel_size: sides (z, y, x) of a voxel in nm, if known.
+
+    Yields:
+        A function that takes the next `(depth, y, x)` array.
+
+    Raises:
+        ValueError: the suffix is not known.
+        OSError: the file cannot be written.
+    """
+    path, voxel_size = checked_output(path), checked_size(voxel_size)
+    kind, dtype = checked_kind(path), np.dtype(dtype)
+    if dtype.kind not in "uifb":
+        raise ValueError(
+            f"Invalid value for `dtype`. Expected integers, floats or booleans. Received: {dtype}"
+        )
+    dtype = np.dtype(np.uint8) if dtype.kind == "b" else dtype
+    part = path.with_name(f".{os.getpid()}.part.{path.name[: -len(kind)]}{kind}")
+    waiting, planes = Queue(2), 0
+
+    def slabs():
+        while (slab := waiting.get()) is not None:
+            yield slab
+
+    def put(slab):
+        while not written.done():
+            with suppress(Full):
+                return waiting.put(slab, timeout=0.1)
+        written.result()
+
+    def append(slab):
+        nonlocal planes
+        planes += len(slab)
+        if tuple(slab.shape[1:]) != tuple(shape[1:]) or planes > shape[0]:
+            raise wrong_planes(shape, planes, slab.shape)
+        put(np.asarray(slab, dtype))
+
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            written = pool.submit(FORMATS[kind][1], part, slabs(), shape, dtype, voxel_size)
+
+            try:
+                yield append
+                if planes < shape[0]:
+                    raise wrong_planes(shape, planes, (0, *shape[1:]))
+            finally:
+                put(None)
+        written.result()
+        part.replace(path)
+    finally:
+        if part.is_dir():
+            shutil.rmtree(part)
+        part.unlink(missing_ok=True)
+
+
+def wrong_planes(shape, planes, last):
+    """Return the ValueError of slabs that do not add up to a volume."""
+    return ValueError(
+        f"Invalid value for `slab`. Expected planes that add up to {tuple(shape)}. "
+        f"Received: {planes} planes, the last slab of shape {tuple(last)}"
+    )
+
+
+def checked_output(path):
+    """Return a path that a volume can be written to, or raise ValueError or OSError."""
+    path = Path(path)
+    checked_kind(path)
+    if path.is_dir():
+        raise FileExistsError(
+            f"Invalid value for `output`. Expected a new name. Received: {path} is a folder"
+        )
+    return writable_folder(path.parent) / path.name
+
+
+def writable_folder(path):
+    """Create a folder and return it, or raise OSError where nothing can be written."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".volseg.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OSError(
+            f"Invalid value for `output`. Expected a writable folder. Received: {path} "
+            f"({error.strerror})"
+        ) from error
+    return path
