@@ -7,6 +7,7 @@ from volseg_keras.inference.engines import decoded, labels
 from volseg_keras.inference.predict import (
     FADE,
     HALO,
+    averaged,
     best_tile,
     predict_slabs,
     probabilities,
@@ -116,6 +117,33 @@ def test_fade_weights_rise_symmetrically():
     weights = fade_weights(8)
     assert (np.diff(weights) > 0).all() and 0 < weights[0] < 0.05
     np.testing.assert_allclose(weights + weights[::-1], 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("dims, views", [(2, 8), (3, 16)])
+def test_averaging_puts_every_view_back(dims, views):
+    tile, seen = np.random.default_rng(0).random((4, 16, 32), np.float32), set()
+
+    def engine(view):
+        seen.add(view.tobytes())
+        return view[..., None]
+
+    np.testing.assert_allclose(averaged(engine, dims)(tile)[..., 0], tile, atol=1e-6)
+    assert len(seen) == views
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_averaging_removes_what_depends_on_direction(dims):
+    tile = np.random.default_rng(1).integers(0, 256, (6, 16, 16)).astype(np.uint8)
+    ramp = np.indices(tile.shape).astype(np.uint8)[2, ..., None]
+    out = averaged(lambda view: ramp, dims)(tile)
+    assert out.dtype == np.uint8 and set(out.ravel().tolist()) <= {7, 8}
+
+    def shifts(view):
+        return np.roll(view, 1, axis=2)[..., None].astype(np.float32)
+
+    mean = averaged(shifts, dims)(tile)[..., 0]
+    neighbours = [np.roll(tile, s, a) for a in (1, 2) for s in (-1, 1)]
+    np.testing.assert_allclose(mean, np.mean(neighbours, 0), atol=1e-4)
 
 
 def test_progress_counts_every_tile():

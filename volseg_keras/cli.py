@@ -151,6 +151,9 @@ def predict(
     probability: Annotated[
         bool, typer.Option("--probability", help="Also write NAME_probability.")
     ] = False,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Average over flips and transpositions: better, slower.")
+    ] = False,
     engine: Annotated[str, typer.Option(help="auto, keras, openvino or onnxruntime.")] = "auto",
 ):
     """Segment a volume; writes class ids and a picture beside them.
@@ -188,7 +191,7 @@ def predict(
 
         segmenter = open_model(model, engine)
     with progress_bar("predicting") as on_tile:
-        slabs = segmenter.segment(image, threshold, on_tile)
+        slabs = segmenter.segment(image, threshold, tta=tta, on_tile=on_tile)
         probability_file = probability_file if probability else None
         share, center = write_labels(slabs, image, output, probability_file)
     picture = output.with_name(f"{stem}_overlay.png")

@@ -22,6 +22,7 @@ from ..data.patches import grey_statistics
 from ..data.volumes import open_volume
 from ..inference import engines
 from ..inference.predict import (
+    averaged,
     predict_slabs,
     probabilities,
     sample_tile,
@@ -48,7 +49,7 @@ class Segmenter:
     start: object
     metadata: dict
 
-    def segment(self, volume, threshold=0.5, on_tile=None):
+    def segment(self, volume, threshold=0.5, *, tta=False, on_tile=None):
         """Yield labels and probabilities slab by slab; see `inference.predict.segment`.
 
         Raises:
@@ -60,9 +61,9 @@ class Segmenter:
                 f"Invalid value for `threshold`. Expected 0.5 for a model of {classes} classes. "
                 f"Received: threshold={threshold}"
             )
-        return segment(self.slabs(volume, on_tile=on_tile), threshold)
+        return segment(self.slabs(volume, tta=tta, on_tile=on_tile), threshold)
 
-    def slabs(self, volume, *, tile=None, on_tile=None):
+    def slabs(self, volume, *, tta=False, tile=None, on_tile=None):
         """Yield finished z slabs `(z, values)`; see `inference.predict.predict_slabs`."""
         if self.metadata["channels"] != 1:
             raise ValueError(
@@ -77,10 +78,11 @@ class Segmenter:
         else:
             sample = standardised(np.asarray, constants)(sample)
             engine = standardised(self.start(sample), constants)
+        engine = averaged(engine, dims) if tta else engine
         return predict_slabs(engine, volume, dims, tile=tile, on_tile=on_tile)
 
 
-def predict_volume(model, volume, *, engine="auto", tile=None, on_tile=None):
+def predict_volume(model, volume, *, engine="auto", tta=False, tile=None, on_tile=None):
     """Predict the class probabilities of a volume, tile by tile.
 
     A model saved by `fit` standardises grey levels by the constants it was trained with. Any other
@@ -93,6 +95,8 @@ def predict_volume(model, volume, *, engine="auto", tile=None, on_tile=None):
         engine: "keras" (float32), "openvino" (CPU, bfloat16 where that changes no more than 0.1 %
             of a tile's labels), "onnxruntime", or "auto": OpenVINO for a saved model on a CPU,
             else Keras. All but Keras give two classes in steps of 1/256.
+        tta: test-time averaging over 8 (2D) or 16 (3D) flips and transpositions, which takes that
+            many times as long.
         tile: `(z, y, x)` of a tile, multiples of 16; a good size by default.
         on_tile: called with the number of tiles done and their total.
 
@@ -108,7 +112,8 @@ def predict_volume(model, volume, *, engine="auto", tile=None, on_tile=None):
             "Invalid value for `volume`. Expected axes (z, y, x). "
             f"Received: shape {tuple(volume.shape)}"
         )
-    return probabilities(open_model(model, engine).slabs(volume, tile=tile, on_tile=on_tile))
+    segmenter = open_model(model, engine)
+    return probabilities(segmenter.slabs(volume, tta=tta, tile=tile, on_tile=on_tile))
 
 
 def open_model(model, engine="auto"):
