@@ -42,7 +42,8 @@ def fit(
 
     A convenience on top of `model.compile` and `model.fit`. The schedule follows the budget. Under
     `tf.distribute` or `keras.distribution` every device takes the recipe's batch.
-    `output` receives model.keras (best weights; it takes raw grey levels), history.csv, curve.png,
+    `output` receives model.keras (best weights of the last fifth of the budget where a part is held
+    out, else the last; it takes raw grey levels), history.csv, curve.png,
     metrics.json, TensorBoard logs, and the checkpoint that `resume` continues from.
 
     Args:
