@@ -13,11 +13,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-REPEATS = 7
+REPEATS = 5
 
 
 def interleaved(systems, repeats=REPEATS):
-    """Time functions in turn, after one call each to warm up.
+    """Time functions in turn, each after an untimed call, so that no other's threads still spin.
 
     Args:
         systems: `{name: function}`.
@@ -27,10 +27,9 @@ def interleaved(systems, repeats=REPEATS):
         `{name: median seconds}`.
     """
     times = {name: [] for name in systems}
-    for run in systems.values():
-        run()
     for _ in range(repeats):
         for name, run in systems.items():
+            run()
             start = time.perf_counter()
             run()
             times[name].append(time.perf_counter() - start)
@@ -55,15 +54,21 @@ def mosaic(shape):
 
 
 COMMAND = """
-import resource, sys, time
+import sys, time
+from pathlib import Path
 from volseg_keras import cli
 import numpy, openvino, tifffile, matplotlib.figure
 import volseg_keras.zoo.segmenter
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**20
 before = peak()
 sys.argv = ["volseg", *sys.argv[1:]]
 start = time.perf_counter()
-cli.main()
+try:
+    cli.main()
+except SystemExit as end:
+    assert not end.code
 print(time.perf_counter() - start, peak() - before)
 """
 

@@ -79,15 +79,13 @@ def main():
         volume, labels = Path(folder, "volume.tif"), Path(folder, "labels.tif")
         save_volume(volume, mosaic(VOLUME))
         command = (volume, labels, "--model", model)
-        runs = [(*predict_file(*command), compute_seconds(model, volume)) for _ in range(6)]
-        first, runs = runs[0], sorted(runs[1:])
+        runs = [(*predict_file(*command), compute_seconds(model, volume)) for _ in range(5)]
         total, process, memory, compute = np.median(runs, axis=0)
         report(
             "volseg predict",
             volume=VOLUME,
             seconds=total,
             seconds_with_start_of_python=process,
-            seconds_first_time=first[0],
             seconds_of_compute=compute,
             ratio=total / compute,
             peak_gib_above_import=memory,

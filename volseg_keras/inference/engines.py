@@ -173,7 +173,7 @@ def labels(values, threshold=0.5):
     if values.dtype == np.uint8:
         # The lowest level is never foreground and the highest always, whatever the threshold.
         threshold = np.clip(np.ceil(256 * threshold - 0.5), 1, 255)
-    return (values[..., -1] >= threshold).astype(np.uint8)
+    return (values[..., -1] >= threshold).view(np.uint8)
 
 
 def on_gpu():

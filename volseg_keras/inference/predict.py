@@ -11,8 +11,8 @@ from .tiling import count_tiles, plan, read_tile, slabs
 HALO = {3: (16, 24, 24), 2: (0, 32, 32)}
 FADE = {3: (8, 8, 8), 2: (0, 16, 16)}
 # Larger tiles repeat less context; a voxel takes about this many bytes, of a third of what is free.
-VOXELS = {3: 12_000_000, 2: 1_000_000}
-BYTES = {3: 150, 2: 1000}
+VOXELS = {3: 24_000_000, 2: 1_000_000}
+BYTES = {3: 80, 2: 1000}
 LONGEST = 64  # multiples
 SLAB_VOXELS = 2**27
 SAMPLE = {3: (64, 128, 128), 2: (4, 256, 256)}
@@ -66,7 +66,7 @@ def best_tile(shape, halo, fade, steps, voxels):
     total = totals[0][:, None, None] * totals[1][:, None] * totals[2]
     allowed = size <= max(voxels, size.min())
     slab = np.maximum(SLAB_VOXELS // (shape[1] * shape[2]), sizes[0].min())
-    allowed &= (sizes[0] <= slab)[:, None, None]
+    allowed &= (np.minimum(sizes[0], shape[0]) <= slab)[:, None, None]
     # Of equals the smallest.
     cost = np.where(allowed, total * (1.0 + size / size.max() / 1e3), np.inf)
     best = np.unravel_index(np.argmin(cost), cost.shape)
