@@ -13,6 +13,8 @@ import typer
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+SMALL = 2**28  # voxels
+
 app = typer.Typer(
     help="Segment volumes with small convolutional networks.",
     no_args_is_help=True,
@@ -191,13 +193,13 @@ def predict(
 
         segmenter = open_model(model, engine)
     with progress_bar("predicting") as on_tile:
-        slabs = segmenter.segment(image, threshold, tta=tta, on_tile=on_tile)
+        # What is small is read once, and not again for the picture.
+        pixels = image[...] if math.prod(image.shape) < SMALL else image
+        slabs = segmenter.segment(pixels, threshold, tta=tta, on_tile=on_tile)
         probability_file = probability_file if probability else None
-        share, center = write_labels(slabs, image, output, probability_file)
+        labels, share, center = write_labels(slabs, image, output, probability_file)
     picture = output.with_name(f"{stem}_overlay.png")
-    # What is small is decoded once, and not again for every plane.
-    arrays = (v[...] if math.prod(v.shape) < 2**28 else v for v in (image, open_volume(output)))
-    overlay(*arrays, picture, center=center)
+    overlay(pixels, labels, picture, center=center)
     print(f"Wrote {output} ({share:.1%} foreground) and {picture}")
 
 
@@ -205,17 +207,19 @@ def write_labels(slabs, image, output, probability_file):
     """Write labels and, if a file is named, foreground probabilities, as they come.
 
     Returns:
-        The share of the foreground, and a voxel `(z, y, x)` in the midst of it.
+        The labels, in memory if they are small; the share of the foreground; and a voxel
+        `(z, y, x)` in the midst of it.
     """
     from contextlib import ExitStack
 
     import numpy as np
 
+    from .data.volumes import open_volume
     from .data.writing import create_volume
     from .inference.predict import not_background
 
     z = total = most = 0
-    shape, size = image.shape, image.voxel_size
+    kept, shape, size = [], image.shape, image.voxel_size
     center = tuple(n // 2 for n in shape)
     with ExitStack() as files:
         write = files.enter_context(create_volume(output, shape, np.uint8, size))
@@ -223,15 +227,18 @@ def write_labels(slabs, image, output, probability_file):
             keep = files.enter_context(create_volume(probability_file, shape, np.float32, size))
         for labels, values in slabs:
             write(labels)
+            if math.prod(shape) < SMALL:
+                kept.append(labels)
             if probability_file:
                 keep(not_background(values))
-            counts = np.count_nonzero(labels, axis=(1, 2))
+            counts = np.array([np.count_nonzero(plane) for plane in labels])
             if counts.max(initial=0) > most:
                 plane, most = int(counts.argmax()), counts.max()
                 rows = (np.count_nonzero(labels[plane], axis=1 - a) for a in (0, 1))
                 center = (z + plane, *(int(row.argmax()) for row in rows))
             z, total = z + len(labels), total + counts.sum()
-    return total / np.prod(shape), center
+    found = (kept[0] if len(kept) == 1 else np.concatenate(kept)) if kept else open_volume(output)
+    return found, total / math.prod(shape), center
 
 
 @app.command()

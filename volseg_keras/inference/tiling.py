@@ -122,7 +122,7 @@ def slabs(volume, axes, engine):
     Yields:
         `(z, slab)`: the first z and probabilities `(depth, y, x, classes)`.
     """
-    blocks = map(engine, ahead(read_tiles(volume, axes)))
+    blocks = ahead(map(engine, ahead(read_tiles(volume, axes))))
     first, *others = axes
     pending = None
     for interval in first:
@@ -166,7 +166,7 @@ def join(blocks, chosen, axes):
             block = np.array(block)
             fade_in(block, overlap, interval.fade, axis)
         parts.append(block)
-    return np.concatenate(parts, axis=axis)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=axis)
 
 
 def fade_in(block, before, count, axis):

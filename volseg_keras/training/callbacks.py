@@ -98,7 +98,7 @@ class Validate(keras.callbacks.Callback):
 
     Weights of the last fifth, where the learning rate has fallen, are preferred to any earlier:
     before, scores swing, and the luckiest of them did worse on another volume (0.774 Jaccard on the
-    Lucchi++ test half, 0.891 at the end of the same run).
+    Lucchi++ test half, 0.890 at the end of the same run).
     """
 
     def __init__(self, budget, score, save, parts=10):

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 from platformdirs import user_cache_path
 
-from .. import __version__
 from ..data.patches import grey_statistics
 from ..data.volumes import open_volume
 from ..inference import engines
@@ -220,9 +219,10 @@ def open_graph(model, engine):
 def graph_key(path):
     """Return the name of a model's folder in the cache: it changes with all that the graph does."""
     digest = hashlib.sha256(path.read_bytes())
-    digest.update((Path(__file__).parents[1] / "nets" / "lean.py").read_bytes())
-    for text in (__version__, version("keras"), version("openvino")):
-        digest.update(text.encode())
+    for code in ("nets/lean.py", "zoo/export.py"):
+        digest.update((Path(__file__).parents[1] / code).read_bytes())
+    for package in ("keras", "openvino"):
+        digest.update(version(package).encode())
     return digest.hexdigest()[:24]
 
 
