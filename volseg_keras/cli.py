@@ -178,7 +178,6 @@ def predict(
             "Invalid value for `threshold`. Expected a number between 0 and 1. "
             f"Received: threshold={threshold}"
         )
-    image = open_volume(volume)
     source = Path(str(volume).partition("::")[0]).resolve()
     slices = source.parent if "*" in source.name else source
     if slices in (output.resolve(), probability_file.resolve(), output.resolve().parent):
@@ -186,6 +185,7 @@ def predict(
             "Invalid value for `output`. Expected another file, in another folder, than the "
             f"input. Received: {output}"
         )
+    image = open_volume(volume)
     from rich.console import Console
 
     with Console().status("opening the model"), quiet():

@@ -166,7 +166,7 @@ def join(blocks, chosen, axes):
             block = np.array(block)
             fade_in(block, overlap, interval.fade, axis)
         parts.append(block)
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=axis)
+    return np.concatenate(parts, axis=axis)
 
 
 def fade_in(block, before, count, axis):
