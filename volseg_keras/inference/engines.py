@@ -10,8 +10,9 @@ from functools import lru_cache
 import numpy as np
 
 ENGINES = ("auto", "keras", "openvino", "onnxruntime")
-# The most that bfloat16 may change: shares of a tile's voxels, and of its foreground.
-CHANGED, CHANGED_FOREGROUND = 0.001, 0.01
+# The most that bfloat16 may change: a share of a tile's voxels, and of its foreground, whose specks
+# of so many voxels do not matter.
+CHANGED, CHANGED_FOREGROUND, SPECKS = 0.001, 0.01, 100
 
 
 def keras_engine(model):
@@ -81,7 +82,7 @@ def openvino_engine(path, spatial_dims, sample, levels=True):
     one, other = labels(exact(sample)), labels(fast(sample))
     compiled.cache_clear()
     changed, foreground = np.count_nonzero(one != other), np.count_nonzero(one)
-    if changed <= min(CHANGED * one.size, CHANGED_FOREGROUND * foreground):
+    if changed <= min(CHANGED * one.size, max(CHANGED_FOREGROUND * foreground, SPECKS)):
         return fast
     warnings.warn(
         f"computing in float32: bfloat16 would change {changed} of a tile's {one.size} labels, "
