@@ -13,8 +13,6 @@ import typer
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-SMALL = 2**28  # voxels
-
 app = typer.Typer(
     help="Segment volumes with small convolutional networks.",
     no_args_is_help=True,
@@ -76,6 +74,7 @@ def models():
     start_keras()
     from .nets.models import build_model
     from .nets.variants import VARIANTS
+    from .report.console import print_table
 
     rows = [
         (name, f"{build_model(name).count_params() / 1e6:.2f}", row.description)
@@ -192,6 +191,9 @@ def predict(
         from .zoo.segmenter import open_model
 
         segmenter = open_model(model, engine)
+    from .inference.write import SMALL, write_labels
+    from .report.console import progress_bar
+
     with progress_bar("predicting") as on_tile:
         # What is small is read once, and not again for the picture.
         pixels = image[...] if math.prod(image.shape) < SMALL else image
@@ -201,44 +203,6 @@ def predict(
     picture = output.with_name(f"{stem}_overlay.png")
     overlay(pixels, labels, picture, center=center)
     print(f"Wrote {output} ({share:.1%} foreground) and {picture}")
-
-
-def write_labels(slabs, image, output, probability_file):
-    """Write labels and, if a file is named, foreground probabilities, as they come.
-
-    Returns:
-        The labels, in memory if they are small; the share of the foreground; and a voxel
-        `(z, y, x)` in the midst of it.
-    """
-    from contextlib import ExitStack
-
-    import numpy as np
-
-    from .data.volumes import open_volume
-    from .data.writing import create_volume
-    from .inference.predict import not_background
-
-    z = total = most = 0
-    kept, shape, size = [], image.shape, image.voxel_size
-    center = tuple(n // 2 for n in shape)
-    with ExitStack() as files:
-        write = files.enter_context(create_volume(output, shape, np.uint8, size))
-        if probability_file:
-            keep = files.enter_context(create_volume(probability_file, shape, np.float32, size))
-        for labels, values in slabs:
-            write(labels)
-            if math.prod(shape) < SMALL:
-                kept.append(labels)
-            if probability_file:
-                keep(not_background(values))
-            counts = np.array([np.count_nonzero(plane) for plane in labels])
-            if counts.max(initial=0) > most:
-                plane, most = int(counts.argmax()), counts.max()
-                rows = (np.count_nonzero(labels[plane], axis=1 - a) for a in (0, 1))
-                center = (z + plane, *(int(row.argmax()) for row in rows))
-            z, total = z + len(labels), total + counts.sum()
-    found = (kept[0] if len(kept) == 1 else np.concatenate(kept)) if kept else open_volume(output)
-    return found, total / math.prod(shape), center
 
 
 @app.command()
@@ -273,6 +237,7 @@ def evaluate(
     picture = writable_folder(prediction.parent) / f"{prediction.stem}_scores.png"
     start_keras()
     from .nets.metrics import segmentation_scores
+    from .report.console import print_table
     from .report.plots import overlay
 
     ignored = 255 if (maps[0] == 255).any() else None
@@ -313,31 +278,6 @@ def count_classes(*labels):
     """Return the number of classes of label maps in which 255 means "not annotated"."""
     present = [int(values[values != 255].max(initial=0)) for values in labels]
     return max(2, 1 + max(present))
-
-
-def print_table(header, rows):
-    """Print rows of strings under a header."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table()
-    for i, name in enumerate(header):
-        table.add_column(name, justify="left" if i in (0, len(header) - 1) else "right")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
-
-
-@contextmanager
-def progress_bar(what):
-    """Show tiles done and time left; yields `on_tile(done, total)`."""
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (*Progress.get_default_columns()[:3], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def main():

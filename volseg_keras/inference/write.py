@@ -1,0 +1,42 @@
+"""Labels and probabilities written to files as they are predicted."""
+
+import math
+from contextlib import ExitStack
+
+import numpy as np
+
+from ..data.volumes import open_volume
+from ..data.writing import create_volume
+from .predict import not_background
+
+SMALL = 2**28  # voxels
+
+
+def write_labels(slabs, image, output, probability_file):
+    """Write labels and, if a file is named, foreground probabilities, as they come.
+
+    Returns:
+        The labels, in memory if they are small; the share of the foreground; and a voxel
+        `(z, y, x)` in the midst of it.
+    """
+    z = total = most = 0
+    kept, shape, size = [], image.shape, image.voxel_size
+    center = tuple(n // 2 for n in shape)
+    with ExitStack() as files:
+        write = files.enter_context(create_volume(output, shape, np.uint8, size))
+        if probability_file:
+            keep = files.enter_context(create_volume(probability_file, shape, np.float32, size))
+        for labels, values in slabs:
+            write(labels)
+            if math.prod(shape) < SMALL:
+                kept.append(labels)
+            if probability_file:
+                keep(not_background(values))
+            counts = np.array([np.count_nonzero(plane) for plane in labels])
+            if counts.max(initial=0) > most:
+                plane, most = int(counts.argmax()), counts.max()
+                rows = (np.count_nonzero(labels[plane], axis=1 - a) for a in (0, 1))
+                center = (z + plane, *(int(row.argmax()) for row in rows))
+            z, total = z + len(labels), total + counts.sum()
+    found = (kept[0] if len(kept) == 1 else np.concatenate(kept)) if kept else open_volume(output)
+    return found, total / math.prod(shape), center

@@ -1,0 +1,26 @@
+"""What the commands show on a terminal."""
+
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.table import Table
+
+
+def print_table(header, rows):
+    """Print rows of strings under a header."""
+    table = Table()
+    for i, name in enumerate(header):
+        table.add_column(name, justify="left" if i in (0, len(header) - 1) else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+@contextmanager
+def progress_bar(what):
+    """Show tiles done and time left; yields `on_tile(done, total)`."""
+    columns = (*Progress.get_default_columns()[:3], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
