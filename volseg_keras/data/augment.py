@@ -20,24 +20,32 @@ class Augment:
             flips, all eight 90-degree rotations and reflections.
         elastic: probability of an elastic deformation.
         displacement: its standard deviation in voxels, drawn every 32 voxels.
+        scale: the largest relative change of the voxel size, per axis, where there is one.
         contrast: the largest relative change of gain.
         brightness: the largest offset.
         gamma: the largest relative change of the exponent of the grey-level curve.
         noise: the largest standard deviation of white noise.
         blur: the largest standard deviation, in voxels, of a Gaussian blur.
-        probability: how often each of gamma, noise and blur is applied.
+        shading: standard deviation of an offset that varies smoothly, drawn every 32 voxels.
+        probability: how often each of gamma, noise, blur and shading is applied.
+        inversion: probability of inverted contrast.
+        sections: probability that one z section of a thick patch is missing or noisy.
     """
 
     flips: bool = True
     rotations: bool = True
     elastic: float = 0.0
     displacement: float = 3.0
+    scale: float = 0.0
     contrast: float = 0.2
     brightness: float = 0.3
     gamma: float = 0.0
     noise: float = 0.0
     blur: float = 0.0
+    shading: float = 0.0
     probability: float = 0.25
+    inversion: float = 0.0
+    sections: float = 0.0
 
 
 NONE = Augment(flips=False, rotations=False, contrast=0.0, brightness=0.0)
@@ -51,7 +59,10 @@ class Draw:
         flips: axes to flip.
         transpose: whether y and x are swapped.
         field: displacements `(axes, *control points)` in voxels, or None.
-        gain, offset, exponent, blur: of the grey levels; noise is its seed and amplitude.
+        gain, offset, exponent, blur: of the grey levels; a negative gain inverts them.
+        shading: offsets at the control points, or None.
+        noise: seed and amplitude.
+        section: `(index, grey level, noise)` of a section to damage, or None.
     """
 
     flips: tuple
@@ -61,7 +72,9 @@ class Draw:
     offset: float
     exponent: float
     blur: float
+    shading: np.ndarray | None
     noise: tuple
+    section: tuple | None
 
     @property
     def margin(self):
@@ -77,27 +90,37 @@ def draw(rng, shape, augment):
     The generator is read in the same order whatever is switched on, so that one switch leaves the
     other draws as they were.
     """
+    coins, amounts = rng.random(11), rng.uniform(-1, 1, 10)
+    noise_seed = int(rng.integers(2**63))
     # A slice of a volume is deformed and blurred in its plane only.
     spatial = [axis for axis, size in enumerate(shape) if size > 1]
-    coins = rng.random(8)
-    amounts = rng.uniform(-1, 1, 5)
-    noise_seed = int(rng.integers(2**63))
+    grid = [2 + (size - 1) // SPACING if size > 1 else 1 for size in shape]
+    points = rng.standard_normal((4, *grid), np.float32)
     field = None
     if coins[4] < augment.elastic:
-        grid = [2 + (size - 1) // SPACING if size > 1 else 1 for size in shape]
         field = np.zeros((3, *grid), np.float32)
-        field[spatial] = augment.displacement * rng.standard_normal((len(spatial), *grid))
+        field[spatial] = augment.displacement * points[spatial]
+        for axis in spatial:
+            stretch = augment.scale * amounts[5 + axis] * shape[axis] / 2
+            ramp = np.linspace(-stretch, stretch, grid[axis], dtype=np.float32)
+            field[axis] += ramp.reshape([-1 if a == axis else 1 for a in range(3)])
     square = shape[1] == shape[2]
-    gamma, noise, blur = coins[5:] < augment.probability
+    gamma, noise, blur, shading = coins[5:9] < augment.probability
+    gain = 1 + augment.contrast * amounts[0]
+    section = None
+    if coins[10] < augment.sections and shape[0] >= SPACING:
+        section = (noise_seed % shape[0], 3 * amounts[8], amounts[9] > 0)
     return Draw(
         flips=tuple(a for a in spatial if augment.flips and coins[a] < 0.5),
         transpose=bool(augment.rotations and square and coins[3] < 0.5),
         field=field,
-        gain=1 + augment.contrast * amounts[0],
+        gain=-gain if coins[9] < augment.inversion else gain,
         offset=augment.brightness * amounts[1],
         exponent=(1 + augment.gamma) ** (amounts[2] * gamma),
         blur=float(augment.blur * abs(amounts[3]) * blur),
+        shading=augment.shading * points[3] if augment.shading and shading else None,
         noise=(noise_seed, float(augment.noise * abs(amounts[4]) * noise)),
+        section=section,
     )
 
 
@@ -148,8 +171,14 @@ def shade(image, drawn):
         sigma = [drawn.blur if size > 1 else 0 for size in image.shape]
         image = ndimage.gaussian_filter(image, sigma, truncate=3)
     image = image * np.float32(drawn.gain) + np.float32(drawn.offset)
+    if drawn.shading is not None:
+        image += smooth_field(drawn.shading, image.shape)
     seed, amplitude = drawn.noise
+    rng = np.random.default_rng(seed)
     if amplitude:
-        noise = np.random.default_rng(seed).standard_normal(image.shape, np.float32)
-        image += np.float32(amplitude) * noise
+        image += np.float32(amplitude) * rng.standard_normal(image.shape, np.float32)
+    if drawn.section:
+        index, grey, noisy = drawn.section
+        clean = image[index] if noisy else np.float32(grey)
+        image[index] = clean + rng.standard_normal(image.shape[1:], np.float32)
     return image

@@ -44,6 +44,32 @@ class Recipe:
         return peak * 0.1 ** ((progress >= 0.5) + (progress >= 0.75))
 
 
+ROBUST = Augment(
+    elastic=0.25,
+    displacement=2.0,
+    scale=0.15,
+    contrast=0.25,
+    brightness=0.4,
+    gamma=0.5,
+    noise=0.4,
+    blur=1.2,
+    shading=0.5,
+    inversion=0.05,
+    sections=0.1,
+)
+LONG = {
+    "patch": {2: (256, 256), 3: (64, 128, 128)},
+    "batch": {2: 8, 3: 2},
+    "steps": 8_000,
+    "optimizer": "AdamW",
+    "optimizer_options": {"weight_decay": 1e-4},
+    "loss": "JaccardCrossentropyLoss",
+    "schedule": "cosine",
+    "warmup": 50,
+    "foreground_fraction": 0.6,
+    "augment": ROBUST,
+}
+
 RECIPES = {
     # Paper, Section 4. It does not state the L2 coefficient. He et al. 2016 have 1e-4 in the
     # gradient, which momentum 0.9 makes ten times as strong; Keras's decay bypasses the momentum.
@@ -71,6 +97,10 @@ RECIPES = {
         warmup=50,
         augment=Augment(),
     ),
+    # For one microscope's next volume: what differs between volumes is drawn at random.
+    "robust": Recipe(**LONG, rate={2: 3e-3, 3: 3e-3}),
+    # From weights that are good already.
+    "finetune": Recipe(**LONG, rate={2: 1e-3, 3: 1e-3}),
     # Patches small enough for hundreds of steps in the minutes of a demonstration.
     "demo": Recipe(
         patch={2: (128, 128), 3: (32, 64, 64)},

@@ -1,0 +1,1 @@
+"""The commands of `volseg`, one module a stage; each parses, calls, prints."""

@@ -1,0 +1,40 @@
+"""What several commands need."""
+
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+VolumeFile = Annotated[Path, typer.Argument(help="Volume, axes z, y, x; FILE::NAME for HDF5.")]
+
+
+@contextmanager
+def quiet():
+    """Keep what TensorFlow writes to standard error while it starts from the user's eyes."""
+    sys.stderr.flush()
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
+
+
+def start_keras():
+    """Import Keras and its backend without their greetings."""
+    with quiet():
+        import keras
+
+        keras.ops.zeros(1)
+    return keras
+
+
+def count_classes(*labels):
+    """Return the number of classes of label maps in which 255 means "not annotated"."""
+    present = [int(values[values != 255].max(initial=0)) for values in labels]
+    return max(2, 1 + max(present))

@@ -1,0 +1,112 @@
+"""`volseg train`, `volseg demo`, `volseg models`."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .common import VolumeFile, count_classes, start_keras
+
+
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("demo"),
+    minutes: Annotated[float, typer.Option(help="Training time.")] = 3.0,
+):
+    """Train model H on a phantom, segment another, score, export, reload, draw.
+
+    Example: volseg demo -o demo
+    """
+    if not minutes > 0:
+        raise ValueError(
+            f"Invalid value for `minutes`. Expected a positive number. Received: minutes={minutes}"
+        )
+    start_keras()
+    from ..demo import run
+
+    run(output, minutes)
+
+
+def models():
+    """Print the networks of Table 1 with their parameters.
+
+    Example: volseg models
+    """
+    start_keras()
+    from ..nets.models import build_model
+    from ..nets.variants import VARIANTS
+    from ..report.console import print_table
+
+    rows = [
+        (name, f"{build_model(name).count_params() / 1e6:.2f}", row.description)
+        for name, row in VARIANTS.items()
+    ]
+    print_table(("model", "parameters (M)", "network"), rows)
+
+
+def train(
+    image: VolumeFile,
+    label: Annotated[Path, typer.Argument(help="Labels: class ids, or a mask of 0 and 255.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run.")],
+    model: Annotated[str, typer.Option(help="Network, see `volseg models`.")] = "H",
+    start: Annotated[
+        str | None,
+        typer.Option("--from", help="Published name, run or .keras whose weights to start from."),
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="paper, fast, robust, finetune or demo.")] = "fast",
+    minutes: Annotated[float | None, typer.Option(help="Budget in minutes.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Budget in steps.")] = None,
+    hold_out: Annotated[
+        str | None,
+        typer.Option(help="Part kept for validation, e.g. x:0:256."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in -o.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of weights and patches.")] = 0,
+    all_gpus: Annotated[
+        bool, typer.Option("--all-gpus", help="Share each step; every GPU takes a whole batch.")
+    ] = False,
+):
+    """Train a network on a labelled volume.
+
+    Example: volseg train image.tif label.tif --minutes 60 --hold-out x:0:256 -o runs/h
+    """
+    from ..data.volumes import class_ids, open_volume
+    from ..nets.variants import get_variant
+    from ..zoo.presets import load_pretrained, model_file
+
+    if start:
+        model_file(start)
+    else:
+        get_variant(model)
+    volume, labels = open_volume(image), class_ids(open_volume(label))
+    keras = start_keras()
+    from ..inference.engines import on_gpu
+    from ..nets.models import build_model
+    from ..training.devices import data_parallel
+    from ..training.fit import fit
+
+    keras.utils.set_random_seed(seed)
+    if on_gpu():
+        keras.config.set_dtype_policy("mixed_bfloat16")
+    with data_parallel() if all_gpus else nullcontext():
+        network = (
+            load_pretrained(start)
+            if start
+            else build_model(model, num_classes=count_classes(labels))
+        )
+        summary = fit(
+            network,
+            volume,
+            labels,
+            output=output,
+            recipe=recipe,
+            steps=steps,
+            minutes=minutes,
+            hold_out=hold_out,
+            resume=resume,
+            seed=seed,
+        )
+    score = summary["held_out_jaccard"]
+    told = f", held-out Jaccard {score:.3f}" if score is not None else ""
+    name = network.name.upper()
+    print(f"Trained {name}: {summary['steps']} steps{told}. Model, history and curve: {output}")
