@@ -17,6 +17,8 @@ from volseg_keras import (
     phantom,
     predict_volume,
 )
+from volseg_keras.training import averaging
+from volseg_keras.training.averaging import Average
 from volseg_keras.training.callbacks import Budget, Checkpoint, Schedule
 from volseg_keras.training.recipes import RECIPES, get_recipe
 from volseg_keras.training.regions import split
@@ -39,6 +41,8 @@ def small_network():
 def small_patches(monkeypatch):
     quick = replace(RECIPES["demo"], patch={3: (16, 32, 32)}, batch={3: 2}, warmup=2)
     monkeypatch.setitem(RECIPES, "quick", quick)
+    monkeypatch.setitem(RECIPES, "averaged", replace(quick, average=3.0))
+    monkeypatch.setattr(averaging, "EVERY", 1)
 
 
 def run(folder, steps, **options):
@@ -84,8 +88,9 @@ def test_what_was_trained_in_bfloat16_is_saved_in_float32(tmp_path):
     assert saved.count_params() == model.count_params()
 
 
-def test_a_resumed_run_ends_as_an_unbroken_one(tmp_path, monkeypatch):
-    whole, _ = run(tmp_path / "whole", 16)
+@pytest.mark.parametrize("recipe", ["quick", "averaged"])
+def test_a_resumed_run_ends_as_an_unbroken_one(recipe, tmp_path, monkeypatch):
+    whole, _ = run(tmp_path / "whole", 16, recipe=recipe)
     begin = Schedule.on_train_batch_begin
 
     def killed(self, batch, logs=None):
@@ -95,12 +100,39 @@ def test_a_resumed_run_ends_as_an_unbroken_one(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Schedule, "on_train_batch_begin", killed)
-        run(tmp_path / "broken", 16)
+        run(tmp_path / "broken", 16, recipe=recipe)
     assert [int(r["step"]) for r in read(tmp_path / "broken")] == [4, 8]
-    again, _ = run(tmp_path / "broken", 16, resume=True)
+    again, _ = run(tmp_path / "broken", 16, recipe=recipe, resume=True)
     assert [int(r["step"]) for r in read(tmp_path / "broken")] == [4, 8, 12, 16]
     for one, other in zip(whole.weights, again.weights, strict=True):
         np.testing.assert_allclose(np.asarray(one), np.asarray(other), atol=1e-5, err_msg=one.path)
+    one, other = load_pretrained(tmp_path / "whole"), load_pretrained(tmp_path / "broken")
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_the_mean_of_weights_is_polynomially_weighted():
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    budget, seen, power = Budget(50, None), [], 3
+    average = Average(budget, power)
+    average.set_model(model)
+    for budget.step in range(1, 51):
+        seen.append(np.sin(budget.step))
+        model.set_weights([np.array([[seen[-1]]], np.float32)])
+        average.on_train_batch_end(0)
+    # Shamir & Zhang: the s-th of t counts as the product of what later ones left of it.
+    share = [(power + 1) / (s + power) for s in range(1, 51)]
+    weight = [a * np.prod([1 - b for b in share[i + 1 :]]) for i, a in enumerate(share)]
+    assert sum(weight) == pytest.approx(1) and sum(weight[42:]) == pytest.approx(0.5, abs=0.05)
+    with average.applied(model):
+        assert model.get_weights()[0].item() == pytest.approx(np.dot(weight, seen), abs=1e-5)
+    assert model.get_weights()[0].item() == np.float32(seen[-1])
+
+
+def test_what_is_saved_is_the_mean(tmp_path):
+    model, _ = run(tmp_path, 8, recipe="averaged", hold_out=None)
+    last, saved = model.get_weights(), load_pretrained(tmp_path).get_weights()
+    assert max(np.abs(a - b).max() for a, b in zip(last, saved, strict=True)) > 1e-4
 
 
 def test_a_finished_run_resumes_to_itself(tmp_path):
@@ -114,7 +146,7 @@ def test_a_finished_run_resumes_to_itself(tmp_path):
 @pytest.mark.parametrize("changes", [{"seed": 1}, {"hold_out": "x:0:40"}, {"recipe": "demo"}])
 def test_a_run_resumes_with_its_own_arguments_only(changes, tmp_path):
     about = {"recipe": "quick", "hold_out": "x:0:32", "seed": 0}
-    checkpoint = Checkpoint(Budget(4, None), tmp_path / "checkpoint.h5", about)
+    checkpoint = Checkpoint(Budget(4, None), tmp_path / "checkpoint.h5", about, Average(None, None))
     model = small_network()
     model.compile("adam")
     checkpoint.set_model(model)

@@ -38,3 +38,18 @@ def count_classes(*labels):
     """Return the number of classes of label maps in which 255 means "not annotated"."""
     present = [int(values[values != 255].max(initial=0)) for values in labels]
     return max(2, 1 + max(present))
+
+
+def triple(name, text):
+    """Return three positive numbers of "z,y,x", None for None, or raise ValueError."""
+    if text is None:
+        return None
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != 3 or not all(0 < n < float("inf") for n in numbers):
+        raise ValueError(
+            f"Invalid value for `{name}`. Expected three positive numbers, z,y,x. Received: {text}"
+        )
+    return numbers

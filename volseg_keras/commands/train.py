@@ -53,7 +53,7 @@ def train(
         str | None,
         typer.Option("--from", help="Published name, run or .keras whose weights to start from."),
     ] = None,
-    recipe: Annotated[str, typer.Option(help="paper, fast, robust, finetune or demo.")] = "fast",
+    recipe: Annotated[str, typer.Option(help="paper, fast, long, finetune or demo.")] = "fast",
     minutes: Annotated[float | None, typer.Option(help="Budget in minutes.")] = None,
     steps: Annotated[int | None, typer.Option(help="Budget in steps.")] = None,
     hold_out: Annotated[

@@ -1,5 +1,7 @@
 """Array formats other than TIFF: HDF5, Zarr, MRC, NIfTI, NRRD and NumPy, by their libraries."""
 
+from itertools import product
+
 import numpy as np
 
 from .source import Source, nanometres
@@ -139,23 +141,40 @@ def write_hdf5(path, slabs, shape, dtype, size):
 
 def write_zarr(path, slabs, shape, dtype, size):
     """Write z slabs as an OME-Zarr 0.4 image with coarser levels of every second voxel."""
+    fill(start_zarr(path, shape, dtype), slabs)
+    finish_zarr(path, size)
+
+
+def start_zarr(path, shape, dtype):
+    """Create the finest level of an OME-Zarr image and return it, to be filled."""
     import zarr
 
     if not hasattr(zarr.Group, "create_array"):
         raise ValueError(f"Invalid value for `output`. Expected zarr >= 3. Received: {path}")
-    group = zarr.open_group(path, mode="w", zarr_format=2)
-    array = zarr_array(group, 0, shape, dtype)
-    fill(array, slabs)
-    levels = [1]
+    return zarr_array(zarr.open_group(path, mode="w", zarr_format=2), 0, shape, dtype)
+
+
+def finish_zarr(path, size):
+    """Add coarser levels of every second voxel, and metadata, to an image that is filled."""
+    import zarr
+
+    group = zarr.open_group(path, mode="r+")
+    array, levels = group["0"], [1]
     while min(array.shape[1:]) >= 2 * MINIMUM_SIDE:
-        finer = array
-        coarse = tuple(-(-n // 2) for n in finer.shape)
-        array = zarr_array(group, len(levels), coarse, dtype)
-        step = array.chunks[0]
-        for z in range(0, coarse[0], step):
-            array[z : z + step] = np.asarray(finer[2 * z : 2 * (z + step)])[::2, ::2, ::2]
+        finer, coarse = array, tuple(-(-n // 2) for n in array.shape)
+        array = zarr_array(group, len(levels), coarse, finer.dtype)
+        for rows in array_blocks(coarse):
+            wanted = tuple(slice(2 * r.start, 2 * r.stop) for r in rows)
+            array[rows] = np.asarray(finer[wanted])[::2, ::2, ::2]
         levels.append(2 * levels[-1])
     group.attrs["multiscales"] = [multiscale(levels, size)]
+
+
+def array_blocks(shape):
+    """Yield blocks of whole chunks, small enough for memory, that cover an array."""
+    steps = [CHUNK[0], 8 * CHUNK[1], 8 * CHUNK[2]]
+    for corner in product(*[range(0, n, s) for n, s in zip(shape, steps, strict=True)]):
+        yield tuple(slice(a, a + s) for a, s in zip(corner, steps, strict=True))
 
 
 def zarr_array(group, level, shape, dtype):

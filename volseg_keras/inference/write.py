@@ -9,7 +9,7 @@ from ..data.volumes import open_volume
 from ..data.writing import create_volume
 from .predict import not_background
 
-SMALL = 2**28  # voxels
+SMALL = 2**27  # voxels
 
 
 def write_labels(slabs, image, output, probability_file):
@@ -32,11 +32,18 @@ def write_labels(slabs, image, output, probability_file):
                 kept.append(labels)
             if probability_file:
                 keep(not_background(values))
-            counts = np.array([np.count_nonzero(plane) for plane in labels])
-            if counts.max(initial=0) > most:
-                plane, most = int(counts.argmax()), counts.max()
-                rows = (np.count_nonzero(labels[plane], axis=1 - a) for a in (0, 1))
-                center = (z + plane, *(int(row.argmax()) for row in rows))
-            z, total = z + len(labels), total + counts.sum()
+            count, richest, where = busiest(labels)
+            if richest > most:
+                most, center = richest, (z + where[0], *where[1:])
+            z, total = z + len(labels), total + count
     found = (kept[0] if len(kept) == 1 else np.concatenate(kept)) if kept else open_volume(output)
     return found, total / math.prod(shape), center
+
+
+def busiest(labels):
+    """Return the number of foreground voxels, the most in a plane, and a voxel in its midst."""
+    counts = np.array([np.count_nonzero(plane) for plane in labels])
+    plane = int(counts.argmax())
+    rows = (np.count_nonzero(labels[plane], axis=1 - a) for a in (0, 1))
+    center = (plane, *(int(row.argmax()) for row in rows))
+    return int(counts.sum()), int(counts[plane]), center

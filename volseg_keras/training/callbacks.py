@@ -101,8 +101,9 @@ class Validate(keras.callbacks.Callback):
     Lucchi++ test half, 0.890 at the end of the same run).
     """
 
-    def __init__(self, budget, score, save, parts=10):
+    def __init__(self, budget, score, save, average, parts=10):
         super().__init__()
+        self.average = average
         self.budget = budget
         self.score = score
         self.save = save
@@ -119,10 +120,11 @@ class Validate(keras.callbacks.Callback):
         before, self.done = self.done, int(self.budget.progress * self.parts)
         if before < SETTLED * self.parts <= self.done:
             self.budget.best = -1.0
-        logs["val_jaccard"] = score = self.score()
-        if score > self.budget.best:
-            self.budget.best = score
-            self.save()
+        with self.average.applied(self.model):
+            logs["val_jaccard"] = score = self.score()
+            if score > self.budget.best:
+                self.budget.best = score
+                self.save()
 
 
 class History(keras.callbacks.Callback):
@@ -178,10 +180,12 @@ class Checkpoint(keras.callbacks.Callback):
         budget: what is spent.
         path: the file.
         about: arguments of the run, of JSON types, which a resumed run must share.
+        average: the `Average` of the run.
     """
 
-    def __init__(self, budget, path, about):
+    def __init__(self, budget, path, about, average):
         super().__init__()
+        self.average = average
         self.budget = budget
         self.path = Path(path)
         self.about = json.dumps(about)
@@ -195,6 +199,7 @@ class Checkpoint(keras.callbacks.Callback):
         state = variables(model)
         with h5py.File(self.path) as file:
             saved = [file[str(i)][()] for i in range(len(file))]
+            saved, mean = saved[: len(state)], saved[len(state) :]
             about = file.attrs["about"]
             for name in STATE:
                 setattr(self.budget, name, file.attrs[name].item())
@@ -205,12 +210,13 @@ class Checkpoint(keras.callbacks.Callback):
             )
         for variable, value in zip(state, saved, strict=True):
             variable.assign(value)
+        self.average.mean = mean
 
     def on_epoch_end(self, epoch, logs=None):
         """Write the checkpoint."""
         part = self.path.with_name(f"part.{os.getpid()}.{self.path.name}")
         with h5py.File(part, "w") as file:
-            for i, variable in enumerate(variables(self.model)):
+            for i, variable in enumerate(variables(self.model) + self.average.mean):
                 file[str(i)] = keras.ops.convert_to_numpy(variable)
             file.attrs["about"] = self.about
             for name, value in zip(STATE, self.budget.state, strict=True):

@@ -15,6 +15,7 @@ from ..inference.predict import predict_slabs, segment, standardised
 from ..nets import losses
 from ..nets.metrics import Jaccard, segmentation_scores
 from ..nets.models import split_normalization, with_normalization
+from .averaging import Average
 from .callbacks import Budget, Checkpoint, History, Progress, Schedule, Validate
 from .devices import replicas, use_jit
 from .recipes import get_recipe
@@ -82,16 +83,17 @@ def fit(
         about["batch"] = batch
     check_run(Path(output) / CHECKPOINT, resume)
     output = writable_folder(output)
-    checkpoint = Checkpoint(budget, output / CHECKPOINT, about)
+    average = Average(budget, row.average)
+    checkpoint = Checkpoint(budget, output / CHECKPOINT, about, average)
 
     compile_model(model, row, dims)
     if resume:
         checkpoint.restore(model)
     save = Saver(model, sampler.normalization, output / "model.keras")
-    callbacks = [Schedule(budget, lambda p, s: row.learning_rate(dims, p, s))]
+    callbacks = [Schedule(budget, lambda p, s: row.learning_rate(dims, p, s)), average]
     if held_out:
         score = partial(held_out_jaccard, model, *held_out, normalized_engine(model, sampler))
-        callbacks.append(Validate(budget, score, save))
+        callbacks.append(Validate(budget, score, save, average))
     voxels = batch * int(np.prod(row.patch[dims]))
     callbacks.append(History(budget, output / "history.csv", voxels))
     if keras.backend.backend() == "tensorflow":
@@ -108,7 +110,8 @@ def fit(
             verbose=0,
         )
     if not held_out:
-        save()
+        with average.applied(model):
+            save()
     return summarise(model, output, budget, about, sampler)
 
 

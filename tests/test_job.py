@@ -1,0 +1,118 @@
+"""Volumes segmented block by block: cut, resumed, shared."""
+
+import json
+import shutil
+from functools import partial
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from volseg_keras import build_model, open_volume, phantom, save_volume
+from volseg_keras.inference import blocks as cut
+from volseg_keras.inference.blocks import axis_plan, block_tile, blocks, predict_block
+from volseg_keras.nets.models import with_normalization
+from volseg_keras.zoo import job
+from volseg_keras.zoo.segmenter import predict_volume
+
+OPTIONS = {"tta": False, "seamless": False, "probability": True}
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    path = tmp_path_factory.mktemp("network") / "model.keras"
+    with_normalization(build_model("H"), 120.0, 30.0).save(path)
+    return str(path)
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(cut, "BLOCK", (64, 128, 128))
+
+
+@given(
+    size=st.integers(1, 300),
+    block=st.integers(1, 150),
+    tile=st.integers(20, 90),
+    halo=st.integers(0, 6),
+    fade=st.integers(0, 2),
+)
+@settings(max_examples=200, deadline=None)
+def test_blocks_of_an_axis_keep_every_voxel_once(size, block, tile, halo, fade):
+    kept = []
+    for start in range(0, size, block):
+        stop = min(start + block, size)
+        plan = axis_plan(size, slice(start, stop), tile, halo, fade)
+        assert plan[0].keep_start == start and plan[-1].keep_stop == stop
+        for i in plan:
+            assert 0 <= i.start <= i.keep_start < i.keep_stop <= i.stop
+            assert i.start == 0 or i.keep_start - i.start >= halo
+            assert i.stop >= size or i.stop - i.keep_stop >= halo
+            kept += range(i.keep_start + i.fade, i.keep_stop)
+    assert kept == list(range(size))
+
+
+@given(shape=st.tuples(*[st.integers(1, 70)] * 3), seed=st.integers(0, 9))
+@settings(max_examples=30, deadline=None)
+def test_blocks_of_what_does_nothing_are_the_volume(shape, seed):
+    volume = np.random.default_rng(seed).integers(0, 255, shape).astype(np.uint8)
+    whole = np.zeros(shape, np.uint8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cut, "BLOCK", (16, 32, 32))
+        tile = block_tile(shape, 3, 100_000)
+        for block in blocks(shape):
+            whole[block] = predict_block(lambda t: t[..., None], volume, block, 3, tile)[..., 0]
+    np.testing.assert_array_equal(whole, volume)
+
+
+def start(folder, network, volume, name="labels.zarr", **changes):
+    source = {"path": str(folder / "image.npy"), "axes": None, "voxel_size": (5.0, 5.0, 5.0)}
+    if volume is not None:
+        save_volume(source["path"], volume)
+    what = {"model": network, "engine": "openvino", "threshold": 0.5, **OPTIONS, **changes}
+    return job.start_job(folder / name, source, **what)
+
+
+@pytest.mark.parametrize("name", ["labels.zarr", "labels.tif", "labels.h5"])
+def test_a_resumed_job_gives_what_an_unbroken_one_gives(tmp_path, network, small_blocks, name):
+    volume = phantom((70, 150, 200), seed=1)[0]
+    folder = start(tmp_path, network, volume, "unbroken.zarr")
+    job.run_job(folder)
+    job.finish_job(folder, tmp_path / "unbroken.zarr", tmp_path / "p.zarr")
+    assert not folder.exists()
+
+    folder = start(tmp_path, network, None, name)
+    with pytest.raises(FileExistsError, match="`resume`"):
+        start(tmp_path, network, None, name)
+    with pytest.raises(ValueError, match="threshold, 0.5. Received: 0.7"):
+        start(tmp_path, network, None, name, threshold=0.7, resume=True)
+    run, seen = partial(job.run_block, str(folder)), []
+    [run(i) for i in (0, 5)]
+    assert start(tmp_path, network, None, name, resume=True) == folder
+    job.run_job(folder, on_block=lambda *counts: seen.append(counts))
+    assert seen == [(n, 8) for n in range(2, 9)] and job.pending(folder) == []
+    share, center = job.finish_job(folder, tmp_path / name)
+    found, whole = open_volume(tmp_path / name), open_volume(tmp_path / "unbroken.zarr")[...]
+    np.testing.assert_array_equal(found[...], whole)
+    assert found.voxel_size == (5, 5, 5) and share == pytest.approx(whole.mean())
+    assert whole[center] == 1 or share == 0
+    np.testing.assert_array_equal(whole, open_volume(tmp_path / "p.zarr")[...] >= 0.5)
+
+
+def test_a_half_written_job_is_begun_again(tmp_path, network):
+    volume = phantom((16, 32, 32), seed=1)[0]
+    folder = start(tmp_path, network, volume)
+    (folder / job.JOB).unlink()
+    assert start(tmp_path, network, volume) == folder
+    assert json.loads((folder / job.JOB).read_text())["shape"] == [16, 32, 32]
+    shutil.rmtree(folder)
+
+
+def test_a_job_agrees_with_the_volume_in_one_go(tmp_path, network):
+    volume = phantom((40, 96, 96), seed=2)[0]
+    folder = start(tmp_path, network, volume)
+    job.run_job(folder)
+    job.finish_job(folder, tmp_path / "labels.zarr", tmp_path / "p.zarr")
+    whole = predict_volume(network, volume, engine="openvino")[..., 1]
+    np.testing.assert_array_equal(open_volume(tmp_path / "p.zarr")[...], whole)

@@ -1,0 +1,68 @@
+"""Cut a volume in blocks that are predicted each for itself, in any order, by any process.
+
+A block's values follow from the volume and the constants below alone: it reads its context from the
+volume, fades its tiles into each other and is cut off where the next block begins.
+"""
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+
+from .predict import FADE, HALO, SEAMLESS, best_tile
+from .tiling import intervals, slabs
+
+# Multiples of the chunks that volumes are written in, so that no chunk is of two blocks.
+BLOCK = (128, 1024, 1024)
+MULTIPLE = 16
+
+
+def blocks(shape):
+    """Return the blocks of a volume, each as three slices, in z, y, x order."""
+    return list(
+        product(
+            *[
+                [slice(a, min(a + b, n)) for a in range(0, n, b)]
+                for n, b in zip(shape, BLOCK, strict=True)
+            ]
+        )
+    )
+
+
+def block_tile(shape, spatial_dims, voxels, seamless=False):
+    """Return the tile `(z, y, x)` of at most `voxels` voxels for the blocks of a volume."""
+    halo, fade = (SEAMLESS if seamless else HALO)[spatial_dims], FADE[spatial_dims]
+    steps = (1,) * (3 - spatial_dims) + (MULTIPLE,) * spatial_dims
+    region = [min(n, b + 2 * h) for n, b, h in zip(shape, BLOCK, halo, strict=True)]
+    return best_tile(region, halo, fade, steps, voxels)
+
+
+def block_plan(shape, block, spatial_dims, tile, seamless=False):
+    """Return the intervals of every axis of a block, in voxels of the volume."""
+    halo, fade = (SEAMLESS if seamless else HALO)[spatial_dims], FADE[spatial_dims]
+    return [axis_plan(*axis) for axis in zip(shape, block, tile, halo, fade, strict=True)]
+
+
+def axis_plan(size, span, tile, halo, fade):
+    """Return the intervals that keep `span` of an axis, with context where there is some."""
+    stop = min(size, span.stop + halo)
+    start = max(0, min(span.start - halo, stop - tile))
+    cut = [
+        replace(
+            i,
+            start=i.start + start,
+            stop=i.stop + start,
+            keep_start=i.keep_start + start,
+            keep_stop=i.keep_stop + start,
+        )
+        for i in intervals(stop - start, tile, halo, fade)
+    ]
+    cut[0] = replace(cut[0], keep_start=span.start)
+    cut[-1] = replace(cut[-1], keep_stop=span.stop)
+    return cut
+
+
+def predict_block(engine, volume, block, spatial_dims, tile, seamless=False):
+    """Return the values `(z, y, x, maps)` of a block; see `engines`."""
+    axes = block_plan(volume.shape, block, spatial_dims, tile, seamless)
+    return np.concatenate([slab for _, slab in slabs(volume, axes, engine)])

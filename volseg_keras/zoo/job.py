@@ -1,0 +1,228 @@
+"""Segment volumes larger than memory: block by block, resumably, by one process or many.
+
+A job is a folder beside the output. It holds what to do (`job.json`), the arrays that are filled
+(`labels.zarr`, `probability.zarr`) and a mark for every block that is done, written after the
+block's data. What is done is a function of job.json, so a resumed run, or one of many workers,
+gives the same voxels as an unbroken one.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from contextlib import ExitStack
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+
+from ..data.formats import finish_zarr, kind_of, start_zarr
+from ..data.patches import grey_statistics
+from ..data.volumes import open_volume
+from ..data.writing import create_volume
+from ..inference.blocks import block_tile, blocks, predict_block
+from ..inference.engines import labels, usable_cores
+from ..inference.predict import not_background, voxels_at_once
+from ..inference.write import busiest
+from .presets import model_file
+from .segmenter import open_model
+
+JOB = "job.json"
+STORES = {"labels": np.uint8, "probability": np.float32}
+
+
+def job_folder(output):
+    """Return the folder in which work on `output` is kept until it is done."""
+    return Path(output).with_name(f".{Path(output).name}.part")
+
+
+def start_job(output, source, *, model, engine, threshold, resume=False, **options):
+    """Describe the work on an output in a folder; go on with the one that is there.
+
+    Args:
+        output: path of the label volume.
+        source: arguments of `open_volume`.
+        model: of `open_model`, a name or path.
+        engine: of `open_model`.
+        threshold: of `Segmenter.segment`.
+        resume: go on with what an earlier run left.
+        **options: `tta`, `seamless`, `normalization`, `probability` (whether to keep it).
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: an earlier run was not finished and `resume` is not set.
+        ValueError: the earlier run was another, or an argument does not fit.
+    """
+    image, segmenter = open_volume(**source), open_model(model, engine)
+    segmenter.check_threshold(threshold)
+    constants = options.pop("normalization", None)
+    if constants == "volume" or not (constants or segmenter.metadata["normalization"]):
+        constants = grey_statistics(image)
+    dims, seamless = segmenter.metadata["spatial_dims"], options.get("seamless", False)
+    about = {
+        "source": {**source, "path": str(Path(source["path"]).absolute())},
+        "shape": list(image.shape),
+        "model": str(Path(model).absolute()) if Path(model).exists() else model,
+        "sha256": digest(model),
+        "engine": engine,
+        "threshold": threshold,
+        "normalization": constants and list(constants),
+        **options,
+    }
+    folder = job_folder(output)
+    if (folder / JOB).exists():
+        check_same(folder, about, resume)
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / "done").mkdir()
+    for name, dtype in STORES.items():
+        if name == "labels" or options.get("probability"):
+            start_zarr(folder / f"{name}.zarr", image.shape, dtype)
+    about["tile"] = block_tile(image.shape, dims, voxels_at_once(dims), seamless)
+    write_json(folder / JOB, about)
+    return folder
+
+
+def digest(model):
+    """Return the hash of a model's weights."""
+    weights = Path(model) / "variables" / "variables.data-00000-of-00001"
+    return hashlib.sha256(
+        (weights if weights.is_file() else model_file(model)).read_bytes()
+    ).hexdigest()
+
+
+def check_same(folder, about, resume):
+    """Raise where the work in a folder cannot be gone on with."""
+    if not resume:
+        raise FileExistsError(
+            "Invalid value for `output`. Expected a new name, or `resume`. "
+            f"Received: {folder} holds unfinished work"
+        )
+    found, about = json.loads((folder / JOB).read_text()), json.loads(json.dumps(about))
+    other = [name for name, value in about.items() if found.get(name) != value]
+    if other:
+        raise ValueError(
+            f"Invalid value for `resume`. Expected the unfinished run's {other[0]}, "
+            f"{found.get(other[0])}. Received: {about[other[0]]}"
+        )
+
+
+def write_json(path, values):
+    """Write a file of JSON, whole or not at all."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_text(json.dumps(values) + "\n")
+    part.replace(path)
+
+
+def pending(folder):
+    """Return the numbers of the blocks that are not done."""
+    shape = json.loads((folder / JOB).read_text())["shape"]
+    return [i for i in range(len(blocks(shape))) if not mark(folder, i).exists()]
+
+
+def mark(folder, index):
+    """Return the file that says a block is done."""
+    return Path(folder) / "done" / f"{index}.json"
+
+
+@cache
+def opened(folder):
+    """Return what a process needs for the blocks of a job: engine, image, arrays, description."""
+    import zarr
+
+    about = json.loads((Path(folder) / JOB).read_text())
+    image, segmenter = open_volume(**about["source"]), open_model(about["model"], about["engine"])
+    engine = segmenter.engine(image, tta=about["tta"], normalization=about["normalization"])
+    found = [name for name in STORES if (Path(folder) / f"{name}.zarr").exists()]
+    stores = {name: zarr.open_array(Path(folder) / f"{name}.zarr" / "0") for name in found}
+    return engine, segmenter.metadata["spatial_dims"], image, stores, about
+
+
+def run_block(folder, index):
+    """Predict a block, write it, and then its mark; return the number."""
+    engine, dims, image, stores, about = opened(str(folder))
+    block = blocks(image.shape)[index]
+    values = predict_block(engine, image, block, dims, about["tile"], about["seamless"])
+    found = labels(values, about["threshold"])
+    if "probability" in stores:
+        stores["probability"][block] = not_background(values)
+    stores["labels"][block] = found
+    count, most, center = busiest(found)
+    corner = [s.start for s in block]
+    center = [a + b for a, b in zip(corner, center, strict=True)]
+    write_json(mark(folder, index), {"foreground": count, "most": most, "center": center})
+    return index
+
+
+def run_job(folder, *, workers=None, cluster=None, on_block=lambda done, total: None):
+    """Run all blocks of a job that are not done yet.
+
+    Args:
+        folder: of `start_job`.
+        workers: number of local processes that share the work by Dask.
+        cluster: address of a Dask scheduler whose workers see the same files.
+        on_block: called with the number of blocks done and their total.
+    """
+    todo, total = pending(folder), len(list((folder / "done").iterdir()))
+    total += len(todo)
+    on_block(total - len(todo), total)
+    run = partial(run_block, str(folder))
+    results = on_dask(run, todo, workers, cluster) if workers or cluster else map(run, todo)
+    for done, _ in enumerate(results, total - len(todo) + 1):
+        on_block(done, total)
+
+
+def on_dask(run, todo, workers, cluster):
+    """Yield the results of a function by the workers of Dask, which do a lost worker's again."""
+    try:
+        from dask.distributed import Client, LocalCluster, as_completed
+    except ImportError as error:
+        raise ValueError(
+            'Invalid value for `workers`. Expected "volseg_keras[cluster]" to be installed. '
+            f"Received: {error}"
+        ) from error
+    with ExitStack() as stack:
+        if not cluster:
+            # Read by joblib, which counts the cores that engines use.
+            share = {"LOKY_MAX_CPU_COUNT": str(max(1, usable_cores() // workers))}
+            cluster = LocalCluster(
+                n_workers=workers, threads_per_worker=1, env=share, dashboard_address=None
+            )
+            stack.enter_context(cluster)
+        client = stack.enter_context(Client(cluster))
+        for future in as_completed(client.map(run, todo, pure=False, retries=2)):
+            yield future.result()
+
+
+def finish_job(folder, output, probability_file=None):
+    """Turn the arrays of a finished job into the files asked for, and remove the folder.
+
+    Returns:
+        The share of the foreground, and a voxel `(z, y, x)` in the midst of it.
+    """
+    about = json.loads((folder / JOB).read_text())
+    marks = [json.loads(mark(folder, i).read_text()) for i in range(len(blocks(about["shape"])))]
+    size = open_volume(**about["source"]).voxel_size
+    for name, path in (("probability", probability_file), ("labels", output)):
+        if path and (folder / f"{name}.zarr").exists():
+            deliver(folder / f"{name}.zarr", Path(path), size)
+    shutil.rmtree(folder)
+    share = sum(m["foreground"] for m in marks) / np.prod(about["shape"])
+    return float(share), tuple(max(marks, key=lambda m: m["most"])["center"])
+
+
+def deliver(store, path, voxel_size):
+    """Rename an array to a Zarr output, or copy it to a file of another format."""
+    import zarr
+
+    if kind_of(path) == ".zarr":
+        finish_zarr(store, voxel_size)
+        store.replace(path)
+        return
+    array = zarr.open_array(store / "0", mode="r")
+    with create_volume(path, array.shape, array.dtype, voxel_size) as append:
+        for z in range(0, array.shape[0], array.chunks[0]):
+            append(array[z : z + array.chunks[0]])
