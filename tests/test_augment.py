@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from volseg_keras.data.augment import NONE, Augment, draw, place, shade
+from volseg_keras.data.distractors import add_sheath
 
 SHAPE = (12, 16, 16)
 IMAGE = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
@@ -68,6 +69,7 @@ def test_deformation_moves_voxels_as_far_as_it_says(shape):
         ({"brightness": 0.3}, lambda out: 1 + out.mean() - IMAGE.mean()),
         ({"noise": 0.5, "probability": 1}, lambda out: out.std() / IMAGE.std()),
         ({"blur": 1.5, "probability": 1}, lambda out: out.std() / IMAGE.std()),
+        ({"shading": 0.5, "probability": 1}, lambda out: out.std() / IMAGE.std()),
         ({"gamma": 0.5, "probability": 1}, lambda out: np.median(np.diff(np.sort(out.ravel())))),
     ],
 )
@@ -76,9 +78,54 @@ def test_each_grey_level_change_alone(options, changed):
     assert np.ptp(values) > 0.01 * abs(np.mean(values))
 
 
+def test_scale_stretches_every_axis_by_its_own_share():
+    shape, largest = (40, 64, 64), 0.2
+    scaled = drawn(only(elastic=1.0, displacement=0.0, scale=largest), 5, shape)
+    wide = [n + 2 * scaled.margin for n in shape]
+    slopes = []
+    for axis in range(3):
+        line = np.arange(wide[axis], dtype=np.float32)
+        coordinate = np.broadcast_to(np.moveaxis(line.reshape(-1, 1, 1), 0, axis), wide)
+        moved = np.moveaxis(place(np.array(coordinate), scaled, order=1), axis, 0)[:, 0, 0]
+        slope, _ = np.polyfit(np.arange(shape[axis]), moved, 1)
+        np.testing.assert_allclose(np.diff(moved), slope, atol=1e-3)
+        slopes.append(slope)
+    assert len({round(s, 3) for s in slopes}) == 3
+    assert all(1e-3 < abs(s - 1) <= 1.1 * largest for s in slopes)
+
+
+def test_contrast_is_inverted_in_the_stated_share_of_draws():
+    share = np.mean([drawn(only(inversion=0.3), seed).gain < 0 for seed in range(400)])
+    assert 0.2 < share < 0.4
+
+
+@pytest.mark.parametrize("depth, damaged", [(32, 1), (8, 0)])
+def test_one_section_of_a_thick_patch_is_damaged(depth, damaged):
+    shape = (depth, 16, 16)
+    image = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    out = shade(image.copy(), drawn(only(sections=1.0), 2, shape))
+    assert np.any(out != image, axis=(1, 2)).sum() == damaged
+
+
+@pytest.mark.parametrize("shape", [(24, 48, 48), (1, 64, 64)])
+def test_a_sheath_is_dark_and_background(shape):
+    covered = []
+    for seed in range(12):
+        image, label = np.full(shape, 1.0, np.float32), np.ones(shape, np.uint8)
+        add_sheath(image, label, seed)
+        again, same = np.full(shape, 1.0, np.float32), np.ones(shape, np.uint8)
+        add_sheath(again, same, seed)
+        np.testing.assert_array_equal(image, again)
+        assert (image[label == 1] <= 1).all()
+        if (label == 0).any():
+            assert image[label == 0].mean() < -0.3
+        covered.append((label == 0).mean())
+    assert 0 < np.mean(covered) < 0.9 and np.ptp(covered) > 0.1
+
+
 def test_one_switch_leaves_the_other_draws_as_they_were():
-    full = Augment(elastic=0.0, noise=0.5, blur=1.0, gamma=0.3, probability=1)
-    less = Augment(elastic=0.0, noise=0.0, blur=1.0, gamma=0.3, probability=1, rotations=False)
+    full = Augment(noise=0.5, blur=1.0, gamma=0.3, probability=1, sections=1.0, sheaths=1.0)
+    less = Augment(noise=0.0, blur=1.0, gamma=0.3, probability=1, rotations=False)
     for seed in range(10):
         a, b = drawn(full, seed), drawn(less, seed)
         assert (a.flips, a.gain, a.offset, a.exponent, a.blur) == (

@@ -30,6 +30,8 @@ class Augment:
         probability: how often each of gamma, noise, blur and shading is applied.
         inversion: probability of inverted contrast.
         sections: probability that one z section of a thick patch is missing or noisy.
+        sheaths: probability of a dark sheath, like the myelin around an axon, drawn over the patch
+            and labelled background: tissue that a small training volume may not show.
     """
 
     flips: bool = True
@@ -46,6 +48,7 @@ class Augment:
     probability: float = 0.25
     inversion: float = 0.0
     sections: float = 0.0
+    sheaths: float = 0.0
 
 
 NONE = Augment(flips=False, rotations=False, contrast=0.0, brightness=0.0)
@@ -63,6 +66,7 @@ class Draw:
         shading: offsets at the control points, or None.
         noise: seed and amplitude.
         section: `(index, grey level, noise)` of a section to damage, or None.
+        sheath: seed of a sheath, or None.
     """
 
     flips: tuple
@@ -75,6 +79,7 @@ class Draw:
     shading: np.ndarray | None
     noise: tuple
     section: tuple | None
+    sheath: int | None
 
     @property
     def margin(self):
@@ -104,6 +109,7 @@ def draw(rng, shape, augment):
             stretch = augment.scale * amounts[5 + axis] * shape[axis] / 2
             ramp = np.linspace(-stretch, stretch, grid[axis], dtype=np.float32)
             field[axis] += ramp.reshape([-1 if a == axis else 1 for a in range(3)])
+    sheath_seed = int(rng.integers(2**63))
     square = shape[1] == shape[2]
     gamma, noise, blur, shading = coins[5:9] < augment.probability
     gain = 1 + augment.contrast * amounts[0]
@@ -121,6 +127,7 @@ def draw(rng, shape, augment):
         shading=augment.shading * points[3] if augment.shading and shading else None,
         noise=(noise_seed, float(augment.noise * abs(amounts[4]) * noise)),
         section=section,
+        sheath=sheath_seed if rng.random() < augment.sheaths else None,
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .augment import Augment, draw, place, shade
+from .distractors import add_sheath
 from .volumes import class_ids
 
 
@@ -100,8 +101,11 @@ class PatchSampler:
         box = Box(start, self.patch_shape, drawn.margin)
         mean, deviation = (np.float32(x) for x in self.normalization)
         image = (box.read(self.image).astype(np.float32) - mean) / deviation
-        image = shade(place(image, drawn, order=1), drawn)
-        label = place(box.read(self.label), drawn, order=0)
+        image, label = place(image, drawn, order=1), place(box.read(self.label), drawn, order=0)
+        if drawn.sheath is not None:
+            image, label = np.array(image), np.array(label)
+            add_sheath(image, label, drawn.sheath)
+        image = shade(image, drawn)
         shape = self.patch_shape[-self.spatial_dims :]
         return Sample(
             np.ascontiguousarray(image, np.float32).reshape(*shape, 1),

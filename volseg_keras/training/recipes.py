@@ -47,9 +47,16 @@ class Recipe:
 
 
 # Deformed and scaled often; grey levels changed seldom, as they tell mitochondria from what else is
-# dark.
+# dark; sheaths teach that not all of it is a mitochondrion.
 DEFORMED = Augment(
-    elastic=0.3, displacement=2.0, scale=0.12, gamma=0.3, noise=0.2, probability=0.05, sections=0.05
+    elastic=0.3,
+    displacement=2.0,
+    scale=0.12,
+    gamma=0.3,
+    noise=0.2,
+    probability=0.05,
+    sections=0.05,
+    sheaths=0.25,
 )
 LONG = {
     "patch": {2: (256, 256), 3: (64, 128, 128)},
