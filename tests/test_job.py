@@ -1,16 +1,23 @@
 """Volumes segmented block by block: cut, resumed, shared."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from functools import partial
+from subprocess import DEVNULL
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volseg_keras import build_model, open_volume, phantom, save_volume
-from volseg_keras.inference import blocks as cut
+from volseg_keras.data.patches import grey_statistics
 from volseg_keras.inference.blocks import axis_plan, block_tile, blocks, predict_block
 from volseg_keras.nets.models import with_normalization
 from volseg_keras.zoo import job
@@ -28,7 +35,7 @@ def network(tmp_path_factory):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(cut, "BLOCK", (64, 128, 128))
+    monkeypatch.setattr(job, "BLOCK", (64, 128, 128))
 
 
 @given(
@@ -58,11 +65,10 @@ def test_blocks_of_an_axis_keep_every_voxel_once(size, block, tile, halo, fade):
 def test_blocks_of_what_does_nothing_are_the_volume(shape, seed):
     volume = np.random.default_rng(seed).integers(0, 255, shape).astype(np.uint8)
     whole = np.zeros(shape, np.uint8)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cut, "BLOCK", (16, 32, 32))
-        tile = block_tile(shape, 3, 100_000)
-        for block in blocks(shape):
-            whole[block] = predict_block(lambda t: t[..., None], volume, block, 3, tile)[..., 0]
+    size = (16, 32, 32)
+    tile = block_tile(shape, size, 3, 100_000)
+    for block in blocks(shape, size):
+        whole[block] = predict_block(lambda t: t[..., None], volume, block, 3, tile)[..., 0]
     np.testing.assert_array_equal(whole, volume)
 
 
@@ -116,3 +122,70 @@ def test_a_job_agrees_with_the_volume_in_one_go(tmp_path, network):
     job.finish_job(folder, tmp_path / "labels.zarr", tmp_path / "p.zarr")
     whole = predict_volume(network, volume, engine="openvino")[..., 1]
     np.testing.assert_array_equal(open_volume(tmp_path / "p.zarr")[...], whole)
+
+
+def wait_for(count, folder):
+    """Wait until at least so many blocks are done."""
+    end = time.monotonic() + 120
+    while len(list((folder / "done").glob("*.json"))) < count:
+        assert time.monotonic() < end, "no progress"
+        time.sleep(0.02)
+
+
+def test_a_job_killed_three_times_gives_what_an_unbroken_one_gives(tmp_path, network, small_blocks):
+    volume = phantom((70, 150, 200), seed=1)[0]
+    unbroken = start(tmp_path, network, volume, "unbroken.zarr")
+    job.run_job(unbroken)
+    folder = start(tmp_path, network, None)
+    code = "import sys; from pathlib import Path; from volseg_keras.zoo import job; "
+    code += "job.run_job(Path(sys.argv[1]))"
+    for done in (1, 3, 6):
+        process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stderr=DEVNULL)
+        wait_for(done, folder)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert job.pending(folder)
+    job.run_job(folder)
+    same_arrays(folder, unbroken)
+
+
+def same_arrays(folder, other):
+    """Assert that two finished jobs hold the same voxels."""
+    for name in job.STORES:
+        a, b = (zarr.open_array(f / f"{name}.zarr" / "0", mode="r")[...] for f in (folder, other))
+        np.testing.assert_array_equal(a, b)
+
+
+def test_two_workers_of_which_one_is_killed(tmp_path, network, small_blocks):
+    distributed = pytest.importorskip("distributed")
+    volume = phantom((70, 150, 200), seed=1)[0]
+    alone = start(tmp_path, network, volume, "alone.zarr")
+    job.run_job(alone)
+    folder, killed = start(tmp_path, network, None), []
+
+    def kill_one(done, total):
+        if done == 2 and not killed:
+            killed.append(next(iter(pids.values())))
+            os.kill(killed[0], signal.SIGKILL)
+
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(**options, silence_logs=50) as cluster:
+        with distributed.Client(cluster) as client:
+            pids = client.run(os.getpid)
+        assert len(set(pids.values())) == 2
+        job.run_job(folder, cluster=cluster.scheduler_address, on_block=kill_one)
+    assert killed and job.pending(folder) == []
+    same_arrays(folder, alone)
+
+
+def test_a_crop_by_its_volumes_statistics_is_the_crop_of_the_prediction(tmp_path):
+    model = build_model("H")
+    volume = phantom((32, 160, 176), seed=2)[0]
+    constants = grey_statistics(volume)
+    inside, margin = (slice(None), slice(0, 112), slice(0, 128)), 96
+    whole = predict_volume(model, volume)
+    crop = predict_volume(model, volume[inside], normalization=constants)
+    reach = (slice(None), slice(0, 112 - margin), slice(0, 128 - margin))
+    np.testing.assert_allclose(crop[reach], whole[inside][reach], atol=1e-3)
+    other = predict_volume(model, volume[inside])
+    assert np.abs(other[reach] - whole[inside][reach]).max() > 1e-3

@@ -4,8 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volseg_keras import Augment, PatchSampler
+from volseg_keras.data import patches
 from volseg_keras.data.augment import NONE
 from volseg_keras.data.patches import Box, grey_statistics
+from volseg_keras.inference.tiling import Interval, read_tile
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (20, 40, 44)).astype(np.uint8)
@@ -172,7 +174,37 @@ def test_wrong_arguments(image, label, patch, options, name):
         PatchSampler(image, label, patch, **options)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32, ">u2"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32, ">u2", np.int32])
 def test_grey_statistics(dtype):
     image = (IMAGE.astype(np.float64) - 100 * (np.dtype(dtype).kind != "u")).astype(dtype)
-    assert grey_statistics(image) == pytest.approx((image.mean(), image.std()), rel=1e-6)
+    low, high = np.percentile(image, (0.1, 99.9), method="inverted_cdf")
+    want = np.clip(image, low, high).astype(float)
+    assert grey_statistics(image) == pytest.approx((want.mean(), want.std()), rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_a_few_saturated_voxels_change_no_statistics(dtype):
+    image = IMAGE.astype(dtype)
+    spoilt = image.copy()
+    spoilt.flat[:: image.size // 8] = 60_000
+    assert grey_statistics(spoilt) == pytest.approx(grey_statistics(image), rel=0.02)
+
+
+def test_statistics_of_many_floats_are_those_of_a_sample(monkeypatch):
+    monkeypatch.setattr(patches, "SAMPLED", 2000)
+    image = np.random.default_rng(0).normal(5, 2, (20, 30, 40)).astype(np.float32)
+    assert grey_statistics(image) == pytest.approx((5, 2), rel=0.06)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_grey_levels_that_are_not_finite_are_refused(bad):
+    image = IMAGE.astype(np.float32)
+    image[1, 2, 3] = bad
+    with pytest.raises(ValueError, match="`image`. Expected finite grey levels. Received: 1 vox"):
+        grey_statistics(image)
+    with pytest.raises(ValueError, match="finite"):
+        read_tile(image, intervals_of(image))
+
+
+def intervals_of(image):
+    return [Interval(0, n, 0, n, 0) for n in image.shape]

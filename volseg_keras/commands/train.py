@@ -105,6 +105,7 @@ def train(
             hold_out=hold_out,
             resume=resume,
             seed=seed,
+            start=start,
         )
     score = summary["held_out_jaccard"]
     told = f", held-out Jaccard {score:.3f}" if score is not None else ""

@@ -190,6 +190,17 @@ def spatial_axes(path, array, names, chosen):
     return names, fixed
 
 
+def checked_finite(block):
+    """Return an array of grey levels, or raise ValueError for NaN and infinity."""
+    if block.dtype.kind == "f" and not np.isfinite(block).all():
+        wrong = np.count_nonzero(~np.isfinite(block))
+        raise ValueError(
+            "Invalid value for `image`. Expected finite grey levels. "
+            f"Received: {wrong} voxels that are not, of {block.size}"
+        )
+    return block
+
+
 def class_ids(labels):
     """Return uint8 class ids of a label map; a mask of 0 and 255 becomes 0 and 1.
 

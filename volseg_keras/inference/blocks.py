@@ -17,23 +17,23 @@ BLOCK = (128, 1024, 1024)
 MULTIPLE = 16
 
 
-def blocks(shape):
-    """Return the blocks of a volume, each as three slices, in z, y, x order."""
+def blocks(shape, size=BLOCK):
+    """Return the blocks of a volume, of `size` voxels, each as three slices, in z, y, x order."""
     return list(
         product(
             *[
                 [slice(a, min(a + b, n)) for a in range(0, n, b)]
-                for n, b in zip(shape, BLOCK, strict=True)
+                for n, b in zip(shape, size, strict=True)
             ]
         )
     )
 
 
-def block_tile(shape, spatial_dims, voxels, seamless=False):
-    """Return the tile `(z, y, x)` of at most `voxels` voxels for the blocks of a volume."""
+def block_tile(shape, size, spatial_dims, voxels, seamless=False):
+    """Return the tile `(z, y, x)` of at most `voxels` voxels for blocks of `size` voxels."""
     halo, fade = (SEAMLESS if seamless else HALO)[spatial_dims], FADE[spatial_dims]
     steps = (1,) * (3 - spatial_dims) + (MULTIPLE,) * spatial_dims
-    region = [min(n, b + 2 * h) for n, b, h in zip(shape, BLOCK, halo, strict=True)]
+    region = [min(n, b + 2 * h) for n, b, h in zip(shape, size, halo, strict=True)]
     return best_tile(region, halo, fade, steps, voxels)
 
 

@@ -1,4 +1,4 @@
-"""Cut a volume in overlapping tiles and join what comes back; NumPy only.
+"""Cut a volume in overlapping tiles and join what comes back.
 
 An axis is cut in intervals and the tiles are their product. Every tile is read with context
 (`halo`) that is thrown away, and neighbours are cross-faded where they meet, one axis at a time:
@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
+
+from ..data.volumes import checked_finite
 
 SLAB_BYTES, SLAB_PLANES = 2**29, 64
 
@@ -104,9 +106,14 @@ def read_tiles(volume, axes):
 
 
 def read_tile(volume, tile):
-    """Read the intervals of a tile; reflect where it reaches past the volume's end."""
+    """Read the intervals of a tile; reflect where it reaches past the volume's end.
+
+    Raises:
+        ValueError: a grey level is not finite.
+    """
     ends = [min(i.stop, n) for i, n in zip(tile, volume.shape, strict=True)]
     block = np.asarray(volume[tuple(slice(i.start, e) for i, e in zip(tile, ends, strict=True))])
+    checked_finite(block)
     pads = [(0, i.stop - e) for i, e in zip(tile, ends, strict=True)]
     return np.pad(block, pads, mode="reflect") if np.any(pads) else block
 

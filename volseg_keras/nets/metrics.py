@@ -84,6 +84,29 @@ def segmentation_scores(y_true, y_pred, *, num_classes=None, ignore_class=None):
     return {"classes": classes, "voc": float(np.mean(jaccard))}
 
 
+def best_threshold(y_true, probability, *, ignore_class=None):
+    """Return the threshold of highest foreground Jaccard index.
+
+    Args:
+        y_true: label map of any shape; all but 0 is foreground.
+        probability: foreground probabilities, from 0 to 1, of the same shape.
+        ignore_class: label of `y_true` whose voxels do not count.
+
+    Returns:
+        A multiple of 1/256: what is at least as probable is foreground.
+    """
+    level = np.floor(np.asarray(probability) * 256).astype(np.int64)
+    kept = slice(None) if ignore_class is None else y_true != ignore_class
+    level, true = level[kept].ravel(), (np.asarray(y_true)[kept] > 0).ravel()
+    hits, claimed = (
+        np.bincount(levels, minlength=257)[::-1].cumsum()[::-1] for levels in (level[true], level)
+    )
+    jaccard = hits / np.maximum(true.sum() + claimed - hits, 1)
+    # The middle of the levels that are best alike.
+    best = np.flatnonzero(jaccard[1:] == jaccard[1:].max()) + 1
+    return float(best[len(best) // 2] / 256)
+
+
 def class_scores(true, predicted):
     """Return precision, recall and Jaccard of two boolean arrays."""
     hit = np.count_nonzero(true & predicted)

@@ -58,7 +58,7 @@ def training_curve(history, path):
         fontsize=10,
         loc="left",
     )
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def overlay(image, prediction, path, truth=None, center=None):
@@ -94,7 +94,7 @@ def overlay(image, prediction, path, truth=None, center=None):
             _mark(ax, true[i], found[i], TRUTH, 1.8)
         _mark(ax, found[i], true and true[i], PREDICTION, 1)
     _legend(figure, found, true)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _read_history(history):
@@ -245,7 +245,8 @@ def _legend(figure, found, true):
     )
 
 
-def _save(figure, path):
+def save_figure(figure, path):
+    """Write a figure as PNG under its final name at once; return the path."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}")

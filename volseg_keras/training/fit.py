@@ -8,12 +8,12 @@ import keras
 import numpy as np
 
 from ..data.patches import PatchSampler, foreground_voxels
-from ..data.volumes import class_ids
+from ..data.volumes import checked_finite, class_ids
 from ..data.writing import writable_folder
-from ..inference.engines import keras_engine
-from ..inference.predict import predict_slabs, segment, standardised
+from ..inference.engines import keras_engine, on_gpu, usable_cores
+from ..inference.predict import not_background, predict_slabs, segment, standardised
 from ..nets import losses
-from ..nets.metrics import Jaccard, segmentation_scores
+from ..nets.metrics import Jaccard, best_threshold, segmentation_scores
 from ..nets.models import split_normalization, with_normalization
 from .averaging import Average
 from .callbacks import Budget, Checkpoint, History, Progress, Schedule, Validate
@@ -37,6 +37,7 @@ def fit(
     hold_out=None,
     resume=False,
     seed=0,
+    start=None,
     steps_per_epoch=25,
 ):
     """Train a network on one labelled volume and keep the best weights.
@@ -60,6 +61,7 @@ def fit(
         hold_out: part kept for validation, such as "x:0:256".
         resume: continue from the checkpoint in `output`.
         seed: seed of patches and augmentation.
+        start: what the weights of `model` came from, noted in metrics.json.
         steps_per_epoch: steps between rows of history.csv.
 
     Returns:
@@ -74,11 +76,14 @@ def fit(
     dims = len(model.inputs[0].shape) - 2
     budget = make_budget(row, steps, minutes)
     model, constants = split_normalization(model)
-    image, label = np.asarray(image), checked_labels(label, image.shape, model.output_shape[-1])
+    image = checked_finite(np.asarray(image))
+    label = checked_labels(label, image.shape, model.output_shape[-1])
     inner, held_out = hold_out_part(image, label, hold_out)
     sampler = make_sampler(*inner, row, dims, seed, constants)
     batch = row.batch[dims] * replicas()
     about = {"recipe": recipe, "hold_out": hold_out, "seed": seed}
+    if start:
+        about["from"] = start
     if replicas() > 1:
         about["batch"] = batch
     check_run(Path(output) / CHECKPOINT, resume)
@@ -112,7 +117,8 @@ def fit(
     if not held_out:
         with average.applied(model):
             save()
-    return summarise(model, output, budget, about, sampler)
+    best = threshold(save.path, *held_out) if held_out and model.output_shape[-1] == 2 else 0.5
+    return summarise(model, output, budget, {**about, "threshold": best}, sampler)
 
 
 def make_budget(row, steps, minutes):
@@ -221,6 +227,14 @@ def held_out_jaccard(model, image, label, engine):
     return float(np.mean([row["jaccard"] for row in scores["classes"][1:]]))
 
 
+def threshold(path, image, label):
+    """Return the threshold that suits a saved model's probabilities of the held-out part best."""
+    model = keras.saving.load_model(path, compile=False)
+    dims = len(model.inputs[0].shape) - 2
+    parts = [not_background(slab) for _, slab in predict_slabs(keras_engine(model), image, dims)]
+    return best_threshold(label, np.concatenate(parts), ignore_class=NOT_ANNOTATED)
+
+
 class Saver:
     """Save a network with its normalisation, in float32 and without optimizer, atomically."""
 
@@ -255,6 +269,7 @@ def summarise(model, output, budget, about, sampler):
         **about,
         "steps": budget.step,
         "minutes": round(budget.elapsed / 60, 2),
+        "device": f"{replicas()} GPU" if on_gpu() else f"{usable_cores()} CPU cores",
         "normalization": {"mean": mean, "standard_deviation": deviation},
         "held_out_jaccard": budget.best if budget.best >= 0 else None,
     }

@@ -1,7 +1,7 @@
 """Training recipes as rows; the schedule is a function of the share of the budget spent."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..data.augment import Augment
 
@@ -100,6 +100,7 @@ RECIPES = {
     ),
     # For hours rather than minutes.
     "long": Recipe(**LONG, rate={2: 3e-3, 3: 3e-3}),
+    "rigid": Recipe(**{**LONG, "augment": replace(DEFORMED, elastic=0)}, rate={2: 3e-3, 3: 3e-3}),
     # From weights that are good already.
     "finetune": Recipe(**LONG, rate={2: 1e-3, 3: 1e-3}),
     # Patches small enough for hundreds of steps in the minutes of a demonstration.

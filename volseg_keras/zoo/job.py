@@ -20,7 +20,7 @@ from ..data.formats import finish_zarr, kind_of, start_zarr
 from ..data.patches import grey_statistics
 from ..data.volumes import open_volume
 from ..data.writing import create_volume
-from ..inference.blocks import block_tile, blocks, predict_block
+from ..inference.blocks import BLOCK, block_tile, blocks, predict_block
 from ..inference.engines import labels, usable_cores
 from ..inference.predict import not_background, voxels_at_once
 from ..inference.write import busiest
@@ -81,7 +81,8 @@ def start_job(output, source, *, model, engine, threshold, resume=False, **optio
     for name, dtype in STORES.items():
         if name == "labels" or options.get("probability"):
             start_zarr(folder / f"{name}.zarr", image.shape, dtype)
-    about["tile"] = block_tile(image.shape, dims, voxels_at_once(dims), seamless)
+    about["block"] = BLOCK
+    about["tile"] = block_tile(image.shape, BLOCK, dims, voxels_at_once(dims), seamless)
     write_json(folder / JOB, about)
     return folder
 
@@ -119,8 +120,9 @@ def write_json(path, values):
 
 def pending(folder):
     """Return the numbers of the blocks that are not done."""
-    shape = json.loads((folder / JOB).read_text())["shape"]
-    return [i for i in range(len(blocks(shape))) if not mark(folder, i).exists()]
+    about = json.loads((folder / JOB).read_text())
+    count = len(blocks(about["shape"], about["block"]))
+    return [i for i in range(count) if not mark(folder, i).exists()]
 
 
 def mark(folder, index):
@@ -144,7 +146,7 @@ def opened(folder):
 def run_block(folder, index):
     """Predict a block, write it, and then its mark; return the number."""
     engine, dims, image, stores, about = opened(str(folder))
-    block = blocks(image.shape)[index]
+    block = blocks(image.shape, about["block"])[index]
     values = predict_block(engine, image, block, dims, about["tile"], about["seamless"])
     found = labels(values, about["threshold"])
     if "probability" in stores:
@@ -204,7 +206,8 @@ def finish_job(folder, output, probability_file=None):
         The share of the foreground, and a voxel `(z, y, x)` in the midst of it.
     """
     about = json.loads((folder / JOB).read_text())
-    marks = [json.loads(mark(folder, i).read_text()) for i in range(len(blocks(about["shape"])))]
+    count = len(blocks(about["shape"], about["block"]))
+    marks = [json.loads(mark(folder, i).read_text()) for i in range(count)]
     size = open_volume(**about["source"]).voxel_size
     for name, path in (("probability", probability_file), ("labels", output)):
         if path and (folder / f"{name}.zarr").exists():

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from .checksums import check_files
+
 METADATA = Path("assets.extra", "volseg.json")
 PUBLISHED = (
     Path(__file__).parents[1] / "saved_models",
@@ -31,7 +33,11 @@ def load_pretrained(name):
 
 
 def model_file(name):
-    """Return the .keras file of a published or trained model, or raise ValueError."""
+    """Return the .keras file of a published or trained model.
+
+    Raises:
+        ValueError: there is none, or it differs from the SHA256SUMS beside it.
+    """
     path = Path(name)
     if (path / "model.keras").is_file():
         path = path / "model.keras"
@@ -43,6 +49,7 @@ def model_file(name):
             "Invalid value for `model`. Expected a folder of a run, a .keras file, a SavedModel or "
             f"a published model ({known}). Received: {name}"
         )
+    check_files(path.parent, [path.name])
     return path
 
 

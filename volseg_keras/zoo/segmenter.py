@@ -29,6 +29,7 @@ from ..inference.predict import (
     standardised,
     tile_plan,
 )
+from .checksums import check_files
 from .presets import METADATA, load_pretrained, model_file
 
 # Files that the cache keeps of a model.
@@ -169,7 +170,8 @@ def open_model(model, engine="auto"):
     if not isinstance(model, str | Path):
         return open_keras(model) if engine in ("auto", "keras") else open_graph(model, engine)
     chosen = fastest() if engine == "auto" else engine
-    if (Path(model) / "saved_model.pb").is_file():
+    graph = (Path(model) / "saved_model.pb").is_file()
+    if graph and not (Path(model) / "model.keras").is_file():
         return open_savedmodel(Path(model), chosen)
     file = model_file(model)
     if chosen != "keras":
@@ -208,6 +210,8 @@ def open_savedmodel(path, engine):
             "Invalid value for `engine`. Expected keras or openvino for a SavedModel. "
             f"Received: {engine}"
         )
+    needed = (path / "saved_model.pb", path / METADATA, *sorted((path / "variables").iterdir()))
+    check_files(path, [file.relative_to(path).as_posix() for file in needed])
     about = json.loads((path / METADATA).read_text())
     dims = about["spatial_dims"]
     if engine == "openvino":

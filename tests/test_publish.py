@@ -1,0 +1,93 @@
+import json
+import shutil
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from volseg_keras import build_model, fit, load_pretrained, phantom, predict_volume, save_volume
+from volseg_keras.cli import app
+from volseg_keras.zoo.checksums import NAME, check_files, sha256
+from volseg_keras.zoo.publish import VECTOR
+
+ELSEWHERE = """
+import sys, numpy as np, tensorflow as tf
+vector = np.load(sys.argv[1] + "/test_vector.npz")
+loaded = tf.saved_model.load(sys.argv[1])
+got = loaded.serve(vector["image"].astype("float32"))["probability"]
+np.testing.assert_allclose(got, vector["probability"], atol=1e-4)
+assert "volseg_keras" not in sys.modules
+"""
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A model of a few steps, published by the command into a path with spaces."""
+    folder = tmp_path_factory.mktemp("my models")
+    image, label = phantom((32, 64, 96))
+    keras.utils.set_random_seed(0)
+    options = {"recipe": "demo", "steps": 2, "hold_out": "x:0:32"}
+    fit(build_model("H"), image, label, output=folder / "run", **options)
+    for name, array in zip(("image", "truth"), phantom((16, 64, 64), seed=1), strict=True):
+        save_volume(folder / f"{name}.tif", array)
+    (folder / "data.md").write_text("Phantoms, free to use.")
+    arguments = ["publish", folder / "run", folder / "image.tif", folder / "truth.tif"]
+    arguments += ["-o", folder / "H", "--about", folder / "data.md"]
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert result.exit_code == 0, result.output
+    return folder / "H"
+
+
+def test_everything_is_there_and_sums_are_those_of_sha256sum(published):
+    subprocess.run(["sha256sum", "-c", "--quiet", NAME], cwd=published, check=True)
+    names = {path.name for path in published.iterdir()}
+    files = {"model.keras", "saved_model.pb", "variables", "card.md", "metrics.json", "curve.png"}
+    assert files | {"history.csv", VECTOR, NAME, "assets.extra"} <= names
+    card = (published / "card.md").read_text()
+    assert "Phantoms, free to use." in card and "$" not in card
+    assert "| contrast inverted |" in card and "| averaged over flips |" in card
+
+
+def test_scores_are_those_of_prediction(published):
+    metrics = json.loads((published / "metrics.json").read_text())
+    image, truth = phantom((16, 64, 64), seed=1)
+    labels = predict_volume(published, image).argmax(-1)
+    hits = np.count_nonzero(labels & truth)
+    want = hits / np.count_nonzero(labels | truth)
+    plain = metrics["test"]["scores"]["as it is"]["classes"][1]["jaccard"]
+    assert plain == pytest.approx(want) == metrics["test"]["shifts"]["as it is"][0]
+    assert 0 < metrics["threshold"] < 1
+
+
+def test_the_test_vector_is_reproduced_where_this_package_is_not_imported(published, tmp_path):
+    subprocess.run([sys.executable, "-c", ELSEWHERE, published], check=True, cwd=tmp_path)
+    vector = np.load(published / VECTOR)
+    again = load_pretrained(published)(vector["image"].astype(np.float32), training=False)
+    np.testing.assert_allclose(again, vector["probability"], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["model.keras", "variables/variables.data-00000-of-00001"])
+def test_one_byte_changed_is_refused_with_both_hashes(published, tmp_path, name):
+    folder = shutil.copytree(published, tmp_path / "H")
+    before = sha256(folder / name)
+    data = bytearray((folder / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / name).write_bytes(data)
+    after = sha256(folder / name)
+    if name != "model.keras":
+        (folder / "model.keras").unlink()
+    with pytest.raises(ValueError, match=f"{name}.*{before}.*{after}"):
+        predict_volume(folder, phantom((16, 32, 32))[0])
+
+
+def test_a_missing_or_an_unlisted_file_is_refused(published, tmp_path):
+    folder = shutil.copytree(published, tmp_path / "H")
+    (folder / "history.csv").unlink()
+    with pytest.raises(ValueError, match=r"history\.csv.*no such file"):
+        check_files(folder)
+    with pytest.raises(ValueError, match=r"other\.keras.*None"):
+        (folder / "other.keras").write_bytes(b"")
+        check_files(folder, ["other.keras"])

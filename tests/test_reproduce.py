@@ -1,0 +1,65 @@
+import csv
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from volseg_keras.cli import app
+from volseg_keras.report.table import MEASURES, PAPER
+from volseg_keras.reproduce import load_data, measures, summary
+
+
+def volseg(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments], env={"VOLSEG_DATA": None})
+
+
+def test_the_papers_table_agrees_with_itself():
+    """VOC is the mean of the classes' Jaccard indices, and Jaccard follows from the others."""
+    for p0, p1, r0, r1, j0, j1, voc in PAPER.values():
+        assert voc == pytest.approx((j0 + j1) / 2, abs=0.051 + 0.05)
+        for p, r, j in ((p0, r0, j0), (p1, r1, j1)):
+            assert j == pytest.approx(100 / (100 / p + 100 / r - 1), abs=0.35)
+
+
+def test_rows_are_trained_scored_interrupted_and_resumed(tmp_path):
+    folder = tmp_path / "table 1"
+    arguments = ["reproduce", "-o", folder, "--recipe", "demo", "--steps", 2]
+    result = volseg(*arguments, "--rows", "C,H")
+    assert result.exit_code == 0, result.output
+    table = list(csv.DictReader(open(folder / "table.csv")))
+    assert {row["network"] for row in table} == {"C", "H"} and table[0]["runs"] == "1"
+    assert all(0 <= float(row[name]) <= 100 for row in table for name in MEASURES)
+    told = (folder / "table.md").read_text()
+    assert told in result.output and "88.9" in told and "0.63 M" in told
+    assert (folder / "table.png").stat().st_size > 10_000
+
+    # Stopped before one run was scored: it is not trained again, and the other stays as it is.
+    kept = (folder / "H_demo_0" / "scores.json").stat().st_mtime_ns
+    (folder / "C_demo_0" / "scores.json").unlink()
+    result = volseg(*arguments, "--rows", "C,H")
+    assert result.exit_code == 0, result.output
+    assert (folder / "table.md").read_text() == told
+    assert (folder / "H_demo_0" / "scores.json").stat().st_mtime_ns == kept
+
+    other = volseg(*arguments[:-1], 3, "--rows", "C")
+    assert other.exit_code and "steps" in str(other.exception)
+
+
+def test_mean_and_spread():
+    def result(jaccard):
+        row = {"precision": 1.0, "recall": jaccard, "jaccard": jaccard}
+        scores = {"as it is": {"classes": [row, row], "voc": jaccard}}
+        about = {"parameters": 10, "steps": 5, "minutes": 1.0}
+        return {"row": "H", "recipe": "long", "scores": scores, **about}
+
+    (line,) = summary([result(0.8), result(0.9)])
+    assert line["VOC"] == 85 and line["VOC spread"] == pytest.approx(np.std([80, 90], ddof=1), 1e-2)
+    assert measures(result(0.8)["scores"]["as it is"]) == [100, 100, 80, 80, 80, 80, 80]
+    assert summary([result(0.8)])[0]["VOC spread"] == 0
+
+
+def test_a_folder_without_the_volumes_is_named(tmp_path):
+    with pytest.raises(ValueError, match="without training"):
+        load_data(tmp_path)
+    result = volseg("reproduce", "--rows", "H,Z", "--data", tmp_path)
+    assert result.exit_code

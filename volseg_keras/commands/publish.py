@@ -1,0 +1,50 @@
+"""`volseg publish`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .common import VolumeFile, start_keras
+
+
+def publish(
+    run: Annotated[Path, typer.Argument(help="Folder of a run that held a part out.")],
+    image: VolumeFile,
+    label: Annotated[Path, typer.Argument(help="Labels of that volume: it was not trained on.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder, named as the model.")],
+    about: Annotated[Path, typer.Option(help="Text file on the data, for the card.")],
+    before: Annotated[
+        str | None, typer.Option(help="An earlier model to compare with under shifts.")
+    ] = None,
+):
+    """Score a trained model on a test volume; write all its forms, scores and a card.
+
+    Example: volseg publish runs/h test.tif test_labels.tif -o saved_models/H --about data.md
+    """
+    from ..data.volumes import class_ids, open_volume
+
+    missing = [n for n in ("model.keras", "metrics.json") if not (run / n).is_file()]
+    if missing:
+        raise ValueError(
+            f"Invalid value for `run`. Expected the folder of a run. Received: {run} "
+            f"without {' and '.join(missing)}"
+        )
+    text = about.read_text()
+    pixels, labels = open_volume(image)[...], class_ids(open_volume(label))
+    start_keras()
+    from ..report.console import progress_bar
+    from ..zoo.publish import publish as write
+
+    with progress_bar("publishing") as on_step:
+        metrics = write(
+            run,
+            output,
+            pixels,
+            labels,
+            about=text,
+            before=before,
+            on_step=lambda _, done, total: on_step(done, total),
+        )
+    score = metrics["test"]["scores"]["as it is"]["classes"][1]["jaccard"]
+    print(f"Wrote {output}: foreground Jaccard {score:.3f}")

@@ -1,0 +1,181 @@
+"""Table 1 again: train rows under one recipe and budget, and set them beside the paper's."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from .data.phantom import phantom
+from .data.volumes import class_ids, open_volume
+from .data.writing import writable_folder
+from .nets.models import build_model
+from .nets.variants import get_variant
+from .report.table import MEASURES, write_tables
+from .training.fit import CHECKPOINT, fit
+from .training.recipes import get_recipe
+from .zoo.scoring import post_processed
+from .zoo.segmenter import open_model
+
+SCORES = "scores.json"
+PHANTOMS = (64, 256, 256), (32, 128, 128)
+FOLDERS = (".", "lucchi_pp")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Two labelled volumes.
+
+    Attributes:
+        name: what they are, for the title.
+        train: `(image, label)`, arrays (z, y, x).
+        test: the same, of the volume that is only scored on.
+    """
+
+    name: str
+    train: tuple
+    test: tuple
+
+
+def load_data(folder):
+    """Return the volumes of a folder, or phantoms where it is None.
+
+    The folder, or its subfolder lucchi_pp, holds training.tif, training_groundtruth.tif and
+    testing*.tif, testing_groundtruth*.tif.
+
+    Raises:
+        ValueError: files are missing.
+    """
+    if folder is None:
+        train, test = (phantom(shape, seed) for seed, shape in enumerate(PHANTOMS))
+        return Data("phantoms", train, test)
+    for sub in FOLDERS:
+        found = data_files(Path(folder) / sub)
+        if all(found.values()):
+            image, label, test, truth = (open_volume(file) for file in found.values())
+            pairs = (image[...], class_ids(label)), (test[...], class_ids(truth))
+            return Data(found["testing"].name, *pairs)
+    missing = [name for name, file in data_files(Path(folder)).items() if not file]
+    raise ValueError(
+        "Invalid value for `data`. Expected a folder with training.tif, training_groundtruth.tif, "
+        f"testing*.tif and testing_groundtruth*.tif. Received: {folder} without {missing[0]}"
+    )
+
+
+def data_files(folder):
+    """Return the files of a folder by their role, None for one that is missing."""
+
+    def first(pattern):
+        return next(iter(sorted(folder.glob(pattern))), None)
+
+    return {
+        "training": first("training.tif"),
+        "training_groundtruth": first("training_groundtruth.tif"),
+        "testing": first("testing.tif") or first("testing_z*.tif"),
+        "testing_groundtruth": first("testing_groundtruth*.tif"),
+    }
+
+
+def reproduce(output, rows, data, *, recipes=("long",), seeds=1, say=print, **budget):
+    """Train every row with every recipe and seed; write table.md, table.csv and table.png.
+
+    What is done already in `output` is kept, and a run that was stopped goes on, so the same call
+    again finishes an interrupted one. The tables are written anew after each run.
+
+    Args:
+        output: folder of the runs and the tables.
+        rows: names of networks.
+        data: a `Data`.
+        recipes: names of recipes; "rigid" is "long" without elastic deformation.
+        seeds: how many runs a row gets.
+        say: called with a line of progress.
+        **budget: `steps` or `minutes` of a run.
+
+    Returns:
+        The list of dicts that table.csv holds.
+    """
+    rows = [get_variant(row).name for row in rows]
+    for recipe in recipes:
+        get_recipe(recipe)
+    output = writable_folder(output)
+    budget = {key: value for key, value in budget.items() if value is not None}
+    check_budget(output, {"data": data.name, **budget})
+    jobs = [(r, recipe, seed) for seed in range(seeds) for recipe in recipes for r in rows]
+    done = []
+    for i, (row, recipe, seed) in enumerate(jobs, 1):
+        folder = output / f"{row}_{recipe}_{seed}"
+        say(f"{i} of {len(jobs)}: {row}, recipe {recipe}, seed {seed}")
+        done.append(run_row(folder, row, recipe, seed, data, budget))
+        table = summary(done)
+        write_tables(output, table, title(data, budget))
+    return table
+
+
+def check_budget(output, told):
+    """Raise ValueError where a folder holds runs of another budget or other data."""
+    file = output / "budget.json"
+    if file.exists() and json.loads(file.read_text()) != told:
+        raise ValueError(
+            f"Invalid value for `output`. Expected a new folder, or one of {told}. "
+            f"Received: {output} of {json.loads(file.read_text())}"
+        )
+    file.write_text(json.dumps(told))
+
+
+def title(data, budget):
+    """Return one line that says what was done."""
+    told = ", ".join(f"{value:g} {name} a run" for name, value in budget.items())
+    return f"Test volume {data.name}; {told or 'the budget of the recipe'}"
+
+
+def run_row(folder, row, recipe, seed, data, budget):
+    """Train and score one row, or go on, or read what was done; return its scores."""
+    if (folder / SCORES).is_file():
+        return json.loads((folder / SCORES).read_text())
+    keras.utils.set_random_seed(seed)
+    image, label = data.train
+    about = fit(
+        build_model(row),
+        image,
+        label,
+        output=folder,
+        recipe=recipe,
+        hold_out=f"x:0:{image.shape[2] // 8}",
+        seed=seed,
+        resume=(folder / CHECKPOINT).exists(),
+        **budget,
+    )
+    scores = post_processed(open_model(folder), *data.test, about["threshold"])
+    result = {"row": row, **about, "scores": scores}
+    part = folder / f"part.{SCORES}"
+    part.write_text(json.dumps(result, indent=2) + "\n")
+    part.replace(folder / SCORES)
+    return result
+
+
+def summary(results):
+    """Return mean and standard deviation over seeds, a dict for each network, recipe and view."""
+    groups = {}
+    for result in results:
+        for view, scores in result["scores"].items():
+            key = result["row"], result["recipe"], view
+            groups.setdefault(key, []).append((result, measures(scores)))
+    table = []
+    for (row, recipe, view), runs in groups.items():
+        values = np.array([value for _, value in runs])
+        mean, spread = values.mean(0), values.std(0, ddof=min(1, len(runs) - 1))
+        line = {"network": row, "recipe": recipe, "post-processing": view, "runs": len(runs)}
+        for name in ("parameters", "steps", "minutes"):
+            line[name] = round(float(np.mean([result[name] for result, _ in runs])), 1)
+        for name, m, s in zip(MEASURES, mean, spread, strict=True):
+            line[name], line[f"{name} spread"] = round(float(m), 2), round(float(s), 2)
+        table.append(line)
+    return table
+
+
+def measures(scores):
+    """Return the values of `MEASURES` in per cent."""
+    keys = ("precision", "recall", "jaccard")
+    per_class = [100 * row[key] for key in keys for row in scores["classes"][:2]]
+    return [*per_class, 100 * scores["voc"]]

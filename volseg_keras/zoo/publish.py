@@ -1,0 +1,138 @@
+"""Write the folder of a published model: every form of it, its scores and its card."""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from string import Template
+
+import keras
+import numpy as np
+
+from ..data.phantom import phantom
+from ..nets.variants import get_variant
+from .checksums import write_checksums
+from .export import export_savedmodel, metadata
+from .scoring import post_processed, under_shifts
+from .segmenter import open_model
+
+VECTOR = "test_vector.npz"
+CARD = Path(__file__).with_name("card.md")
+
+
+def publish(run, output, image, truth, *, about, before=None, on_step=None):
+    """Write a published model, which replaces an earlier one of the same name.
+
+    `output` receives model.keras, a SavedModel, test_vector.npz (`image` and the `probability` that
+    either gives for it), the run's history.csv and curve.png, metrics.json with all scores, card.md
+    and SHA256SUMS.
+
+    Args:
+        run: folder of a run of `fit`.
+        output: folder to write, named as the model.
+        image: `(z, y, x)` uint8 test volume.
+        truth: `(z, y, x)` its class ids.
+        about: paragraphs on the data for the card.
+        before: an earlier model, for comparison under shifts of the grey levels.
+        on_step: called with what is being done, the steps of it done, and their total.
+
+    Returns:
+        The dict that is written to metrics.json.
+    """
+    run, output = Path(run), Path(output)
+    watch = on_step or (lambda *_: None)
+    metrics = json.loads((run / "metrics.json").read_text())
+    model = keras.saving.load_model(run / "model.keras", compile=False)
+    segmenter = open_model(run)
+    metrics["test"] = {
+        "voxels": list(image.shape),
+        "scores": post_processed(
+            segmenter,
+            image,
+            truth,
+            metrics["threshold"],
+            on_view=lambda *done: watch("scoring", *done),
+        ),
+        "shifts": under_shifts(
+            segmenter, image, truth, on_view=lambda *done: watch("shifts", *done)
+        ),
+    }
+    if before:
+        metrics["test"]["shifts_before"] = under_shifts(
+            open_model(before), image, truth, on_view=lambda *done: watch("before", *done)
+        )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    try:
+        write_files(model, run, part / output.name, metrics, about)
+        shutil.rmtree(output, ignore_errors=True)
+        (part / output.name).replace(output)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return metrics
+
+
+def write_files(model, run, folder, metrics, about):
+    """Write all files of a published model to a new folder."""
+    export_savedmodel(model, folder)
+    for name in ("model.keras", "history.csv", "curve.png"):
+        shutil.copy(run / name, folder)
+    image = test_image(len(model.inputs[0].shape) - 2)
+    probability = keras.ops.convert_to_numpy(model(image, training=False))
+    np.savez_compressed(folder / VECTOR, image=image.astype(np.uint8), probability=probability)
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    (folder / "card.md").write_text(card(folder.name, model, metrics, about))
+    write_checksums(folder)
+
+
+def test_image(spatial_dims):
+    """Return the grey levels of the test vector, float32 `(batch, *spatial, 1)`."""
+    image = phantom((16, 64, 64), seed=7)[0].astype(np.float32)[..., None]
+    return image[:2] if spatial_dims == 2 else image[None]
+
+
+def card(name, model, metrics, about):
+    """Return the model card as Markdown."""
+    row, constants = get_variant(metrics["variant"]), metadata(model)["normalization"]
+    test = metrics["test"]
+    return Template(CARD.read_text()).substitute(
+        name=name,
+        network=row.description,
+        parameters=f"{metrics['parameters']:,}",
+        axes="(z, y, x)" if row.spatial_dims == 3 else "(y, x)",
+        mean=f"{constants['mean']:.1f}",
+        deviation=f"{constants['standard_deviation']:.1f}",
+        about=about.strip(),
+        recipe=metrics["recipe"],
+        start=f", from the weights of {metrics['from']}" if metrics.get("from") else "",
+        steps=f"{metrics['steps']:,}",
+        minutes=f"{metrics['minutes']:.0f}",
+        device=metrics.get("device", "a CPU"),
+        hold_out=metrics["hold_out"],
+        held_out=f"{metrics['held_out_jaccard']:.3f}",
+        threshold=f"{metrics['threshold']:.3f}",
+        shape=" x ".join(map(str, test["voxels"])),
+        scores="\n".join(score_row(view, scores) for view, scores in test["scores"].items()),
+        shifts=shift_table(test["shifts"], test.get("shifts_before")),
+    )
+
+
+def score_row(view, scores):
+    """Return a row of the table of scores."""
+    background, foreground = scores["classes"][:2]
+    cells = (
+        f"{100 * background[key]:.1f} / {100 * foreground[key]:.1f}"
+        for key in ("precision", "recall", "jaccard")
+    )
+    return f"| {view} | {' | '.join(cells)} | {100 * scores['voc']:.1f} |"
+
+
+def shift_table(shifts, before):
+    """Return the table of scores under shifts as Markdown."""
+    head = ["shift", "Jaccard", "with `--normalize volume`"]
+    head += ["before", "before, with `--normalize volume`"] if before else []
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for name, scores in shifts.items():
+        cells = [*scores, *(before[name] if before else ())]
+        lines.append(f"| {name} | {' | '.join(f'{score:.3f}' for score in cells)} |")
+    return "\n".join(lines)

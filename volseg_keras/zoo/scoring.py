@@ -1,0 +1,114 @@
+"""Score a model on a labelled volume: as it is, post-processed, and with changed grey levels."""
+
+import numpy as np
+from scipy import ndimage
+
+from ..data.patches import grey_statistics
+from ..inference.cleanup import median
+from ..inference.predict import not_background, predict_slabs, segment, standardised
+from ..nets.metrics import segmentation_scores
+
+
+def post_processed(segmenter, image, truth, threshold, *, num_classes=2, on_view=None):
+    """Score a model with and without each step of post-processing.
+
+    Args:
+        segmenter: a `zoo.segmenter.Segmenter`.
+        image: `(z, y, x)` grey levels.
+        truth: `(z, y, x)` class ids.
+        threshold: the one chosen on held-out training data, for two classes.
+        num_classes: of the model.
+        on_view: called with the number of predictions done and their total.
+
+    Returns:
+        A dict from the name of each way to the dict of `segmentation_scores`.
+    """
+    scores = {}
+
+    def score(view, labels):
+        scores[view] = segmentation_scores(truth, labels, num_classes=num_classes)
+
+    for done, tta in enumerate((False, True), 1):
+        slabs = list(segmenter.segment(image, tta=tta))
+        labels = np.concatenate([part for part, _ in slabs])
+        score("averaged over flips" if tta else "as it is", labels)
+        if num_classes == 2:
+            foreground = np.concatenate([not_background(values) for _, values in slabs])
+            chosen = (foreground >= threshold).astype(np.uint8)
+            score("averaged, chosen threshold" if tta else "chosen threshold", chosen)
+        if not tta:
+            score("median of 3", median(labels, 3))
+        if on_view:
+            on_view(done, 2)
+    return scores
+
+
+def under_shifts(segmenter, image, truth, *, on_view=None):
+    """Score a model on shifted copies of a uint8 volume.
+
+    Returns:
+        A dict from the name of each of `SHIFTS` to `(Jaccard by the model's grey levels, Jaccard by
+        the copy's own mean and standard deviation)`, of class 1.
+    """
+    table, dims = {}, segmenter.metadata["spatial_dims"]
+    engine, constants = segmenter.engine(image), segmenter.metadata["normalization"]
+    for done, (name, shift) in enumerate(SHIFTS.items(), 1):
+        copy, labels = shift(image, truth)
+        own = standardised(engine, grey_statistics(copy), constants)
+        slabs = (predict_slabs(run, copy, dims) for run in (engine, own))
+        found = (np.concatenate([part for part, _ in segment(parts)]) for parts in slabs)
+        scores = (segmentation_scores(labels, part)["classes"][1] for part in found)
+        table[name] = tuple(score["jaccard"] for score in scores)
+        if on_view:
+            on_view(done, len(SHIFTS))
+    return table
+
+
+def grey(change):
+    """Return a shift of grey levels, cut to 0 to 255."""
+
+    def shift(image, truth):
+        return np.clip(np.rint(change(image.astype(np.float32))), 0, 255).astype(np.uint8), truth
+
+    return shift
+
+
+def noisy(image):
+    """Add white noise of 25 grey levels."""
+    return image + 25 * np.random.default_rng(0).standard_normal(image.shape, np.float32)
+
+
+def missing(image):
+    """Replace every 16th section by noise."""
+    image[8::16] = 128 + 40 * np.random.default_rng(0).standard_normal(image[8::16].shape)
+    return image
+
+
+def resampled(factor):
+    """Return a shift that changes the number of voxels along every axis."""
+
+    def shift(image, truth):
+        smooth = ndimage.gaussian_filter(image.astype(np.float32), max(0, 0.4 / factor - 0.4))
+        return (
+            np.clip(ndimage.zoom(smooth, factor, order=1), 0, 255).astype(np.uint8),
+            ndimage.zoom(truth, factor, order=0),
+        )
+
+    return shift
+
+
+SHIFTS = {
+    "as it is": lambda image, truth: (image, truth),
+    "contrast x 0.6": grey(lambda v: (v - 128) * 0.6 + 128),
+    "contrast x 1.4": grey(lambda v: (v - 128) * 1.4 + 128),
+    "30 levels darker": grey(lambda v: v - 30),
+    "30 levels brighter": grey(lambda v: v + 30),
+    "gamma 0.7": grey(lambda v: 255 * (v / 255) ** 0.7),
+    "gamma 1.4": grey(lambda v: 255 * (v / 255) ** 1.4),
+    "contrast inverted": grey(lambda v: 255 - v),
+    "blur, sigma 1.5 voxels": grey(lambda v: ndimage.gaussian_filter(v, 1.5)),
+    "white noise, 25 levels": grey(noisy),
+    "every 16th section noise": grey(missing),
+    "voxels 20 % smaller": resampled(1.25),
+    "voxels 25 % larger": resampled(0.8),
+}
