@@ -9,7 +9,9 @@ import typer
 from .commands.evaluate import evaluate
 from .commands.export import export
 from .commands.predict import predict
+from .commands.report import report
 from .commands.train import demo, models, train
+from .commands.view import view
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -20,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, models, train, predict, evaluate, export):
+for command in (demo, models, train, predict, evaluate, report, view, export):
     app.command()(command)
 
 
