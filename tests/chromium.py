@@ -10,6 +10,14 @@ import tempfile
 import pytest
 
 
+def high_pipe():
+    """Return the ends of a pipe, above 10, so that none is in the way of descriptors 3 and 4."""
+    low = os.pipe()
+    high = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in low]
+    os.close(low[0]), os.close(low[1])
+    return high
+
+
 class Chromium:
     """A browser with one page; input goes through the browser's own event handling."""
 
@@ -19,8 +27,7 @@ class Chromium:
         if program is None:
             pytest.skip("no Chromium on the PATH")
         self._folder = tempfile.TemporaryDirectory(prefix="chromium_", ignore_cleanup_errors=True)
-        # Above 10, so that none is overwritten when two of them become 3 and 4.
-        ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for _ in "io" for end in os.pipe()]
+        ends = [*high_pipe(), *high_pipe()]
         options = "--headless --no-sandbox --disable-gpu --no-first-run --remote-debugging-pipe"
         files = [(os.POSIX_SPAWN_DUP2, ends[0], 3), (os.POSIX_SPAWN_DUP2, ends[3], 4)]
         files += [(os.POSIX_SPAWN_OPEN, n, os.devnull, os.O_RDWR, 0) for n in (1, 2)]
@@ -77,7 +84,8 @@ class Chromium:
         self("Page.enable")
         self("Page.navigate", url=path.resolve().as_uri())
         self.run(
-            "new Promise(go => document.readyState == 'complete' ? go() : addEventListener('load', go))"
+            "new Promise(go => document.readyState == 'complete' ? go()"
+            " : addEventListener('load', go))"
         )
 
     def click(self, x, y):

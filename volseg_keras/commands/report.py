@@ -47,12 +47,14 @@ def report(
 def open_layers(image, labels=None, probability=None, truth=None, instances=None):
     """Open what is not None, by name; shapes must agree."""
     from ..data.volumes import open_volume
-    from ..report.plots import check_shapes
+    from ..report.plots import check_integers, check_shapes
 
     paths = {"image": image, "labels": labels, "probability": probability}
     paths |= {"truth": truth, "instances": instances}
     layers = {name: open_volume(path) for name, path in paths.items() if path}
     check_shapes(**layers)
+    names = ("labels", "truth", "instances")
+    check_integers(**{name: layers.get(name) for name in names})
     return layers
 
 
@@ -73,13 +75,19 @@ def page(output, layers, history=None):
                 output,
                 image,
                 **shown,
-                title=Path(image.path).name,
+                title=name_of(image),
                 facts=told,
                 voxel_size=image.voxel_size,
                 scores=scores,
                 figures=drawn,
                 on_tile=on_tile,
             )
+
+
+def name_of(volume):
+    """Return a volume's file without its folder, as in "file.h5::/name"."""
+    file, *inside = str(volume.path).split("::")
+    return "::".join((Path(file).name, *inside))
 
 
 def facts(layers):
@@ -91,7 +99,7 @@ def facts(layers):
     if image.voxel_size:
         told["Voxel"] = " × ".join(f"{side:g}" for side in image.voxel_size) + " nm"
     others = {name: layer for name, layer in layers.items() if name != "image"}
-    told |= {name.capitalize(): Path(layer.path).name for name, layer in others.items()}
+    told |= {name.capitalize(): name_of(layer) for name, layer in others.items()}
     return told | {"Written": f"{date.today()} by volseg_keras {__version__}"}
 
 

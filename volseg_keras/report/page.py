@@ -12,7 +12,7 @@ from string import Template
 import numpy as np
 from PIL import Image
 
-from .plots import check_shapes
+from .plots import check_integers, check_shapes
 from .slices import PLANES, averaged, cuts, nearest, outline, read_rows, read_slices
 
 # Pictures of grey levels share this many bytes; with outlines a page stays below 25 MB.
@@ -57,9 +57,10 @@ def write_page(
         The `Path` of the page.
 
     Raises:
-        ValueError: If shapes differ, or a probability lies outside 0 to 1.
+        ValueError: If shapes differ, labels are no integers, or a probability lies outside 0 to 1.
     """
     check_shapes(image, labels=labels, truth=truth, probability=probability)
+    check_integers(labels=labels, truth=truth)
     data = _viewer(image, labels, truth, probability, voxel_size, on_tile)
     template = Template(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
     html = template.substitute(
@@ -69,7 +70,10 @@ def write_page(
         figures="".join(_figure(*item) for item in (figures or {}).items()),
         data=json.dumps(data, separators=(",", ":")).replace("</", "<\\/"),
     )
-    path = Path(path)
+    return _write(Path(path), html)
+
+
+def _write(path, html):
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -82,10 +86,10 @@ def write_page(
 
 def _viewer(image, labels, truth, probability, voxel_size, on_tile):
     layers = {
+        "probability": (probability, _to_bytes, averaged, _clouds),
         "grey": (image, _grey_scale(image), averaged, _jpegs),
         "labels": (labels, _same, nearest, _outlines),
         "truth": (truth, _same, nearest, _outlines),
-        "probability": (probability, _to_bytes, averaged, _clouds),
     }
     layers = {name: layer for name, layer in layers.items() if layer[0] is not None}
     slices = cuts(image.shape)
@@ -100,7 +104,7 @@ def _viewer(image, labels, truth, probability, voxel_size, on_tile):
             planes[name]["pixels"] = stacks[name].shape[1:]
             planes[name][layer] = encode(stacks[name], tick)
             if layer == "labels":
-                start[PLANES[name][2]] = int((stacks[name] > 0).sum((1, 2)).argmax())
+                start[PLANES[name][2]] = _busiest(stacks[name])
     extent = np.multiply(image.shape, voxel_size or 1)
     return {
         "planes": list(planes.values()),
@@ -111,6 +115,14 @@ def _viewer(image, labels, truth, probability, voxel_size, on_tile):
         "unit": "nm" if voxel_size else "voxels",
         "layers": list(layers),
     }
+
+
+def _busiest(stack):
+    """Return the slice of the middle half with the most foreground, of several the middle one."""
+    start = len(stack) // 4  # objects of a border plane are mostly cut off
+    counts = (stack > 0).sum((1, 2))[start : len(stack) - start]
+    ties = np.flatnonzero(counts == counts.max())
+    return start + int(ties[len(ties) // 2])
 
 
 def _axes(name, shape):
@@ -224,6 +236,6 @@ def _table(scores):
 def _figure(caption, png):
     picture = base64.b64encode(Path(png).read_bytes()).decode("ascii")
     return (
-        f'<section class="card"><h2>{escape(caption)}</h2>'
+        f'<section class="card figure"><h2>{escape(caption)}</h2>'
         f'<img src="data:image/png;base64,{picture}" alt="{escape(caption)}"></section>'
     )

@@ -151,6 +151,15 @@ def check_shapes(image, **others):
             )
 
 
+def check_integers(**labels):
+    """Raise ValueError unless the array-likes that are not None hold integers or booleans."""
+    for name, array in labels.items():
+        if array is not None and np.dtype(array.dtype).kind not in "uib":
+            raise ValueError(
+                f"Invalid value for `{name}`. Expected integers. Received: dtype {array.dtype}"
+            )
+
+
 def _best_center(labels):
     if type(labels) is not np.ndarray:  # a memory map would be read as a whole
         return tuple(size // 2 for size in labels.shape)

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 from matplotlib.figure import Figure
 
-from .plots import BLUE, DARK, save_figure, tidy
+from .plots import BLUE, DARK, check_integers, save_figure, tidy
 
 
 def instance_sizes(instances, on_tile=None, planes=16):
@@ -22,10 +22,7 @@ def instance_sizes(instances, on_tile=None, planes=16):
     Raises:
         ValueError: If the voxels are no integers.
     """
-    if np.dtype(instances.dtype).kind not in "uib":
-        raise ValueError(
-            f"Invalid value for `instances`. Expected integers. Received: dtype {instances.dtype}"
-        )
+    check_integers(instances=instances)
     sizes, depth = Counter(), instances.shape[0]
     for z in range(0, depth, planes):
         ids, counts = np.unique(np.asarray(instances[z : z + planes]), return_counts=True)
@@ -47,8 +44,8 @@ def size_histogram(sizes, path, voxel_size=None):
     Returns:
         The `Path` of the PNG.
     """
-    unit = np.prod(voxel_size) / 1e9 if voxel_size else 1
-    volumes = np.asarray(sizes) * unit
+    factor, unit = (np.prod(voxel_size) / 1e9, "µm³") if voxel_size else (1, "voxels")
+    volumes = np.asarray(sizes) * factor
     figure = Figure(figsize=(7, 4), layout="constrained")
     ax = figure.subplots()
     ax.set_title(f"{len(volumes):,} instances", fontsize=10, loc="left")
@@ -57,10 +54,10 @@ def size_histogram(sizes, path, voxel_size=None):
         bins = np.geomspace(low, high, int(np.clip(2 * len(volumes) ** 0.5, 5, 40)))
         ax.hist(volumes, bins=bins, color="#9ecae1", edgecolor=BLUE, lw=0.6)
         middle = np.median(volumes)
-        ax.axvline(middle, color=DARK, lw=1, ls="--", label=f"median {middle:.3g}")
+        ax.axvline(middle, color=DARK, lw=1, ls="--", label=f"median {middle:.3g} {unit}")
         ax.legend(frameon=False, fontsize=8)
         ax.set_xscale("log")
     tidy(ax, "Instances")
     ax.yaxis.get_major_locator().set_params(integer=True)
-    ax.set_xlabel("Volume (µm³)" if voxel_size else "Voxels", fontsize=9)
+    ax.set_xlabel(f"Volume ({unit})", fontsize=9)
     return save_figure(figure, path)

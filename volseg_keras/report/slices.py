@@ -91,7 +91,7 @@ def outline(plane):
         mask = np.pad(index[rows, columns] == label, 1)
         corner = np.array([rows.start, columns.start]) - 0.5
         for line in find_contours(mask, 0.5):
-            points = 2 * (approximate_polygon(line, 0.5) + corner)
+            points = 2 * (approximate_polygon(line, 0.4) + corner)
             lines.append(_path(points[:-1, ::-1].round().astype(int)))
     return "".join(lines)
 
