@@ -23,10 +23,10 @@ def view(
     layers = open_layers(volume, labels, probability)
     try:
         import napari
-
-        viewer = napari.Viewer(title=volume.name)
+        from qtpy import QtCore  # noqa: F401
     except ImportError:  # no napari, or no Qt for its window
         return show_page(layers)
+    viewer = napari.Viewer(title=volume.name)
     add_layers(viewer, layers)
     napari.run()
 
