@@ -16,6 +16,7 @@ class Planes:
 
     def __init__(self, array):
         self._array, self.shape, self.read = array, array.shape, []
+        self.dtype = array.dtype
 
     def __getitem__(self, key):
         self.read.append(key)

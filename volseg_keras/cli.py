@@ -11,7 +11,9 @@ from .commands.export import export
 from .commands.predict import predict
 from .commands.publish import publish
 from .commands.reproduce import reproduce
+from .commands.report import report
 from .commands.train import demo, models, train
+from .commands.view import view
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -22,7 +24,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, models, train, predict, evaluate, export, reproduce, publish):
+for command in (
+    demo,
+    models,
+    train,
+    predict,
+    evaluate,
+    report,
+    view,
+    export,
+    publish,
+    reproduce,
+):
     app.command()(command)
 
 

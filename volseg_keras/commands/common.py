@@ -40,6 +40,27 @@ def count_classes(*labels):
     return max(2, 1 + max(present))
 
 
+def class_scores(truth, labels):
+    """Score labels, 255 in the truth being "not annotated" unless it is a mask of 0 and 255.
+
+    Args:
+        truth: True labels, an open volume.
+        labels: Predicted labels.
+
+    Returns:
+        The scores of `segmentation_scores`, and the class ids of truth and of labels.
+    """
+    from ..data.volumes import class_ids
+
+    maps = class_ids(truth), class_ids(labels)
+    start_keras()
+    from ..nets.metrics import segmentation_scores
+
+    ignored = 255 if (maps[0] == 255).any() else None
+    scores = segmentation_scores(*maps, num_classes=count_classes(*maps), ignore_class=ignored)
+    return scores, *maps
+
+
 def triple(name, text):
     """Return three positive numbers of "z,y,x", None for None, or raise ValueError."""
     if text is None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .common import count_classes, start_keras
+from .common import class_scores
 
 
 def evaluate(
@@ -25,12 +25,12 @@ def evaluate(
 
     Example: volseg evaluate labels.tif truth.tif --json scores.json --image volume.tif
     """
-    from ..data.volumes import class_ids, open_volume
+    from ..data.volumes import open_volume
     from ..data.writing import writable_folder
 
     if json_file:
         writable_folder(json_file.parent)
-    maps = [class_ids(open_volume(path)) for path in (truth, prediction)]
+    maps = [open_volume(path) for path in (truth, prediction)]
     grey = open_volume(image) if image else None
     if grey and grey.shape != maps[0].shape:
         raise ValueError(
@@ -38,13 +38,10 @@ def evaluate(
             f"Received: shape {grey.shape}"
         )
     picture = writable_folder(prediction.parent) / f"{prediction.stem}_scores.png"
-    start_keras()
-    from ..nets.metrics import segmentation_scores
     from ..report.console import print_table
     from ..report.plots import overlay
 
-    ignored = 255 if (maps[0] == 255).any() else None
-    scores = segmentation_scores(*maps, num_classes=count_classes(*maps), ignore_class=ignored)
+    scores, *maps = class_scores(*maps)
     rows = [
         (str(c), *(f"{100 * row[name]:.1f}" for name in ("precision", "recall", "jaccard")))
         for c, row in enumerate(scores["classes"])

@@ -46,7 +46,7 @@ def training_curve(history, path):
     _held_out(axes[1], data["step"], data["val_jaccard"])
     axes[2].plot(data["step"], data["learning_rate"], color=DARK, lw=1, marker=marker)
     for ax, label in zip(axes, ("Loss", "Foreground Jaccard", "Learning rate"), strict=True):
-        _tidy(ax, label)
+        tidy(ax, label)
     axes[1].set_ylim(0, 1.02)
     axes[1].legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=2, frameon=False, fontsize=8)
     axes[2].ticklabel_format(axis="y", scilimits=(-2, 2))
@@ -81,7 +81,7 @@ def overlay(image, prediction, path, truth=None, center=None):
     Raises:
         ValueError: If shapes differ or the image is not 3D.
     """
-    _check(image, prediction, truth)
+    check_shapes(image, prediction=prediction, truth=truth)
     center = _best_center(prediction) if center is None else center
     greys, found = _planes(image, center), [p > 0 for p in _planes(prediction, center)]
     true = None if truth is None else [p > 0 for p in _planes(truth, center)]
@@ -127,7 +127,8 @@ def _held_out(ax, steps, values):
     )
 
 
-def _tidy(ax, label):
+def tidy(ax, label):
+    """Name the y axis, keep light grid lines and drop the box."""
     ax.set_ylabel(label, fontsize=9)
     ax.tick_params(labelsize=8)
     ax.grid(color="#e5e5e5", lw=0.6)
@@ -135,17 +136,27 @@ def _tidy(ax, label):
     ax.set_axisbelow(True)
 
 
-def _check(image, prediction, truth):
+def check_shapes(image, **others):
+    """Raise ValueError unless `image` is (z, y, x) and what is not None of the others like it."""
     shape = tuple(image.shape)
     if len(shape) != 3:
         raise ValueError(
             f"Invalid value for `image`. Expected shape (z, y, x). Received: shape {shape}"
         )
-    for name, labels in (("prediction", prediction), ("truth", truth)):
-        if labels is not None and tuple(labels.shape) != shape:
+    for name, other in others.items():
+        if other is not None and tuple(other.shape) != shape:
             raise ValueError(
                 f"Invalid value for `{name}`. Expected shape {shape} as of `image`. "
-                f"Received: shape {tuple(labels.shape)}"
+                f"Received: shape {tuple(other.shape)}"
+            )
+
+
+def check_integers(**labels):
+    """Raise ValueError unless the array-likes that are not None hold integers or booleans."""
+    for name, array in labels.items():
+        if array is not None and np.dtype(array.dtype).kind not in "uib":
+            raise ValueError(
+                f"Invalid value for `{name}`. Expected integers. Received: dtype {array.dtype}"
             )
 
 
@@ -246,7 +257,7 @@ def _legend(figure, found, true):
 
 
 def save_figure(figure, path):
-    """Write a figure as PNG under its final name at once; return the path."""
+    """Write a figure as PNG and return its `Path`; missing folders are created."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}")

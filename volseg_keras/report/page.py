@@ -1,0 +1,241 @@
+"""One page that shows a volume and its segmentation; it needs no network and no server."""
+
+import base64
+import io
+import json
+import os
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+import numpy as np
+from PIL import Image
+
+from .plots import check_integers, check_shapes
+from .slices import PLANES, averaged, cuts, nearest, outline, read_rows, read_slices
+
+# Pictures of grey levels share this many bytes; with outlines a page stays below 25 MB.
+BUDGET = 14e6
+# Reddish purple of Okabe and Ito, beside the orange and blue of the outlines.
+PROBABILITY, LEVELS = (204, 121, 167), 16
+
+
+def write_page(
+    path,
+    image,
+    labels=None,
+    *,
+    truth=None,
+    probability=None,
+    title="Segmentation",
+    facts=None,
+    voxel_size=None,
+    scores=None,
+    figures=None,
+    on_tile=None,
+):
+    """Write a page with a viewer of three planes, scores and figures.
+
+    Array-likes are read once, slab by slab; a plane shows 64 slices of 768 x 768 pixels at most.
+
+    Args:
+        path: The HTML file; its folder is created.
+        image: Real-valued array-like of shape (z, y, x).
+        labels: Integer labels of the same shape, outlined; 0 is background. Or None.
+        truth: Reference labels like `labels`, or None.
+        probability: Probabilities of the same shape: floats from 0 to 1, or integers up to
+            their type's greatest. Or None.
+        title: Heading of the page.
+        facts: Names and values to print below it.
+        voxel_size: Sides (z, y, x) of a voxel in nm, or None.
+        scores: What `segmentation_scores` returns, or None.
+        figures: Captions and PNG files to add.
+        on_tile: Called with the number of planes done and in all.
+
+    Returns:
+        The `Path` of the page.
+
+    Raises:
+        ValueError: If shapes differ, labels are no integers, or a probability lies outside 0 to 1.
+    """
+    check_shapes(image, labels=labels, truth=truth, probability=probability)
+    check_integers(labels=labels, truth=truth)
+    data = _viewer(image, labels, truth, probability, voxel_size, on_tile)
+    template = Template(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
+    html = template.substitute(
+        title=escape(title),
+        facts=_facts(facts or {}),
+        scores=_table(scores) if scores else "",
+        figures="".join(_figure(*item) for item in (figures or {}).items()),
+        data=json.dumps(data, separators=(",", ":")).replace("</", "<\\/"),
+    )
+    return _write(Path(path), html)
+
+
+def _write(path, html):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        part.write_text(html, encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _viewer(image, labels, truth, probability, voxel_size, on_tile):
+    layers = {
+        "probability": (probability, _to_bytes, averaged, _clouds),
+        "grey": (image, _grey_scale(image), averaged, _jpegs),
+        "labels": (labels, _same, nearest, _outlines),
+        "truth": (truth, _same, nearest, _outlines),
+    }
+    layers = {name: layer for name, layer in layers.items() if layer[0] is not None}
+    slices = cuts(image.shape)
+    shown = [name for name in PLANES if name == "xy" or min(image.shape) > 1]
+    read, drawn = len(read_rows(image.shape[0])), sum(len(slices[PLANES[n][2]]) for n in shown)
+    tick = _counter(len(layers) * (read + drawn), on_tile)
+    planes = {name: _axes(name, image.shape) for name in shown}
+    start = [len(at) // 2 for at in slices]
+    for layer, (volume, prepare, resample, encode) in layers.items():
+        stacks = read_slices(volume, prepare, resample, tick)
+        for name in shown:
+            planes[name]["pixels"] = stacks[name].shape[1:]
+            planes[name][layer] = encode(stacks[name], tick)
+            if layer == "labels":
+                start[PLANES[name][2]] = _busiest(stacks[name])
+    extent = np.multiply(image.shape, voxel_size or 1)
+    return {
+        "planes": list(planes.values()),
+        "shape": dict(zip("zyx", image.shape, strict=True)),
+        "extent": dict(zip("zyx", map(float, extent), strict=True)),
+        "cuts": dict(zip("zyx", (at.tolist() for at in slices), strict=True)),
+        "start": dict(zip("zyx", start, strict=True)),
+        "unit": "nm" if voxel_size else "voxels",
+        "layers": list(layers),
+    }
+
+
+def _busiest(stack):
+    """Return the slice of the middle half with the most foreground, of several the middle one."""
+    start = len(stack) // 4  # objects of a border plane are mostly cut off
+    counts = (stack > 0).sum((1, 2))[start : len(stack) - start]
+    ties = np.flatnonzero(counts == counts.max())
+    return start + int(ties[len(ties) // 2])
+
+
+def _axes(name, shape):
+    across, down, cut = PLANES[name]
+    return {"name": name, "across": "zyx"[across], "down": "zyx"[down], "cut": "zyx"[cut]}
+
+
+def _counter(total, on_tile):
+    done = 0
+
+    def tick(planes=1):
+        nonlocal done
+        done += planes
+        if on_tile:
+            on_tile(done, total)
+
+    return tick
+
+
+def _grey_scale(image):
+    """Return a function to uint8; the span is that of a few planes without their extremes."""
+    few = [np.asarray(image[int(z)]) for z in cuts(image.shape)[0][::13]]
+    low, high = np.nanpercentile(np.stack(few).astype("float32"), (0.5, 99.5))
+    scale = 255 / max(high - low, 1e-9)
+
+    def prepare(block):
+        grey = (block.astype("float32") - low) * scale
+        return np.nan_to_num(grey).clip(0, 255).astype("uint8")
+
+    return prepare
+
+
+def _same(block):
+    return block
+
+
+def _to_bytes(block):
+    if block.dtype.kind in "ui":
+        block = block / np.iinfo(block.dtype).max
+    block = block.astype("float32")
+    if not (block.min(initial=0) >= 0 and block.max(initial=0) <= 1):
+        raise ValueError(
+            "Invalid value for `probability`. Expected numbers from 0 to 1. "
+            f"Received: from {block.min():.3g} to {block.max():.3g}"
+        )
+    return (255 * block).round().astype("uint8")
+
+
+def _jpegs(stack, tick):
+    sample = stack[:: -(-len(stack) // 4)]
+    for quality in (90, 80, 65, 50, 35):
+        pictures = [_encoded(Image.fromarray(p), "JPEG", quality=quality) for p in sample]
+        if np.mean([len(p) for p in pictures]) * len(stack) < BUDGET / len(PLANES):
+            break
+    return _each(lambda p: _encoded(Image.fromarray(p), "JPEG", quality=quality), stack, tick)
+
+
+def _clouds(stack, tick):
+    alpha = bytes(int(180 * level / (LEVELS - 1)) for level in range(LEVELS))
+
+    def cloud(plane):
+        picture = Image.fromarray((plane // (256 // LEVELS)).astype("uint8"), "P")
+        picture.putpalette(PROBABILITY * LEVELS)
+        return _encoded(picture, "PNG", transparency=alpha, bits=4)
+
+    return _each(cloud, stack, tick)
+
+
+def _outlines(stack, tick):
+    return _each(outline, stack, tick)
+
+
+def _each(encode, stack, tick):
+    pictures = []
+    for plane in stack:
+        pictures.append(encode(plane))
+        tick()
+    return pictures
+
+
+def _encoded(picture, kind, **options):
+    file = io.BytesIO()
+    picture.save(file, kind, optimize=True, **options)
+    return base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def _facts(facts):
+    return "".join(
+        f"<div><dt>{escape(str(name))}</dt><dd>{escape(str(value))}</dd></div>"
+        for name, value in facts.items()
+    )
+
+
+def _table(scores):
+    names = ("precision", "recall", "jaccard")
+    rows = "".join(
+        f'<tr><th scope="row">{"background" if c == 0 else f"class {c}"}</th>'
+        + "".join(f"<td>{100 * row[name]:.1f}</td>" for name in names)
+        + "</tr>"
+        for c, row in enumerate(scores["classes"])
+    )
+    return (
+        '<section class="card"><h2>Scores</h2><table><thead><tr><td></td>'
+        '<th scope="col">precision</th><th scope="col">recall</th><th scope="col">Jaccard</th>'
+        f"</tr></thead><tbody>{rows}</tbody></table>"
+        f"<p>VOC <strong>{100 * scores['voc']:.1f}</strong>, the mean of the Jaccard indices. "
+        "All in percent, over the whole volume.</p></section>"
+    )
+
+
+def _figure(caption, png):
+    picture = base64.b64encode(Path(png).read_bytes()).decode("ascii")
+    return (
+        f'<section class="card figure"><h2>{escape(caption)}</h2>'
+        f'<img src="data:image/png;base64,{picture}" alt="{escape(caption)}"></section>'
+    )

@@ -1,0 +1,63 @@
+"""Sizes of instances."""
+
+from collections import Counter
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from .plots import BLUE, DARK, check_integers, save_figure, tidy
+
+
+def instance_sizes(instances, on_tile=None, planes=16):
+    """Count the voxels of every instance, reading a few planes at a time.
+
+    Args:
+        instances: Integer array-like of shape (z, y, x); 0 is background.
+        on_tile: Called with the number of planes done and in all.
+        planes: Planes to read at a time.
+
+    Returns:
+        Voxels of each instance, an integer array in no order.
+
+    Raises:
+        ValueError: If the voxels are no integers.
+    """
+    check_integers(instances=instances)
+    sizes, depth = Counter(), instances.shape[0]
+    for z in range(0, depth, planes):
+        ids, counts = np.unique(np.asarray(instances[z : z + planes]), return_counts=True)
+        sizes.update(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
+        if on_tile:
+            on_tile(min(z + planes, depth), depth)
+    del sizes[0]
+    return np.array(list(sizes.values()), int)
+
+
+def size_histogram(sizes, path, voxel_size=None):
+    """Draws how many instances have which size, on a logarithmic axis.
+
+    Args:
+        sizes: Voxels of each instance.
+        path: Where the PNG goes.
+        voxel_size: Sides (z, y, x) of a voxel in nm; sizes are then in cubic micrometres.
+
+    Returns:
+        The `Path` of the PNG.
+    """
+    factor, unit = (np.prod(voxel_size) / 1e9, "µm³") if voxel_size else (1, "voxels")
+    volumes = np.asarray(sizes) * factor
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    ax = figure.subplots()
+    ax.set_title(f"{len(volumes):,} instances", fontsize=10, loc="left")
+    if len(volumes):
+        low, high = volumes.min() / 1.2, volumes.max() * 1.2
+        bins = np.geomspace(low, high, int(np.clip(2 * len(volumes) ** 0.5, 5, 40)))
+        ax.hist(volumes, bins=bins, color="#9ecae1", edgecolor=BLUE, lw=0.6)
+        middle = np.median(volumes)
+        ax.axvline(middle, color=DARK, lw=1, ls="--", label=f"median {middle:.3g} {unit}")
+        ax.legend(frameon=False, fontsize=8)
+        ax.set_xscale("log")
+    tidy(ax, "Instances")
+    ax.yaxis.get_major_locator().set_params(integer=True)
+    ax.set_xlabel(f"Volume ({unit})", fontsize=9)
+    return save_figure(figure, path)

@@ -1,0 +1,102 @@
+"""Slices of a volume in three planes, small enough for a page."""
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+from skimage.measure import approximate_polygon, find_contours
+
+SLICES, SIDE, SLAB = 64, 768, 2**25
+# Axes (across, down, cut) of a picture, as numbers in (z, y, x).
+PLANES = {"xy": (2, 1, 0), "xz": (2, 0, 1), "yz": (0, 1, 2)}
+
+
+def positions(size, most):
+    """Return the middles of at most `most` equal parts of an axis, as voxel indices."""
+    count = min(size, most)
+    return ((np.arange(count) + 0.5) * size / count).astype(int)
+
+
+def read_rows(depth):
+    """Return the z planes that are read: at most `SIDE`, evenly spaced."""
+    step = -(-depth // SIDE)
+    return np.arange(step // 2, depth, step)
+
+
+def cuts(shape):
+    """Return the positions of the slices along z, y and x; those along z are planes read."""
+    rows = read_rows(shape[0])
+    return [rows[positions(len(rows), SLICES)], *(positions(n, SLICES) for n in shape[1:])]
+
+
+def averaged(block, size):
+    """Resample the last axis of uint8 voxels to `size`, without aliasing."""
+    if block.shape[-1] == size:
+        return block
+    flat = Image.fromarray(np.ascontiguousarray(block).reshape(-1, block.shape[-1]))
+    small = flat.resize((size, flat.height), Image.Resampling.LANCZOS)
+    return np.asarray(small).reshape(*block.shape[:-1], size)
+
+
+def nearest(block, size):
+    """Resample the last axis of labels to `size`."""
+    return block[..., positions(block.shape[-1], size)]
+
+
+def read_slices(volume, prepare, resample, on_planes=None):
+    """Read the slices of a volume in one pass over z.
+
+    Args:
+        volume: Array-like of shape (z, y, x); it is read in slabs of `SLAB` voxels at most.
+        prepare: Function of a block of voxels, called before these are resampled.
+        resample: `averaged` or `nearest`.
+        on_planes: Called with the number of z planes after each slab.
+
+    Returns:
+        For each of `PLANES` an array (slice, down, across), at most `SLICES` slices of at most
+        `SIDE` pixels a side.
+    """
+    shape = volume.shape
+    rows, (z, y, x) = read_rows(shape[0]), cuts(shape)
+    height, width = (min(n, SIDE) for n in shape[1:])
+    step = int(rows[1] - rows[0]) if len(rows) > 1 else 1
+    parts = {name: [] for name in PLANES}
+    depth = max(1, SLAB // (step * shape[1] * shape[2]))
+    for i in range(0, len(rows), depth):
+        few = rows[i : i + depth]
+        block = np.asarray(volume[int(few[0]) : int(few[-1]) + 1 : step])
+        whole = resample(prepare(block[np.isin(few, z)]), width).swapaxes(1, 2)
+        parts["xy"].append(resample(whole, height).swapaxes(1, 2))
+        parts["xz"].append(resample(prepare(block[:, y]), width))
+        parts["yz"].append(resample(prepare(block[:, :, x]).swapaxes(1, 2), height))
+        if on_planes:
+            on_planes(len(few))
+    xy, xz, yz = (np.concatenate(parts[name]) for name in PLANES)
+    return {"xy": xy, "xz": xz.swapaxes(0, 1), "yz": yz.transpose(1, 2, 0)}
+
+
+def outline(plane):
+    """Trace every label above 0 as the path of an SVG, in half pixels.
+
+    Args:
+        plane: Labels of shape (down, across).
+
+    Returns:
+        The `d` attribute of a path; its view box is twice as many units a side as pixels.
+    """
+    plane = np.where(plane > 0, plane, 0)
+    _, index = np.unique(np.append(0, plane), return_inverse=True)
+    index = index[1:].reshape(plane.shape)
+    lines = []
+    for label, (rows, columns) in enumerate(ndimage.find_objects(index), 1):
+        mask = np.pad(index[rows, columns] == label, 1)
+        corner = np.array([rows.start, columns.start]) - 0.5
+        for line in find_contours(mask, 0.5):
+            points = 2 * (approximate_polygon(line, 0.4) + corner)
+            lines.append(_path(points[:-1, ::-1].round().astype(int)))
+    return "".join(lines)
+
+
+def _path(points):
+    steps = np.diff(points, axis=0).ravel()
+    first = "{} {}".format(*points[0])
+    return f"M{first}l{' '.join(map(str, steps))}z" if len(steps) else ""
