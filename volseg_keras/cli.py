@@ -10,8 +10,8 @@ from .commands.evaluate import evaluate
 from .commands.export import export
 from .commands.predict import predict
 from .commands.publish import publish
-from .commands.reproduce import reproduce
 from .commands.report import report
+from .commands.reproduce import reproduce
 from .commands.train import demo, models, train
 from .commands.view import view
 

@@ -60,3 +60,22 @@ def checked_size(voxel_size):
             f"Received: voxel_size={voxel_size}"
         )
     return tuple(size.tolist())
+
+
+def is_volume(node):
+    """Return whether a node is an array of two axes or more."""
+    return len(getattr(node, "shape", ())) >= 2 and hasattr(node, "dtype")
+
+
+def default_axes(array):
+    """Return the usual names of axes that a file does not name."""
+    return "TCZYX"[-len(array.shape) :]
+
+
+def pick(found, inside):
+    """Return the array called `inside`, or the only one; raise ValueError that lists them."""
+    if inside and inside.strip("/") in found:
+        return found[inside.strip("/")]
+    if not inside and len(found) == 1:
+        return next(iter(found.values()))
+    raise ValueError(f"name one of its arrays by FILE::NAME: {', '.join(found) or 'it has none'}")

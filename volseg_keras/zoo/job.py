@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.formats import finish_zarr, kind_of, start_zarr
+from ..data.formats import kind_of
+from ..data.ome_zarr import finish_zarr, start_zarr
 from ..data.patches import grey_statistics
 from ..data.volumes import open_volume
 from ..data.writing import create_volume

@@ -1,0 +1,147 @@
+"""What goes wrong while a volume is segmented: one line, no half file, work kept where there is."""
+
+import os
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+from volseg_keras import build_model, cli, open_volume, phantom, save_volume
+from volseg_keras.data.formats import FORMATS
+from volseg_keras.inference.engines import keras_engine
+from volseg_keras.inference.predict import predict_slabs, segment
+from volseg_keras.inference.write import write_labels
+from volseg_keras.nets.models import with_normalization
+from volseg_keras.zoo import job
+
+IMAGE = phantom((16, 32, 48), seed=3)[0]
+
+
+@pytest.fixture(scope="module")
+def network():
+    return with_normalization(build_model("H"), 120.0, 30.0)
+
+
+@pytest.fixture(scope="module")
+def folder(network, tmp_path_factory):
+    """A model and damaged volumes, in a folder with a space in its name."""
+    folder = tmp_path_factory.mktemp("all sorts")
+    network.save(folder / "model.keras")
+    whole = save_volume(folder / "whole.tif", IMAGE).read_bytes()
+    (folder / "cut.tif").write_bytes(whole[: len(whole) // 2])
+    floats = IMAGE.astype(np.float32)
+    floats[3, 4, 5] = np.nan
+    save_volume(folder / "nan.npy", floats)
+    save_volume(folder / "constant.npy", IMAGE * 0 + 9)
+    with h5py.File(save_volume(folder / "a.h5", IMAGE), "a") as file:
+        file["other"] = IMAGE
+    broken = save_volume(folder / "broken.zarr", IMAGE)
+    chunks = (path for path in (broken / "0").rglob("*") if path.is_file())
+    max(chunks, key=lambda path: path.stat().st_size).write_bytes(b"nothing")
+    return folder
+
+
+def volseg(*arguments):
+    """Run the command in this process; returns its exit code."""
+    saved, sys.argv = sys.argv, ["volseg", *map(str, arguments)]
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return stop.code or 0
+    finally:
+        sys.argv = saved
+    return 0
+
+
+@pytest.mark.parametrize(
+    "name, options, told",
+    [
+        ("whole.tif", ("--axes", "tzyx"), "`axes`"),
+        ("whole.tif", ("--axes", "zy"), "`axes`"),
+        ("a.h5::/nothing", (), "nothing"),
+        ("a.h5", (), "other"),
+        ("cut.tif", (), "cut.tif"),
+        ("broken.zarr", (), "broken.zarr"),
+        ("nan.npy", (), "1 voxels that are not"),
+        ("nan.npy", ("--normalize", "volume"), "1 voxels that are not"),
+        ("nan.npy", ("--resume",), "1 voxels that are not"),
+        ("constant.npy", ("--normalize", "volume"), "vary"),
+        ("whole.tif", ("-o", "/proc/labels.tif"), "writable"),
+    ],
+)
+def test_one_line_and_no_half_file(name, options, told, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    output = () if "-o" in options else ("-o", tmp_path / "labels.tif")
+    assert volseg("predict", name, "--model", "model.keras", *output, *options) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("volseg: Invalid value for `") and told in lines[-1]
+    assert len([line for line in lines if line.startswith("volseg:")]) == 1
+    kept = [path for path in tmp_path.iterdir() if path != job.job_folder(tmp_path / "labels.tif")]
+    assert kept == []
+
+
+def test_a_constant_volume_is_background_or_not_but_no_error(folder, tmp_path):
+    arguments = ["predict", folder / "constant.npy", "-o", tmp_path / "labels.npy"]
+    assert volseg(*arguments, "--model", folder / "model.keras") == 0
+    assert open_volume(tmp_path / "labels.npy").shape == IMAGE.shape
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 256 kB."""
+    folder = tmp_path / "small disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a file system needs root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("options", [(), ("--resume",)])
+def test_a_full_disk(options, folder, small_disk, tmp_path, capsys):
+    """In one go nothing is left; block by block the job stays, and goes on when there is room."""
+    noise = np.random.default_rng(0).integers(0, 255, (16, 200, 200)).astype(np.uint8)
+    image, output = save_volume(tmp_path / "noise.npy", noise), small_disk / "labels.npy"
+    arguments = ["predict", image, "--model", folder / "model.keras", "-o", output, *options]
+    assert volseg(*arguments) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert "No space left" in lines[-1] and lines[-1].startswith("volseg:")
+    assert not output.exists()
+    left = list(small_disk.iterdir())
+    assert left == ([job.job_folder(output)] if options else [])
+    if options:
+        subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+        assert volseg(*arguments) == 0
+        assert open_volume(output).shape == noise.shape and not job.job_folder(output).exists()
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_every_format_gives_the_labels_of_the_array(suffix, network, tmp_path, engine):
+    image = open_volume(save_volume(tmp_path / f"a volume{suffix}", IMAGE, voxel_size=(8, 4, 4)))
+    assert not isinstance(image, np.ndarray)
+    slabs = segment(predict_slabs(engine, image, 3))
+    write_labels(slabs, image, tmp_path / f"labels{suffix}", None)
+    (want,) = (labels for labels, _ in segment(predict_slabs(engine, IMAGE, 3)))
+    np.testing.assert_array_equal(open_volume(tmp_path / f"labels{suffix}")[...], want)
+
+
+@pytest.fixture(scope="module")
+def engine(network):
+    return keras_engine(network)
+
+
+def test_a_seamless_prediction_is_that_of_one_piece():
+    """The network of most context, whose weights were trained: none of its tiles shows."""
+    from volseg_keras import load_pretrained
+
+    engine = keras_engine(load_pretrained("H"))
+    volume = phantom((32, 272, 208), seed=4)[0]
+    tiled, whole = (
+        np.concatenate([slab for _, slab in predict_slabs(engine, volume, 3, **options)])
+        for options in ({"tile": (32, 208, 208), "seamless": True}, {"tile": (32, 272, 208)})
+    )
+    assert 1e-3 < whole.max()
+    np.testing.assert_allclose(tiled, whole, atol=1e-3)
