@@ -61,8 +61,9 @@ def test_help_is_quick_and_needs_no_tensorflow():
 
 
 def test_every_command_has_an_example(capsys):
-    for command in ("demo", "models", "train", "predict", "evaluate", "export"):
-        assert volseg(command, "--help") == 0
+    commands = ("demo", "models", "train", "predict", "evaluate", "export", "doctor", "completion")
+    for command in (*commands, "data epfl"):
+        assert volseg(*command.split(), "--help") == 0
         assert f"Example: volseg {command}" in capsys.readouterr().out
 
 

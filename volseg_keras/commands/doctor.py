@@ -6,7 +6,6 @@ import platform
 import re
 import shutil
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
 
@@ -74,6 +73,8 @@ def versions():
 
 def installed_version(name):
     """Return the version of a package, or None."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(name)
     except PackageNotFoundError:

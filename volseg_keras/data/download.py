@@ -11,8 +11,6 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from .. import __version__
-
 CHUNK = 2**18
 TIMEOUT = 60
 # Seconds to wait before each further attempt at a connection that broke.
@@ -87,7 +85,7 @@ def fetch_rest(url, part, on_bytes):
 
 def answer(url, start):
     """Return the response from byte `start` on, or None where the server has no such byte."""
-    headers = {"User-Agent": f"volseg_keras/{__version__}", "Accept-Encoding": "identity"}
+    headers = {"User-Agent": "volseg_keras", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
     try:
@@ -142,8 +140,8 @@ def checked_digest(path, expected, url):
             digest.update(chunk)
     if expected not in (None, digest.hexdigest()):
         raise ValueError(
-            f"Invalid value for `{path.name}` from {url}. Expected sha256 {expected}. "
-            f"Received: sha256 {digest.hexdigest()}"
+            f"Invalid value for `{path.name.removesuffix('.part')}` from {url}. "
+            f"Expected sha256 {expected}. Received: sha256 {digest.hexdigest()}"
         )
     return digest.hexdigest()
 
