@@ -47,7 +47,7 @@ def test_errors_are_a_line():
 
 
 @pytest.mark.parametrize(
-    "broken, works", [(("openvino", "tf2onnx"), True), (("keras", "psutil"), False)]
+    "broken, works", [(("openvino", "onnxruntime"), True), (("keras", "psutil"), False)]
 )
 def test_it_tells_what_works_where_packages_are_broken(broken, works, tmp_path):
     for name in broken:

@@ -6,6 +6,7 @@ import platform
 import re
 import shutil
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -160,6 +161,7 @@ def engines():
 
 def run_engine(name):
     """Segment a phantom by the published model."""
+    import_module(name)  # an engine has its library's name; without it nothing else is tried
     from ..data.phantom import phantom
     from ..zoo.segmenter import predict_volume
 
