@@ -38,7 +38,7 @@ VOXEL_SIZE = (5.0, 5.0, 5.0)
 # SHA-256 of the first slices' uint8 voxels in C order, computed from a lossless copy of the volumes
 # with the Lucchi++ labels. The images are those of the original files too.
 VOXELS = {
-    "training": (165, "45d077f92b5c6fbad62cb406f465e0a665f1636eae8b76b2f9c46a1dab142faf"),
+    "training": (165, "45d77f092b5c6fbad62cb406f465e0a665f1636eae8b76b2f9c46a1dab142faf"),
     "testing": (83, "65f684a7e4ce01fd2be77406ea2a5bf72656239b233a306c97548d09c02200bd"),
 }
 VOXELS_LUCCHI_PP = {
