@@ -6,6 +6,9 @@ import warnings
 
 import typer
 
+from .commands.completion import completion, enable
+from .commands.data import epfl
+from .commands.doctor import doctor
 from .commands.evaluate import evaluate
 from .commands.export import export
 from .commands.predict import predict
@@ -35,13 +38,19 @@ for command in (
     export,
     publish,
     reproduce,
+    doctor,
+    completion,
 ):
     app.command()(command)
+data = typer.Typer(help="Get public volumes.", no_args_is_help=True)
+data.command()(epfl)
+app.add_typer(data, name="data")
 
 
 def main():
     """Run the command; wrong input is one line and exit code 2."""
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    enable()
     try:
         app()
     except (ValueError, OSError) as error:

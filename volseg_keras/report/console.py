@@ -3,7 +3,7 @@
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.progress import DownloadColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
 
@@ -18,9 +18,10 @@ def print_table(header, rows):
 
 
 @contextmanager
-def progress_bar(what):
-    """Show tiles done and time left; yields `on_tile(done, total)`."""
-    columns = (*Progress.get_default_columns()[:3], MofNCompleteColumn(), TimeRemainingColumn())
+def progress_bar(what, in_bytes=False):
+    """Show tiles, or bytes, done and time left; yields `on_tile(done, total)`."""
+    count = DownloadColumn() if in_bytes else MofNCompleteColumn()
+    columns = (*Progress.get_default_columns()[:3], count, TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

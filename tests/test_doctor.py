@@ -1,0 +1,141 @@
+"""What `volseg doctor` tells of whole and of broken installations; completion in a real shell."""
+
+import configparser
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_cli import volseg
+
+import volseg_keras
+from volseg_keras.commands.doctor import OPTIONAL, attempt, lines, missing, versions
+
+PACKAGE = str(Path(volseg_keras.__file__).parents[1])
+MAIN = "from volseg_keras import cli; cli.main()"
+
+
+def test_versions_are_those_of_the_modules():
+    found = versions()
+    assert found["volseg_keras"] == volseg_keras.__version__ and found["numpy"] == np.__version__
+    assert found["python"] == sys.version.split()[0]
+
+
+def test_optional_packages_are_those_of_the_extras():
+    setup = configparser.ConfigParser()
+    setup.read(Path(__file__).parents[1] / "setup.cfg")
+    extras = setup["options.extras_require"]
+    for extra, (packages, _) in OPTIONAL.items():
+        assert tuple(extras[extra].split()) == packages
+
+
+def test_what_is_missing_is_told_with_the_line_to_get_it(monkeypatch):
+    monkeypatch.setitem(OPTIONAL, "more", (("numpy", "no-such-package"), "more"))
+    monkeypatch.setitem(OPTIONAL, "less", (("numpy",), "less"))
+    found = missing()
+    assert found["more"] == 'pip install "volseg_keras[more]"' and "less" not in found
+
+
+def test_errors_are_a_line():
+    assert attempt(lambda: json.loads("\n")).startswith("fails: JSONDecodeError: Expecting value")
+    told = list(lines({"a": {"b": ["c", "d"], "e": 1}, "f": "nothing"}))
+    assert [line.split() for line in told] == [["a", "b", "c,", "d"], ["e", "1"], ["f", "nothing"]]
+
+
+@pytest.mark.parametrize(
+    "broken, works", [(("openvino", "onnxruntime"), True), (("keras", "psutil"), False)]
+)
+def test_it_tells_what_works_where_packages_are_broken(broken, works, tmp_path):
+    for name in broken:
+        (tmp_path / f"{name}.py").write_text("raise ImportError('broken')")
+    path = os.pathsep.join([str(tmp_path), PACKAGE])
+    environment = {**os.environ, "VOLSEG_DATA": str(tmp_path), "PYTHONPATH": path}
+    done = subprocess.run(
+        [sys.executable, "-c", MAIN, "doctor", "--json"],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert list(found) == ["versions", "system", "devices", "engines", "folders", "missing"]
+    if works:
+        assert found["engines"].pop("keras").startswith("works (")
+        assert found["engines"].pop("default") == "openvino"
+        assert found["devices"]["Keras"][0] == "tensorflow"
+        assert found["system"]["cores usable"] >= 1
+    else:
+        assert "fails: ImportError: broken" in str(found["system"])
+    assert found["engines"] and "works" not in str(found["engines"])
+    assert found["folders"]["data"] == f"{tmp_path} (has no lucchi_pp)"
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory):
+    """A function of the words of a command line to what bash completes the last one with."""
+    if not shutil.which("bash"):
+        pytest.skip("bash is not installed")
+    folder = tmp_path_factory.mktemp("bin")
+    program = folder / "volseg"
+    program.write_text(f"#!{sys.executable}\n{MAIN}\n")
+    program.chmod(0o755)
+    (folder / "volume.tif").touch()
+    environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+    environment["PYTHONPATH"] = PACKAGE
+    script = """
+    eval "$(volseg completion bash)"
+    complete -p volseg >&2
+    COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+    _volseg_completion volseg
+    printf '%s\\n' "${COMPREPLY[@]}"
+    """
+
+    def run(*words):
+        done = subprocess.run(
+            ["bash", "--norc", "-c", script, "bash", *words],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=environment,
+            cwd=folder,
+        )
+        # Where nothing is completed, file names are.
+        assert done.stderr.strip() == "complete -o default -F _volseg_completion volseg"
+        return done.stdout.split()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        (["volseg", "e"], {"evaluate", "export"}),
+        (["volseg", "data", ""], {"epfl"}),
+        (["volseg", "train", "--hold"], {"--hold-out"}),
+        (["volseg", "data", "epfl", "--s"], {"--source"}),
+        (["volseg", "completion", ""], {"bash", "zsh", "fish"}),
+        (["volseg", "predict", "vol"], set()),
+    ],
+)
+def test_bash_completes(words, expected, complete):
+    assert set(complete(*words)) == expected
+
+
+@pytest.mark.parametrize(
+    "shell, word", [("zsh", "#compdef volseg"), ("fish", "complete --command")]
+)
+def test_scripts_of_other_shells(shell, word, capsys):
+    assert volseg("completion", shell) == 0
+    script = capsys.readouterr().out
+    assert word in script
+    if shutil.which(shell):
+        subprocess.run([shell, "-n"], input=script, text=True, check=True)
+
+
+def test_an_unknown_shell_is_refused(capsys):
+    assert volseg("completion", "cmd") == 2
+    assert "bash" in capsys.readouterr().err

@@ -1,0 +1,12 @@
+"""The EPFL hippocampus volumes for TensorFlow Datasets: import this to register the builder."""
+
+try:
+    import tensorflow_datasets  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        'TensorFlow Datasets is missing: pip install "volseg_keras[tfds]"', name=error.name
+    ) from error
+
+from .epfl_hippocampus_dataset_builder import Builder
+
+__all__ = ["Builder"]
