@@ -24,6 +24,8 @@ _HOME = {
     "PatchSampler": "data.patches",
     "fit": "training.fit",
     "predict_volume": "zoo.segmenter",
+    "instances": "inference.instances",
+    "write_instances": "inference.instances",
     "load_pretrained": "zoo.presets",
     "export_savedmodel": "zoo.export",
 }
