@@ -8,6 +8,7 @@ import typer
 
 from .commands.evaluate import evaluate
 from .commands.export import export
+from .commands.measure import measure
 from .commands.predict import predict
 from .commands.train import demo, models, train
 
@@ -20,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, models, train, predict, evaluate, export):
+for command in (demo, models, train, predict, evaluate, measure, export):
     app.command()(command)
 
 
