@@ -61,7 +61,7 @@ def test_help_is_quick_and_needs_no_tensorflow():
 
 
 def test_every_command_has_an_example(capsys):
-    for command in ("demo", "models", "train", "predict", "evaluate", "export"):
+    for command in ("demo", "models", "train", "predict", "evaluate", "measure", "export"):
         assert volseg(command, "--help") == 0
         assert f"Example: volseg {command}" in capsys.readouterr().out
 

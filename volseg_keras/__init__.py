@@ -27,6 +27,7 @@ _HOME = {
     "predict_volume": "zoo.segmenter",
     "instances": "inference.instances",
     "write_instances": "inference.instances",
+    "clean_labels": "inference.finish",
     "measure": "inference.measures",
     "load_pretrained": "zoo.presets",
     "export_savedmodel": "zoo.export",

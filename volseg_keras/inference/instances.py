@@ -15,6 +15,7 @@ import cc3d
 import numpy as np
 from scipy import ndimage
 
+from ..data.formats import kind_of
 from ..data.source import checked_size
 from ..data.writing import create_volume
 from .basins import Basins
@@ -84,11 +85,7 @@ def write_instances(
         OSError: the file cannot be written.
     """
     voxel_size = checked_size(voxel_size) or getattr(probability, "voxel_size", None)
-    if Path(output).suffix in (".mrc", ".rec"):
-        raise ValueError(
-            "Invalid value for `output`. Expected a format that takes 32-bit integers. "
-            f"Received: {output}"
-        )
+    check_takes_ids(output)
     count = 0
     with (
         create_volume(output, probability.shape, np.uint32, voxel_size) as write,
@@ -100,6 +97,15 @@ def write_instances(
             count = max(count, int(slab.max(initial=0)))
             write(slab)
     return count
+
+
+def check_takes_ids(output):
+    """Raise ValueError for a file of a format that has no 32-bit integers."""
+    if kind_of(Path(output)) in (".mrc", ".rec"):
+        raise ValueError(
+            "Invalid value for `output`. Expected a format that takes 32-bit integers. "
+            f"Received: {output}"
+        )
 
 
 def instance_slabs(probability, store, threshold, voxel_size, neck, min_voxels, planes, on_slab):
