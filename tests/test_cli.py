@@ -181,3 +181,55 @@ def test_the_demonstration_in_short(tmp_path, capsys):
     assert [line.split()[0] for line in lines if line[:4] not in ("", "step")] == steps
     for name in ("overlay.png", "labels.tif", "run/curve.png", "savedmodel/saved_model.pb"):
         assert (tmp_path / "a demo" / name).is_file()
+
+
+def lines(*spans, dtype=np.uint8):
+    """A thin volume with labels `(label, start, stop)` along x."""
+    labels = np.zeros((4, 4, 24), dtype)
+    for label, start, stop in spans:
+        labels[..., start:stop] = label
+    return labels
+
+
+@pytest.mark.parametrize(
+    "truth, prediction, told, counts, f1, jaccard",
+    [
+        (  # masks: components
+            lines((255, 0, 8), (255, 10, 20)),
+            lines((1, 0, 8), (1, 10, 19), (1, 22, 24)),
+            ("connected components", "connected components"),
+            (2, 3),
+            0.8,
+            17 / 20,
+        ),
+        (  # ids that touch, and a mask that joins them
+            lines((7, 0, 8), (900, 8, 20), dtype=np.uint32),
+            lines((1, 0, 20)),
+            ("ids as they are", "connected components"),
+            (2, 1),
+            2 / 3,
+            1,
+        ),
+        (  # what is not annotated does not count
+            lines((1, 0, 8), (255, 8, 16), (1, 16, 24)),
+            lines((3, 0, 8), (4, 9, 14), (5, 16, 24), dtype=np.uint16),
+            ("connected components", "ids as they are"),
+            (2, 2),
+            1,
+            1,
+        ),
+    ],
+)
+def test_evaluate_instances(truth, prediction, told, counts, f1, jaccard, tmp_path, capsys):
+    files = tmp_path / "prediction.tif", tmp_path / "truth.tif"
+    for path, labels in zip(files, (prediction, truth), strict=True):
+        save_volume(path, labels)
+    assert volseg("evaluate", *files, "--instances", "--json", tmp_path / "s.json") == 0
+    out = capsys.readouterr().out
+    assert f"truth: {told[0]}; of the prediction: {told[1]}" in out
+    assert f"{counts[0]} true and {counts[1]} predicted instances" in out
+    scores = json.loads((tmp_path / "s.json").read_text())
+    found = scores["instances"]
+    assert (found["true"], found["predicted"]) == counts
+    assert found["matches"][0]["f1"] == pytest.approx(f1)
+    assert scores["classes"][1]["jaccard"] == pytest.approx(jaccard)

@@ -98,7 +98,7 @@ def test_a_resumed_job_gives_what_an_unbroken_one_gives(tmp_path, network, small
     assert start(tmp_path, network, None, name, resume=True) == folder
     job.run_job(folder, on_block=lambda *counts: seen.append(counts))
     assert seen == [(n, 8) for n in range(2, 9)] and job.pending(folder) == []
-    share, center = job.finish_job(folder, tmp_path / name)
+    share, center, _ = job.finish_job(folder, tmp_path / name)
     found, whole = open_volume(tmp_path / name), open_volume(tmp_path / "unbroken.zarr")[...]
     np.testing.assert_array_equal(found[...], whole)
     assert found.voxel_size == (5, 5, 5) and share == pytest.approx(whole.mean())

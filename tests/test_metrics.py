@@ -1,9 +1,14 @@
+import json
+
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.metrics import adapted_rand_error
 from sklearn.metrics import jaccard_score, precision_score, recall_score
 
-from volseg_keras import Jaccard, segmentation_scores
+from volseg_keras import Jaccard, instance_scores, segmentation_scores
 
 RNG = np.random.default_rng(0)
 
@@ -85,3 +90,90 @@ def test_keras_metric_accumulates_and_resets():
     assert float(metric.result()) == 1
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(metric))
     assert again.get_config() == metric.get_config()
+
+
+def row(*spans, length=20):
+    """Instance ids of a line of voxels: `(id, start, stop)` each."""
+    ids = np.zeros((1, 1, length), np.uint32)
+    for i, start, stop in spans:
+        ids[..., start:stop] = i
+    return ids
+
+
+TWO = row((3, 0, 8), (5, 10, 18))
+
+
+@pytest.mark.parametrize(
+    "true, predicted, counts, matched",
+    [
+        (TWO, TWO, (2, 2), (2, 2)),
+        (TWO, row((1, 0, 18)), (2, 1), (0, 0)),  # merged
+        (TWO, row((1, 0, 4), (2, 4, 8), (3, 10, 18)), (2, 3), (2, 1)),  # split in halves
+        (TWO, row((1, 0, 2), (2, 2, 8), (3, 10, 18)), (2, 3), (2, 2)),  # a small piece cut off
+        (TWO, row((1, 0, 8)), (2, 1), (1, 1)),  # missed
+        (TWO, row((1, 2, 8), (2, 10, 18), (3, 19, 20)), (2, 3), (2, 2)),  # a false one
+        (TWO, row(), (2, 0), (0, 0)),
+        (row(), TWO, (0, 2), (0, 0)),
+        (row(), row(), (0, 0), (0, 0)),
+    ],
+)
+def test_instances_matched(true, predicted, counts, matched):
+    scores = instance_scores(true, predicted)
+    assert (scores["true"], scores["predicted"]) == counts
+    for found, want, iou in zip(scores["matches"], matched, (0.5, 0.75), strict=True):
+        assert (found["iou"], found["matched"]) == (iou, want)
+        positives, claimed = counts
+        if positives + claimed:
+            assert found["precision"] == (want / claimed if claimed else 0)
+            assert found["recall"] == (want / positives if positives else 0)
+            assert found["f1"] == pytest.approx(2 * want / (positives + claimed))
+            assert found["average_precision"] == want / (positives + claimed - want)
+        else:
+            assert found["f1"] == found["average_precision"] == 1
+    json.dumps(scores)
+
+
+def test_one_instance_is_matched_once():
+    # Two halves overlap with the whole by half each.
+    scores = instance_scores(row((1, 0, 8)), row((1, 0, 4), (2, 4, 8)), least_iou=(0.5,))
+    assert scores["matches"][0]["matched"] == 1
+
+
+def id_maps():
+    shapes, seeds, tops = st.tuples(*[st.integers(1, 6)] * 3), st.integers(0, 99), st.integers(1, 6)
+    return st.builds(
+        lambda shape, seed, top: np.random.default_rng(seed).integers(0, top, (2, *shape)),
+        shapes,
+        seeds,
+        tops,
+    )
+
+
+@settings(max_examples=50, deadline=None)
+@given(id_maps(), st.randoms(use_true_random=False))
+def test_laws_of_instance_scores(maps, random):
+    true, predicted = maps
+    same = instance_scores(true, true)
+    assert same["adapted_rand_error"] == 0
+    for match in same["matches"]:
+        assert match["precision"] == match["recall"] == match["f1"] == 1
+    scores = instance_scores(true, predicted)
+    assert 0 <= scores["adapted_rand_error"] <= 1
+    other = np.array([0, *random.sample(range(1, 2**32), 6)], np.uint32)
+    assert instance_scores(other[true], other[predicted]) == scores
+    swapped = instance_scores(predicted, true)
+    for one, two in zip(scores["matches"], swapped["matches"], strict=True):
+        assert one["matched"] == two["matched"] and one["precision"] == two["recall"]
+
+
+@pytest.mark.parametrize("top", [2, 5, 40])
+def test_the_rand_error_is_that_of_scikit_image(top):
+    true, predicted = RNG.integers(0, top, (2, 6, 7, 8))
+    want = adapted_rand_error(true, predicted)[0]
+    assert instance_scores(true, predicted)["adapted_rand_error"] == pytest.approx(want)
+
+
+@pytest.mark.parametrize("other", [TWO[..., 1:], TWO / 2])
+def test_wrong_instances(other):
+    with pytest.raises(ValueError, match="`y_pred`"):
+        instance_scores(TWO, other)

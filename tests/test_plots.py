@@ -135,3 +135,15 @@ def test_training_curve_refuses_an_empty_history(tmp_path):
     with pytest.raises(ValueError, match="Invalid value for `history`"):
         training_curve(tmp_path / "history.csv", tmp_path / "curve.png")
     assert not (tmp_path / "curve.png").exists()
+
+
+def test_ids_are_shaded_each_in_a_colour(tmp_path):
+    image, labels = volume((40, 40, 40))
+    labels[5:35, 5:35, 5:20], labels[5:35, 5:35, 20:35] = 1, 2
+    hues = []
+    for dtype in ("uint8", "uint32"):
+        rgb = imread(overlay(image // 8, labels.astype(dtype), tmp_path / "a.png"))[..., :3]
+        high, low = rgb.max(-1), rgb.min(-1)
+        shaded = rgb[(high - low > 0.2) & (np.abs(rgb - to_rgb(PREDICTION)).max(-1) > 0.3)]
+        hues.append({tuple(row) for row in np.argsort(shaded, axis=-1).tolist()})
+    assert len(hues[0]) < len(hues[1])

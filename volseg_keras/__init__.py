@@ -17,6 +17,7 @@ _HOME = {
     "JaccardLoss": "nets.losses",
     "Jaccard": "nets.metrics",
     "segmentation_scores": "nets.metrics",
+    "instance_scores": "nets.metrics",
     "open_volume": "data.volumes",
     "save_volume": "data.writing",
     "phantom": "data.phantom",
@@ -24,6 +25,10 @@ _HOME = {
     "PatchSampler": "data.patches",
     "fit": "training.fit",
     "predict_volume": "zoo.segmenter",
+    "instances": "inference.instances",
+    "write_instances": "inference.instances",
+    "clean_labels": "inference.finish",
+    "measure": "inference.measures",
     "load_pretrained": "zoo.presets",
     "export_savedmodel": "zoo.export",
 }

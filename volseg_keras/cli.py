@@ -11,6 +11,7 @@ from .commands.data import epfl
 from .commands.doctor import doctor
 from .commands.evaluate import evaluate
 from .commands.export import export
+from .commands.measure import measure
 from .commands.predict import predict
 from .commands.publish import publish
 from .commands.report import report
@@ -33,6 +34,7 @@ for command in (
     train,
     predict,
     evaluate,
+    measure,
     report,
     view,
     export,

@@ -20,6 +20,14 @@ def evaluate(
         Path | None,
         typer.Option(help="Grey levels; draws prediction and truth on them."),
     ] = None,
+    instances: Annotated[
+        bool,
+        typer.Option(
+            "--instances",
+            help="Also score instances: connected components of masks and of 8-bit labels, else "
+            "the ids as they are.",
+        ),
+    ] = False,
 ):
     """Score predicted labels: precision, recall, Jaccard per class, and VOC.
 
@@ -30,7 +38,9 @@ def evaluate(
 
     if json_file:
         writable_folder(json_file.parent)
-    maps = [open_volume(path) for path in (truth, prediction)]
+    maps, ids = [open_volume(path) for path in (truth, prediction)], None
+    if instances:
+        maps, ids = instance_maps(maps)
     grey = open_volume(image) if image else None
     if grey and grey.shape != maps[0].shape:
         raise ValueError(
@@ -48,7 +58,46 @@ def evaluate(
     ]
     print_table(("class", "precision", "recall", "Jaccard"), rows)
     print(f"VOC {100 * scores['voc']:.1f}")
+    if instances:
+        from ..nets.metrics import instance_scores
+
+        scores["instances"] = instance_scores(*ids)
+        print_instances(scores["instances"])
     if json_file:
         json_file.write_text(json.dumps(scores, indent=2) + "\n")
     if grey is not None:
         print(f"Wrote {overlay(grey, maps[1], picture, truth=maps[0])}")
+
+
+def instance_maps(volumes):
+    """Return class ids and instance ids of truth and prediction; tell which they were."""
+    import numpy as np
+
+    from ..inference.cleanup import as_instances
+
+    ids, maps, joined = map(list, zip(*(as_instances(volume) for volume in volumes), strict=True))
+    told = ["connected components" if j else "ids as they are" for j in joined]
+    print(f"Instances of the truth: {told[0]}; of the prediction: {told[1]}")
+    ignored = (maps[0] == 255) if joined[0] else None
+    if not all(joined):
+        # Ids tell no classes.
+        maps = [np.where(classes == 255, classes, classes > 0) for classes in maps]
+    if ignored is not None and ignored.shape == ids[1].shape:
+        ids[1] = np.where(ignored, 0, ids[1])
+    return maps, ids
+
+
+def print_instances(scores):
+    """Print the scores of instances."""
+    from ..report.console import print_table
+
+    names = ("matched", "precision", "recall", "f1", "average_precision")
+    rows = [
+        (f"{row['iou']}", str(row["matched"]), *(f"{100 * row[name]:.1f}" for name in names[1:]))
+        for row in scores["matches"]
+    ]
+    print_table(("least IoU", "matched", "precision", "recall", "F1", "average precision"), rows)
+    print(
+        f"{scores['true']} true and {scores['predicted']} predicted instances, "
+        f"adapted Rand error {scores['adapted_rand_error']:.3f}"
+    )

@@ -1,7 +1,9 @@
 """`volseg predict`."""
 
 import math
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -16,8 +18,27 @@ def predict(
         str, typer.Option(help="Folder of a run, .keras, SavedModel or published name.")
     ] = "H",
     threshold: Annotated[
-        float, typer.Option(help="Least foreground probability, for two classes.")
-    ] = 0.5,
+        str,
+        typer.Option(
+            help="Least foreground probability, for two classes; auto: as stored with the model."
+        ),
+    ] = "0.5",
+    instances: Annotated[
+        bool, typer.Option("--instances", help="Write ids of instances, 32 bits, not class ids.")
+    ] = False,
+    median: Annotated[
+        int, typer.Option(help="Side of a median filter in voxels, odd; 1 for none.")
+    ] = 1,
+    fill_holes: Annotated[
+        bool, typer.Option("--fill-holes", help="Fill holes, in memory: 10 bytes a voxel, ids 16.")
+    ] = False,
+    min_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Least voxels of a connected component, in memory as above; of an instance, in "
+            "slabs, 100 by default."
+        ),
+    ] = None,
     probability: Annotated[
         bool, typer.Option("--probability", help="Also write NAME_probability.")
     ] = False,
@@ -50,40 +71,60 @@ def predict(
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, keras, openvino or onnxruntime.")] = "auto",
 ):
-    """Segment a volume; writes class ids and a picture beside them.
+    """Segment a volume; writes class ids, or ids of instances, and a picture beside them.
 
     Example: volseg predict volume.tif --model runs/h -o labels.tif
     """
     from ..data.volumes import open_volume
+    from ..inference.finish import Finish
 
-    for name, value, good, expected in (
-        ("threshold", threshold, 0 < threshold < 1, "a number between 0 and 1"),
-        ("normalize", normalize, normalize in ("model", "volume"), "model or volume"),
-    ):
-        if not good:
-            raise ValueError(
-                f"Invalid value for `{name}`. Expected {expected}. Received: {name}={value}"
-            )
+    if normalize not in ("model", "volume"):
+        raise ValueError(
+            "Invalid value for `normalize`. Expected model or volume. "
+            f"Received: normalize={normalize}"
+        )
+    threshold = chosen_threshold(threshold, model)
+    finish = Finish(median, instances, fill_holes, min_size)
     source = {"path": str(volume), "axes": axes, "time": time, "channel": channel, "level": level}
     source["voxel_size"] = triple("voxel_size", voxel_size)
     files = checked_files(volume, output, probability)
     options = {"tta": tta, "seamless": seamless}
     options["normalization"] = "volume" if normalize == "volume" else None
     image = open_volume(**source)
+    finish.check(image.shape, output)
+    finish = finish if finish.needed else None
     from ..zoo.job import job_folder
 
     large = math.prod(image.shape) > 2**27
     if large or resume or workers or cluster or job_folder(output).exists():
         what = {"model": model, "engine": engine, "threshold": threshold, "resume": resume}
-        job = {**what, **options, "probability": probability}
-        share, center = by_blocks(files, source, job, workers, cluster)
+        job = {**what, **options, "probability": probability, "instances": instances}
+        found = by_blocks(files, source, job, finish, workers, cluster)
         pixels, labels = image, open_volume(output)
     else:
-        pixels, labels, share, center = in_one_go(files, image, model, engine, threshold, options)
+        arguments = (files, image, model, engine, threshold, finish)
+        pixels, labels, found = in_one_go(*arguments, options)
     from ..report.plots import overlay
 
-    picture = overlay(pixels, labels, files["picture"], center=center)
-    print(f"Wrote {output} ({share:.1%} foreground) and {picture}")
+    picture = overlay(pixels, labels, files["picture"], center=found.center)
+    count = f", {found.highest} instances" if instances else ""
+    print(f"Wrote {output} ({found.share:.1%} foreground{count}) and {picture}")
+
+
+def chosen_threshold(text, model):
+    """Return the number that a threshold, or "auto" for a model, stands for."""
+    if text == "auto":
+        from ..zoo.presets import stored_threshold
+
+        print(f"Threshold {(value := stored_threshold(model))}")
+        return value
+    with suppress(ValueError):
+        if 0 < float(text) < 1:
+            return float(text)
+    raise ValueError(
+        "Invalid value for `threshold`. Expected a number between 0 and 1, or auto. "
+        f"Received: threshold={text}"
+    )
 
 
 def checked_files(volume, output, probability):
@@ -109,27 +150,43 @@ def checked_files(volume, output, probability):
     return files
 
 
-def in_one_go(files, image, model, engine, threshold, options):
-    """Segment slab by slab; return pixels, labels, the foreground's share and a voxel of it."""
+def in_one_go(files, image, model, engine, threshold, finish, options):
+    """Segment slab by slab; return pixels, labels and a `Found`."""
     from rich.console import Console
 
     with Console().status("opening the model"), quiet():
         from ..zoo.segmenter import open_model
 
         segmenter = open_model(model, engine)
+    if finish and finish.instances:
+        segmenter.check_two_classes()
+    from ..data.volumes import open_volume
+    from ..inference.finish import write_finished
     from ..inference.write import write_labels
     from ..report.console import progress_bar
 
-    with progress_bar("predicting") as on_tile:
-        # Read once, and not again for the picture.
-        pixels = image[...]
-        slabs = segmenter.segment(pixels, threshold, on_tile=on_tile, **options)
-        found = write_labels(slabs, image, files["labels"], files["probability"])
-    return pixels, *found
+    pixels = image[...]  # read once, and not again for the picture
+
+    def predicted(labels, probability):
+        with progress_bar("predicting") as on_tile:
+            slabs = segmenter.segment(pixels, threshold, on_tile=on_tile, **options)
+            return write_labels(slabs, image, labels, probability)
+
+    if not finish:
+        return pixels, *predicted(files["labels"], files["probability"])
+    kept = {"prefix": ".volseg.", "dir": files["labels"].parent, "ignore_cleanup_errors": True}
+    with TemporaryDirectory(**kept) as folder:
+        levels = files["probability"] or finish.instances and Path(folder, "probability.npy")
+        labels, _ = predicted(Path(folder, "labels.npy"), levels)
+        levels = open_volume(levels) if finish.instances else None
+        with progress_bar("cleaning") as on_slab:
+            return pixels, *write_finished(
+                labels, levels, image, files["labels"], finish, threshold, on_slab
+            )
 
 
-def by_blocks(files, source, job, workers, cluster):
-    """Segment block by block, resumably; return the foreground's share and a voxel of it."""
+def by_blocks(files, source, job, finish, workers, cluster):
+    """Segment block by block, resumably; return a `Found`."""
     from rich.console import Console
 
     with Console().status("opening the model"), quiet():
@@ -140,5 +197,8 @@ def by_blocks(files, source, job, workers, cluster):
 
     with progress_bar("predicting") as on_block:
         run_job(folder, workers=workers, cluster=cluster, on_block=on_block)
+    if finish:
+        with progress_bar("cleaning") as on_slab:
+            return finish_job(folder, files["labels"], files["probability"], finish, on_slab)
     with Console().status("writing"):
         return finish_job(folder, files["labels"], files["probability"])

@@ -50,8 +50,7 @@ def remove_small(labels, min_voxels):
         min_voxels: the least that stays.
     """
     labels = np.asarray(labels)
-    whole = labels.view(np.uint8) if labels.dtype == bool else labels
-    return cc3d.dust(whole, min_voxels, connectivity=CONNECTIVITY).view(labels.dtype)
+    return cc3d.dust(writable(labels), min_voxels, connectivity=CONNECTIVITY).view(labels.dtype)
 
 
 def fill_holes(labels):
@@ -77,10 +76,14 @@ def fill_holes(labels):
 
 def components(labels):
     """Return the uint32 connected components, by faces, of every label of a map but 0."""
-    labels = np.asarray(labels)
-    whole = labels.view(np.uint8) if labels.dtype == bool else labels
-    found = cc3d.connected_components(whole, connectivity=CONNECTIVITY)
+    found = cc3d.connected_components(writable(np.asarray(labels)), connectivity=CONNECTIVITY)
     return found.astype(np.uint32, copy=False)
+
+
+def writable(labels):
+    """Return labels as cc3d takes them: integers, and no map of a file that is only read."""
+    whole = labels.view(np.uint8) if labels.dtype == bool else labels
+    return np.require(whole, requirements="W")
 
 
 def as_instances(labels):
@@ -90,10 +93,11 @@ def as_instances(labels):
     classes, 255 beside others being "not annotated"; other integers are instance ids of one class.
     """
     labels = np.asarray(labels)
-    if is_mask(labels) or labels.dtype.itemsize == 1 or labels.dtype.kind not in "iu":
+    if labels.dtype.itemsize == 1 or labels.dtype.kind not in "iu":
         classes = class_ids(labels)
-        return components(np.where(classes == 255, np.uint8(0), classes)), classes, True
-    return labels, (labels > 0).astype(np.uint8), False
+        return components(classes * (classes != 255)), classes, True
+    mask = is_mask(labels)
+    return components(labels) if mask else labels, (labels > 0).astype(np.uint8), mask
 
 
 def is_mask(labels):

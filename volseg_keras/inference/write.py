@@ -2,6 +2,7 @@
 
 import math
 from contextlib import ExitStack
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,18 +13,25 @@ from .predict import not_background
 SMALL = 2**27  # voxels
 
 
-def write_labels(slabs, image, output, probability_file):
+class Found(NamedTuple):
+    """What was found in a volume: share of the foreground, a voxel in its midst, highest label."""
+
+    share: float
+    center: tuple
+    highest: int
+
+
+def write_labels(slabs, image, output, probability_file, dtype=np.uint8):
     """Write labels and, if a file is named, foreground probabilities, as they come.
 
     Returns:
-        The labels, in memory if they are small; the share of the foreground; and a voxel
-        `(z, y, x)` in the midst of it.
+        The labels, in memory if they are small; and a `Found`.
     """
-    z = total = most = 0
+    z = total = most = highest = 0
     kept, shape, size = [], image.shape, image.voxel_size
     center = tuple(n // 2 for n in shape)
     with ExitStack() as files:
-        write = files.enter_context(create_volume(output, shape, np.uint8, size))
+        write = files.enter_context(create_volume(output, shape, dtype, size))
         if probability_file:
             keep = files.enter_context(create_volume(probability_file, shape, np.float32, size))
         for labels, values in slabs:
@@ -36,14 +44,16 @@ def write_labels(slabs, image, output, probability_file):
             if richest > most:
                 most, center = richest, (z + where[0], *where[1:])
             z, total = z + len(labels), total + count
+            highest = max(highest, int(labels.max()))
     found = (kept[0] if len(kept) == 1 else np.concatenate(kept)) if kept else open_volume(output)
-    return found, total / math.prod(shape), center
+    return found, Found(total / math.prod(shape), center, highest)
 
 
 def busiest(labels):
     """Return the number of foreground voxels, the most in a plane, and a voxel in its midst."""
     counts = np.array([np.count_nonzero(plane) for plane in labels])
     plane = int(counts.argmax())
-    rows = (np.count_nonzero(labels[plane], axis=1 - a) for a in (0, 1))
-    center = (plane, *(int(row.argmax()) for row in rows))
-    return int(counts.sum()), int(counts[plane]), center
+    found = labels[plane] > 0
+    y = int(np.count_nonzero(found, axis=1).argmax())
+    x = int(np.where(found[y], np.count_nonzero(found, axis=0), 0).argmax())
+    return int(counts.sum()), int(counts[plane]), (plane, y, x)

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import numpy as np
-from matplotlib.colors import to_rgba
+from matplotlib.colors import hsv_to_rgb, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -64,6 +64,7 @@ def training_curve(history, path):
 def overlay(image, prediction, path, truth=None, center=None):
     """Draws three orthogonal slices of a volume with the outlines of its segmentation.
 
+    Labels of more than 8 bits are ids of instances, each of which is shaded in a colour.
     Slices are to scale, one voxel being a square; only an axis too thin to be seen is drawn
     thicker, and labelled so. Array-likes that are no NumPy arrays are read in three planes only.
 
@@ -83,13 +84,16 @@ def overlay(image, prediction, path, truth=None, center=None):
     """
     check_shapes(image, prediction=prediction, truth=truth)
     center = _best_center(prediction) if center is None else center
-    greys, found = _planes(image, center), [p > 0 for p in _planes(prediction, center)]
+    greys, ids = _planes(image, center), _planes(prediction, center)
+    found = [plane > 0 for plane in ids]
     true = None if truth is None else [p > 0 for p in _planes(truth, center)]
     figure, axes = _orthogonal_axes(image.shape, center)
     values = np.concatenate([grey.ravel() for grey in greys]).astype("float32")
     low, high = np.nanpercentile(values, (1, 99))
     for i, (ax, grey) in enumerate(zip(axes, greys, strict=True)):
         ax.imshow(grey.astype("float32"), cmap="gray", vmin=low, vmax=high, aspect="auto")
+        if ids[i].dtype.itemsize > 1:
+            ax.imshow(_shades(ids[i]), aspect="auto", interpolation="nearest")
         if true is not None:
             _mark(ax, true[i], found[i], TRUTH, 1.8)
         _mark(ax, found[i], true and true[i], PREDICTION, 1)
@@ -224,6 +228,13 @@ def _mark(ax, mask, other, color, line):
             zorder=3,
         ).set_clip_on(False)
     ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+
+
+def _shades(ids):
+    """Colours of ids; hues a golden section apart, so that those of neighbours differ."""
+    hue = ids * 0.618034 % 1
+    rgb = hsv_to_rgb(np.stack([hue, np.full(ids.shape, 0.9), np.ones(ids.shape)], axis=-1))
+    return np.dstack([rgb, 0.45 * (ids > 0)]).astype("float32")
 
 
 def _legend(figure, found, true):

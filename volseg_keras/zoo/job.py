@@ -23,8 +23,9 @@ from ..data.volumes import open_volume
 from ..data.writing import create_volume
 from ..inference.blocks import BLOCK, block_tile, blocks, predict_block
 from ..inference.engines import labels, usable_cores
+from ..inference.finish import write_finished
 from ..inference.predict import not_background, voxels_at_once
-from ..inference.write import busiest
+from ..inference.write import Found, busiest
 from .presets import model_file
 from .segmenter import open_model
 
@@ -37,7 +38,9 @@ def job_folder(output):
     return Path(output).with_name(f".{Path(output).name}.part")
 
 
-def start_job(output, source, *, model, engine, threshold, resume=False, **options):
+def start_job(
+    output, source, *, model, engine, threshold, instances=False, resume=False, **options
+):
     """Describe the work on an output in a folder; go on with the one that is there.
 
     Args:
@@ -46,6 +49,7 @@ def start_job(output, source, *, model, engine, threshold, resume=False, **optio
         model: of `open_model`, a name or path.
         engine: of `open_model`.
         threshold: of `Segmenter.segment`.
+        instances: keep the probability for `finish_job`, to find instances by.
         resume: go on with what an earlier run left.
         **options: `tta`, `seamless`, `normalization`, `probability` (whether to keep it).
 
@@ -58,6 +62,9 @@ def start_job(output, source, *, model, engine, threshold, resume=False, **optio
     """
     image, segmenter = open_volume(**source), open_model(model, engine)
     segmenter.check_threshold(threshold)
+    if instances:
+        segmenter.check_two_classes()
+        options["probability"] = True
     constants = options.pop("normalization", None)
     if constants == "volume" or not (constants or segmenter.metadata["normalization"]):
         constants = grey_statistics(image)
@@ -156,7 +163,8 @@ def run_block(folder, index):
     count, most, center = busiest(found)
     corner = [s.start for s in block]
     center = [a + b for a, b in zip(corner, center, strict=True)]
-    write_json(mark(folder, index), {"foreground": count, "most": most, "center": center})
+    about = {"foreground": count, "most": most, "center": center, "highest": int(found.max())}
+    write_json(mark(folder, index), about)
     return index
 
 
@@ -200,22 +208,56 @@ def on_dask(run, todo, workers, cluster):
             yield future.result()
 
 
-def finish_job(folder, output, probability_file=None):
+def finish_job(folder, output, probability_file=None, finish=None, on_slab=None):
     """Turn the arrays of a finished job into the files asked for, and remove the folder.
 
+    Args:
+        folder: of `start_job`.
+        output: label volume to write.
+        probability_file: file for the probability, or None.
+        finish: a `Finish` that is done with the whole; it may be another after an interruption.
+        on_slab: of `write_finished`.
+
     Returns:
-        The share of the foreground, and a voxel `(z, y, x)` in the midst of it.
+        A `Found`.
     """
     about = json.loads((folder / JOB).read_text())
+    image, output = open_volume(**about["source"]), Path(output)
+    ready = folder / f"finished{kind_of(output)}"
+    if finish:
+        found = finish_labels(folder, about, image, ready, finish, on_slab)
+    else:
+        found = summary(folder, about)
+    for name, path in (("probability", probability_file), ("labels", None if finish else output)):
+        if path and (folder / f"{name}.zarr").exists():
+            deliver(folder / f"{name}.zarr", Path(path), image.voxel_size)
+    if finish:
+        ready.replace(output)
+    shutil.rmtree(folder)
+    return found
+
+
+def summary(folder, about):
+    """Return the `Found` of blocks that are done."""
     count = len(blocks(about["shape"], about["block"]))
     marks = [json.loads(mark(folder, i).read_text()) for i in range(count)]
-    size = open_volume(**about["source"]).voxel_size
-    for name, path in (("probability", probability_file), ("labels", output)):
-        if path and (folder / f"{name}.zarr").exists():
-            deliver(folder / f"{name}.zarr", Path(path), size)
-    shutil.rmtree(folder)
     share = sum(m["foreground"] for m in marks) / np.prod(about["shape"])
-    return float(share), tuple(max(marks, key=lambda m: m["most"])["center"])
+    center = tuple(max(marks, key=lambda m: m["most"])["center"])
+    return Found(float(share), center, max(m["highest"] for m in marks))
+
+
+def finish_labels(folder, about, image, path, finish, on_slab):
+    """Write the finished labels of a job whose blocks are done; return their `Found`."""
+    import zarr
+
+    if path.is_dir():  # an interrupted run's
+        shutil.rmtree(path)
+    labels = zarr.open_array(folder / "labels.zarr" / "0", mode="r")
+    probability = None
+    if finish.instances:
+        probability = zarr.open_array(folder / "probability.zarr" / "0", mode="r")
+    threshold = about["threshold"]
+    return write_finished(labels, probability, image, path, finish, threshold, on_slab)[1]
 
 
 def deliver(store, path, voxel_size):

@@ -1,5 +1,6 @@
 """Published and trained models: find them and load them."""
 
+import json
 from pathlib import Path
 
 from .checksums import check_files
@@ -51,6 +52,25 @@ def model_file(name):
         )
     check_files(path.parent, [path.name])
     return path
+
+
+def stored_threshold(model):
+    """Return the least foreground probability that is stored with a model, 0.5 where none is.
+
+    It is `threshold` in the metrics.json beside a .keras file, or in what tells about a SavedModel.
+
+    Raises:
+        ValueError: there is no such model, or the number is not between 0 and 1.
+    """
+    path = Path(model) / METADATA
+    path = path if path.is_file() else model_file(model).with_name("metrics.json")
+    value = json.loads(path.read_text()).get("threshold", 0.5) if path.is_file() else 0.5
+    if not (isinstance(value, float) and 0 < value < 1):
+        raise ValueError(
+            f"Invalid value for `threshold`. Expected a number between 0 and 1 in {path}. "
+            f"Received: threshold={value}"
+        )
+    return value
 
 
 def published():

@@ -64,6 +64,14 @@ class Segmenter:
         self.check_threshold(threshold)
         return segment(self.slabs(volume, on_tile=on_tile, **options), threshold)
 
+    def check_two_classes(self):
+        """Raise ValueError unless the model tells a foreground from a background."""
+        if (classes := self.metadata["num_classes"]) > 2:
+            raise ValueError(
+                "Invalid value for `instances`. Expected a model of two classes. "
+                f"Received: {classes} classes"
+            )
+
     def check_threshold(self, threshold):
         """Raise ValueError for a threshold that the model has no use for."""
         classes = self.metadata["num_classes"]

@@ -1,0 +1,169 @@
+import csv
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.measure import regionprops
+
+from volseg_keras import cli, measure, phantom, save_volume
+from volseg_keras.inference import measures
+from volseg_keras.inference.cleanup import components
+
+SIDES = [(5, 5, 5), (40, 6, 6), (7, 11, 5)]
+
+
+def ellipsoid(radii, sides=(1, 1, 1), pad=2):
+    """An ellipsoid of radii in nm, and the middle of its volume."""
+    shape = [2 * (math.ceil(r / s) + pad) + 1 for r, s in zip(radii, sides, strict=True)]
+    grid = np.ogrid[tuple(slice(n) for n in shape)]
+    parts = (
+        ((g - n // 2) * s / r) ** 2 for g, n, s, r in zip(grid, shape, sides, radii, strict=True)
+    )
+    return (sum(parts) <= 1).astype(np.uint8)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.tuples(*[st.integers(1, 10)] * 3),
+    st.integers(0, 2**32),
+    st.sampled_from(SIDES),
+    st.sampled_from([1, 1000, 2**30]),
+)
+def test_against_regionprops(shape, seed, sides, factor):
+    rng = np.random.default_rng(seed)
+    labels = (rng.integers(0, 6, shape) * factor).astype(np.uint32)
+    rows = measure(labels, sides)
+    small = labels // factor
+    props = regionprops(small, spacing=sides)
+    assert [row["id"] for row in rows] == [p.label * factor for p in props]
+    for row, p in zip(rows, props, strict=True):
+        assert tuple(row) == measures.COLUMNS and row["class"] == 1
+        assert row["voxels"] == len(p.coords)
+        assert row["volume_um3"] == pytest.approx(p.area * 1e-9)
+        center = [row[f"centroid_{a}_voxels"] * s for a, s in zip("zyx", sides, strict=True)]
+        assert center == pytest.approx(list(p.centroid))
+        for i, a in enumerate("zyx"):
+            box = row[f"box_{a}_start_voxels"], row[f"box_{a}_stop_voxels"]
+            assert box == (p.bbox[i], p.bbox[i + 3])
+        own = small == p.label
+        inside = np.count_nonzero(own[1:-1, 1:-1, 1:-1])
+        assert row["touches_border"] == (inside < row["voxels"])
+        assert row["surface_um2"] > 0
+
+
+@pytest.mark.parametrize("sides, percent", [((1, 1, 1), 2), ((5, 5, 5), 2), ((2, 1, 1), 3)])
+@pytest.mark.parametrize("radius", [8, 12, 20])
+def test_the_surface_of_a_ball(radius, sides, percent):
+    radius *= max(sides)
+    (row,) = measure(ellipsoid((radius,) * 3, sides), sides)
+    assert row["surface_um2"] * 1e6 == pytest.approx(4 * math.pi * radius**2, rel=percent / 100)
+    assert row["volume_um3"] * 1e9 == pytest.approx(4 / 3 * math.pi * radius**3, rel=0.02)
+    assert row["elongation"] == pytest.approx(1, abs=0.02)
+    assert not row["touches_border"]
+
+
+@pytest.mark.parametrize("sides", [(1, 1, 1), (4, 1, 1), (3, 2, 1)])
+@pytest.mark.parametrize("radii", [(24, 12, 12), (12, 36, 18), (15, 15, 45)])
+def test_the_elongation_of_an_ellipsoid(radii, sides):
+    (row,) = measure(ellipsoid(radii, sides), sides)
+    assert row["elongation"] == pytest.approx(max(radii) / min(radii), rel=0.05)
+
+
+def test_a_voxel_is_a_box():
+    labels = np.zeros((3, 3, 3), np.uint8)
+    labels[1, 1, 1] = 1
+    (row,) = measure(labels, (40, 5, 5))
+    assert row["elongation"] == pytest.approx(8) and row["volume_um3"] == pytest.approx(1e-6)
+    assert 0 < row["surface_um2"] <= 2 * (40 * 5 * 2 + 25) * 1e-6
+    assert measure(labels * 0, (5, 5, 5)) == []
+
+
+@pytest.mark.parametrize(
+    "labels, sides, name",
+    [
+        (np.zeros((3, 4), int), (5, 5, 5), "labels"),
+        (np.zeros((3, 4, 5)), (5, 5, 5), "labels"),
+        (np.full((3, 4, 5), -1), (5, 5, 5), "labels"),
+        (np.zeros((3, 4, 5), int), None, "voxel_size"),
+        (np.zeros((3, 4, 5), int), (5, 5), "voxel_size"),
+    ],
+)
+def test_wrong_input(labels, sides, name):
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        measure(labels, sides)
+
+
+def volseg(monkeypatch, *arguments):
+    monkeypatch.setattr("sys.argv", ["volseg", *map(str, arguments)])
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return stop.code or 0
+
+
+def read(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_command_writes_what_python_measures(tmp_path, monkeypatch, capsys):
+    label = phantom((32, 64, 96), seed=0)[1]
+    ids, sides = components(label), (8, 4, 4)
+    save_volume(tmp_path / "ids.tif", ids, voxel_size=sides)
+    save_volume(tmp_path / "mask.npy", label * np.uint8(255))
+    out = tmp_path / "m.csv"
+    assert volseg(monkeypatch, "measure", tmp_path / "ids.tif", "-o", out) == 0
+    want = [
+        {k: f"{v:.6g}" if isinstance(v, float) else str(v) for k, v in row.items()}
+        for row in measure(ids, sides)
+    ]
+    assert len(want) > 2 and read(out) == want
+    assert f"({len(want)} objects)" in capsys.readouterr().out
+
+    mask = ("measure", tmp_path / "mask.npy", "--voxel-size", "8,4,4", "-o", tmp_path / "c.csv")
+    assert volseg(monkeypatch, *mask) == 2
+    assert "--components" in capsys.readouterr().err
+    assert volseg(monkeypatch, *mask, "--components") == 0
+    assert read(tmp_path / "c.csv") == want
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.csv", "ids.tif", "m.csv", "mask.npy"]
+
+
+def test_components_of_classes_keep_their_class(tmp_path, monkeypatch):
+    labels = np.zeros((5, 5, 12), np.uint8)
+    labels[1:4, 1:4, 1:4], labels[1:4, 1:4, 4:7], labels[1:4, 1:4, 8:11] = 1, 2, 1
+    labels[0] = 255  # not annotated
+    save_volume(tmp_path / "labels.tif", labels, voxel_size=(5, 5, 5))
+    arguments = ("measure", tmp_path / "labels.tif", "-o", tmp_path / "m.csv", "--components")
+    assert volseg(monkeypatch, *arguments) == 0
+    rows = read(tmp_path / "m.csv")
+    assert [(row["class"], row["voxels"]) for row in rows] == [
+        ("1", "27"),
+        ("2", "27"),
+        ("1", "27"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "name, options, told",
+    [
+        ("silent.npy", (), "--voxel-size"),
+        ("silent.npy", ("--voxel-size", "5,5"), "three positive numbers"),
+        ("silent.npy", ("--voxel-size", "5,5,5", "-o", "m.txt"), "NAME.csv"),
+        ("missing.tif", (), "missing.tif"),
+    ],
+)
+def test_the_command_refuses(name, options, told, tmp_path, monkeypatch, capsys):
+    save_volume(tmp_path / "silent.npy", np.ones((4, 5, 6), np.uint16))
+    monkeypatch.chdir(tmp_path)
+    assert volseg(monkeypatch, "measure", name, "-o", "m.csv", *options) == 2
+    assert told in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["silent.npy"]
+
+
+def test_one_object_is_no_mask_of_several(tmp_path, monkeypatch):
+    save_volume(tmp_path / "one.npy", ellipsoid((6, 6, 6)).astype(np.uint32) * 9)
+    arguments = ("measure", tmp_path / "one.npy", "--voxel-size", "5,5,5", "-o", tmp_path / "m.csv")
+    assert volseg(monkeypatch, *arguments) == 0
+    assert [row["id"] for row in read(tmp_path / "m.csv")] == ["9"]

@@ -1,0 +1,60 @@
+"""`volseg measure`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .common import VolumeFile, triple
+
+
+def measure(
+    labels: VolumeFile,
+    output: Annotated[Path, typer.Option("-o", "--output", help="CSV file to write.")],
+    voxel_size: Annotated[
+        str | None,
+        typer.Option(help="Sides z,y,x in nm, e.g. 5,5,5; by default as the file tells."),
+    ] = None,
+    components: Annotated[
+        bool,
+        typer.Option(
+            "--components", help="Labels are a mask or classes: measure connected components."
+        ),
+    ] = False,
+):
+    """Measure instances: volume, surface, place and form, one row each.
+
+    Example: volseg measure instances.tif -o measures.csv --voxel-size 5,5,5
+    """
+    from ..data.volumes import class_ids, open_volume
+    from ..data.writing import writable_folder
+
+    sides = triple("voxel_size", voxel_size)
+    volume = open_volume(labels, voxel_size=sides)
+    if volume.voxel_size is None:
+        raise ValueError(
+            f"Invalid value for `voxel_size`. Expected --voxel-size z,y,x in nm, since {labels} "
+            "does not tell. Received: None"
+        )
+    if output.suffix != ".csv":
+        raise ValueError(f"Invalid value for `output`. Expected NAME.csv. Received: {output}")
+    writable_folder(output.parent)
+    from ..inference.cleanup import components as connected
+    from ..inference.cleanup import is_mask
+    from ..inference.measures import measure as measured
+    from ..inference.measures import write_csv
+    from ..report.console import progress_bar
+
+    ids, classes = volume[...], None
+    if components:
+        classes = class_ids(ids)
+        classes = classes * (classes != 255)  # not annotated
+        ids = connected(classes)
+    elif is_mask(ids) and connected(ids).max() > 1:
+        raise ValueError(
+            "Invalid value for `labels`. Expected instance ids, or --components for a mask. "
+            f"Received: {labels} with one label on several objects"
+        )
+    with progress_bar("measuring") as on_object:
+        rows = measured(ids, volume.voxel_size, classes=classes, on_object=on_object)
+    print(f"Wrote {write_csv(output, rows)} ({len(rows)} objects)")

@@ -1,0 +1,181 @@
+"""Basins of a height map that comes in slabs, and what they merge to; NumPy and SciPy only."""
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import minimum_spanning_tree
+
+
+class Basins:
+    """Basins of a volume: of each the summit, the size, and the passes to its neighbours.
+
+    A basin that a slab's face cuts has an id on each side, of which one is linked to the other.
+
+    Args:
+        plane: sizes (y, x) of the volume.
+    """
+
+    def __init__(self, plane):
+        self.width = plane[1] + 2
+        self.plane = (plane[0] + 2) * self.width
+        self.z = 0
+        self.last = np.zeros(self.plane, np.uint32)
+        self.leaving = np.zeros((2, 0), np.int64)
+        # The background is id 0.
+        self.tables = [
+            {
+                "peak": np.zeros(1, np.float32),
+                "place": np.array([-1]),
+                "size": np.array([0]),
+                "link": np.array([0]),
+            }
+        ]
+        self.count = 1
+        self.passes = []
+
+    def add(self, height):
+        """Find the basins of the next slab.
+
+        Args:
+            height: float32 `(1 + depth + 1, y, x)`, the slab between two planes that are not its
+                own.
+
+        Returns:
+            Flat indices, in the slab, of the voxels of the foreground; and their uint32 ids.
+        """
+        depth = len(height) - 2
+        flat = np.pad(height, ((0, 0), (1, 1), (1, 1))).ravel()
+        nodes = np.flatnonzero(flat)
+        own = slice(*np.searchsorted(nodes, (self.plane, flat.size - self.plane)))
+        voxels = nodes[own]
+        ids = np.zeros(flat.size, np.uint32)
+        tops, basin = self.ascend(flat, nodes, own, ids)
+        ids[voxels] = basin + self.count
+        ids[: self.plane] = self.last
+        self.enter(flat, tops, np.bincount(basin, minlength=len(tops)), ids, depth)
+        self.passes.append(self.find_passes(flat, voxels, ids))
+        self.last = ids[depth * self.plane : (depth + 1) * self.plane].copy()
+        self.z += depth
+        inside = np.ravel_multi_index(
+            np.subtract(
+                np.unravel_index(voxels, (depth + 2, self.plane // self.width, self.width)), 1
+            ),
+            (depth, self.plane // self.width - 2, self.width - 2),
+        )
+        return inside, ids[voxels]
+
+    def ascend(self, flat, nodes, own, number):
+        """Return where steepest ascent ends in a slab, and the index of its end for each voxel.
+
+        It ends at a summit or, outside the slab, at the first voxel there. Of equal neighbours the
+        last is taken.
+        """
+        number[nodes] = np.arange(len(nodes))
+        voxels = nodes[own]
+        best, top = voxels.copy(), np.zeros(len(voxels), np.float32)
+        steps = (1, self.width, self.plane)
+        for step in sorted((0, *steps, *(-s for s in steps))):
+            value = flat[voxels + step]
+            better = value >= top
+            best[better], top[better] = voxels[better] + step, value[better]
+        parent = np.arange(len(nodes))
+        parent[own] = number[best]
+        while (parent != (further := parent[parent])).any():
+            parent = further
+        tops, basin = np.unique(parent[own], return_inverse=True)
+        return nodes[tops], basin
+
+    def enter(self, flat, tops, sizes, ids, depth):
+        """Note the basins of a slab, and link those that end outside it."""
+        place, z = tops % self.plane, tops // self.plane
+        link = np.arange(self.count, self.count + len(tops))
+        link[z == 0] = self.last[place[z == 0]]
+        before, cut = self.leaving
+        self.tables[-1]["link"][before] = ids[self.plane + cut]
+        self.leaving = np.stack([np.flatnonzero(z > depth), place[z > depth]])
+        self.tables.append(
+            {
+                "peak": flat[tops],
+                "place": tops + (self.z - 1) * self.plane,
+                "size": sizes,
+                "link": link,
+            }
+        )
+        self.count += len(tops)
+
+    def find_passes(self, flat, voxels, ids):
+        """Return the passes between neighbouring basins, also to those of the slab before."""
+        found = []
+        for step in (1, self.width, self.plane):
+            a, b = ids[voxels], ids[voxels - step]
+            meet = (a != b) & (b > 0)
+            at = voxels[meet]
+            found.append((a[meet], b[meet], np.minimum(flat[at], flat[at - step])))
+        return highest(*map(np.concatenate, zip(*found, strict=True)))
+
+    def merged(self, neck, min_voxels):
+        """Merge basins, see `instances`; return the number of the instance of every id."""
+        peak, place, size, link = (
+            np.concatenate([table[name] for table in self.tables])
+            for name in ("peak", "place", "size", "link")
+        )
+        while (link != (further := link[link])).any():
+            link = further
+        # Basins are numbered by the places of their summits: the same however the volume is cut.
+        roots = np.flatnonzero(link == np.arange(len(link)))
+        roots = roots[np.argsort(place[roots])]
+        basin = np.zeros(len(link), np.int64)
+        basin[roots] = np.arange(len(roots))
+        basin = basin[link]
+        size = np.bincount(basin, weights=size).astype(np.int64)
+        passes = [np.concatenate(part) for part in zip(*self.passes, strict=True)]
+        passes = highest(basin[passes[0]], basin[passes[1]], passes[2])
+        group = linked(spanning_tree(*passes, len(roots)), peak[roots], size, neck, min_voxels)
+        size = np.bincount(group, weights=size, minlength=len(roots))
+        kept = size >= max(min_voxels, 1)
+        return np.where(kept, np.cumsum(kept), 0).astype(np.uint32)[group[basin]]
+
+
+def highest(a, b, height):
+    """Return, of passes between pairs `(a, b)` of basins, the highest of every pair."""
+    low, high = np.minimum(a, b).astype(np.uint64), np.maximum(a, b).astype(np.uint64)
+    key = (low << np.uint64(32)) | high
+    key, height = key[low < high], height[low < high]
+    order = np.lexsort((height, key))
+    key, height = key[order], height[order]
+    last = np.append(key[1:] != key[:-1], True)[: len(key)]
+    return key[last] >> np.uint64(32), key[last] & np.uint64(2**32 - 1), height[last]
+
+
+def spanning_tree(a, b, height, count):
+    """Return the passes `(a, b, height)` of a maximum spanning forest, highest first.
+
+    The others never merge anything: what their basins belong to by then was not merged over a
+    higher pass.
+    """
+    order = np.lexsort((b, a, -height))
+    rank = np.empty(len(order))
+    rank[order] = np.arange(1, len(order) + 1)
+    graph = csr_array((rank, (a.astype(np.int64), b.astype(np.int64))), shape=(count, count))
+    chosen = order[np.sort(minimum_spanning_tree(graph).data).astype(np.int64) - 1]
+    return a[chosen].tolist(), b[chosen].tolist(), height[chosen].tolist()
+
+
+def linked(tree, peak, size, neck, min_voxels):
+    """Return the group of every basin after merging over the passes of a tree."""
+    peak, size, parent = peak.tolist(), size.tolist(), list(range(len(peak)))
+
+    def find(i):
+        while parent[i] != i:
+            parent[i] = i = parent[parent[i]]
+        return i
+
+    for a, b, height in zip(*tree, strict=True):
+        a, b = find(a), find(b)
+        if (
+            height >= neck * peak[b if peak[a] > peak[b] else a]
+            or min(size[a], size[b]) < min_voxels
+        ):
+            a, b = sorted((a, b), key=lambda i: (-peak[i], i))
+            parent[b] = a
+            size[a] += size[b]
+    return np.array([find(i) for i in range(len(parent))])
