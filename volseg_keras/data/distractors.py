@@ -4,29 +4,33 @@ import numpy as np
 from scipy import ndimage
 
 
-def add_sheath(image, label, seed):
+def add_sheath(image, label, seed, donor=None):
     """Draw the sheath of a myelinated axon over a patch and label it background, in place.
 
-    An elliptic tube around a random axis, of grey levels between those of membranes and of
-    mitochondria, striped along its radius, with dark rims; what it surrounds stays as it is.
+    An elliptic tube around a random axis with dark rims; what it surrounds stays as it is. It keeps
+    the image's own noise, and where a donor is foreground takes its grey levels, so that neither
+    noise nor texture tells it from the foreground, but form does.
 
     Args:
         image: float32 (z, y, x), standardised grey levels.
         label: (z, y, x) class ids.
         seed: integer that the sheath is a function of.
+        donor: `(image, label)` of another place, of the same shape.
     """
     rng = np.random.default_rng(seed)
     radius = rough_radius(rng, image.shape)
-    inner, thickness = rng.uniform(8, 45), rng.uniform(6, 32)
+    inner, thickness = rng.uniform(6, 45), rng.uniform(5, 40)
     rim = np.minimum(radius - inner, inner + thickness - radius)
-    cover = np.clip(rim + 0.5, 0, 1)
     stripes = np.cos(radius * np.float32(2 * np.pi / rng.uniform(2.5, 8)))
-    sigma = rng.uniform(0.6, 1.5)
-    grain = ndimage.gaussian_filter(rng.standard_normal(image.shape, np.float32), sigma)
-    grey = rng.uniform(-2.0, -0.6) + rng.uniform(0, 0.5) * stripes
-    grey += rng.uniform(0.2, 0.5) / grain.std() * grain
-    grey -= rng.uniform(0.3, 1.2) * np.exp(-np.square(rim / 2))
-    image += cover * (grey - image)
+    cloud = rng.standard_normal([max(1, n // 3) for n in image.shape], np.float32)
+    cloud = ndimage.zoom(cloud, np.divide(image.shape, cloud.shape), order=1, mode="nearest")
+    noise = image - ndimage.gaussian_filter(image, rng.uniform(1, 2))
+    grey = noise + np.float32(rng.uniform(-1.8, -0.5)) + np.float32(rng.uniform(0, 0.4)) * stripes
+    grey += np.float32(rng.uniform(0, 0.4)) * cloud
+    if donor is not None:
+        grey = np.where(donor[1] > 0, donor[0], grey)
+    grey -= np.float32(rng.uniform(0, 1.2)) * np.exp(-np.square(rim / 2))
+    image += np.clip(rim + 0.5, 0, 1) * (grey - image)
     label[rim > 0] = 0
 
 

@@ -103,18 +103,24 @@ class PatchSampler:
         start = self.place(rng)
         drawn = draw(rng, self.patch_shape, self.augment)
         box = Box(start, self.patch_shape, drawn.margin)
-        mean, deviation = (np.float32(x) for x in self.normalization)
-        image = (box.read(self.image).astype(np.float32) - mean) / deviation
-        image, label = place(image, drawn, order=1), place(box.read(self.label), drawn, order=0)
+        image = place(self.standardised(box), drawn, order=1)
+        label = place(box.read(self.label), drawn, order=0)
         if drawn.sheath is not None:
             image, label = np.array(image), np.array(label)
-            add_sheath(image, label, drawn.sheath)
+            donor = Box(self.place(rng), self.patch_shape)
+            donor = self.standardised(donor), donor.read(self.label)
+            add_sheath(image, label, drawn.sheath, donor if rng.random() < 0.5 else None)
         image = shade(image, drawn)
         shape = self.patch_shape[-self.spatial_dims :]
         return Sample(
             np.ascontiguousarray(image, np.float32).reshape(*shape, 1),
             np.ascontiguousarray(label, np.uint8).reshape(shape),
         )
+
+    def standardised(self, box):
+        """Return the float32 image of a box, standardised."""
+        mean, deviation = (np.float32(x) for x in self.normalization)
+        return (box.read(self.image).astype(np.float32) - mean) / deviation
 
     def place(self, rng):
         """Draw the corner of a patch."""

@@ -56,7 +56,7 @@ DEFORMED = Augment(
     noise=0.2,
     probability=0.05,
     sections=0.05,
-    sheaths=0.25,
+    sheaths=0.35,
 )
 LONG = {
     "patch": {2: (256, 256), 3: (64, 128, 128)},
