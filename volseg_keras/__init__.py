@@ -25,6 +25,7 @@ _HOME = {
     "fit": "training.fit",
     "predict_volume": "zoo.segmenter",
     "load_pretrained": "zoo.presets",
+    "export_model": "zoo.export",
     "export_savedmodel": "zoo.export",
 }
 __all__ = [*_HOME, "__version__"]

@@ -1,5 +1,6 @@
 """Published and trained models: find them and load them."""
 
+import json
 from pathlib import Path
 
 METADATA = Path("assets.extra", "volseg.json")
@@ -44,6 +45,17 @@ def model_file(name):
             f"a published model ({known}). Received: {name}"
         )
     return path
+
+
+def model_card(name):
+    """Return the facts that `card.json` beside a model's file tells, or an empty dict.
+
+    All are optional: name, description, tags, classes, `voxel_size` (z, y, x in nm), license,
+    authors, cite, `training_data` and the text of `validation`; as in bioimage.io's model
+    descriptions where these have them.
+    """
+    file = model_file(name).with_name("card.json")
+    return json.loads(file.read_text()) if file.is_file() else {}
 
 
 def published():
