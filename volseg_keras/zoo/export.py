@@ -103,8 +103,10 @@ def vectors_of(model):
     shape = (*[16] * (3 - dims), *(max(size, 16) for size in sizes))
     image = np.stack([phantom(shape, seed)[0] for seed in range(channels)], -1, dtype=np.float32)
     image = (image if dims == 3 else image[8])[tuple(slice(size) for size in sizes)][None]
-    if not metadata(model)["normalization"]:
-        image = (image - image.mean()) / image.std()
+    # In the range of what the model was trained with, where it would be far from constant.
+    own = metadata(model)["normalization"] or {"mean": 0, "standard_deviation": 1}
+    image = (image - image.mean()) / image.std() * own["standard_deviation"] + own["mean"]
+    image = image.astype(np.float32)
     smaller = [slice(size or own) for size, own in zip(fixed, SMALLER[dims], strict=True)]
     crop = image[(slice(None), *smaller)]
     with keras.device("cpu:0"):
