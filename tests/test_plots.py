@@ -5,7 +5,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from volseg_keras.report.plots import PREDICTION, TRUTH, overlay, training_curve
+from volseg_keras.report.plots import PREDICTION, TRUTH, cover, overlay, training_curve
 
 HEADER = "step,seconds,loss,jaccard,learning_rate,mvoxel_per_s,val_jaccard\n"
 BLUE = "#0072b2"
@@ -134,3 +134,12 @@ def test_training_curve_refuses_an_empty_history(tmp_path):
     with pytest.raises(ValueError, match="Invalid value for `history`"):
         training_curve(tmp_path / "history.csv", tmp_path / "curve.png")
     assert not (tmp_path / "curve.png").exists()
+
+
+def test_a_cover_is_twice_as_wide_as_high_and_marks_its_right_half(tmp_path):
+    image, labels = volume((40, 60), np.s_[10:20, 12:30])
+    png = imread(cover(image, labels, tmp_path / "new" / "cover.png"))[..., :3]
+    height, width = png.shape[:2]
+    assert width == 2 * height
+    marked = np.abs(png - to_rgb(PREDICTION)).max(-1) < 0.08
+    assert marked[:, width // 2 :].any() and not marked[:, : width // 2].any()
