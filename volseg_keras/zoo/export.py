@@ -19,7 +19,7 @@ TOLERANCE = 1e-3
 SIZES, SMALLER = {3: (48, 96, 112), 2: (128, 160)}, {3: (16, 32, 48), 2: (32, 48)}
 
 
-def export_model(model, path, format="savedmodel", *, card=None, on_step=print):
+def export_model(model, path, format="savedmodel", *, card=None, on_step=None):
     """Write a model for another program, reload it there and compare it with Keras.
 
     All formats take float32 `(batch, *spatial, channels)`, the input of `model`, any spatial sizes
@@ -44,15 +44,15 @@ def export_model(model, path, format="savedmodel", *, card=None, on_step=print):
         ValueError: an argument does not fit, or the difference is above `TOLERANCE`; nothing is
             written then.
     """
-    path, row = new_path(path, format), FORMATS[format]
+    path, row, say = new_path(path, format), FORMATS[format], on_step or (lambda _: None)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as work:
         part = Path(work) / path.name
-        on_step(f"Writing {path}")
+        say(f"Writing {path}")
         vectors = vectors_of(model)
         row.write(model, part, vectors[0], card or {})
         if part.is_dir():
             describe(model, part, vectors[0])
-        on_step("Reloading it to compare it with Keras")
+        say("Reloading it to compare it with Keras")
         difference = checked(part, format, vectors)
         part.replace(path)
     return difference
@@ -60,7 +60,7 @@ def export_model(model, path, format="savedmodel", *, card=None, on_step=print):
 
 def export_savedmodel(model, path):
     """Write a TensorFlow SavedModel by `export_model`; returns its path."""
-    export_model(model, path, on_step=lambda _: None)
+    export_model(model, path)
     return Path(path)
 
 
