@@ -116,6 +116,8 @@ def replaced(old, new):
         (("evaluate", "label.tif", "missing.tif"), "missing.tif"),
         (("evaluate", "label.tif", "label.tif", "--json", "file/a.json"), "writable folder"),
         (("export", "nothing", "-o", "out"), "`model`"),
+        (("export", "nothing", "-o", "out", "--format", "zip"), "`format`"),
+        (("export", "nothing", "-o", "out", "--format", "keras"), ".keras"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

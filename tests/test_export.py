@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import keras
 import numpy as np
@@ -8,8 +9,19 @@ import pytest
 import tensorflow as tf
 from tifffile import imread
 
-from volseg_keras import build_model, export_savedmodel, load_pretrained, phantom, predict_volume
-from volseg_keras.nets.models import with_normalization
+from volseg_keras import (
+    build_model,
+    export_model,
+    export_savedmodel,
+    load_pretrained,
+    phantom,
+    predict_volume,
+)
+from volseg_keras.nets.blocks import activation, input_block, residual_block, transposed
+from volseg_keras.nets.models import softmax, with_normalization
+from volseg_keras.zoo.export import TOLERANCE, checked, vectors_of
+from volseg_keras.zoo.formats import FORMATS
+from volseg_keras.zoo.presets import model_card
 from volseg_keras.zoo.segmenter import open_model
 
 ELSEWHERE = """
@@ -117,3 +129,164 @@ def test_unknown_models(name, tmp_path):
         load_pretrained(name)
     with pytest.raises(ValueError, match="`model`"):
         open_model(tmp_path / name)
+
+
+def tiny(dims=3, classes=2, shape=None):
+    """A network of the blocks of ours, small enough to be exported in a moment."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input(shape or (*[None] * dims, 1), name="image")
+    options = {"rank_one": True, "stochastic": True, "dropout": 0.1}
+    x = residual_block(input_block(inputs, 4), 6, halve=False, name="block", **options)
+    x = softmax(transposed(activation(x, "head"), classes, 2, "head_conv"))
+    return with_normalization(keras.Model(inputs, x, name="tiny"), 20_000.0, 3_000.0)
+
+
+def installed(*formats):
+    """The formats as test cases, skipped where what they need is missing."""
+    return [
+        pytest.param(
+            name,
+            marks=pytest.mark.skipif(
+                not all(map(find_spec, FORMATS[name].modules)),
+                reason=f"volseg_keras[{FORMATS[name].extra}] is not installed",
+            ),
+        )
+        for name in formats
+    ]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Every format that can be written here, of the tiny network."""
+    folder, network, differences = tmp_path_factory.mktemp("some exports"), tiny(), {}
+    for name, row in FORMATS.items():
+        if all(map(find_spec, row.modules)):
+            path = folder / f"tiny {name}{row.suffix}"
+            differences[name] = export_model(network, path, name)
+    return folder, network, differences
+
+
+def path_of(exported, format):
+    return exported[0] / f"tiny {format}{FORMATS[format].suffix}"
+
+
+@pytest.mark.parametrize("format", installed(*FORMATS))
+def test_exports_agree_with_keras_at_several_sizes(exported, format):
+    _, network, differences = exported
+    assert 0 <= differences[format] <= TOLERANCE
+    runs = FORMATS[format].read(path_of(exported, format))
+    assert len(runs) == (2 if format == "bioimageio" else 1)
+    volume = phantom((32, 64, 64), seed=3)[0].astype(np.float32) * 100 + 7_000
+    for run in runs:
+        for z, y, x in ((16, 32, 48), (32, 64, 40)):
+            crop = volume[None, :z, :y, :x, None]
+            want = np.asarray(network(crop))
+            assert want[..., 1].std() > 0.01
+            np.testing.assert_allclose(np.asarray(run(crop)), want, atol=TOLERANCE)
+
+
+def test_nothing_else_is_left_of_an_export(exported):
+    folder, _, differences = exported
+    assert set(folder.iterdir()) == {path_of(exported, name) for name in differences}
+
+
+@pytest.mark.parametrize("format", ["savedmodel", "openvino"])
+def test_folders_hold_a_test_vector(exported, format):
+    folder = path_of(exported, format)
+    image, want = (np.load(folder / f"test_{which}.npy") for which in ("input", "output"))
+    np.testing.assert_allclose(exported[1](image), want, atol=1e-5)
+    assert image.dtype == want.dtype == np.float32 and image.mean() == pytest.approx(20_000)
+    about = json.loads((folder / "assets.extra" / "volseg.json").read_text())
+    assert about["input"] == "grey levels"
+
+
+@pytest.mark.parametrize("format", installed("savedmodel", "keras", "onnx", "openvino"))
+def test_an_export_of_slightly_other_weights_is_refused(exported, format):
+    other = tiny()
+    head = other.layers[-1].get_layer("head_conv")
+    head.bias.assign(head.bias + np.array([0, 0.02]))
+    with pytest.raises(ValueError, match="`format`.*within 0.001 of Keras"):
+        checked(path_of(exported, format), format, vectors_of(other))
+
+
+def test_a_broken_file_is_refused(exported, tmp_path):
+    (tmp_path / "a.keras").write_bytes(path_of(exported, "keras").read_bytes()[:5_000])
+    with pytest.raises(ValueError, match="nothing is written"):
+        checked(tmp_path / "a.keras", "keras", vectors_of(exported[1]))
+
+
+class Fickle(keras.layers.Layer):
+    """A layer whose exported graph is not what Keras computes at once."""
+
+    def call(self, inputs):
+        return inputs if tf.executing_eagerly() else inputs * 0.99
+
+
+def test_an_export_that_differs_is_removed(tmp_path):
+    inputs = keras.Input((None, None, 1))
+    scores = keras.layers.Conv2D(2, 1, activation="softmax")(inputs)
+    with pytest.raises(ValueError, match="`format`.*within 0.001 of Keras. Received: 0.0"):
+        export_model(keras.Model(inputs, Fickle()(scores)), tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "shape, image_shape", [((32, 48, 3), (1, 32, 48, 3)), ((None, None, 2), (1, 128, 160, 2))]
+)
+def test_fixed_sizes_channels_and_classes(shape, image_shape, tmp_path):
+    network = tiny(classes=3, shape=shape)
+    assert export_model(network, tmp_path / "c.keras", "keras") <= TOLERANCE
+    (image, want), _ = vectors_of(network)
+    assert image.shape == image_shape and want.shape == (*image_shape[:-1], 3)
+
+
+@pytest.mark.parametrize(
+    "format, name, told",
+    [
+        ("zip", "out", "`format`.*savedmodel, keras, onnx, openvino, bioimageio.*'zip'"),
+        ("keras", "out.h5", "`path`.*ends in .keras"),
+        ("bioimageio", "out.onnx", "`path`.*ends in .zip"),
+    ],
+)
+def test_wrong_formats_and_names(format, name, told, tmp_path):
+    with pytest.raises(ValueError, match=told):
+        export_model(tiny(), tmp_path / name, format)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_existing_file_is_left_alone(exported):
+    path = path_of(exported, "keras")
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match="`path`.*new file"):
+        export_model(exported[1], path, "keras")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.skipif(find_spec("bioimageio") is not None, reason="bioimageio is installed")
+def test_a_missing_extra_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"volseg_keras\[bioimageio\]"):
+        export_model(tiny(), tmp_path / "out.zip", "bioimageio")
+
+
+def test_bioimageio_describes_the_model(exported, tmp_path):
+    spec = pytest.importorskip("bioimageio.spec", reason="volseg_keras[bioimageio] is needed")
+    described = spec.load_model_description(path_of(exported, "bioimageio"))
+    axes = {axis.id: axis for axis in described.inputs[0].axes}
+    assert (axes["z"].size.min, axes["y"].size.min, axes["y"].size.step) == (48, 64, 16)
+    assert [getattr(axis, "halo", None) for axis in described.outputs[0].axes[1:4]] == [16, 24, 24]
+    assert described.cite and described.authors and described.license and described.covers
+    standardised = tiny().layers[-1]
+    with pytest.raises(ValueError, match="`model`.*grey levels"):
+        export_model(standardised, tmp_path / "out.zip", "bioimageio")
+
+
+def test_bioimageio_takes_2d_networks_of_three_classes(tmp_path):
+    pytest.importorskip("bioimageio.core", reason="volseg_keras[bioimageio] is needed")
+    card = {**model_card("H"), "classes": ["background", "a", "b"]}
+    path = tmp_path / "out.zip"
+    assert export_model(tiny(2, 3), path, "bioimageio", card=card) <= TOLERANCE
+
+
+def test_cards(saved):
+    assert model_card(saved) == {}
+    assert model_card("H")["classes"] == ["background", "mitochondria"]

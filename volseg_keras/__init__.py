@@ -30,6 +30,7 @@ _HOME = {
     "clean_labels": "inference.finish",
     "measure": "inference.measures",
     "load_pretrained": "zoo.presets",
+    "export_model": "zoo.export",
     "export_savedmodel": "zoo.export",
 }
 __all__ = [*_HOME, "__version__"]

@@ -10,18 +10,26 @@ from .common import quiet, start_keras
 
 def export(
     model: Annotated[str, typer.Argument(help="Folder of a run, .keras or published name.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder or file to write.")],
+    format: Annotated[
+        str, typer.Option(help="savedmodel, keras, onnx, openvino or bioimageio.")
+    ] = "savedmodel",
 ):
-    """Write a model as a TensorFlow SavedModel.
+    """Write a model for other programs, and compare what it says there with Keras.
 
-    Example: volseg export runs/h -o h_savedmodel
+    Example: volseg export runs/h --format onnx -o h.onnx
     """
     start_keras()
-    from ..zoo.export import export_savedmodel, new_folder
-    from ..zoo.presets import load_pretrained
+    from ..zoo.export import export_model, new_path
+    from ..zoo.presets import load_pretrained, model_card
 
-    new_folder(output)
-    loaded = load_pretrained(model)
+    new_path(output, format)
+    loaded, card = load_pretrained(model), model_card(model)
     with quiet():
-        export_savedmodel(loaded, output)
-    print(f"Wrote {output}")
+        difference = export_model(loaded, output, format, card=card, on_step=say)
+    print(f"Wrote {output}; probabilities differ from those of Keras by at most {difference:.1e}")
+
+
+def say(text):
+    """Print a line at once."""
+    print(text, flush=True)

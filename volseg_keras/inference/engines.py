@@ -106,20 +106,26 @@ def typed(model, dtype, levels):
 
 def onnxruntime_engine(path, spatial_dims, sample=None, levels=True):
     """Return an engine that runs an ONNX file; arguments as of `openvino_engine`."""
+    run = onnx_runner(path)
+    typed_run = (lambda batch: run(batch).astype(np.uint8)) if levels else run
+    return with_batch_axis(typed_run, spatial_dims)
+
+
+def onnx_runner(path, providers=None):
+    """Return a function from a batch to what an ONNX file gives for it.
+
+    Args:
+        path: of the file.
+        providers: names of ONNX Runtime's, by default all there are.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = usable_cores()
-    session = onnxruntime.InferenceSession(
-        path, options, providers=onnxruntime.get_available_providers()
-    )
+    providers = providers or onnxruntime.get_available_providers()
+    session = onnxruntime.InferenceSession(path, options, providers=providers)
     name = session.get_inputs()[0].name
-
-    def run(batch):
-        result = session.run(None, {name: batch.astype(np.float32)})[0]
-        return result.astype(np.uint8) if levels else result
-
-    return with_batch_axis(run, spatial_dims)
+    return lambda batch: session.run(None, {name: batch.astype(np.float32)})[0]
 
 
 def with_batch_axis(run, spatial_dims):

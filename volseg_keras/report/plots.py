@@ -101,6 +101,27 @@ def overlay(image, prediction, path, truth=None, center=None):
     return save_figure(figure, path)
 
 
+def cover(image, prediction, path):
+    """Draws a slice beside itself with the outlines of its segmentation, twice as wide as high.
+
+    Args:
+        image: Real-valued array of shape (y, x), of which a square is shown.
+        prediction: Integer labels of the same shape; 0 is background.
+        path: Where the PNG goes. Missing folders are created.
+
+    Returns:
+        The `Path` of the PNG.
+    """
+    square = (slice(min(image.shape)),) * 2
+    figure = Figure(figsize=(5, 2.5))
+    for left in (0, 0.5):
+        ax = figure.add_axes((left, 0, 0.5, 1))
+        ax.set_axis_off()
+        ax.imshow(np.asarray(image[square], "float32"), cmap="gray", aspect="auto")
+    _mark(ax, prediction[square] > 0, None, PREDICTION, 2)
+    return save_figure(figure, path)
+
+
 def _read_history(history):
     with open(history, newline="") as file:
         rows = list(csv.DictReader(file))

@@ -73,6 +73,17 @@ def stored_threshold(model):
     return value
 
 
+def model_card(name):
+    """Return the facts that `card.json` beside a model's file tells, or an empty dict.
+
+    All are optional: name, description, tags, classes, `voxel_size` (z, y, x in nm), license,
+    authors, cite, `training_data` and the text of `validation`; as in bioimage.io's model
+    descriptions where these have them.
+    """
+    file = model_file(name).with_name("card.json")
+    return json.loads(file.read_text()) if file.is_file() else {}
+
+
 def published():
     """Return the .keras files of published models by lower-case name."""
     files = (file for folder in PUBLISHED for file in folder.glob("*/model.keras"))

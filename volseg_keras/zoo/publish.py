@@ -7,25 +7,22 @@ from pathlib import Path
 from string import Template
 
 import keras
-import numpy as np
 
-from ..data.phantom import phantom
 from ..nets.variants import get_variant
 from .checksums import write_checksums
 from .export import export_savedmodel, metadata
 from .scoring import post_processed, under_shifts
 from .segmenter import open_model
 
-VECTOR = "test_vector.npz"
 CARD = Path(__file__).with_name("card.md")
 
 
 def publish(run, output, image, truth, *, about, before=None, on_step=None):
     """Write a published model, which replaces an earlier one of the same name.
 
-    `output` receives model.keras, a SavedModel, test_vector.npz (`image` and the `probability` that
-    either gives for it), the run's history.csv and curve.png, metrics.json with all scores, card.md
-    and SHA256SUMS.
+    `output` receives model.keras; a SavedModel with test_input.npy and the test_output.npy that both
+    give for it; the run's history.csv, curve.png and, where it has one, card.json; metrics.json with
+    all scores, card.md and SHA256SUMS.
 
     Args:
         run: folder of a run of `fit`.
@@ -75,20 +72,12 @@ def publish(run, output, image, truth, *, about, before=None, on_step=None):
 def write_files(model, run, folder, metrics, about):
     """Write all files of a published model to a new folder."""
     export_savedmodel(model, folder)
-    for name in ("model.keras", "history.csv", "curve.png"):
-        shutil.copy(run / name, folder)
-    image = test_image(len(model.inputs[0].shape) - 2)
-    probability = keras.ops.convert_to_numpy(model(image, training=False))
-    np.savez_compressed(folder / VECTOR, image=image.astype(np.uint8), probability=probability)
+    for name in ("model.keras", "history.csv", "curve.png", "card.json"):
+        if (run / name).is_file():
+            shutil.copy(run / name, folder)
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     (folder / "card.md").write_text(card(folder.name, model, metrics, about))
     write_checksums(folder)
-
-
-def test_image(spatial_dims):
-    """Return the grey levels of the test vector, float32 `(batch, *spatial, 1)`."""
-    image = phantom((16, 64, 64), seed=7)[0].astype(np.float32)[..., None]
-    return image[:2] if spatial_dims == 2 else image[None]
 
 
 def card(name, model, metrics, about):

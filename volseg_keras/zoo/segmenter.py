@@ -261,7 +261,7 @@ def open_graph(model, engine):
 def graph_key(path):
     """Return the name of a model's folder in the cache: it changes with all that the graph does."""
     digest = hashlib.sha256(path.read_bytes())
-    for code in ("nets/lean.py", "zoo/export.py"):
+    for code in ("nets/lean.py", "zoo/formats.py"):
         digest.update((Path(__file__).parents[1] / code).read_bytes())
     for package in ("keras", "openvino"):
         digest.update(version(package).encode())
@@ -270,7 +270,8 @@ def graph_key(path):
 
 def write_graph(model, folder, engine):
     """Write the graph of an engine and what a user of it must know; a killed run leaves no half."""
-    from .export import export_lean, metadata
+    from .export import metadata
+    from .formats import export_lean
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix="part.", dir=folder.parent))
