@@ -20,9 +20,9 @@ CARD = Path(__file__).with_name("card.md")
 def publish(run, output, image, truth, *, about, before=None, on_step=None):
     """Write a published model, which replaces an earlier one of the same name.
 
-    `output` receives model.keras; a SavedModel with test_input.npy and the test_output.npy that both
-    give for it; the run's history.csv, curve.png and, where it has one, card.json; metrics.json with
-    all scores, card.md and SHA256SUMS.
+    `output` receives model.keras; a SavedModel, with test_input.npy and the test_output.npy that
+    both give for it; the run's history.csv, curve.png and, where it has one, card.json;
+    metrics.json with all scores, card.md and SHA256SUMS.
 
     Args:
         run: folder of a run of `fit`.
