@@ -10,6 +10,7 @@ import time
 from functools import partial
 from subprocess import DEVNULL
 
+import keras
 import numpy as np
 import pytest
 import zarr
@@ -23,7 +24,7 @@ from volseg_keras.nets.models import with_normalization
 from volseg_keras.zoo import job
 from volseg_keras.zoo.segmenter import predict_volume
 
-OPTIONS = {"tta": False, "seamless": False, "probability": True}
+OPTIONS = {"tta": False, "seamless": False, "scale": (1, 1, 1), "probability": True}
 
 
 @pytest.fixture(scope="module")
@@ -189,3 +190,20 @@ def test_a_crop_by_its_volumes_statistics_is_the_crop_of_the_prediction(tmp_path
     np.testing.assert_allclose(crop[reach], whole[inside][reach], atol=1e-3)
     other = predict_volume(model, volume[inside])
     assert np.abs(other[reach] - whole[inside][reach]).max() > 1e-3
+
+
+def test_a_job_of_two_models_and_other_voxels(tmp_path, network, small_blocks):
+    keras.utils.set_random_seed(7)
+    other = tmp_path / "other.keras"
+    with_normalization(build_model("H"), 110.0, 20.0).save(other)
+    volume, scale = phantom((40, 96, 96), seed=2)[0], (1, 0.5, 0.5)
+    folder = start(tmp_path, [network, str(other)], volume, scale=scale)
+    job.run_job(folder)
+    job.finish_job(folder, tmp_path / "labels.zarr", tmp_path / "p.zarr")
+    both = [
+        predict_volume(model, volume, engine="openvino", scale=scale) for model in (network, other)
+    ]
+    found = open_volume(tmp_path / "p.zarr")[...]
+    np.testing.assert_allclose(found, np.mean(both, axis=0)[..., 1], atol=0.02)
+    with pytest.raises(ValueError, match="spatial_dims. Received: 3, 2"):
+        predict_volume([network, build_model("C")], volume)

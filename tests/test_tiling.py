@@ -9,10 +9,13 @@ from volseg_keras.inference.predict import (
     HALO,
     averaged,
     best_tile,
+    halo_of,
     predict_slabs,
     probabilities,
+    resampled,
     segment,
     tile_plan,
+    together,
 )
 from volseg_keras.inference.tiling import (
     ahead,
@@ -218,3 +221,34 @@ def test_an_error_in_a_tile_comes_through():
 def test_wrong_tiles(tile):
     with pytest.raises(ValueError, match="`tile`"):
         tile_plan((200, 200, 200), 3, tile)
+
+
+@pytest.mark.parametrize("scale", [(1, 0.5, 0.5), (0.4, 1, 1.3), (2, 1, 0.7)])
+def test_resampled_tiles_come_back_where_they_were(scale):
+    axes = np.indices((24, 64, 48), np.float32)
+    for ramp in axes:
+        seen = []
+
+        def engine(tile, seen=seen):
+            seen.append(tile.shape)
+            return tile[..., None]
+
+        back = resampled(engine, scale)(ramp)[..., 0]
+        assert all(n % 16 == 0 for n in seen[0])
+        assert all(n >= round(m * s) for n, m, s in zip(seen[0], ramp.shape, scale, strict=True))
+        inside = tuple(slice(4, -4) for _ in range(3))
+        np.testing.assert_allclose(back[inside], ramp[inside], atol=0.75)
+
+
+def test_a_tile_of_finer_voxels_is_smaller_and_reads_more_context_of_coarser():
+    fine, coarse = (tile_plan((500, 2000, 2000), 3, scale=s) for s in ((2, 2, 2), (0.5, 0.5, 0.5)))
+    assert all(a[0].stop < b[0].stop for a, b in zip(fine, coarse, strict=True))
+    assert halo_of(3, scale=(0.5, 1, 2)) == (2 * HALO[3][0], HALO[3][1], HALO[3][2] // 2)
+
+
+def test_engines_together_average_levels_as_levels():
+    levels = [np.full((2, 2, 2, 1), value, np.uint8) for value in (10, 21)]
+    both = together([lambda _, v=v: v for v in levels])(None)
+    assert both.dtype == np.uint8 and (both == 16).all()
+    mixed = together([lambda _: levels[0], lambda _: np.full((2, 2, 2, 1), 0.5, np.float32)])(None)
+    np.testing.assert_allclose(mixed, (10.5 / 256 + 0.5) / 2)

@@ -15,8 +15,11 @@ def predict(
     volume: VolumeFile,
     output: Annotated[Path, typer.Option("-o", "--output", help="Label volume to write.")],
     model: Annotated[
-        str, typer.Option(help="Folder of a run, .keras, SavedModel or published name.")
-    ] = "H",
+        list[str],
+        typer.Option(
+            help="Folder of a run, .keras, SavedModel or published name; several are averaged."
+        ),
+    ] = ("H",),
     threshold: Annotated[
         str,
         typer.Option(
@@ -51,6 +54,10 @@ def predict(
     normalize: Annotated[
         str, typer.Option(help="Grey levels by the statistics of the model, or of the volume.")
     ] = "model",
+    rescale: Annotated[
+        bool,
+        typer.Option("--rescale", help="Show the model voxels of the size it was trained on."),
+    ] = False,
     axes: Annotated[
         str | None, typer.Option(help="Axes of the file, e.g. tczyx, where it is wrong or silent.")
     ] = None,
@@ -83,6 +90,7 @@ def predict(
             "Invalid value for `normalize`. Expected model or volume. "
             f"Received: normalize={normalize}"
         )
+    model = list(model)
     threshold = chosen_threshold(threshold, model)
     finish = Finish(median, instances, fill_holes, min_size)
     source = {"path": str(volume), "axes": axes, "time": time, "channel": channel, "level": level}
@@ -91,6 +99,7 @@ def predict(
     options = {"tta": tta, "seamless": seamless}
     options["normalization"] = "volume" if normalize == "volume" else None
     image = open_volume(**source)
+    options["scale"] = scale_to(model, image) if rescale else (1, 1, 1)
     finish.check(image.shape, output)
     finish = finish if finish.needed else None
     from ..zoo.job import job_folder
@@ -111,12 +120,12 @@ def predict(
     print(f"Wrote {output} ({found.share:.1%} foreground{count}) and {picture}")
 
 
-def chosen_threshold(text, model):
-    """Return the number that a threshold, or "auto" for a model, stands for."""
+def chosen_threshold(text, models):
+    """Return the number that a threshold stands for; "auto" is the mean of the models' own."""
     if text == "auto":
         from ..zoo.presets import stored_threshold
 
-        print(f"Threshold {(value := stored_threshold(model))}")
+        print(f"Threshold {(value := sum(map(stored_threshold, models)) / len(models)):.4g}")
         return value
     with suppress(ValueError):
         if 0 < float(text) < 1:
@@ -125,6 +134,20 @@ def chosen_threshold(text, model):
         "Invalid value for `threshold`. Expected a number between 0 and 1, or auto. "
         f"Received: threshold={text}"
     )
+
+
+def scale_to(models, image):
+    """Return how many voxels of the models' size there are for one of a volume, (z, y, x)."""
+    from ..zoo.presets import trained_voxel_size
+
+    sizes = {trained_voxel_size(model) and tuple(trained_voxel_size(model)) for model in models}
+    (size,) = sizes if len(sizes) == 1 else (None,)
+    for name, known in (("voxel_size", image.voxel_size), ("model", size)):
+        if not known:
+            raise ValueError(
+                f"Invalid value for `{name}`. Expected a voxel size, to rescale by. Received: none"
+            )
+    return tuple(round(a / b, 4) for a, b in zip(image.voxel_size, size, strict=True))
 
 
 def checked_files(volume, output, probability):

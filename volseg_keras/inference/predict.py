@@ -1,5 +1,6 @@
 """Tiled prediction of whole volumes."""
 
+import math
 from itertools import product
 
 import numpy as np
@@ -15,12 +16,21 @@ FADE = {3: (8, 8, 8), 2: (0, 16, 16)}
 # Larger tiles repeat less context; a voxel takes about this many bytes, of a third of what is free.
 VOXELS = {3: 24_000_000, 2: 1_000_000}
 BYTES = {3: 80, 2: 1000}
+MULTIPLE = 16  # of a tile's sizes
 LONGEST = 64  # multiples
 SLAB_VOXELS = 2**27
 SAMPLE = {3: (64, 128, 128), 2: (4, 256, 256)}
 
 
-def tile_plan(shape, spatial_dims, tile=None, multiple=16, *, seamless=False):
+def halo_of(spatial_dims, seamless=False, scale=(1, 1, 1)):
+    """Return the context (z, y, x) of a tile in voxels of the volume; see `resampled`."""
+    halo = (SEAMLESS if seamless else HALO)[spatial_dims]
+    return tuple(math.ceil(h / s) for h, s in zip(halo, scale, strict=True))
+
+
+def tile_plan(
+    shape, spatial_dims, tile=None, multiple=MULTIPLE, *, seamless=False, scale=(1, 1, 1)
+):
     """Return the tiling of a volume for networks of two or three spatial axes.
 
     Args:
@@ -30,13 +40,14 @@ def tile_plan(shape, spatial_dims, tile=None, multiple=16, *, seamless=False):
             one that repeats least context within the memory that is free.
         multiple: what the network's sizes must be multiples of.
         seamless: read as much context as can change a probability by 0.001.
+        scale: of `resampled`.
 
     Raises:
         ValueError: the tile is not a multiple, or too small for its halo.
     """
-    halo, fade = (SEAMLESS if seamless else HALO)[spatial_dims], FADE[spatial_dims]
+    halo, fade = halo_of(spatial_dims, seamless, scale), FADE[spatial_dims]
     steps = (1,) * (3 - spatial_dims) + (multiple,) * spatial_dims
-    tile = tuple(tile or best_tile(shape, halo, fade, steps, voxels_at_once(spatial_dims)))
+    tile = tuple(tile or best_tile(shape, halo, fade, steps, voxels_at_once(spatial_dims, scale)))
     if len(tile) != 3 or any(t < 1 or t % m for t, m in zip(tile, steps, strict=False)):
         raise ValueError(
             f"Invalid value for `tile`. Expected three sizes, multiples of {steps}. "
@@ -46,7 +57,7 @@ def tile_plan(shape, spatial_dims, tile=None, multiple=16, *, seamless=False):
     return plan(shape, tile, halo, fade)
 
 
-def voxels_at_once(spatial_dims):
+def voxels_at_once(spatial_dims, scale=(1, 1, 1)):
     """Return how many voxels a tile may have: a constant, halved until memory suffices.
 
     Halved, so that the same file is mostly cut alike.
@@ -54,7 +65,7 @@ def voxels_at_once(spatial_dims):
     voxels = VOXELS[spatial_dims]
     while voxels * BYTES[spatial_dims] > psutil.virtual_memory().available // 3:
         voxels //= 2
-    return voxels
+    return int(voxels / max(1, math.prod(scale)))
 
 
 def best_tile(shape, halo, fade, steps, voxels):
@@ -81,7 +92,7 @@ def best_tile(shape, halo, fade, steps, voxels):
     return tuple(int(axis[i]) for axis, i in zip(sizes, best, strict=True))
 
 
-def sample_tile(volume, spatial_dims, multiple=16):
+def sample_tile(volume, spatial_dims, multiple=MULTIPLE):
     """Return a tile from the middle of a volume, of a size that a network takes."""
     sample = SAMPLE[spatial_dims]
     starts = [max(0, (n - s) // 2) for n, s in zip(volume.shape, sample, strict=True)]
@@ -127,6 +138,43 @@ def averaged(engine, spatial_dims):
     return run
 
 
+def together(engines):
+    """Return an engine that averages several, levels as levels."""
+
+    def run(tile):
+        results = [engine(tile) for engine in engines]
+        if all(result.dtype == np.uint8 for result in results):
+            return np.rint(np.mean(results, axis=0, dtype=np.float32)).astype(np.uint8)
+        return np.mean([decoded(result) for result in results], axis=0, dtype=np.float32)
+
+    return run
+
+
+def resampled(engine, scale, multiple=MULTIPLE):
+    """Return an engine that lets another see tiles of other voxels, and gives float32.
+
+    Args:
+        engine: of tiles of other voxels.
+        scale: how many voxels it sees for one of the volume, along (z, y, x).
+        multiple: what its tiles' sizes must be multiples of.
+    """
+    from skimage.transform import resize
+
+    options = {"order": 1, "mode": "edge", "preserve_range": True}
+
+    def run(tile):
+        shape = [max(1, round(n * s)) for n, s in zip(tile.shape, scale, strict=True)]
+        smooth = any(a < b for a, b in zip(shape, tile.shape, strict=True))
+        seen = resize(tile.astype(np.float32), shape, anti_aliasing=smooth, **options)
+        pads = [(0, -n % multiple) for n in shape]
+        values = decoded(engine(np.pad(seen, pads, mode="reflect")))
+        values = values[tuple(slice(n) for n in shape)]
+        maps = (resize(values[..., i], tile.shape, **options) for i in range(values.shape[-1]))
+        return np.stack(list(maps), axis=-1, dtype=np.float32)
+
+    return run
+
+
 def watched(engine, total, on_tile):
     """Return an engine that calls `on_tile(done, total)` after each tile."""
     done = 0
@@ -141,7 +189,7 @@ def watched(engine, total, on_tile):
     return run
 
 
-def predict_slabs(engine, volume, spatial_dims, *, tile=None, seamless=False, on_tile=None):
+def predict_slabs(engine, volume, spatial_dims, *, tile=None, on_tile=None, **cut):
     """Yield finished z slabs `(z, values)` of a volume; memory holds two slabs and some tiles.
 
     Args:
@@ -149,10 +197,10 @@ def predict_slabs(engine, volume, spatial_dims, *, tile=None, seamless=False, on
         volume: `(z, y, x)` array-like.
         spatial_dims: of the network.
         tile: `(z, y, x)` of a tile; a good size by default.
-        seamless: as of `tile_plan`.
         on_tile: called with the number of tiles done and their total.
+        **cut: `seamless` and `scale` of `tile_plan`.
     """
-    axes = tile_plan(volume.shape, spatial_dims, tile, seamless=seamless)
+    axes = tile_plan(volume.shape, spatial_dims, tile, **cut)
     if on_tile:
         engine = watched(engine, count_tiles(axes), on_tile)
     return slabs(volume, axes, engine)

@@ -76,6 +76,7 @@ def fit(
     dims = len(model.inputs[0].shape) - 2
     budget = make_budget(row, steps, minutes)
     model, constants = split_normalization(model)
+    voxel_size = getattr(image, "voxel_size", None)
     image = checked_finite(np.asarray(image))
     label = checked_labels(label, image.shape, model.output_shape[-1])
     inner, held_out = hold_out_part(image, label, hold_out)
@@ -84,6 +85,8 @@ def fit(
     about = {"recipe": recipe, "hold_out": hold_out, "seed": seed}
     if start:
         about["from"] = start
+    if voxel_size:
+        about["voxel_size"] = voxel_size
     if replicas() > 1:
         about["batch"] = batch
     check_run(Path(output) / CHECKPOINT, resume)

@@ -30,6 +30,7 @@ from .presets import model_file
 from .segmenter import open_model
 
 JOB = "job.json"
+CUT = ("seamless", "scale")
 STORES = {"labels": np.uint8, "probability": np.float32}
 
 
@@ -46,12 +47,12 @@ def start_job(
     Args:
         output: path of the label volume.
         source: arguments of `open_volume`.
-        model: of `open_model`, a name or path.
+        model: of `open_model`, a name or path, or a list of such.
         engine: of `open_model`.
         threshold: of `Segmenter.segment`.
         instances: keep the probability for `finish_job`, to find instances by.
         resume: go on with what an earlier run left.
-        **options: `tta`, `seamless`, `normalization`, `probability` (whether to keep it).
+        **options: `tta`, `seamless`, `scale`, `normalization`; `probability`: whether to keep it.
 
     Returns:
         The folder.
@@ -68,12 +69,13 @@ def start_job(
     constants = options.pop("normalization", None)
     if constants == "volume" or not (constants or segmenter.metadata["normalization"]):
         constants = grey_statistics(image)
-    dims, seamless = segmenter.metadata["spatial_dims"], options.get("seamless", False)
+    dims, models = segmenter.metadata["spatial_dims"], model if isinstance(model, list) else [model]
+    cut = {name: options[name] for name in CUT}
     about = {
         "source": {**source, "path": str(Path(source["path"]).absolute())},
         "shape": list(image.shape),
-        "model": str(Path(model).absolute()) if Path(model).exists() else model,
-        "sha256": digest(model),
+        "model": [str(Path(m).absolute()) if Path(m).exists() else m for m in models],
+        "sha256": [digest(m) for m in models],
         "engine": engine,
         "threshold": threshold,
         "normalization": constants and list(constants),
@@ -90,7 +92,8 @@ def start_job(
         if name == "labels" or options.get("probability"):
             start_zarr(folder / f"{name}.zarr", image.shape, dtype)
     about["block"] = BLOCK
-    about["tile"] = block_tile(image.shape, BLOCK, dims, voxels_at_once(dims), seamless)
+    voxels = voxels_at_once(dims, options["scale"])
+    about["tile"] = block_tile(image.shape, BLOCK, dims, voxels, **cut)
     write_json(folder / JOB, about)
     return folder
 
@@ -145,7 +148,7 @@ def opened(folder):
 
     about = json.loads((Path(folder) / JOB).read_text())
     image, segmenter = open_volume(**about["source"]), open_model(about["model"], about["engine"])
-    engine = segmenter.engine(image, tta=about["tta"], normalization=about["normalization"])
+    engine = segmenter.engine(image, **{k: about[k] for k in ("tta", "normalization", "scale")})
     found = [name for name in STORES if (Path(folder) / f"{name}.zarr").exists()]
     stores = {name: zarr.open_array(Path(folder) / f"{name}.zarr" / "0") for name in found}
     return engine, segmenter.metadata["spatial_dims"], image, stores, about
@@ -155,7 +158,8 @@ def run_block(folder, index):
     """Predict a block, write it, and then its mark; return the number."""
     engine, dims, image, stores, about = opened(str(folder))
     block = blocks(image.shape, about["block"])[index]
-    values = predict_block(engine, image, block, dims, about["tile"], about["seamless"])
+    cut = {name: about[name] for name in CUT}
+    values = predict_block(engine, image, block, dims, about["tile"], **cut)
     found = labels(values, about["threshold"])
     if "probability" in stores:
         stores["probability"][block] = not_background(values)

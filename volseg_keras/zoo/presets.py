@@ -84,6 +84,13 @@ def model_card(name):
     return json.loads(file.read_text()) if file.is_file() else {}
 
 
+def trained_voxel_size(model):
+    """Return the voxel size (z, y, x) in nm of what a model was trained on, None if unknown."""
+    file = model_file(model).with_name("metrics.json")
+    about = json.loads(file.read_text()) if file.is_file() else {}
+    return about.get("voxel_size") or model_card(model).get("voxel_size")
+
+
 def published():
     """Return the .keras files of published models by lower-case name."""
     files = (file for folder in PUBLISHED for file in folder.glob("*/model.keras"))

@@ -8,7 +8,6 @@ import sys
 import tempfile
 import warnings
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -17,104 +16,16 @@ from pathlib import Path
 import numpy as np
 from platformdirs import user_cache_path
 
-from ..data.patches import grey_statistics
 from ..data.volumes import open_volume
 from ..inference import engines
-from ..inference.predict import (
-    averaged,
-    predict_slabs,
-    probabilities,
-    sample_tile,
-    segment,
-    standardised,
-    tile_plan,
-)
+from ..inference.predict import probabilities
 from .checksums import check_files
 from .presets import METADATA, load_pretrained, model_file
+from .running import Ensemble, Segmenter
 
 # Files that the cache keeps of a model.
 GRAPHS = {"openvino": "lean.xml", "onnxruntime": "lean.onnx"}
 ABOUT = "volseg.json"
-
-
-@dataclass(frozen=True)
-class Segmenter:
-    """A model ready to run, whatever it was loaded from.
-
-    Attributes:
-        start: callable from a sample tile of a volume to an engine, see `inference.engines`.
-        metadata: as of `zoo.export.metadata`.
-    """
-
-    start: object
-    metadata: dict
-
-    def segment(self, volume, threshold=0.5, *, on_tile=None, **options):
-        """Yield labels and probabilities slab by slab; see `inference.predict.segment`.
-
-        Args:
-            volume: `(z, y, x)` array-like of grey levels.
-            threshold: least foreground probability, of two classes.
-            on_tile: called with the number of tiles done and their total.
-            **options: of `slabs`.
-
-        Raises:
-            ValueError: a threshold other than 0.5 is asked of more than two classes.
-        """
-        self.check_threshold(threshold)
-        return segment(self.slabs(volume, on_tile=on_tile, **options), threshold)
-
-    def check_two_classes(self):
-        """Raise ValueError unless the model tells a foreground from a background."""
-        if (classes := self.metadata["num_classes"]) > 2:
-            raise ValueError(
-                "Invalid value for `instances`. Expected a model of two classes. "
-                f"Received: {classes} classes"
-            )
-
-    def check_threshold(self, threshold):
-        """Raise ValueError for a threshold that the model has no use for."""
-        classes = self.metadata["num_classes"]
-        if threshold != 0.5 and classes > 2:
-            raise ValueError(
-                f"Invalid value for `threshold`. Expected 0.5 for a model of {classes} classes. "
-                f"Received: threshold={threshold}"
-            )
-
-    def slabs(
-        self, volume, *, tta=False, tile=None, seamless=False, normalization=None, on_tile=None
-    ):
-        """Yield finished z slabs `(z, values)`; see `inference.predict.predict_slabs`."""
-        dims = self.metadata["spatial_dims"]
-        tile_plan(volume.shape, dims, tile, seamless=seamless)
-        engine = self.engine(volume, tta=tta, normalization=normalization)
-        return predict_slabs(engine, volume, dims, tile=tile, seamless=seamless, on_tile=on_tile)
-
-    def engine(self, volume, *, tta=False, normalization=None):
-        """Return the engine of raw grey levels for the tiles of a volume.
-
-        Args:
-            volume: `(z, y, x)` array-like of grey levels.
-            tta: average over flips and transpositions.
-            normalization: `(mean, standard deviation)` to standardise grey levels by; "volume" for
-                the volume's own; None for those that the model was trained with, if it was.
-
-        Raises:
-            ValueError: the model takes several channels.
-        """
-        if self.metadata["channels"] != 1:
-            raise ValueError(
-                "Invalid value for `model`. Expected one of one channel. "
-                f"Received: {self.metadata['channels']} channels"
-            )
-        dims, own = self.metadata["spatial_dims"], self.metadata["normalization"]
-        if normalization == "volume" or not (own or normalization):
-            normalization = grey_statistics(volume)
-        sample, prepare = sample_tile(volume, dims), lambda engine: engine
-        if normalization:
-            prepare = partial(standardised, normalization=normalization, own=own)
-        engine = prepare(self.start(prepare(np.asarray)(sample)))
-        return averaged(engine, dims) if tta else engine
 
 
 def predict_volume(model, volume, *, engine="auto", **options):
@@ -125,7 +36,7 @@ def predict_volume(model, volume, *, engine="auto", **options):
     standard deviation, as `PatchSampler` does.
 
     Args:
-        model: a Keras model, or what `open_model` takes.
+        model: a Keras model, what else `open_model` takes, or a list of such, to be averaged.
         volume: `(z, y, x)` array-like of grey levels, or the path of a volume.
         engine: "keras" (float32), "openvino" (CPU, bfloat16 where that changes no more than 0.1 %
             of a tile's labels), "onnxruntime", or "auto": OpenVINO for a saved model on a CPU,
@@ -135,8 +46,10 @@ def predict_volume(model, volume, *, engine="auto", **options):
             multiples of 16; a good size by default. `seamless`: tiles read so much context that
             they agree with one piece within 0.001 (in float32), two to four times as long.
             `normalization`: `(mean, standard deviation)` of the grey levels, for example of the
-            volume that this is a crop of, or "volume" for its own. `on_tile`: called with the
-            number of tiles done and their total.
+            volume that this is a crop of, or "volume" for its own. `scale`: how many voxels the
+            network shall see for one of the volume, along (z, y, x), where its voxels are not of
+            the size that the model was trained on. `on_tile`: called with the number of tiles done
+            and their total.
 
     Returns:
         float32 `(z, y, x, classes)`.
@@ -159,7 +72,7 @@ def open_model(model, engine="auto"):
 
     Args:
         model: a Keras model, the folder of a run, a .keras file, a SavedModel, or the name of a
-            published model.
+            published model; or a list of such, to be averaged.
         engine: a name of `inference.engines.ENGINES`.
 
     Raises:
@@ -175,6 +88,9 @@ def open_model(model, engine="auto"):
             'Invalid value for `engine`. Expected "volseg_keras[onnx]" to be installed. '
             f"Received: engine={engine!r}"
         )
+    if isinstance(model, list | tuple):
+        opened = [open_model(member, engine) for member in model]
+        return opened[0] if len(opened) == 1 else Ensemble(opened)
     if not isinstance(model, str | Path):
         return open_keras(model) if engine in ("auto", "keras") else open_graph(model, engine)
     chosen = fastest() if engine == "auto" else engine
