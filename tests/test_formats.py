@@ -12,6 +12,7 @@ import zarr
 
 from volseg_keras import open_volume, save_volume
 from volseg_keras.data.formats import FORMATS
+from volseg_keras.data.writing import create_volume
 
 VOXELS = np.random.default_rng(0).integers(0, 100, (6, 70, 150)).astype(np.uint8)
 SIZE = (10.0, 5.0, 4.0)
@@ -184,6 +185,16 @@ def test_our_pyramids_are_ome_zarr(tmp_path):
     assert group["1"].shape == (3, 65, 130)
     scale = image["datasets"][1]["coordinateTransformations"][0]["scale"]
     assert scale == [20, 10, 8]
+
+
+def test_labels_in_ome_zarr_say_so(tmp_path):
+    for labels in (False, True):
+        path = tmp_path / f"{labels}.zarr"
+        with create_volume(path, VOXELS.shape, "u1", SIZE, labels=labels) as append:
+            append(VOXELS)
+        attributes = zarr.open_group(path, mode="r").attrs
+        assert ("image-label" in attributes) == labels and "multiscales" in attributes
+        np.testing.assert_array_equal(open_volume(path)[...], VOXELS)
 
 
 def test_other_programs_nifti_and_nrrd(tmp_path):

@@ -71,6 +71,13 @@ def finish_zarr(path, size):
     group.attrs["multiscales"] = [multiscale(levels, size)]
 
 
+def mark_labels(path):
+    """Tell viewers that an image's voxels are labels (`image-label` of OME-Zarr 0.4)."""
+    import zarr
+
+    zarr.open_group(path, mode="r+").attrs["image-label"] = {"version": "0.4"}
+
+
 def array_blocks(shape):
     """Yield blocks of whole chunks, small enough for memory, that cover an array."""
     steps = [CHUNK[0], 8 * CHUNK[1], 8 * CHUNK[2]]

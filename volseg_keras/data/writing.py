@@ -9,7 +9,8 @@ from queue import Full, Queue
 
 import numpy as np
 
-from .formats import FORMATS, checked_kind
+from .formats import FORMATS, checked_kind, kind_of
+from .ome_zarr import mark_labels
 from .source import checked_size
 
 
@@ -40,7 +41,7 @@ def save_volume(path, array, *, voxel_size=None):
 
 
 @contextmanager
-def create_volume(path, shape, dtype, voxel_size=None):
+def create_volume(path, shape, dtype, voxel_size=None, *, labels=False):
     """Write a volume slab by slab, in a thread; a killed or failed run leaves no half file.
 
     Args:
@@ -48,6 +49,7 @@ def create_volume(path, shape, dtype, voxel_size=None):
         shape: `(z, y, x)` of the whole.
         dtype: type of a voxel.
         voxel_size: sides (z, y, x) of a voxel in nm, if known.
+        labels: whether the voxels are labels, which OME-Zarr tells viewers.
 
     Yields:
         A function that takes the next `(depth, y, x)` array.
@@ -94,11 +96,18 @@ def create_volume(path, shape, dtype, voxel_size=None):
             finally:
                 put(None)
         written.result()
-        part.replace(path)
+        put_in_place(part, path, labels)
     finally:
         if part.is_dir():
             shutil.rmtree(part)
         part.unlink(missing_ok=True)
+
+
+def put_in_place(part, path, labels):
+    """Give a finished file its name."""
+    if labels and kind_of(path) == ".zarr":
+        mark_labels(part)
+    part.replace(path)
 
 
 def wrong_planes(shape, planes, last):

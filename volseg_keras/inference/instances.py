@@ -88,7 +88,7 @@ def write_instances(
     check_takes_ids(output)
     count = 0
     with (
-        create_volume(output, probability.shape, np.uint32, voxel_size) as write,
+        create_volume(output, probability.shape, np.uint32, voxel_size, labels=True) as write,
         TemporaryFile(dir=Path(output).parent) as store,
     ):
         for slab in instance_slabs(

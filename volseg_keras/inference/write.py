@@ -31,7 +31,7 @@ def write_labels(slabs, image, output, probability_file, dtype=np.uint8):
     kept, shape, size = [], image.shape, image.voxel_size
     center = tuple(n // 2 for n in shape)
     with ExitStack() as files:
-        write = files.enter_context(create_volume(output, shape, dtype, size))
+        write = files.enter_context(create_volume(output, shape, dtype, size, labels=True))
         if probability_file:
             keep = files.enter_context(create_volume(probability_file, shape, np.float32, size))
         for labels, values in slabs:

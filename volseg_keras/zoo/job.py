@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data.formats import kind_of
-from ..data.ome_zarr import finish_zarr, start_zarr
+from ..data.ome_zarr import finish_zarr, mark_labels, start_zarr
 from ..data.patches import grey_statistics
 from ..data.volumes import open_volume
 from ..data.writing import create_volume
@@ -270,6 +270,8 @@ def deliver(store, path, voxel_size):
 
     if kind_of(path) == ".zarr":
         finish_zarr(store, voxel_size)
+        if store.name == "labels.zarr":
+            mark_labels(store)
         store.replace(path)
         return
     array = zarr.open_array(store / "0", mode="r")
