@@ -9,6 +9,7 @@ from skimage.metrics import adapted_rand_error
 from sklearn.metrics import jaccard_score, precision_score, recall_score
 
 from volseg_keras import Jaccard, instance_scores, segmentation_scores
+from volseg_keras.nets.metrics import best_threshold
 
 RNG = np.random.default_rng(0)
 
@@ -177,3 +178,22 @@ def test_the_rand_error_is_that_of_scikit_image(top):
 def test_wrong_instances(other):
     with pytest.raises(ValueError, match="`y_pred`"):
         instance_scores(TWO, other)
+
+
+@given(seed=st.integers(0, 999), ignored=st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_no_threshold_is_better_than_the_best(seed, ignored):
+    rng = np.random.default_rng(seed)
+    true = rng.integers(0, 2, 200).astype(np.uint8)
+    probability = np.clip(0.3 * true + rng.normal(0.3, 0.2, 200), 0, 1).astype(np.float32)
+    if ignored:
+        true[:50] = 255
+    ignore = {"ignore_class": 255} if ignored else {}
+
+    def score(threshold):
+        predicted = (probability >= threshold).astype(np.uint8)
+        return segmentation_scores(true, predicted, **ignore)["classes"][1]["jaccard"]
+
+    best = best_threshold(true, probability, **ignore)
+    assert 0 < best <= 1 and 256 * best == int(256 * best)
+    assert score(best) == pytest.approx(max(score(k / 256) for k in range(1, 257)))

@@ -61,6 +61,14 @@ def class_scores(truth, labels):
     return scores, *maps
 
 
+def check_normalize(text):
+    """Raise ValueError unless grey levels are standardised as of the model or of the volume."""
+    if text not in ("model", "volume"):
+        raise ValueError(
+            f"Invalid value for `normalize`. Expected model or volume. Received: normalize={text}"
+        )
+
+
 def triple(name, text):
     """Return three positive numbers of "z,y,x", None for None, or raise ValueError."""
     if text is None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .common import VolumeFile, quiet, triple
+from .common import VolumeFile, check_normalize, quiet, triple
 
 
 def predict(
@@ -85,11 +85,7 @@ def predict(
     from ..data.volumes import open_volume
     from ..inference.finish import Finish
 
-    if normalize not in ("model", "volume"):
-        raise ValueError(
-            "Invalid value for `normalize`. Expected model or volume. "
-            f"Received: normalize={normalize}"
-        )
+    check_normalize(normalize)
     model = list(model)
     threshold = chosen_threshold(threshold, model)
     finish = Finish(median, instances, fill_holes, min_size)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .common import VolumeFile, count_classes, start_keras
+from .common import VolumeFile, check_normalize, count_classes, start_keras
 
 
 def demo(
@@ -53,6 +53,9 @@ def train(
         str | None,
         typer.Option("--from", help="Published name, run or .keras whose weights to start from."),
     ] = None,
+    normalize: Annotated[
+        str, typer.Option(help="With --from: grey levels by the statistics of model or volume.")
+    ] = "model",
     recipe: Annotated[str, typer.Option(help="paper, fast, long, finetune or demo.")] = "fast",
     minutes: Annotated[float | None, typer.Option(help="Budget in minutes.")] = None,
     steps: Annotated[int | None, typer.Option(help="Budget in steps.")] = None,
@@ -74,6 +77,7 @@ def train(
     from ..nets.variants import get_variant
     from ..zoo.presets import load_pretrained, model_file
 
+    check_normalize(normalize)
     if start:
         model_file(start)
     else:
@@ -106,6 +110,7 @@ def train(
             resume=resume,
             seed=seed,
             start=start,
+            normalization="volume" if normalize == "volume" else None,
         )
     score = summary["held_out_jaccard"]
     told = f", held-out Jaccard {score:.3f}" if score is not None else ""

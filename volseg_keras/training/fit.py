@@ -38,6 +38,7 @@ def fit(
     resume=False,
     seed=0,
     start=None,
+    normalization=None,
     steps_per_epoch=25,
 ):
     """Train a network on one labelled volume and keep the best weights.
@@ -50,7 +51,7 @@ def fit(
 
     Args:
         model: a Keras model from `build_model`, or one that an earlier `fit` saved, whose
-            normalisation is then kept.
+            normalisation is then kept, unless `normalization` is set.
         image: `(z, y, x)` array-like of grey levels.
         label: `(z, y, x)` array-like of class ids; a mask of 0 and 255 is one of 0 and 1, and 255
             beside other labels means "not annotated".
@@ -62,6 +63,8 @@ def fit(
         resume: continue from the checkpoint in `output`.
         seed: seed of patches and augmentation.
         start: what the weights of `model` came from, noted in metrics.json.
+        normalization: "volume" to standardise by the grey levels of `image` where `model` has
+            constants of its own: for another microscope's.
         steps_per_epoch: steps between rows of history.csv.
 
     Returns:
@@ -76,6 +79,7 @@ def fit(
     dims = len(model.inputs[0].shape) - 2
     budget = make_budget(row, steps, minutes)
     model, constants = split_normalization(model)
+    constants = None if normalization == "volume" else constants
     voxel_size = getattr(image, "voxel_size", None)
     image = checked_finite(np.asarray(image))
     label = checked_labels(label, image.shape, model.output_shape[-1])
