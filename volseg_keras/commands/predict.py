@@ -171,20 +171,23 @@ def checked_files(volume, output, probability):
 
 def in_one_go(files, image, model, engine, threshold, finish, options):
     """Segment slab by slab; return pixels, labels and a `Found`."""
+    from concurrent.futures import ThreadPoolExecutor
+
     from rich.console import Console
 
-    with Console().status("opening the model"), quiet():
+    with Console().status("opening the model"), quiet(), ThreadPoolExecutor(1) as pool:
+        # Read meanwhile, once, and not again for the picture.
+        reading = pool.submit(image.__getitem__, ...)
         from ..zoo.segmenter import open_model
 
         segmenter = open_model(model, engine)
+    pixels = reading.result()
     if finish and finish.instances:
         segmenter.check_two_classes()
     from ..data.volumes import open_volume
     from ..inference.finish import write_finished
     from ..inference.write import write_labels
     from ..report.console import progress_bar
-
-    pixels = image[...]  # read once, and not again for the picture
 
     def predicted(labels, probability):
         with progress_bar("predicting") as on_tile:

@@ -19,7 +19,7 @@ def add_sheath(image, label, seed, donor=None):
     """
     rng = np.random.default_rng(seed)
     radius = rough_radius(rng, image.shape)
-    inner, thickness = rng.uniform(6, 45), rng.uniform(5, 40)
+    inner, thickness = rng.uniform(6, 70), rng.uniform(5, 60)
     rim = np.minimum(radius - inner, inner + thickness - radius)
     stripes = np.cos(radius * np.float32(2 * np.pi / rng.uniform(2.5, 8)))
     cloud = rng.standard_normal([max(1, n // 3) for n in image.shape], np.float32)
@@ -29,7 +29,8 @@ def add_sheath(image, label, seed, donor=None):
     grey += np.float32(rng.uniform(0, 0.4)) * cloud
     if donor is not None:
         grey = np.where(donor[1] > 0, donor[0], grey)
-    grey -= np.float32(rng.uniform(0, 1.2)) * np.exp(-np.square(rim / 2))
+    outline = np.exp(-np.square(rim / np.float32(rng.uniform(1, 9))))
+    grey += np.float32(rng.uniform(0.2, 1)) * outline * (noise + np.float32(-2.2) - grey)
     image += np.clip(rim + 0.5, 0, 1) * (grey - image)
     label[rim > 0] = 0
 
@@ -44,5 +45,5 @@ def rough_radius(rng, shape):
     offset = [(g - c).astype(np.float32) for g, c in zip(grid, centre, strict=True)]
     sides = [sum(np.float32(w) * o for w, o in zip(row, offset, strict=True)) for row in across]
     wave = np.float32(2 * np.pi / rng.uniform(60, 150))
-    ripple = rng.uniform(0, 4) * sum(np.sin(wave * o) for o in offset)
+    ripple = rng.uniform(0, 8) * sum(np.sin(wave * o) for o in offset)
     return np.hypot(*sides) + ripple.astype(np.float32)
