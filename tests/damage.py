@@ -3,6 +3,7 @@
 import faulthandler
 import gzip
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import numpy as np
 
 SHAPE = (6, 20, 24)
 VOXELS = np.random.default_rng(0).integers(0, 100, SHAPE).astype(np.uint8)
+LARGE = [2**31 - 1, 2**32 - 1, 2**31, 10**6, 2**24, 2**16]
 SECONDS, PEAK = 10, 2**30  # a file's limits of time and memory
 
 
@@ -67,9 +69,12 @@ def mutants(raw, rng, flips):
     yield "noise", rng.bytes(n)
     for i in range(flips):
         damaged = bytearray(raw)
-        places = rng.integers(0, min(n, 600), rng.integers(1, 5))
-        for place in places if i % 3 else n - 1 - places:
-            damaged[place] = rng.integers(256) if i % 2 else rng.choice([0, 127, 128, 255])
+        length = min(4 if i % 4 == 0 else 1, n)  # a large number, or single bytes
+        places = rng.integers(0, min(n - length + 1, 2500), 1 if length > 1 else rng.integers(1, 5))
+        for place in places if i % 3 else n - length - places:
+            bits = rng.choice(LARGE) if length > 1 else rng.integers(256)
+            order = rng.choice(["little", "big"])
+            damaged[place : place + length] = int(bits).to_bytes(4, order)[:length]
         yield f"bytes {i}", bytes(damaged)
 
 
@@ -103,6 +108,8 @@ def outcome(path):
     """Return how reading a volume went: "read", "refused: ..." or "fault: ..."."""
     from volseg_keras import open_volume
 
+    if "bad.npy" in path:  # a fault on purpose
+        exec(os.environ["VOLSEG_TEST_FAULT"])
     try:
         volume = open_volume(path)
         block = volume[:2, :8, :8]
