@@ -9,7 +9,8 @@ import pytest
 
 from volseg_keras import build_model, load_pretrained
 from volseg_keras.nets.models import with_normalization
-from volseg_keras.zoo.export import export_savedmodel
+from volseg_keras.zoo.export import describe
+from volseg_keras.zoo.formats import write_savedmodel
 from volseg_keras.zoo.segmenter import open_model
 
 
@@ -74,7 +75,10 @@ def test_models_that_are_damaged_or_run_code(kind, opened, network, tmp_path, mo
 
 @pytest.fixture(scope="module")
 def savedmodel(network, tmp_path_factory):
-    return export_savedmodel(network, tmp_path_factory.mktemp("exports") / "a savedmodel")
+    path = tmp_path_factory.mktemp("exports") / "a savedmodel"
+    write_savedmodel(network, path)
+    describe(network, path, (np.zeros(1), np.zeros(1)))
+    return path
 
 
 @pytest.mark.parametrize("share", [0, 0.5])

@@ -1,5 +1,7 @@
 """Odd but valid: byte orders, memory orders, thin and tiny volumes, one class, many files."""
 
+import gc
+
 import h5py
 import numpy as np
 import psutil
@@ -53,7 +55,9 @@ def whole(volume, dims=3):
     return np.concatenate([slab for _, slab in parts])[..., 0]
 
 
-@pytest.mark.parametrize("shape", [(1, 6, 7), (5, 1, 7), (5, 6, 1), (1, 1, 7), (1, 1, 1)])
+@pytest.mark.parametrize(
+    "shape", [(1, 6, 7), (5, 1, 7), (5, 6, 1), (1, 1, 7), (1, 6, 3), (1, 1, 1)]
+)
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_one_voxel_thick(suffix, shape, tmp_path):
     voxels = VOXELS[tuple(slice(n) for n in shape)]
@@ -122,6 +126,8 @@ def test_files_are_closed(tmp_path):
                 assert path.name.startswith("cut")
 
     read(paths)
+    gc.collect()
     before, process = psutil.Process().num_fds(), psutil.Process()
     read(paths * (300 // len(paths) + 1))
+    gc.collect()
     assert process.num_fds() == before

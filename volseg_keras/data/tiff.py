@@ -48,7 +48,9 @@ def read_page(path):
     with strict_tifffile(), tifffile.TiffFile(path, is_ome=False) as tif:
         check_complete(tif)
         stored_limit(tif.series[0].shape, tif.series[0].dtype)
-        return tif.asarray()
+        image, axes = tif.asarray(), tif.series[0].axes
+    plane = [n for n, a in zip(image.shape, axes, strict=True) if a in "YXS"]
+    return image.reshape(plane) if image.size == np.prod(plane) else image
 
 
 def read_png(path):
@@ -64,6 +66,8 @@ def read_png(path):
 def write_tiff(path, slabs, shape, dtype, size):
     """Write z slabs as one deflated stack."""
     pages = (np.ascontiguousarray(page) for slab in slabs for page in slab)
+    if shape[2] == 1:  # of single pages tifffile takes this axis for samples
+        pages = np.stack(list(pages))
     metadata = {"axes": "ZYX", **({"voxel_size_nm": size} if size else {})}
     tifffile.imwrite(
         path,
