@@ -7,8 +7,8 @@ import zarr
 LARGEST_METADATA = 2**24
 
 
-class FolderStore(getattr(zarr.storage, "LocalStore", None) or zarr.storage.DirectoryStore):
-    """The files of a Zarr 3 `LocalStore` (of a `DirectoryStore` before Zarr 3).
+class Contained:
+    """A store whose files are checked before they are read.
 
     Attributes:
         largest: bytes that a file may have: one that is larger than its voxels would explode when
@@ -25,23 +25,34 @@ class FolderStore(getattr(zarr.storage, "LocalStore", None) or zarr.storage.Dire
         if os.path.isfile(file) and os.path.getsize(file) > self.largest:
             raise ValueError(f"{key} has more than {self.largest} bytes, so that it is damaged")
 
-    async def get(self, key, *args, **options):
-        """Read a file."""
-        self.check(self.root, key)
-        return await super().get(key, *args, **options)
 
-    def get_sync(self, key, **options):
-        """Read a file."""
-        self.check(self.root, key)
-        return super().get_sync(key, **options)
+if hasattr(zarr.storage, "LocalStore"):
 
-    async def get_partial_values(self, prototype, key_ranges):
-        """Read parts of files."""
-        ranges = list(key_ranges)
-        for key, _ in ranges:
+    class FolderStore(Contained, zarr.storage.LocalStore):
+        """A folder, since Zarr 3."""
+
+        async def get(self, key, *args, **options):
+            """Read a file."""
             self.check(self.root, key)
-        return await super().get_partial_values(prototype, ranges)
+            return await super().get(key, *args, **options)
 
-    def _fromfile(self, file):
-        self.check(self.path, os.path.relpath(file, self.path))
-        return super()._fromfile(file)
+        def get_sync(self, key, **options):
+            """Read a file."""
+            self.check(self.root, key)
+            return super().get_sync(key, **options)
+
+        async def get_partial_values(self, prototype, key_ranges):
+            """Read parts of files."""
+            ranges = list(key_ranges)
+            for key, _ in ranges:
+                self.check(self.root, key)
+            return await super().get_partial_values(prototype, ranges)
+
+else:
+
+    class FolderStore(Contained, zarr.storage.DirectoryStore):
+        """A folder, before Zarr 3."""
+
+        def _fromfile(self, file):
+            self.check(self.path, os.path.relpath(file, self.path))
+            return super()._fromfile(file)

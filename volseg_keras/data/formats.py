@@ -98,7 +98,7 @@ def check_nifti(path):
     """Raise ValueError where the voxels do not begin soon or a file cannot hold as many."""
     from nibabel import Nifti1Header, Nifti2Header
 
-    zipped = path.name.endswith(".gz")
+    zipped = path.name.lower().endswith(".gz")
     with (gzip.open if zipped else open)(path, "rb") as file:
         block = file.read(540)
     second = 540 in (int.from_bytes(block[:4], order) for order in ("little", "big"))
