@@ -41,7 +41,7 @@ class Volume:
         wanted = dict(zip("ZYX", spans, strict=True), **self._fixed)
         sizes = [len(range(*s.indices(n))) for s, n in zip(spans, self.shape, strict=True)]
         try:
-            if not isinstance(self._array, np.memmap):
+            if not isinstance(self._array, np.ndarray):  # of which a block is a view
                 check_memory(math.prod(sizes) * self.dtype.itemsize)
             block = np.asarray(self._array[tuple(wanted[a] for a in self._axes)])
         except Exception as error:  # a damaged file fails anywhere in its library
