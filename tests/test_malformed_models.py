@@ -100,3 +100,9 @@ def test_savedmodels_that_lack_files_or_parts(file, engine, share, savedmodel, t
     with pytest.raises(ValueError, match="Invalid value for `model`") as error:
         open_model(path, engine).engine(image, normalization=(0, 1))
     assert str(path) in str(error.value) and len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("engine", ["keras", "openvino"])
+def test_a_whole_savedmodel_opens(engine, savedmodel):
+    image = np.zeros((16, 32, 32), np.uint8)
+    assert open_model(savedmodel, engine).engine(image, normalization=(0, 1))
