@@ -1,12 +1,32 @@
 """Array formats other than TIFF: HDF5, Zarr, MRC, NIfTI, NRRD and NumPy, by their libraries."""
 
+import bz2
+import gzip
+import io
+import math
 import os
+from contextlib import nullcontext
+from itertools import product
 
 import numpy as np
 
 from .ome_zarr import CHUNK, fill, read_zarr, write_zarr
-from .source import Source, default_axes, is_volume, nanometres, pick
+from .source import (
+    DEFLATE,
+    Source,
+    beside,
+    check_memory,
+    default_axes,
+    is_volume,
+    nanometres,
+    pick,
+    stored_limit,
+)
 from .tiff import read_tiff, write_tiff
+
+COMPRESSED = {name: gzip.open for name in ("gzip", "gz")}
+COMPRESSED |= {name: bz2.open for name in ("bzip2", "bz2")}  # encodings of NRRD
+EXTENSIONS = 2**24  # most bytes before the voxels of a NIfTI file
 
 
 def read_hdf5(path, inside=None, level=0):
@@ -17,14 +37,44 @@ def read_hdf5(path, inside=None, level=0):
     found = {}
     file.visititems(lambda name, node: found.update({name: node}) if is_volume(node) else None)
     dataset = pick(found, inside)
+    if dataset.external or dataset.is_virtual:
+        raise ValueError("its voxels lie in other files or datasets")
     size = dataset.attrs.get("element_size_um", (None,) * 3)
-    return Source(default_axes(dataset), dataset, nanometres(size, 3 * ["um"]))
+    array = Chunked(dataset) if dataset.chunks else dataset
+    return Source(default_axes(dataset), array, nanometres(size, 3 * ["um"]))
+
+
+class Chunked:
+    """An HDF5 dataset whose chunks are checked before they are decompressed."""
+
+    def __init__(self, dataset):
+        self.dataset, self.shape, self.dtype = dataset, dataset.shape, dataset.dtype
+        self.limit = stored_limit(dataset.chunks, dataset.dtype)
+        made = dataset.id.get_create_plist()
+        filters = [made.get_filter(i)[0] for i in range(made.get_nfilters())]
+        if len(set(filters)) < len(filters):
+            raise ValueError("it is compressed twice")
+
+    def __getitem__(self, key):
+        """Read a block."""
+        corners = []
+        for k, n, c in zip(key, self.shape, self.dataset.chunks, strict=True):
+            start, stop, _ = (k if isinstance(k, slice) else slice(k, k + 1)).indices(n)
+            corners.append(range(start // c * c, stop, c))
+        for corner in product(*corners):
+            if self.dataset.id.get_chunk_info_by_coord(corner).size > self.limit:
+                raise ValueError(f"the chunk at {corner} is larger than its voxels")
+        return self.dataset[key]
 
 
 def read_mrc(path, inside=None, level=0):
     """Return the `Source` of an MRC file; its voxel size is in angstrom."""
     import mrcfile
 
+    with open(path, "rb") as file:
+        header, size = file.read(1024), os.fstat(file.fileno()).st_size
+    if min(int.from_bytes(header[92:96], order) for order in ("little", "big")) > size:
+        raise ValueError("the file is cut off: its extended header is longer")
     file = mrcfile.mmap(path, mode="r")
     size = [float(file.voxel_size[axis]) for axis in "zyx"]
     return Source(default_axes(file.data), file.data, nanometres(size, 3 * ["angstrom"]))
@@ -34,6 +84,7 @@ def read_nifti(path, inside=None, level=0):
     """Return the `Source` of a NIfTI file, whose axes are x, y, z, t."""
     import nibabel
 
+    check_nifti(path)
     image = nibabel.load(path)
     unit = image.header.get_xyzt_units()[0]
     size = nanometres(image.header.get_zooms()[2::-1], 3 * [unit])
@@ -41,6 +92,24 @@ def read_nifti(path, inside=None, level=0):
     if data.slope == 1 and data.inter == 0:
         data = Unscaled(data)
     return Source("XYZT"[: len(image.shape)], data, size)
+
+
+def check_nifti(path):
+    """Raise ValueError where the voxels do not begin soon or a file cannot hold as many."""
+    from nibabel import Nifti1Header, Nifti2Header
+
+    zipped = path.name.lower().endswith(".gz")
+    with (gzip.open if zipped else open)(path, "rb") as file:
+        block = file.read(540)
+    second = 540 in (int.from_bytes(block[:4], order) for order in ("little", "big"))
+    header = Nifti2Header(block) if second else Nifti1Header(block[:348], check=False)
+    start = float(header["vox_offset"])
+    shape = [int(n) for n in header.get_data_shape()]
+    size = math.prod(shape) * header.get_data_dtype().itemsize
+    if any(n < 1 for n in shape):
+        raise ValueError(f"its shape is {shape}")
+    if not start <= EXTENSIONS or size > path.stat().st_size * (DEFLATE if zipped else 1):
+        raise ValueError(f"the file is cut off: {size} bytes are to begin at {start}")
 
 
 class Unscaled:
@@ -59,8 +128,14 @@ def read_nrrd(path, inside=None, level=0):
     """Return the `Source` of a NRRD file; one that is compressed is read as a whole."""
     import nrrd
 
-    header = nrrd.read_header(str(path))
-    data, _ = nrrd.read(str(path), index_order="C")
+    with open(path, "rb") as file:
+        header = nrrd.read_header(file)
+        name = header.pop("data file", header.pop("datafile", None))
+        with open(beside(path, name), "rb") if name else nullcontext(file) as stored:
+            raw = nrrd_bytes(header, stored)
+    data = nrrd.read_data(header, io.BytesIO(raw), index_order="C")
+    if header["encoding"] == "raw" and "byte skip" not in header and data.nbytes != len(raw):
+        raise ValueError(f"it holds {len(raw)} bytes, not {data.nbytes}")
     directions = header.get("space directions")
     sizes = header.get("spacings")
     if directions is not None:
@@ -70,9 +145,34 @@ def read_nrrd(path, inside=None, level=0):
     return Source(default_axes(data), data, nanometres(sizes[::-1], units[::-1]) if known else None)
 
 
+def nrrd_bytes(header, file):
+    """Return the decompressed bytes of a NRRD file, no more than eight a voxel.
+
+    What is done, lines and bytes skipped and decompression, is taken out of the header.
+    """
+    for _ in range(int(header.pop("line skip", header.pop("lineskip", 0)))):
+        if not file.readline():
+            break
+    skip = int(header.pop("byte skip", header.pop("byteskip", 0)))
+    opened, raw = COMPRESSED.get(header["encoding"]), bytearray()
+    if skip < -1 or skip < 0 and header["encoding"] != "raw":
+        raise ValueError(f"byte skip is {skip}")
+    if skip < 0:
+        header["byte skip"] = skip
+    if not opened:
+        return file.read()[max(skip, 0) :]
+    voxels = math.prod(map(int, header["sizes"]))
+    check_memory(voxels)
+    header["encoding"] = "raw"
+    with opened(file) as inflated:
+        while len(raw) < skip + 8 * voxels and (piece := inflated.read(2**20)):
+            raw += piece
+    return raw[skip:]
+
+
 def read_npy(path, inside=None, level=0):
     """Return the `Source` of a NumPy file."""
-    data = np.load(path, mmap_mode="r")
+    data = np.lib.format.open_memmap(path, mode="r")
     return Source(default_axes(data), data)
 
 

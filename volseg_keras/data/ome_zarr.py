@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 
-from .source import Source, default_axes, is_volume, nanometres, pick
+from .source import Source, default_axes, is_volume, nanometres, pick, stored_limit
 
 MINIMUM_SIDE = 64  # of the coarsest level of a pyramid
 CHUNK = (64, 128, 128)
@@ -14,9 +14,28 @@ def read_zarr(path, inside=None, level=0):
     """Return the `Source` of a Zarr array, or of a level of an OME-Zarr image (0.4, 0.5)."""
     import zarr
 
-    node = zarr.open(path, mode="r", **({"path": inside.strip("/")} if inside else {}))
-    if is_volume(node):
-        return Source(default_axes(node), node)
+    from .folder_store import FolderStore
+
+    node = zarr.open(
+        FolderStore(str(path)), mode="r", **({"path": inside.strip("/")} if inside else {})
+    )
+    source = Source(default_axes(node), node) if is_volume(node) else read_group(node, level)
+    array = source.array
+    array.store.largest = stored_limit(getattr(array, "shards", None) or array.chunks, array.dtype)
+    check_codecs(array)
+    return source
+
+
+def check_codecs(array):
+    """Raise ValueError for an array whose chunks would run code when they are decoded."""
+    several = hasattr(array, "compressors")  # since Zarr 3
+    codecs = [*(array.filters or ()), *(array.compressors if several else [array.compressor])]
+    if any(getattr(codec, "codec_id", None) == "pickle" for codec in codecs):
+        raise ValueError("its chunks are Python objects")
+
+
+def read_group(node, level):
+    """Return the `Source` of a group's only array, or of a level of an OME-Zarr image."""
     attributes = node.attrs.asdict()
     scales = attributes.get("ome", attributes).get("multiscales")
     if not scales:

@@ -1,9 +1,14 @@
 """What a reader of a format finds: an array with named axes."""
 
+import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import psutil
 
+PIECE = 2**30  # most bytes of a chunk, strip or tile: each is decompressed as a whole
+DEFLATE = 1032  # most bytes that zlib and gzip store in one
 NANOMETRES = {
     "nm": 1,
     "nanometer": 1,
@@ -44,7 +49,7 @@ def nanometres(sizes, units):
     """Return sizes in nm, or None unless every one is known and positive."""
     names = [str(unit).strip().lower() for unit in units]
     scales = [NANOMETRES.get(name) or NANOMETRES.get(name.rstrip("s")) for name in names]
-    if not all(scales) or not all(size and float(size) > 0 for size in sizes):
+    if not all(scales) or not all(size and 0 < float(size) < math.inf for size in sizes):
         return None
     return tuple(float(size) * scale for size, scale in zip(sizes, scales, strict=True))
 
@@ -60,6 +65,33 @@ def checked_size(voxel_size):
             f"Received: voxel_size={voxel_size}"
         )
     return tuple(size.tolist())
+
+
+def stored_limit(shape, dtype):
+    """Return how many bytes a compressed piece of an array may take in its file.
+
+    Raises:
+        ValueError: the piece is larger than `PIECE` when it is decompressed.
+    """
+    size = math.prod(map(int, shape)) * dtype.itemsize
+    if size > PIECE:
+        raise ValueError(f"it is stored in pieces of {size} bytes, more than {PIECE}")
+    return size + size // 8 + 4096
+
+
+def check_memory(size):
+    """Raise ValueError where so many bytes are not free."""
+    if size > (free := psutil.virtual_memory().available):
+        raise ValueError(f"it needs {size / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free")
+
+
+def beside(path, name):
+    """Return the path of a file that another one names; raise ValueError outside its folder."""
+    folder = Path(path).parent.resolve()
+    file = (folder / name).resolve()
+    if not file.is_relative_to(folder):
+        raise ValueError(f"{name} lies outside its folder")
+    return file
 
 
 def is_volume(node):

@@ -1,12 +1,17 @@
 """TIFF stacks, read lazily and written slice by slice."""
 
 import logging
+import re
+import struct
 from contextlib import contextmanager
 
 import numpy as np
 import tifffile
 
-from .source import Source, nanometres
+from .source import Source, beside, nanometres, stored_limit
+
+# What tifffile logs and goes on, with pages that are missing or zero.
+SIGNS_OF_DAMAGE = ("invalid page offset", "corrupted", "failed to read", "index out of range")
 
 
 def read_tiff(path, inside=None, level=0):
@@ -14,31 +19,55 @@ def read_tiff(path, inside=None, level=0):
     import zarr
 
     with strict_tifffile(), tifffile.TiffFile(path) as tif:
+        for name in re.findall(r'FileName="([^"]*)"', tif.ome_metadata or ""):
+            beside(path, name)
         check_complete(tif)
         series, size = tif.series[0], voxel_size(tif)
         if series.dataoffset is not None and series.dtype.kind in "uif":
             return Source(series.axes, tifffile.memmap(path, mode="r"), size)
+        stored_limit(series.keyframe.chunks, series.dtype)
         store = tifffile.imread(path, aszarr=True, level=level)
         return Source(series.axes, zarr.open(store, mode="r"), size)
 
 
 def read_slices(paths):
     """Return the `Source` of images of one size, in the order of the numbers in their names."""
-    import imagecodecs
     import zarr
 
     paths = tifffile.natural_sorted(str(path) for path in paths)
     is_tiff = paths[0].lower().endswith((".tif", ".tiff"))
-    read = tifffile.imread if is_tiff else imagecodecs.imread
+    read = read_page if is_tiff else read_png
     sequence = tifffile.FileSequence(read, paths)
     first = read(paths[0])
     axes = "Z" + "YXS"[: first.ndim]
     return Source(axes, zarr.open(sequence.aszarr(axestiled={}), mode="r"), None)
 
 
+def read_page(path):
+    """Return the image of a TIFF file."""
+    with tifffile.TiffFile(path, is_ome=False) as tif:
+        check_complete(tif)
+        stored_limit(tif.series[0].shape, tif.series[0].dtype)
+        image, axes = tif.asarray(), tif.series[0].axes
+    plane = [n for n, a in zip(image.shape, axes, strict=True) if a in "YXS"]
+    return image.reshape(plane) if image.size == np.prod(plane) else image
+
+
+def read_png(path):
+    """Return the image of a PNG file, unless it declares absurd sizes."""
+    import imagecodecs
+
+    with open(path, "rb") as file:
+        data = file.read()
+    stored_limit(struct.unpack_from(">2I", data, 16), np.dtype("u2"))
+    return imagecodecs.png_decode(data)
+
+
 def write_tiff(path, slabs, shape, dtype, size):
     """Write z slabs as one deflated stack."""
     pages = (np.ascontiguousarray(page) for slab in slabs for page in slab)
+    if shape[2] == 1:  # of single pages tifffile takes this axis for samples
+        pages = np.stack(list(pages))
     metadata = {"axes": "ZYX", **({"voxel_size_nm": size} if size else {})}
     tifffile.imwrite(
         path,
@@ -97,5 +126,5 @@ def strict_tifffile():
         logger.removeHandler(handler)
         logger.propagate = propagate
     for message in (record.getMessage() for record in records):
-        if "invalid page offset" in message or "corrupted" in message:
+        if any(sign in message for sign in SIGNS_OF_DAMAGE):
             raise ValueError(message)

@@ -1,11 +1,12 @@
 """Open volumes: (z, y, x) arrays in files of any kind, read lazily."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 
 from .formats import FORMATS, LEVELLED, NAMED, checked_kind, kind_of
-from .source import checked_size
+from .source import check_memory, checked_size
 from .tiff import read_slices
 
 IMAGES = (".png", ".tif", ".tiff")
@@ -38,10 +39,11 @@ class Volume:
         key = full_key(key)
         spans = [slice(k, k + 1 or None) if isinstance(k, int | np.integer) else k for k in key]
         wanted = dict(zip("ZYX", spans, strict=True), **self._fixed)
+        sizes = [len(range(*s.indices(n))) for s, n in zip(spans, self.shape, strict=True)]
         try:
+            if not isinstance(self._array, np.ndarray):  # of which a block is a view
+                check_memory(math.prod(sizes) * self.dtype.itemsize)
             block = np.asarray(self._array[tuple(wanted[a] for a in self._axes)])
-        except (MemoryError, IndexError):
-            raise
         except Exception as error:  # a damaged file fails anywhere in its library
             raise unreadable(self.path, error) from error
         kept = [a for a in self._axes if a in "ZYX"]
@@ -105,11 +107,9 @@ def open_volume(path, *, axes=None, level=0, time=None, channel=None, voxel_size
     file, _, inside = str(path).partition("::")
     try:
         source = read_source(Path(file), inside or None, level)
-    except (OSError, ValueError) as error:
-        if isinstance(error, FileNotFoundError) or str(error).startswith("Invalid value for"):
-            raise
-        raise unreadable(path, error) from error
     except Exception as error:  # a damaged file fails anywhere in its library
+        if isinstance(error, OSError | ValueError) and str(error).startswith("Invalid value for"):
+            raise
         raise unreadable(path, error) from error
     shape = source.array.shape
     names = axes.upper() if axes else distinct(source.axes.upper())
@@ -156,7 +156,9 @@ def distinct(names):
 
 
 def unreadable(path, error):
-    """Return the ValueError of a damaged file."""
+    """Return the ValueError of a damaged file, of one line."""
+    known = isinstance(error, OSError | ValueError)
+    error = " ".join((f"{error}" if known else f"{type(error).__name__}: {error}").split())[:300]
     return ValueError(
         f"Invalid value for `path`. Expected a readable volume. Received: {path} ({error})"
     )
@@ -175,7 +177,7 @@ def spatial_axes(path, array, names, chosen):
     if "Z" not in names and len(left) == 1 and left[0] not in "CS":
         names, fixed = names.replace(left[0], "Z"), {a: i for a, i in fixed.items() if a != left[0]}
         left = []
-    if left or not {"Y", "X"} <= set(names) or array.dtype.kind not in "uifb":
+    if left or not {"Y", "X"} <= set(names) or array.dtype.kind not in "uifb" or 0 in array.shape:
         raise ValueError(
             "Invalid value for `path`. Expected one grey-level volume with axes (z, y, x), or an "
             f"index of `time` and `channel`. Received: {path} with axes {names}, shape "

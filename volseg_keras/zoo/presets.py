@@ -1,6 +1,7 @@
 """Published and trained models: find them and load them."""
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
 from .checksums import check_files
@@ -23,14 +24,29 @@ def load_pretrained(name):
         with `PatchSampler(..., normalization=(0, 1))`.
 
     Raises:
-        ValueError: there is no such model.
+        ValueError: there is no such model, or its file is damaged or would run code of its own.
     """
     import keras
 
     # Imported for what they register: a saved model names its layers, loss and metrics.
     from ..nets import lean, losses, metrics  # noqa: F401
 
-    return keras.saving.load_model(model_file(name), compile=False)
+    path = model_file(name)
+    with readable(path):
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+
+
+@contextmanager
+def readable(path):
+    """Turn what goes wrong while a model is loaded into a ValueError of one line."""
+    try:
+        yield
+    except Exception as error:  # a damaged file fails anywhere in its library
+        told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise ValueError(
+            "Invalid value for `model`. Expected a whole model that runs no code of its own. "
+            f"Received: {path} ({told})"
+        ) from error
 
 
 def model_file(name):

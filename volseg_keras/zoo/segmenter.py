@@ -20,7 +20,7 @@ from ..data.volumes import open_volume
 from ..inference import engines
 from ..inference.predict import probabilities
 from .checksums import check_files
-from .presets import METADATA, load_pretrained, model_file
+from .presets import METADATA, load_pretrained, model_file, readable
 from .running import Ensemble, Segmenter
 
 # Files that the cache keeps of a model.
@@ -125,9 +125,11 @@ def open_keras(model):
 
 def open_savedmodel(path, engine):
     """Return a `Segmenter` of a SavedModel written by `export_savedmodel`."""
-    if not (path / METADATA).is_file():
+    parts = (METADATA, Path("variables", "variables.index"))
+    if missing := [str(part) for part in parts if not (path / part).is_file()]:
         raise ValueError(
-            f"Invalid value for `model`. Expected a SavedModel with {METADATA}. Received: {path}"
+            f"Invalid value for `model`. Expected a SavedModel with {', '.join(map(str, parts))}. "
+            f"Received: {path} without {', '.join(missing)}"
         )
     if engine == "onnxruntime":
         raise ValueError(
@@ -136,14 +138,20 @@ def open_savedmodel(path, engine):
         )
     needed = (path / "saved_model.pb", path / METADATA, *sorted((path / "variables").iterdir()))
     check_files(path, [file.relative_to(path).as_posix() for file in needed])
-    about = json.loads((path / METADATA).read_text())
-    dims = about["spatial_dims"]
+    with readable(path):
+        about = json.loads((path / METADATA).read_text())
+        dims = about["spatial_dims"]
     if engine == "openvino":
-        start = partial(engines.openvino_engine, path, dims, levels=False)
-        return Segmenter(start, about)
+
+        def started(sample):
+            with readable(path):
+                return engines.openvino_engine(path, dims, sample, levels=False)
+
+        return Segmenter(started, about)
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(path)
+    with readable(path):
+        loaded = tf.saved_model.load(path)
     return Segmenter(lambda _: engines.savedmodel_engine(loaded, dims), about)
 
 

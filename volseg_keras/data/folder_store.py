@@ -1,0 +1,58 @@
+"""A Zarr folder of which only its own files are read, and none larger than it may be."""
+
+import os
+
+import zarr
+
+LARGEST_METADATA = 2**24
+
+
+class Contained:
+    """A store whose files are checked before they are read.
+
+    Attributes:
+        largest: bytes that a file may have: one that is larger than its voxels would explode when
+            it is decompressed.
+    """
+
+    largest = LARGEST_METADATA
+
+    def check(self, root, key):
+        """Raise ValueError for a link that leads out of the folder, and for too large a file."""
+        file, root = os.path.realpath(os.path.join(root, key)), os.path.realpath(root)
+        if os.path.commonpath([root, file]) != root:
+            raise ValueError(f"{key} leads out of the folder")
+        if os.path.isfile(file) and os.path.getsize(file) > self.largest:
+            raise ValueError(f"{key} has more than {self.largest} bytes, so that it is damaged")
+
+
+if hasattr(zarr.storage, "LocalStore"):
+
+    class FolderStore(Contained, zarr.storage.LocalStore):
+        """A folder, since Zarr 3."""
+
+        async def get(self, key, *args, **options):
+            """Read a file."""
+            self.check(self.root, key)
+            return await super().get(key, *args, **options)
+
+        def get_sync(self, key, **options):
+            """Read a file."""
+            self.check(self.root, key)
+            return super().get_sync(key, **options)
+
+        async def get_partial_values(self, prototype, key_ranges):
+            """Read parts of files."""
+            ranges = list(key_ranges)
+            for key, _ in ranges:
+                self.check(self.root, key)
+            return await super().get_partial_values(prototype, ranges)
+
+else:
+
+    class FolderStore(Contained, zarr.storage.DirectoryStore):
+        """A folder, before Zarr 3."""
+
+        def _fromfile(self, file):
+            self.check(self.path, os.path.relpath(file, self.path))
+            return super()._fromfile(file)
