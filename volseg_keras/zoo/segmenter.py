@@ -8,7 +8,6 @@ import sys
 import tempfile
 import warnings
 from contextlib import suppress
-from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
