@@ -6,7 +6,7 @@ from scipy.spatial import cKDTree
 
 _SPINE_POINTS = 33
 _SHARES = {1: (0.048, 0.066), 2: (0.015, 0.025)}
-_DARK_CELLS = 0.14
+_DARK_CELLS = 0.16
 
 
 def phantom(shape=(64, 256, 256), seed=0):
@@ -107,7 +107,7 @@ def _tissue(rng, cells, shape):
     image += np.where(image < 140, 24, 8) * _grain(rng, shape, 1.2)
     distance = _zoom(distance.astype(np.float32).reshape(grid.shape[:3]), shape)
     _add_vesicles(rng, cells, image)
-    return image + (94 - image) * np.exp(-((distance / 2.6) ** 4))
+    return image + (94 - image) * np.exp(-((distance / np.clip(2.6 + folds, 2.2, 4)) ** 4))
 
 
 def _cell_greys(rng, cell, count):
@@ -118,7 +118,7 @@ def _cell_greys(rng, cell, count):
     for index in rng.permutation(count):
         if dark + share[index] <= _DARK_CELLS:
             dark += share[index]
-            grey[index] = 130
+            grey[index] = rng.uniform(112, 124)
     return grey
 
 
@@ -167,8 +167,8 @@ def _add_tubes(rng, cells, image, owner, kind, draw):
 def _candidates(rng, cells, shape, kind):
     """Yield bent spines and their radii; those that fit inside one cell come first."""
     count = int(np.prod(shape)) // 2500 + 1500
-    long = rng.uniform(35, 90, count) if kind == 1 else rng.uniform(16, 30, count)
-    thick = rng.uniform(10, 16, count) if kind == 1 else rng.uniform(5, 9, count)
+    long = rng.uniform(34, 72, count) if kind == 1 else rng.uniform(16, 30, count)
+    thick = rng.uniform(11, 16, count) if kind == 1 else rng.uniform(5, 9, count)
     s = np.linspace(-1, 1, _SPINE_POINTS)[None, :, None]
     half = np.maximum(long / 2 - 0.7 * thick, thick)[:, None, None]
     ahead, aside, up = (_unit(rng, count)[:, None] for _ in range(3))
@@ -203,12 +203,12 @@ def _depth(spine, radius, shape):
 
 def _mitochondrion(rng, image, depth, along):
     """Paint a double membrane and, inside it, stripes across the tube."""
-    matrix = rng.uniform(110, 120)
+    matrix = rng.uniform(106, 120)
     wave = np.sin(depth * rng.uniform(0.3, 0.5) + rng.uniform(0, 6))
     stripe = np.sin(2 * np.pi * along / rng.uniform(9, 13) + 1.3 * wave)
     grey = np.interp(depth, [0, 3.5, 6.5], [94, 94, matrix]).astype(np.float32)
-    grey += 10 * stripe * np.clip((depth - 4) / 2, 0, 1)
-    cover = np.clip(depth + 1, 0, 1)
+    grey += 13 * stripe * np.clip((depth - 4) / 2, 0, 1)
+    cover = np.clip(depth / 1.6 + 1, 0, 1)
     return image * (1 - cover) + grey * cover
 
 
