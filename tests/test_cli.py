@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 import time
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from volseg_keras import cli, open_volume, phantom, save_volume
+from volseg_keras import cli, demo, open_volume, phantom, save_volume
 from volseg_keras.demo import clear
 
 
@@ -75,6 +76,7 @@ def test_models_prints_table_1(capsys):
     assert counts == "36.97 1.68 1.68 0.60 0.60 4.94 4.94 0.63 0.63".split()
 
 
+TRAINED = ("--train", "--minutes", 0.02)
 TRAIN = ("train", "image.tif", "label.tif", "-o", "run", "--steps", "1", "--recipe", "demo")
 
 
@@ -108,8 +110,10 @@ def replaced(old, new):
         (("predict", "image.tif", "-o", "out.tif", "--engine", "abacus"), "`engine`"),
         (("evaluate", "label.tif", "label.tif", "--image", "thin.tif"), "(8, 64, 96)"),
         (("export", "nothing", "-o", "."), "`path`"),
-        (("demo", "-o", ".", "--minutes", "0.1"), "`output`"),
-        (("demo", "--minutes", "0"), "`minutes`"),
+        (("demo", "-o", "."), "`output`"),
+        (("demo", "-o", ".", "--train", "--minutes", "0.1"), "`output`"),
+        (("demo", "--train", "--minutes", "0"), "`minutes`"),
+        (("demo", "--minutes", "1"), "--train"),
         (("predict", "image.tif", "-o", "out.tif", "--model", "nothing"), "`model`"),
         (("predict", "image.tif", "-o", "out.tif", "--threshold", "2"), "`threshold`"),
         (("evaluate", "label.tif", "shorter.tif"), "(31, 64, 96)"),
@@ -176,13 +180,20 @@ def test_the_demonstration_replaces_only_its_own_folder(tmp_path):
     assert Path(tmp_path / "mine" / "thesis.txt").is_file()
 
 
-def test_the_demonstration_in_short(tmp_path, capsys):
-    assert volseg("demo", "-o", tmp_path / "a demo", "--minutes", 0.02) == 0
+@pytest.mark.parametrize(
+    "options, first, files", [((), [], []), (TRAINED, ["trained"], ["run/curve.png"])]
+)
+def test_the_demonstration_in_short(options, first, files, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(demo, "TRAIN_SHAPE", (32, 64, 96))
+    monkeypatch.setattr(demo, "TEST_SHAPE", (32, 96, 96))
+    assert volseg("demo", "-o", tmp_path / "a demo", *options) == 0
     lines = capsys.readouterr().out.splitlines()
-    steps = ["phantom", "trained", "predicted", "scored", "exported", "reloaded", "drawn"]
-    assert [line.split()[0] for line in lines if line[:4] not in ("", "step")] == steps
-    for name in ("overlay.png", "labels.tif", "run/curve.png", "savedmodel/saved_model.pb"):
+    steps = "phantom loaded predicted scored exported reloaded drawn".split()
+    assert [line.split()[0] for line in lines if line[:4] not in ("", "step")] == first + steps
+    for name in ("overlay.png", "labels.tif", "savedmodel/saved_model.pb", *files):
         assert (tmp_path / "a demo" / name).is_file()
+    jaccard = re.search(r"Jaccard (0\.\d+)", "".join(lines))
+    assert options or float(jaccard[1]) > 0.6
 
 
 def lines(*spans, dtype=np.uint8):

@@ -11,20 +11,24 @@ from .common import VolumeFile, check_normalize, count_classes, start_keras
 
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("demo"),
-    minutes: Annotated[float, typer.Option(help="Training time.")] = 3.0,
+    train: Annotated[bool, typer.Option("--train", help="Train on another phantom first.")] = False,
+    minutes: Annotated[
+        float | None, typer.Option(help="Training time, of --train. [default: 3]")
+    ] = None,
 ):
-    """Train model H on a phantom, segment another, score, export, reload, draw.
+    """Segment a phantom by the published model H, score, export, reload, draw.
 
     Example: volseg demo -o demo
     """
-    if not minutes > 0:
+    if minutes is not None and not (train and minutes > 0):
         raise ValueError(
-            f"Invalid value for `minutes`. Expected a positive number. Received: minutes={minutes}"
+            "Invalid value for `minutes`. Expected a positive number, and --train. "
+            f"Received: minutes={minutes}, train={train}"
         )
     start_keras()
     from ..demo import run
 
-    run(output, minutes)
+    run(output, (minutes or 3.0) if train else None)
 
 
 def models():

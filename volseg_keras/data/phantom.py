@@ -6,15 +6,17 @@ from scipy.spatial import cKDTree
 
 _SPINE_POINTS = 33
 _SHARES = {1: (0.048, 0.066), 2: (0.015, 0.025)}
-_DARK_CELLS = 0.14
+_DARK_CELLS = 0.16
 
 
 def phantom(shape=(64, 256, 256), seed=0):
     """Draw a synthetic block of brain tissue and its mitochondria.
 
-    The block imitates isotropic FIB-SEM at about 5 nm per voxel: cells with dark membranes,
-    striped mitochondria, and distractors of the same greys (dark cells, lysosomes, vesicles,
-    endoplasmic reticulum), so that no grey-level threshold separates the mitochondria.
+    The block imitates isotropic FIB-SEM at about 5 nm per voxel, so that a model trained on real
+    tissue works on it: cells with dark membranes, mitochondria with faint cristae, and distractors
+    of the same greys (dark cells, lysosomes, vesicles, endoplasmic reticulum), so that no
+    grey-level threshold separates the mitochondria. Grey levels, noise and the profile of a
+    mitochondrion follow the means and widths of the EPFL hippocampus volume.
 
     Args:
         shape: Three sizes in voxels (z, y, x), each at least 16.
@@ -88,6 +90,13 @@ def _zoom(coarse, shape, order=1):
     return ndimage.zoom(coarse, np.array(shape) / coarse.shape, order=order, mode="nearest")
 
 
+def _grain(rng, shape, width):
+    """Return noise of unit deviation, correlated over about twice `width` voxels."""
+    coarse = rng.standard_normal([n // 2 + 1 for n in shape], np.float32)
+    grain = _zoom(ndimage.gaussian_filter(coarse, width), shape)
+    return grain / grain.std()
+
+
 def _tissue(rng, cells, shape):
     axes = [np.linspace(0, n - 1, n // 2 + 1) for n in shape]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
@@ -96,22 +105,22 @@ def _tissue(rng, cells, shape):
     image = _zoom(grey.reshape(grid.shape[:3]), shape, order=0)
     folds = rng.standard_normal([n // 20 + 4 for n in shape], np.float32)
     folds = _zoom(_zoom(folds, grid.shape[:3], order=3), shape)
-    image[(image > 160) & (np.abs(folds) < 0.07)] = 80
-    image += 45 * ndimage.gaussian_filter(rng.standard_normal(shape, np.float32), 0.9)
+    image[(image > 160) & (np.abs(folds) < 0.07)] = 110
+    image += np.where(image < 140, 24, 8) * _grain(rng, shape, 1.2)
     distance = _zoom(distance.astype(np.float32).reshape(grid.shape[:3]), shape)
     _add_vesicles(rng, cells, image)
-    return image + (62 - image) * np.exp(-((distance / 1.9) ** 4))
+    return image + (94 - image) * np.exp(-((distance / np.clip(2.6 + folds, 2.2, 4)) ** 4))
 
 
 def _cell_greys(rng, cell, count):
     """Choose one grey per cell; the dark cells fill the same share of any volume."""
-    grey = rng.uniform(142, 182, count)
+    grey = rng.uniform(154, 180, count)
     share = np.bincount(cell, minlength=count) / cell.size
     dark = 0.0
     for index in rng.permutation(count):
         if dark + share[index] <= _DARK_CELLS:
             dark += share[index]
-            grey[index] = 112
+            grey[index] = rng.uniform(112, 124)
     return grey
 
 
@@ -120,13 +129,13 @@ def _add_vesicles(rng, cells, image):
     centre = rng.uniform(0, image.shape, (clusters, 3))
     place = np.repeat(centre, 50, axis=0)
     place += rng.normal(0, 11, place.shape)
-    radius = rng.uniform(2, 4, len(place))
+    radius = rng.uniform(2.5, 4.5, len(place))
     inside = (cells(place)[1] > radius + 2) & np.all((place > 0) & (place < image.shape), axis=1)
     for centre, r in zip(place[inside], radius[inside], strict=True):
         box, offset = _box(centre - r - 1.5, centre + r + 1.5, image.shape)
         distance = np.sqrt(sum((g - c) ** 2 for g, c in zip(offset, centre, strict=True)))
         rim = np.exp(-(((distance - r) / 0.9) ** 2))
-        image[box] = np.where(distance < r, 165, image[box]) * (1 - rim) + 70 * rim
+        image[box] = np.where(distance < r, 145, image[box]) * (1 - rim) + 98 * rim
 
 
 def _box(low, high, shape):
@@ -160,8 +169,8 @@ def _add_tubes(rng, cells, image, owner, kind, draw):
 def _candidates(rng, cells, shape, kind):
     """Yield bent spines and their radii; those that fit inside one cell come first."""
     count = int(np.prod(shape)) // 2500 + 1500
-    long = rng.uniform(25, 80, count) if kind == 1 else rng.uniform(16, 30, count)
-    thick = rng.uniform(8.5, 12, count) if kind == 1 else rng.uniform(5, 9, count)
+    long = rng.uniform(34, 72, count) if kind == 1 else rng.uniform(16, 30, count)
+    thick = rng.uniform(11, 16, count) if kind == 1 else rng.uniform(5, 9, count)
     s = np.linspace(-1, 1, _SPINE_POINTS)[None, :, None]
     half = np.maximum(long / 2 - 0.7 * thick, thick)[:, None, None]
     ahead, aside, up = (_unit(rng, count)[:, None] for _ in range(3))
@@ -195,29 +204,28 @@ def _depth(spine, radius, shape):
 
 
 def _mitochondrion(rng, image, depth, along):
-    """Paint a double membrane and, inside it, stripes across the tube."""
-    matrix = rng.uniform(116, 128)
-    wave = np.sin(depth * rng.uniform(0.4, 0.7) + rng.uniform(0, 6))
-    stripe = np.sin(2 * np.pi * along / rng.uniform(6, 7.5) + 1.3 * wave)
-    levels = [58, 58, 58, 128, 62, 62, matrix]
-    grey = np.interp(depth, [-0.9, 0, 0.7, 1.8, 2.8, 3.4, 4.4], levels).astype(np.float32)
-    grey += 48 * stripe * np.clip((depth - 3) / 1.2, 0, 1)
-    cover = np.clip((depth + 0.9) / 0.9, 0, 1)
-    return np.where(depth > -0.9, image * (1 - cover) + np.maximum(grey, 40) * cover, image)
+    """Paint a dark outline and, inside it, faint cristae across the tube."""
+    matrix = rng.uniform(106, 120)
+    wave = np.sin(depth * rng.uniform(0.3, 0.5) + rng.uniform(0, 6))
+    stripe = np.sin(2 * np.pi * along / rng.uniform(9, 13) + 1.3 * wave)
+    grey = np.interp(depth, [0, 3.5, 6.5], [94, 94, matrix]).astype(np.float32)
+    grey += 13 * stripe * np.clip((depth - 4) / 2, 0, 1)
+    cover = np.clip(depth / 1.6 + 1, 0, 1)
+    return image * (1 - cover) + grey * cover
 
 
 def _lysosome(rng, image, depth, along):
     """Paint an even dark body without stripes."""
     grain = rng.standard_normal(depth.shape, np.float32)
-    grey = rng.uniform(72, 112) + 60 * ndimage.gaussian_filter(grain, 1.2)
+    grey = rng.uniform(72, 95) + 60 * ndimage.gaussian_filter(grain, 1.2)
     return np.where(depth > 0, grey, image)
 
 
 def _micrograph(rng, image):
-    image = ndimage.gaussian_filter(image, 0.75)
+    image = ndimage.gaussian_filter(image + 5 * _grain(rng, image.shape, 1.2), 1.2)
     grid = np.ogrid[tuple(slice(n) for n in image.shape)]
     for wave in _unit(rng, 3) * 2 * np.pi / [[180], [240], [320]]:
         image += 4 * np.sin(sum(g * w for g, w in zip(grid, wave, strict=True)).astype(np.float32))
-    spread = 3.5 + 0.3 * np.sqrt(np.clip(image, 0, 255))
+    spread = 5 + 0.4 * np.sqrt(np.clip(image, 0, 255))
     image += spread * rng.standard_normal(image.shape, np.float32)
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)

@@ -115,8 +115,7 @@ def cover(image, prediction, path):
     square = (slice(min(image.shape)),) * 2
     figure = Figure(figsize=(5, 2.5))
     for left in (0, 0.5):
-        ax = figure.add_axes((left, 0, 0.5, 1))
-        ax.set_axis_off()
+        ax = figure.add_axes((left, 0, 0.5, 1), frameon=False, xticks=(), yticks=())
         ax.imshow(np.asarray(image[square], "float32"), cmap="gray", aspect="auto")
     _mark(ax, prediction[square] > 0, None, PREDICTION, 2)
     return save_figure(figure, path)
