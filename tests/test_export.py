@@ -93,7 +93,7 @@ def test_constants_travel_with_every_form(saved):
 def test_a_model_without_constants_gets_a_standardised_volume():
     model = settled("C")
     image = phantom((16, 32, 48), seed=1)[0]
-    inside = with_normalization(model, image.mean(dtype=float), image.std(dtype=float))
+    inside = with_normalization(model, *grey_statistics(image))
     got, want = (predict_volume(m, image, engine="keras") for m in (model, inside))
     np.testing.assert_allclose(got, want, atol=1e-4)
 

@@ -175,9 +175,17 @@ def test_the_command_gives_what_the_whole_volume_gives(
 def test_an_interrupted_clean_up_is_gone_on_with(folder, tmp_path, monkeypatch):
     source = {"path": str(folder / "image.npy"), "axes": None, "voxel_size": SIDES}
     what = {"model": str(folder / "run2"), "engine": "keras", "threshold": 0.5, "tta": False}
+    what |= {"scale": (1, 1, 1), "seamless": False, "probability": False}
     output, finish = tmp_path / "ids.zarr", Finish(3, instances=True)
     start = partial(
-        job.start_job, output, source, **what, seamless=False, probability=False, instances=True
+        job.start_job,
+        output,
+        source,
+        **what,
+        scale=(1, 1, 1),
+        seamless=False,
+        probability=False,
+        instances=True,
     )
     job.run_job(work := start())
     with pytest.MonkeyPatch.context() as patch, pytest.raises(OSError, match="full"):

@@ -119,7 +119,7 @@ def test_the_command_writes_what_python_measures(tmp_path, monkeypatch, capsys):
         {k: f"{v:.6g}" if isinstance(v, float) else str(v) for k, v in row.items()}
         for row in measure(ids, sides)
     ]
-    assert len(want) > 2 and read(out) == want
+    assert len(want) >= 2 and read(out) == want
     assert f"({len(want)} objects)" in capsys.readouterr().out
 
     mask = ("measure", tmp_path / "mask.npy", "--voxel-size", "8,4,4", "-o", tmp_path / "c.csv")

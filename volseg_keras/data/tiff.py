@@ -66,7 +66,7 @@ def read_png(path):
 def write_tiff(path, slabs, shape, dtype, size):
     """Write z slabs as one deflated stack."""
     pages = (np.ascontiguousarray(page) for slab in slabs for page in slab)
-    if shape[2] == 1:  # of single pages tifffile takes this axis for samples
+    if shape[-1] == 1:  # of single pages tifffile takes this axis for samples
         pages = np.stack(list(pages))
     metadata = {"axes": "ZYX", **({"voxel_size_nm": size} if size else {})}
     tifffile.imwrite(
