@@ -17,6 +17,7 @@ from volseg_keras import (
     phantom,
     predict_volume,
 )
+from volseg_keras.data.patches import grey_statistics
 from volseg_keras.nets.blocks import activation, input_block, residual_block, transposed
 from volseg_keras.nets.models import softmax, with_normalization
 from volseg_keras.zoo.export import TOLERANCE, checked, vectors_of

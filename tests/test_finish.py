@@ -182,9 +182,6 @@ def test_an_interrupted_clean_up_is_gone_on_with(folder, tmp_path, monkeypatch):
         output,
         source,
         **what,
-        scale=(1, 1, 1),
-        seamless=False,
-        probability=False,
         instances=True,
     )
     job.run_job(work := start())
