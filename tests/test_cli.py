@@ -8,21 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from command import volseg
 
 from volseg_keras import cli, demo, open_volume, phantom, save_volume
 from volseg_keras.demo import clear
-
-
-def volseg(*arguments):
-    """Run the command in this process; returns its exit code."""
-    saved, sys.argv = sys.argv, ["volseg", *map(str, arguments)]
-    try:
-        cli.main()
-    except SystemExit as stop:
-        return stop.code or 0
-    finally:
-        sys.argv = saved
-    return 0
 
 
 @pytest.fixture(scope="module")

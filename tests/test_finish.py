@@ -6,11 +6,11 @@ from functools import partial
 import keras
 import numpy as np
 import pytest
+from command import volseg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from volseg_keras import clean_labels, cli, instances, open_volume, save_volume
-from volseg_keras.inference import blocks as cut
+from volseg_keras import clean_labels, instances, open_volume, save_volume
 from volseg_keras.inference import finish as module
 from volseg_keras.inference.cleanup import components, fill_holes, median, remove_small
 from volseg_keras.inference.finish import Filtered, Finish
@@ -107,17 +107,9 @@ def bright(classes):
     return with_normalization(model, 120.0, 40.0)
 
 
-def volseg(monkeypatch, *arguments):
-    monkeypatch.setattr("sys.argv", ["volseg", *map(str, arguments)])
-    try:
-        cli.main()
-    except SystemExit as stop:
-        return stop.code or 0
-
-
-def predict(monkeypatch, folder, output, *options, run="run2"):
+def predict(folder, output, *options, run="run2"):
     source = ("predict", folder / "image.npy", "--voxel-size", "8,5,5", "-o", output)
-    return volseg(monkeypatch, *source, "--model", folder / run, "--engine", "keras", *options)
+    return volseg(*source, "--model", folder / run, "--engine", "keras", *options)
 
 
 def expected(probability, threshold, finish):
@@ -150,11 +142,11 @@ CASES = [
 def test_the_command_gives_what_the_whole_volume_gives(
     options, finish, folder, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(cut, "BLOCK", (64, 128, 128))
+    monkeypatch.setattr(job, "BLOCK", (64, 128, 128))
     whole, blocks = tmp_path / "whole.tif", tmp_path / "blocks.zarr"
-    assert predict(monkeypatch, folder, whole, "--probability", *options) == 0
+    assert predict(folder, whole, "--probability", *options) == 0
     told = capsys.readouterr().out
-    assert predict(monkeypatch, folder, blocks, "--resume", *options) == 0
+    assert predict(folder, blocks, "--resume", *options) == 0
     probability = open_volume(tmp_path / "whole_probability.tif")[...]
     threshold = 0.75 if "auto" in options else 0.5
     want = expected(probability, threshold, finish)
@@ -211,7 +203,7 @@ def test_an_interrupted_clean_up_is_gone_on_with(folder, tmp_path, monkeypatch):
 )
 def test_wrong_options_are_told_first(options, told, folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert predict(monkeypatch, folder, "out.tif", *options) == 2
+    assert predict(folder, "out.tif", *options) == 2
     assert told in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -219,7 +211,7 @@ def test_wrong_options_are_told_first(options, told, folder, tmp_path, monkeypat
 @pytest.mark.parametrize("way", [(), ("--resume",)])
 def test_instances_are_of_one_foreground(way, folder, tmp_path, monkeypatch, capsys):
     output = tmp_path / "out.tif"
-    assert predict(monkeypatch, folder, output, "--instances", *way, run="run3") == 2
+    assert predict(folder, output, "--instances", *way, run="run3") == 2
     assert "`instances`" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 

@@ -3,11 +3,12 @@ import math
 
 import numpy as np
 import pytest
+from command import volseg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.measure import regionprops
 
-from volseg_keras import cli, measure, phantom, save_volume
+from volseg_keras import measure, phantom, save_volume
 from volseg_keras.inference import measures
 from volseg_keras.inference.cleanup import components
 
@@ -95,14 +96,6 @@ def test_wrong_input(labels, sides, name):
         measure(labels, sides)
 
 
-def volseg(monkeypatch, *arguments):
-    monkeypatch.setattr("sys.argv", ["volseg", *map(str, arguments)])
-    try:
-        cli.main()
-    except SystemExit as stop:
-        return stop.code or 0
-
-
 def read(path):
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
@@ -114,7 +107,7 @@ def test_the_command_writes_what_python_measures(tmp_path, monkeypatch, capsys):
     save_volume(tmp_path / "ids.tif", ids, voxel_size=sides)
     save_volume(tmp_path / "mask.npy", label * np.uint8(255))
     out = tmp_path / "m.csv"
-    assert volseg(monkeypatch, "measure", tmp_path / "ids.tif", "-o", out) == 0
+    assert volseg("measure", tmp_path / "ids.tif", "-o", out) == 0
     want = [
         {k: f"{v:.6g}" if isinstance(v, float) else str(v) for k, v in row.items()}
         for row in measure(ids, sides)
@@ -123,9 +116,9 @@ def test_the_command_writes_what_python_measures(tmp_path, monkeypatch, capsys):
     assert f"({len(want)} objects)" in capsys.readouterr().out
 
     mask = ("measure", tmp_path / "mask.npy", "--voxel-size", "8,4,4", "-o", tmp_path / "c.csv")
-    assert volseg(monkeypatch, *mask) == 2
+    assert volseg(*mask) == 2
     assert "--components" in capsys.readouterr().err
-    assert volseg(monkeypatch, *mask, "--components") == 0
+    assert volseg(*mask, "--components") == 0
     assert read(tmp_path / "c.csv") == want
     assert sorted(p.name for p in tmp_path.iterdir()) == ["c.csv", "ids.tif", "m.csv", "mask.npy"]
 
@@ -136,7 +129,7 @@ def test_components_of_classes_keep_their_class(tmp_path, monkeypatch):
     labels[0] = 255  # not annotated
     save_volume(tmp_path / "labels.tif", labels, voxel_size=(5, 5, 5))
     arguments = ("measure", tmp_path / "labels.tif", "-o", tmp_path / "m.csv", "--components")
-    assert volseg(monkeypatch, *arguments) == 0
+    assert volseg(*arguments) == 0
     rows = read(tmp_path / "m.csv")
     assert [(row["class"], row["voxels"]) for row in rows] == [
         ("1", "27"),
@@ -157,7 +150,7 @@ def test_components_of_classes_keep_their_class(tmp_path, monkeypatch):
 def test_the_command_refuses(name, options, told, tmp_path, monkeypatch, capsys):
     save_volume(tmp_path / "silent.npy", np.ones((4, 5, 6), np.uint16))
     monkeypatch.chdir(tmp_path)
-    assert volseg(monkeypatch, "measure", name, "-o", "m.csv", *options) == 2
+    assert volseg("measure", name, "-o", "m.csv", *options) == 2
     assert told in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["silent.npy"]
 
@@ -165,5 +158,5 @@ def test_the_command_refuses(name, options, told, tmp_path, monkeypatch, capsys)
 def test_one_object_is_no_mask_of_several(tmp_path, monkeypatch):
     save_volume(tmp_path / "one.npy", ellipsoid((6, 6, 6)).astype(np.uint32) * 9)
     arguments = ("measure", tmp_path / "one.npy", "--voxel-size", "5,5,5", "-o", tmp_path / "m.csv")
-    assert volseg(monkeypatch, *arguments) == 0
+    assert volseg(*arguments) == 0
     assert [row["id"] for row in read(tmp_path / "m.csv")] == ["9"]

@@ -2,13 +2,13 @@
 
 import os
 import subprocess
-import sys
 
 import h5py
 import numpy as np
 import pytest
+from command import volseg
 
-from volseg_keras import build_model, cli, open_volume, phantom, save_volume
+from volseg_keras import build_model, open_volume, phantom, save_volume
 from volseg_keras.data.formats import FORMATS
 from volseg_keras.inference.engines import keras_engine
 from volseg_keras.inference.predict import predict_slabs, segment
@@ -41,18 +41,6 @@ def folder(network, tmp_path_factory):
     chunks = (path for path in (broken / "0").rglob("*") if path.is_file())
     max(chunks, key=lambda path: path.stat().st_size).write_bytes(b"nothing")
     return folder
-
-
-def volseg(*arguments):
-    """Run the command in this process; returns its exit code."""
-    saved, sys.argv = sys.argv, ["volseg", *map(str, arguments)]
-    try:
-        cli.main()
-    except SystemExit as stop:
-        return stop.code or 0
-    finally:
-        sys.argv = saved
-    return 0
 
 
 @pytest.mark.parametrize(

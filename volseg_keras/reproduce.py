@@ -7,9 +7,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from .data.epfl import find_pairs
 from .data.phantom import phantom
 from .data.volumes import class_ids, open_volume
-from .data.writing import writable_folder
+from .data.writing import writable_folder, write_json
 from .nets.models import build_model
 from .nets.variants import get_variant
 from .report.table import MEASURES, write_tables
@@ -20,7 +21,7 @@ from .zoo.segmenter import open_model
 
 SCORES = "scores.json"
 PHANTOMS = (64, 256, 256), (32, 128, 128)
-FOLDERS = (".", "lucchi_pp")
+FOLDERS, PARTS = (".", "lucchi_pp"), ("training", "testing")
 
 
 @dataclass(frozen=True)
@@ -51,30 +52,18 @@ def load_data(folder):
         train, test = (phantom(shape, seed) for seed, shape in enumerate(PHANTOMS))
         return Data("phantoms", train, test)
     for sub in FOLDERS:
-        found = data_files(Path(folder) / sub)
-        if all(found.values()):
-            image, label, test, truth = (open_volume(file) for file in found.values())
-            pairs = (image[...], class_ids(label)), (test[...], class_ids(truth))
-            return Data(found["testing"].name, *pairs)
-    missing = [name for name, file in data_files(Path(folder)).items() if not file]
+        found = [find_pairs(Path(folder) / sub, part)[0] for part in PARTS]
+        if all(found):
+            files = [pairs[0] for pairs in found]
+            train, test = (
+                (open_volume(image)[...], class_ids(open_volume(label))) for image, label in files
+            )
+            return Data(files[1][0].name, train, test)
+    missing = [path.name for part in PARTS for path in find_pairs(folder, part)[1]]
     raise ValueError(
         "Invalid value for `data`. Expected a folder with training.tif, training_groundtruth.tif, "
         f"testing*.tif and testing_groundtruth*.tif. Received: {folder} without {missing[0]}"
     )
-
-
-def data_files(folder):
-    """Return the files of a folder by their role, None for one that is missing."""
-
-    def first(pattern):
-        return next(iter(sorted(folder.glob(pattern))), None)
-
-    return {
-        "training": first("training.tif"),
-        "training_groundtruth": first("training_groundtruth.tif"),
-        "testing": first("testing.tif") or first("testing_z*.tif"),
-        "testing_groundtruth": first("testing_groundtruth*.tif"),
-    }
 
 
 def reproduce(output, rows, data, *, recipes=("long",), seeds=1, say=print, **budget):
@@ -120,7 +109,7 @@ def check_budget(output, told):
             f"Invalid value for `output`. Expected a new folder, or one of {told}. "
             f"Received: {output} of {json.loads(file.read_text())}"
         )
-    file.write_text(json.dumps(told))
+    write_json(file, told)
 
 
 def title(data, budget):
@@ -148,9 +137,7 @@ def run_row(folder, row, recipe, seed, data, budget):
     )
     scores = post_processed(open_model(folder), *data.test, about["threshold"])
     result = {"row": row, **about, "scores": scores}
-    part = folder / f"part.{SCORES}"
-    part.write_text(json.dumps(result, indent=2) + "\n")
-    part.replace(folder / SCORES)
+    write_json(folder / SCORES, result, indent=2)
     return result
 
 

@@ -1,5 +1,6 @@
 """`volseg export`."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -26,10 +27,7 @@ def export(
     new_path(output, format)
     loaded, card = load_pretrained(model), model_card(model)
     with quiet():
-        difference = export_model(loaded, output, format, card=card, on_step=say)
+        difference = export_model(
+            loaded, output, format, card=card, on_step=partial(print, flush=True)
+        )
     print(f"Wrote {output}; probabilities differ from those of Keras by at most {difference:.1e}")
-
-
-def say(text):
-    """Print a line at once."""
-    print(text, flush=True)

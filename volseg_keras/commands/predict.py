@@ -136,7 +136,7 @@ def scale_to(models, image):
     """Return how many voxels of the models' size there are for one of a volume, (z, y, x)."""
     from ..zoo.presets import trained_voxel_size
 
-    sizes = {trained_voxel_size(model) and tuple(trained_voxel_size(model)) for model in models}
+    sizes = {size and tuple(size) for size in map(trained_voxel_size, models)}
     (size,) = sizes if len(sizes) == 1 else (None,)
     for name, known in (("voxel_size", image.voxel_size), ("model", size)):
         if not known:

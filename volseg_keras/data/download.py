@@ -1,6 +1,5 @@
 """Download a file: resumed where it broke, checked, and named only when complete."""
 
-import hashlib
 import http.client
 import re
 import shutil
@@ -10,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
+
+from .digest import sha256 as file_digest
 
 CHUNK = 2**18
 TIMEOUT = 60
@@ -134,16 +135,13 @@ def check_room(part, done, total):
 
 def checked_digest(path, expected, url):
     """Return the SHA-256 digest of a file, or raise ValueError where it is another one."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    if expected not in (None, digest.hexdigest()):
+    digest = file_digest(path)
+    if expected not in (None, digest):
         raise ValueError(
             f"Invalid value for `{path.name.removesuffix('.part')}` from {url}. "
-            f"Expected sha256 {expected}. Received: sha256 {digest.hexdigest()}"
+            f"Expected sha256 {expected}. Received: sha256 {digest}"
         )
-    return digest.hexdigest()
+    return digest
 
 
 def unreachable(url, why):

@@ -1,5 +1,6 @@
 """Write volumes of any format, slab by slab and atomically."""
 
+import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -101,6 +102,13 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False):
         if part.is_dir():
             shutil.rmtree(part)
         part.unlink(missing_ok=True)
+
+
+def write_json(path, values, indent=None):
+    """Write a file of JSON, whole or not at all."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_text(json.dumps(values, indent=indent) + "\n")
+    part.replace(path)
 
 
 def put_in_place(part, path, labels):

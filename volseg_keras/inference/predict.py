@@ -214,6 +214,11 @@ def probabilities(slabs_):
     return np.concatenate(parts)
 
 
+def label_map(slabs_, threshold=0.5):
+    """Return the uint8 class ids `(z, y, x)` of the slabs of `predict_slabs`; see `segment`."""
+    return np.concatenate([found for found, _ in segment(slabs_, threshold)])
+
+
 def not_background(values):
     """Return the float32 probability `(z, y, x)` that a voxel is not background."""
     values = decoded(values)

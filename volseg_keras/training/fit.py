@@ -1,6 +1,5 @@
 """`fit`: compile, train by `model.fit` within a budget, validate, checkpoint, resume."""
 
-import json
 from functools import partial
 from pathlib import Path
 
@@ -9,9 +8,9 @@ import numpy as np
 
 from ..data.patches import PatchSampler, foreground_voxels
 from ..data.volumes import checked_finite, class_ids
-from ..data.writing import writable_folder
+from ..data.writing import writable_folder, write_json
 from ..inference.engines import keras_engine, on_gpu, usable_cores
-from ..inference.predict import not_background, predict_slabs, segment, standardised
+from ..inference.predict import label_map, not_background, predict_slabs, standardised
 from ..nets import losses
 from ..nets.metrics import Jaccard, best_threshold, segmentation_scores
 from ..nets.models import split_normalization, with_normalization
@@ -86,13 +85,9 @@ def fit(
     inner, held_out = hold_out_part(image, label, hold_out)
     sampler = make_sampler(*inner, row, dims, seed, constants)
     batch = row.batch[dims] * replicas()
+    told = {"from": start, "voxel_size": voxel_size, "batch": batch if replicas() > 1 else None}
     about = {"recipe": recipe, "hold_out": hold_out, "seed": seed}
-    if start:
-        about["from"] = start
-    if voxel_size:
-        about["voxel_size"] = voxel_size
-    if replicas() > 1:
-        about["batch"] = batch
+    about |= {name: value for name, value in told.items() if value}
     check_run(Path(output) / CHECKPOINT, resume)
     output = writable_folder(output)
     average = Average(budget, row.average)
@@ -229,7 +224,7 @@ def normalized_engine(model, sampler):
 def held_out_jaccard(model, image, label, engine):
     """Return the mean Jaccard index of the foreground classes of the held-out part."""
     dims, num_classes = len(model.inputs[0].shape) - 2, model.output_shape[-1]
-    labels = np.concatenate([part for part, _ in segment(predict_slabs(engine, image, dims))])
+    labels = label_map(predict_slabs(engine, image, dims))
     scores = segmentation_scores(label, labels, num_classes=num_classes, ignore_class=NOT_ANNOTATED)
     return float(np.mean([row["jaccard"] for row in scores["classes"][1:]]))
 
@@ -280,8 +275,6 @@ def summarise(model, output, budget, about, sampler):
         "normalization": {"mean": mean, "standard_deviation": deviation},
         "held_out_jaccard": budget.best if budget.best >= 0 else None,
     }
-    part = output / "part.metrics.json"
-    part.write_text(json.dumps(summary, indent=2) + "\n")
-    part.replace(output / "metrics.json")
+    write_json(output / "metrics.json", summary, indent=2)
     training_curve(output / "history.csv", output / "curve.png")
     return summary

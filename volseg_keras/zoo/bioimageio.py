@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from ..inference.predict import HALO
+from ..inference.predict import HALO, MULTIPLE
 from ..report.plots import cover
 from .export import TOLERANCE, metadata
 from .formats import FORMATS
 
-MULTIPLE = 16  # that the sizes of all our networks may be
 BUNDLE, ONNX = "savedmodel.zip", "weights.onnx"
 CARD = {
     "description": "Gives the probability of every class for every voxel of an image or volume.",

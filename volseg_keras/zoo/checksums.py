@@ -1,18 +1,10 @@
 """The SHA-256 of every file of a published model, as `sha256sum` writes and checks them."""
 
-import hashlib
 from pathlib import Path
 
+from ..data.digest import sha256
+
 NAME = "SHA256SUMS"
-
-
-def sha256(path):
-    """Return the hexadecimal SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def write_checksums(folder):

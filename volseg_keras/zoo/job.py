@@ -6,9 +6,7 @@ block's data. What is done is a function of job.json, so a resumed run, or one o
 gives the same voxels as an unbroken one.
 """
 
-import hashlib
 import json
-import os
 import shutil
 from contextlib import ExitStack
 from functools import cache, partial
@@ -16,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ..data.digest import sha256
 from ..data.formats import kind_of
-from ..data.ome_zarr import finish_zarr, mark_labels, start_zarr
-from ..data.patches import grey_statistics
+from ..data.ome_zarr import finish_zarr, start_zarr
 from ..data.volumes import open_volume
-from ..data.writing import create_volume
+from ..data.writing import create_volume, put_in_place, write_json
 from ..inference.blocks import BLOCK, block_tile, blocks, predict_block
 from ..inference.engines import labels, usable_cores
 from ..inference.finish import write_finished
@@ -66,9 +64,7 @@ def start_job(
     if instances:
         segmenter.check_two_classes()
         options["probability"] = True
-    constants = options.pop("normalization", None)
-    if constants == "volume" or not (constants or segmenter.metadata["normalization"]):
-        constants = grey_statistics(image)
+    constants = segmenter.constants(image, options.pop("normalization", None))
     dims, models = segmenter.metadata["spatial_dims"], model if isinstance(model, list) else [model]
     cut = {name: options[name] for name in CUT}
     about = {
@@ -101,9 +97,7 @@ def start_job(
 def digest(model):
     """Return the hash of a model's weights."""
     weights = Path(model) / "variables" / "variables.data-00000-of-00001"
-    return hashlib.sha256(
-        (weights if weights.is_file() else model_file(model)).read_bytes()
-    ).hexdigest()
+    return sha256(weights if weights.is_file() else model_file(model))
 
 
 def check_same(folder, about, resume):
@@ -113,7 +107,7 @@ def check_same(folder, about, resume):
             "Invalid value for `output`. Expected a new name, or `resume`. "
             f"Received: {folder} holds unfinished work"
         )
-    found, about = json.loads((folder / JOB).read_text()), json.loads(json.dumps(about))
+    found, about = read_job(folder), json.loads(json.dumps(about))
     other = [name for name, value in about.items() if found.get(name) != value]
     if other:
         raise ValueError(
@@ -122,17 +116,19 @@ def check_same(folder, about, resume):
         )
 
 
-def write_json(path, values):
-    """Write a file of JSON, whole or not at all."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(values) + "\n")
-    part.replace(path)
+def read_job(folder):
+    """Return what job.json tells."""
+    return json.loads((Path(folder) / JOB).read_text())
+
+
+def blocks_of(about):
+    """Return the blocks of a job."""
+    return blocks(about["shape"], about["block"])
 
 
 def pending(folder):
     """Return the numbers of the blocks that are not done."""
-    about = json.loads((folder / JOB).read_text())
-    count = len(blocks(about["shape"], about["block"]))
+    count = len(blocks_of(read_job(folder)))
     return [i for i in range(count) if not mark(folder, i).exists()]
 
 
@@ -146,7 +142,7 @@ def opened(folder):
     """Return what a process needs for the blocks of a job: engine, image, arrays, description."""
     import zarr
 
-    about = json.loads((Path(folder) / JOB).read_text())
+    about = read_job(folder)
     image, segmenter = open_volume(**about["source"]), open_model(about["model"], about["engine"])
     engine = segmenter.engine(image, **{k: about[k] for k in ("tta", "normalization", "scale")})
     found = [name for name in STORES if (Path(folder) / f"{name}.zarr").exists()]
@@ -157,7 +153,7 @@ def opened(folder):
 def run_block(folder, index):
     """Predict a block, write it, and then its mark; return the number."""
     engine, dims, image, stores, about = opened(str(folder))
-    block = blocks(image.shape, about["block"])[index]
+    block = blocks_of(about)[index]
     cut = {name: about[name] for name in CUT}
     values = predict_block(engine, image, block, dims, about["tile"], **cut)
     found = labels(values, about["threshold"])
@@ -225,7 +221,7 @@ def finish_job(folder, output, probability_file=None, finish=None, on_slab=None)
     Returns:
         A `Found`.
     """
-    about = json.loads((folder / JOB).read_text())
+    about = read_job(folder)
     image, output = open_volume(**about["source"]), Path(output)
     ready = folder / f"finished{kind_of(output)}"
     if finish:
@@ -243,7 +239,7 @@ def finish_job(folder, output, probability_file=None, finish=None, on_slab=None)
 
 def summary(folder, about):
     """Return the `Found` of blocks that are done."""
-    count = len(blocks(about["shape"], about["block"]))
+    count = len(blocks_of(about))
     marks = [json.loads(mark(folder, i).read_text()) for i in range(count)]
     share = sum(m["foreground"] for m in marks) / np.prod(about["shape"])
     center = tuple(max(marks, key=lambda m: m["most"])["center"])
@@ -270,9 +266,7 @@ def deliver(store, path, voxel_size):
 
     if kind_of(path) == ".zarr":
         finish_zarr(store, voxel_size)
-        if store.name == "labels.zarr":
-            mark_labels(store)
-        store.replace(path)
+        put_in_place(store, path, labels=store.name == "labels.zarr")
         return
     array = zarr.open_array(store / "0", mode="r")
     with create_volume(path, array.shape, array.dtype, voxel_size) as append:

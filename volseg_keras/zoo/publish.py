@@ -6,11 +6,10 @@ import tempfile
 from pathlib import Path
 from string import Template
 
-import keras
-
 from ..nets.variants import get_variant
 from .checksums import write_checksums
 from .export import export_savedmodel, metadata
+from .presets import load_pretrained
 from .scoring import post_processed, under_shifts
 from .segmenter import open_model
 
@@ -39,8 +38,7 @@ def publish(run, output, image, truth, *, about, before=None, on_step=None):
     run, output = Path(run), Path(output)
     watch = on_step or (lambda *_: None)
     metrics = json.loads((run / "metrics.json").read_text())
-    model = keras.saving.load_model(run / "model.keras", compile=False)
-    segmenter = open_model(run)
+    model, segmenter = load_pretrained(run), open_model(run)
     metrics["test"] = {
         "voxels": list(image.shape),
         "scores": post_processed(

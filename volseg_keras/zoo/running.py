@@ -69,6 +69,12 @@ class Segmenter:
         engine = self.engine(volume, scale=scale, **options)
         return predict_slabs(engine, volume, dims, tile=tile, on_tile=on_tile, **cut)
 
+    def constants(self, volume, normalization):
+        """Return the pair to standardise by, None for the model's own; arguments of `engine`."""
+        if normalization == "volume" or not (normalization or self.metadata["normalization"]):
+            return grey_statistics(volume)
+        return normalization
+
     def engine(self, volume, *, tta=False, normalization=None, scale=(1, 1, 1)):
         """Return the engine of raw grey levels for the tiles of a volume.
 
@@ -88,8 +94,7 @@ class Segmenter:
                 f"Received: {self.metadata['channels']} channels"
             )
         dims, own = self.metadata["spatial_dims"], self.metadata["normalization"]
-        if normalization == "volume" or not (own or normalization):
-            normalization = grey_statistics(volume)
+        normalization = self.constants(volume, normalization)
         sample, prepare = sample_tile(volume, dims), lambda engine: engine
         if normalization:
             prepare = partial(standardised, normalization=normalization, own=own)

@@ -5,11 +5,11 @@ from scipy import ndimage
 
 from ..data.patches import grey_statistics
 from ..inference.cleanup import median
-from ..inference.predict import not_background, predict_slabs, segment, standardised
+from ..inference.predict import label_map, predict_slabs, standardised
 from ..nets.metrics import segmentation_scores
 
 
-def post_processed(segmenter, image, truth, threshold, *, num_classes=2, on_view=None):
+def post_processed(segmenter, image, truth, threshold, *, on_view=None):
     """Score a model with and without each step of post-processing.
 
     Args:
@@ -17,25 +17,23 @@ def post_processed(segmenter, image, truth, threshold, *, num_classes=2, on_view
         image: `(z, y, x)` grey levels.
         truth: `(z, y, x)` class ids.
         threshold: the one chosen on held-out training data, for two classes.
-        num_classes: of the model.
         on_view: called with the number of predictions done and their total.
 
     Returns:
         A dict from the name of each way to the dict of `segmentation_scores`.
     """
-    scores = {}
+    scores, num_classes = {}, segmenter.metadata["num_classes"]
 
     def score(view, labels):
         scores[view] = segmentation_scores(truth, labels, num_classes=num_classes)
 
     for done, tta in enumerate((False, True), 1):
-        slabs = list(segmenter.segment(image, tta=tta))
-        labels = np.concatenate([part for part, _ in slabs])
+        slabs = list(segmenter.slabs(image, tta=tta))
+        labels = label_map(slabs)
         score("averaged over flips" if tta else "as it is", labels)
         if num_classes == 2:
-            foreground = np.concatenate([not_background(values) for _, values in slabs])
-            chosen = (foreground >= threshold).astype(np.uint8)
-            score("averaged, chosen threshold" if tta else "chosen threshold", chosen)
+            view = "averaged, chosen threshold" if tta else "chosen threshold"
+            score(view, label_map(slabs, threshold))
         if not tta:
             score("median of 3", median(labels, 3))
         if on_view:
@@ -55,8 +53,7 @@ def under_shifts(segmenter, image, truth, *, on_view=None):
     for done, (name, shift) in enumerate(SHIFTS.items(), 1):
         copy, labels = shift(image, truth)
         own = standardised(engine, grey_statistics(copy), constants)
-        slabs = (predict_slabs(run, copy, dims) for run in (engine, own))
-        found = (np.concatenate([part for part, _ in segment(parts)]) for parts in slabs)
+        found = (label_map(predict_slabs(run, copy, dims)) for run in (engine, own))
         scores = (segmentation_scores(labels, part)["classes"][1] for part in found)
         table[name] = tuple(score["jaccard"] for score in scores)
         if on_view:
