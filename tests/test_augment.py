@@ -108,7 +108,7 @@ def test_one_section_of_a_thick_patch_is_damaged(depth, damaged):
 
 
 @pytest.mark.parametrize("shape", [(24, 48, 48), (1, 64, 64)])
-def test_a_sheath_is_dark_and_background(shape):
+def test_a_sheath_is_background_and_partly_dark(shape):
     covered = []
     for seed in range(12):
         image, label = np.full(shape, 1.0, np.float32), np.ones(shape, np.uint8)
@@ -117,8 +117,8 @@ def test_a_sheath_is_dark_and_background(shape):
         add_sheath(again, same, seed)
         np.testing.assert_array_equal(image, again)
         assert (image[label == 1] <= 1).all()
-        if (label == 0).any():
-            assert image[label == 0].mean() < -0.3
+        if 0.05 < (label == 0).mean() < 1:
+            assert image[label == 0].min() < -0.5
         covered.append((label == 0).mean())
     assert 0 < np.mean(covered) < 0.9 and np.ptp(covered) > 0.1
 

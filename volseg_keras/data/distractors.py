@@ -1,42 +1,63 @@
 """Dark tissue that is not what is searched for, drawn over a patch."""
 
 import numpy as np
-from scipy import ndimage
+from scipy import fft, ndimage
 
 
-def add_sheath(image, label, seed, donor=None):
+def add_sheath(image, label, seed):
     """Draw the sheath of a myelinated axon over a patch and label it background, in place.
 
-    An elliptic tube around a random axis with dark rims; what it surrounds stays as it is. It keeps
-    the image's own noise, and where a donor is foreground takes its grey levels, so that neither
-    noise nor texture tells it from the foreground, but form does.
+    An elliptic tube around a random axis, grey between two dark outlines, thicker on one side; half
+    of the tubes hold nothing but bright cytoplasm. Its texture and noise have the patch's own
+    spectrum, so that form and outline tell it from the foreground.
 
     Args:
         image: float32 (z, y, x), standardised grey levels.
         label: (z, y, x) class ids.
         seed: integer that the sheath is a function of.
-        donor: `(image, label)` of another place, of the same shape.
     """
     rng = np.random.default_rng(seed)
-    radius = rough_radius(rng, image.shape)
-    inner, thickness = rng.uniform(6, 70), rng.uniform(5, 60)
-    rim = np.minimum(radius - inner, inner + thickness - radius)
-    stripes = np.cos(radius * np.float32(2 * np.pi / rng.uniform(2.5, 8)))
-    cloud = rng.standard_normal([max(1, n // 3) for n in image.shape], np.float32)
-    cloud = ndimage.zoom(cloud, np.divide(image.shape, cloud.shape), order=1, mode="nearest")
-    noise = image - ndimage.gaussian_filter(image, rng.uniform(1, 2))
-    grey = noise + np.float32(rng.uniform(-1.8, -0.5)) + np.float32(rng.uniform(0, 0.4)) * stripes
-    grey += np.float32(rng.uniform(0, 0.4)) * cloud
-    if donor is not None:
-        grey = np.where(donor[1] > 0, donor[0], grey)
-    outline = np.exp(-np.square(rim / np.float32(rng.uniform(1, 9))))
-    grey += np.float32(rng.uniform(0.2, 1)) * outline * (noise + np.float32(-2.2) - grey)
-    image += np.clip(rim + 0.5, 0, 1) * (grey - image)
+    radius, side = rough_radius(rng, image.shape)
+    thick = rng.uniform(6, 55) * (1 + np.float32(rng.uniform(0, 0.8)) * side)
+    inside = radius - np.float32(rng.uniform(15, 75))
+    outside = thick - inside
+    texture = shuffled(image, rng)
+    smooth = ndimage.gaussian_filter(texture, 2)
+    noise = texture - smooth
+    stripes = np.cos(inside * np.float32(2 * np.pi / rng.uniform(3, 9)))
+    grey = np.float32(rng.uniform(-1.5, -0.3)) + np.float32(rng.uniform(0.2, 0.7)) * smooth
+    grey += np.float32(rng.uniform(0, 0.2)) * stripes
+    for edge in (inside, outside):
+        width, dark = rng.uniform(1.5, 8), np.float32(rng.uniform(-3, -1.7))
+        grey += np.exp(-np.square(edge / np.float32(width) - 1)) * (dark - grey)
+    soft = rng.uniform(2, 6)
+    if rng.random() < 0.5:
+        cover(image, -inside, np.float32(rng.uniform(0.3, 0.9)) + 0.4 * smooth + noise, soft)
+        label[inside < 0] = 0
+    rim = np.minimum(inside, outside)
+    cover(image, rim, grey + noise, soft)
     label[rim > 0] = 0
 
 
+def cover(image, depth, grey, soft):
+    """Put grey levels in an image where `depth` is positive, with an edge of `soft` voxels."""
+    image += np.clip(depth / np.float32(soft) + np.float32(0.5), 0, 1) * (grey - image)
+
+
+def shuffled(image, rng):
+    """Return an image of the same spectrum without its structures: of mean 0 and random phases."""
+    white = rng.standard_normal(image.shape, np.float32)
+    spectrum = fft.rfftn(white)
+    spectrum *= np.abs(fft.rfftn(image)) / np.maximum(np.abs(spectrum), 1e-9)
+    spectrum[0, 0, 0] = 0
+    return fft.irfftn(spectrum, image.shape)
+
+
 def rough_radius(rng, shape):
-    """Return every voxel's distance, in voxels, to a random line, rippled and elliptic."""
+    """Return every voxel's distance, in voxels, to a random line, rippled and elliptic.
+
+    And, from -1 to 1, on which side of the line it is.
+    """
     centre = rng.uniform(0, shape)
     along = rng.standard_normal(3)
     across = np.linalg.svd(along[None])[2][1:]
@@ -45,5 +66,6 @@ def rough_radius(rng, shape):
     offset = [(g - c).astype(np.float32) for g, c in zip(grid, centre, strict=True)]
     sides = [sum(np.float32(w) * o for w, o in zip(row, offset, strict=True)) for row in across]
     wave = np.float32(2 * np.pi / rng.uniform(60, 150))
-    ripple = rng.uniform(0, 8) * sum(np.sin(wave * o) for o in offset)
-    return np.hypot(*sides) + ripple.astype(np.float32)
+    ripple = rng.uniform(0, 5) * sum(np.sin(wave * o) for o in offset)
+    radius = np.hypot(*sides)
+    return radius + ripple.astype(np.float32), sides[0] / np.maximum(radius, 1)

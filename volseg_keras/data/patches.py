@@ -107,9 +107,7 @@ class PatchSampler:
         label = place(box.read(self.label), drawn, order=0)
         if drawn.sheath is not None:
             image, label = np.array(image), np.array(label)
-            donor = Box(self.place(rng), self.patch_shape)
-            donor = self.standardised(donor), donor.read(self.label)
-            add_sheath(image, label, drawn.sheath, donor if rng.random() < 0.5 else None)
+            add_sheath(image, label, drawn.sheath)
         image = shade(image, drawn)
         shape = self.patch_shape[-self.spatial_dims :]
         return Sample(
