@@ -180,12 +180,12 @@ def test_wrong_instances(other):
         instance_scores(TWO, other)
 
 
-@given(seed=st.integers(0, 999), ignored=st.booleans())
+@given(seed=st.integers(0, 999), ignored=st.booleans(), shift=st.sampled_from([-1, 0.3, 2]))
 @settings(max_examples=40, deadline=None)
-def test_no_threshold_is_better_than_the_best(seed, ignored):
+def test_no_threshold_is_better_than_the_best(seed, ignored, shift):
     rng = np.random.default_rng(seed)
     true = rng.integers(0, 2, 200).astype(np.uint8)
-    probability = np.clip(0.3 * true + rng.normal(0.3, 0.2, 200), 0, 1).astype(np.float32)
+    probability = np.clip(0.3 * true + rng.normal(shift, 0.2, 200), 0, 1).astype(np.float32)
     if ignored:
         true[:50] = 255
     ignore = {"ignore_class": 255} if ignored else {}
@@ -195,5 +195,5 @@ def test_no_threshold_is_better_than_the_best(seed, ignored):
         return segmentation_scores(true, predicted, **ignore)["classes"][1]["jaccard"]
 
     best = best_threshold(true, probability, **ignore)
-    assert 0 < best <= 1 and 256 * best == int(256 * best)
-    assert score(best) == pytest.approx(max(score(k / 256) for k in range(1, 257)))
+    assert 0 < best < 1 and 256 * best == int(256 * best)
+    assert score(best) == pytest.approx(max(score(k / 256) for k in range(1, 256)))

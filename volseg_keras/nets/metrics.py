@@ -95,7 +95,7 @@ def best_threshold(y_true, probability, *, ignore_class=None):
         ignore_class: label of `y_true` whose voxels do not count.
 
     Returns:
-        A multiple of 1/256: what is at least as probable is foreground.
+        A multiple of 1/256 between 0 and 1: what is at least as probable is foreground.
     """
     level = np.floor(np.asarray(probability) * 256).astype(np.int64)
     kept = slice(None) if ignore_class is None else y_true != ignore_class
@@ -105,7 +105,7 @@ def best_threshold(y_true, probability, *, ignore_class=None):
     )
     jaccard = hits / np.maximum(true.sum() + claimed - hits, 1)
     # The middle of the levels that are best alike.
-    best = np.flatnonzero(jaccard[1:] == jaccard[1:].max()) + 1
+    best = np.flatnonzero(jaccard[1:256] == jaccard[1:256].max()) + 1
     return float(best[len(best) // 2] / 256)
 
 
