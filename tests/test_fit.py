@@ -197,6 +197,14 @@ def test_three_classes_all_count(tmp_path):
     assert model.loss.class_id is None
 
 
+@pytest.mark.parametrize("depth, height", [(11, 64), (1, 64), (20, 9)])
+def test_a_thin_volume_gets_thin_patches(depth, height, tmp_path):
+    image, label = IMAGE[-depth:, -height:], LABEL[-depth:, -height:]
+    summary = fit(small_network(), image, label, output=tmp_path, recipe="quick", steps=2)
+    assert summary["steps"] == 2
+    assert predict_volume(tmp_path, image).shape == (*image.shape, 2)
+
+
 def test_a_budget_in_minutes_ends_in_time(tmp_path):
     _, summary = run(tmp_path, None, minutes=0.1, hold_out=None)
     assert 0.1 <= summary["minutes"] < 0.5 and summary["held_out_jaccard"] is None
@@ -228,7 +236,6 @@ def test_plain_compile_and_fit_work():
         ({"label": LABEL[1:]}, "label"),
         ({"label": LABEL * 0}, "label"),
         ({"label": LABEL.astype(float)}, "label"),
-        ({"recipe": "paper"}, "patch_shape"),
         ({"output": "file/run"}, "output"),
         ({"resume": True}, "resume"),
         ({"label": LABEL * 2}, "label"),

@@ -10,7 +10,7 @@ from ..data.patches import PatchSampler, foreground_voxels
 from ..data.volumes import checked_finite, class_ids
 from ..data.writing import writable_folder, write_json
 from ..inference.engines import keras_engine, on_gpu, usable_cores
-from ..inference.predict import label_map, not_background, predict_slabs, standardised
+from ..inference.predict import MULTIPLE, label_map, not_background, predict_slabs, standardised
 from ..nets import losses
 from ..nets.metrics import Jaccard, best_threshold, segmentation_scores
 from ..nets.models import split_normalization, with_normalization
@@ -101,7 +101,7 @@ def fit(
     if held_out:
         score = partial(held_out_jaccard, model, *held_out, normalized_engine(model, sampler))
         callbacks.append(Validate(budget, score, save, average))
-    voxels = batch * int(np.prod(row.patch[dims]))
+    voxels = batch * int(np.prod(sampler.patch_shape))
     callbacks.append(History(budget, output / "history.csv", voxels))
     if keras.backend.backend() == "tensorflow":
         callbacks.append(keras.callbacks.TensorBoard(output / "tensorboard", write_graph=False))
@@ -170,11 +170,15 @@ def hold_out_part(image, label, hold_out):
 
 
 def make_sampler(image, label, row, dims, seed, normalization):
-    """Return the sampler of a recipe."""
+    """Return the sampler of a recipe; its patches are as small as a thin volume asks for."""
+    sizes = list(zip(row.patch[dims], image.shape[-dims:], strict=False))
+    patch = [min(p, max(n // MULTIPLE, 1) * MULTIPLE) for p, n in sizes]
+    short = [(0, max(p - n, 0)) for p, (_, n) in zip(patch, sizes, strict=True)]
+    mirrored = partial(np.pad, pad_width=[(0, 0)] * (3 - dims) + short, mode="symmetric")
     return PatchSampler(
-        image,
-        label,
-        row.patch[dims],
+        mirrored(image),
+        mirrored(label),
+        patch,
         seed,
         foreground_fraction=row.foreground_fraction,
         augment=row.augment,
