@@ -4,6 +4,8 @@ import pytest
 from scipy.stats import chisquare
 
 from volseg_keras import RankOneConv, StochasticDownsample, ZeroPadShortcut
+from volseg_keras.nets.activation import NormPReLU
+from volseg_keras.nets.layers import Probability
 
 RNG = np.random.default_rng(0)
 
@@ -115,6 +117,35 @@ def test_zero_pad_shortcut_appends_zero_maps():
     out = np.asarray(ZeroPadShortcut(5)(x))
     np.testing.assert_array_equal(out[..., :2], x)
     assert out.shape == (1, 3, 4, 5) and not out[..., 2:].any()
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_probability_is_softmax(classes):
+    x = np.concatenate([RNG.normal(size=(2, 3, 4, classes)), RNG.normal(0, 60, (2, 3, 4, classes))])
+    power = np.exp(x - x.max(-1, keepdims=True))
+    out = np.asarray(Probability()(x.astype(np.float32)))
+    np.testing.assert_allclose(out, power / power.sum(-1, keepdims=True), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 6, 5, 4), (2, 4, 3, 5, 4)])
+def test_norm_prelu_is_that_of_its_definition(shape):
+    """Ioffe & Szegedy 2015, then He et al. 2015, in float64."""
+    layer, x = NormPReLU(), RNG.normal(3, 2, shape)
+    layer.build(shape)
+    gamma, beta, mean, variance = RNG.uniform(0.5, 2, (4, 4))
+    slope = RNG.uniform(-0.3, 0.6, 4)
+    layer.norm.set_weights([gamma, beta, mean, variance])
+    layer.prelu.set_weights([slope.reshape(layer.prelu.alpha.shape)])
+    axes, momentum = tuple(range(len(shape) - 1)), layer.norm.momentum
+    own = x.mean(axes), x.var(axes)
+    for training, (m, v) in ((False, (mean, variance)), (True, own)):
+        y = gamma * (x - m) / np.sqrt(v + layer.norm.epsilon) + beta
+        want = np.where(y > 0, y, slope * y)
+        out = np.asarray(layer(x.astype(np.float32), training=training))
+        np.testing.assert_allclose(out, want, atol=1e-4)
+    moved = [momentum * a + (1 - momentum) * b for a, b in zip((mean, variance), own, strict=True)]
+    np.testing.assert_allclose(layer.norm.moving_mean, moved[0], atol=1e-5)
+    np.testing.assert_allclose(layer.norm.moving_variance, moved[1], atol=1e-5)
 
 
 LAYERS = [

@@ -81,6 +81,47 @@ def test_cross_entropy_term():
     assert float(JaccardCrossentropyLoss()(LABEL, PROBABILITY)) == pytest.approx(want, abs=1e-5)
 
 
+def crossentropy(label, probability, weight):
+    """Mean negative logarithm of the probability of a voxel's own class, in float64."""
+    likelihood = np.take_along_axis(probability, np.where(weight, label, 0)[..., None], -1)[..., 0]
+    return -(weight * np.log(likelihood + 1e-7)).sum() / weight.sum()
+
+
+def own_loss(loss, label, probability):
+    """What a loss should be, in float64."""
+    weight = label != loss.ignore_class
+    classes = range(3) if loss.class_id is None else [loss.class_id]
+    terms = [reference(label, probability, c, loss.smooth, weight) for c in classes]
+    added = isinstance(loss, JaccardCrossentropyLoss)
+    return np.mean(terms) + (crossentropy(label, probability, weight) if added else 0)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="gradients of TensorFlow")
+@pytest.mark.parametrize("kind", [JaccardLoss, JaccardCrossentropyLoss])
+@pytest.mark.parametrize("class_id", [1, None])
+@pytest.mark.parametrize("ignored", [None, 255])
+def test_gradient_is_that_of_finite_differences(kind, class_id, ignored):
+    import tensorflow as tf
+
+    loss, label = kind(class_id=class_id, smooth=2.0, ignore_class=ignored), LABEL.copy()
+    if ignored:
+        label[:, 2:] = ignored
+    variable = tf.Variable(PROBABILITY)
+    with tf.GradientTape() as tape:
+        value = loss(label, variable)
+    exact = PROBABILITY.astype(np.float64)
+    assert float(value) == pytest.approx(own_loss(loss, label, exact), abs=1e-5)
+    want, step = np.empty(exact.shape), 1e-6
+    for place in np.ndindex(*exact.shape):
+        up, down = exact.copy(), exact.copy()
+        up[place] += step
+        down[place] -= step
+        want[place] = (own_loss(loss, label, up) - own_loss(loss, label, down)) / (2 * step)
+    gradient = tape.gradient(value, variable).numpy()
+    assert np.abs(want).max() > 1e-3
+    np.testing.assert_allclose(gradient, want, atol=1e-4 * np.abs(want).max())
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_empty_truth_is_finite(value):
     probability = np.zeros((1, 4, 4, 2), np.float32)

@@ -52,6 +52,12 @@ def test_against_regionprops(shape, seed, sides, factor):
         inside = np.count_nonzero(own[1:-1, 1:-1, 1:-1])
         assert row["touches_border"] == (inside < row["voxels"])
         assert row["surface_um2"] > 0
+        if len(set(sides)) == 1:
+            # Inertia about an axis is the spread along the others; a voxel is a box.
+            inertia = np.array(p.inertia_tensor_eigvals)
+            spread = inertia.sum() / 2 - inertia + sides[0] ** 2 / 12
+            ratio = math.sqrt(spread.max() / spread.min())
+            assert row["elongation"] == pytest.approx(ratio, rel=1e-6)
 
 
 @pytest.mark.parametrize("sides, percent", [((1, 1, 1), 2), ((5, 5, 5), 2), ((2, 1, 1), 3)])

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from volseg_keras import VARIANTS, build_model
+from volseg_keras.nets.losses import JaccardCrossentropyLoss
 from volseg_keras.nets.models import split_normalization, with_normalization
 
 PARAMETERS = {
@@ -35,6 +36,26 @@ def test_parameters_output_and_round_trip(name, tmp_path):
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(np.asarray(again(x)), out)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="gradients of TensorFlow")
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_gradients_reach_every_weight(name):
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(0)
+    model, shape = build_model(name), (16, 32, 32)[-VARIANTS[name].spatial_dims :]
+    x, label = np.random.normal(size=(2, *shape, 1)), np.random.randint(0, 2, (2, *shape))
+    weights = model.trainable_weights
+    values = [weight.value for weight in weights]
+    for training in (True, False):
+        with tf.GradientTape() as tape:
+            loss = JaccardCrossentropyLoss()(label, model(x, training=training))
+        for weight, gradient in zip(weights, tape.gradient(loss, values), strict=True):
+            assert gradient is not None and np.isfinite(gradient).all(), weight.path
+            # A batch's own mean takes the bias before it away again.
+            constant = training and "bias" in weight.path
+            assert constant or np.abs(gradient).max() > 0, weight.path
 
 
 @pytest.mark.parametrize("name", ["A", "H"])

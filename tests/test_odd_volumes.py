@@ -1,18 +1,32 @@
 """Odd but valid: byte orders, memory orders, thin and tiny volumes, one class, many files."""
 
 import gc
+from functools import partial
 
 import h5py
+import keras
 import numpy as np
 import psutil
 import pytest
-from hypothesis import given, settings
+from command import volseg
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from test_export import settled
 
-from volseg_keras import open_volume, save_volume, segmentation_scores
+from volseg_keras import (
+    PatchSampler,
+    clean_labels,
+    instances,
+    measure,
+    open_volume,
+    predict_volume,
+    save_volume,
+    segmentation_scores,
+)
 from volseg_keras.data.formats import FORMATS
 from volseg_keras.data.patches import grey_statistics
 from volseg_keras.inference.predict import predict_slabs, segment, standardised
+from volseg_keras.nets.models import with_normalization
 
 RNG = np.random.default_rng(0)
 VOXELS = RNG.integers(0, 1000, (5, 6, 7)).astype(np.uint16)
@@ -79,6 +93,45 @@ def test_any_size_is_tiled_from_a_read_only_map(shape, dims, kind, tmp_path_fact
     np.testing.assert_array_equal(whole(volume, dims), voxels)
 
 
+@pytest.fixture(scope="module")
+def pointwise():
+    """Networks without context: the probability of a voxel is a function of its grey level."""
+    networks = {}
+    for dims in (2, 3):
+        inputs = keras.Input((None,) * dims + (1,))
+        layer = getattr(keras.layers, f"Conv{dims}D")(2, 1, activation="softmax")
+        networks[dims] = keras.Model(inputs, layer(inputs))
+        layer.set_weights([np.array([0, 1.5]).reshape((1,) * dims + (1, 2)), np.array([0, -0.3])])
+    return networks
+
+
+@settings(max_examples=25, deadline=None)
+@given(shape=st.tuples(*[st.integers(1, 200)] * 3), dims=st.sampled_from([2, 3]))
+@example(shape=(1, 1, 1), dims=3)
+@example(shape=(1, 200, 200), dims=3)
+@example(shape=(200, 1, 17), dims=2)
+@example(shape=(200, 200, 200), dims=3)
+def test_any_size_is_predicted(shape, dims, pointwise):
+    volume = np.random.default_rng(sum(shape)).integers(0, 256, shape, np.uint8)
+    found = predict_volume(pointwise[dims], volume, normalization=(100, 30))
+    want = (1 / (1 + np.exp(0.3 - 1.5 * (np.arange(256) - 100) / 30))).astype(np.float32)
+    assert found.shape == (*shape, 2) and found.dtype == np.float32
+    np.testing.assert_allclose(found[..., 1], want[volume], atol=1e-5)
+
+
+@pytest.mark.parametrize("normalization", [None, "volume"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_order_is_segmented_as_its_plain_copy(kind, normalization, tmp_path):
+    """By the default engine, from a read-only map."""
+    model = tmp_path / "C.keras"
+    with_normalization(settled("C"), 130.0, 400.0).save(model)
+    mapped = np.load(write_npy(tmp_path / "v", KINDS[kind]), mmap_mode="r")
+    plain = np.array(mapped, mapped.dtype.newbyteorder("="), order="C")
+    one, other = (predict_volume(model, v, normalization=normalization) for v in (mapped, plain))
+    np.testing.assert_array_equal(one, other)
+    assert np.isfinite(one).all() and one.std() > 0.01
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_grey_levels_are_standardised(kind):
     mean, deviation = grey_statistics(KINDS[kind])
@@ -107,6 +160,29 @@ def test_one_class_is_segmented():
         slabs = predict_slabs(lambda tile, p=level: np.full((*tile.shape, 1), p), VOXELS, 3)
         labels = np.concatenate([part for part, _ in segment(slabs, threshold)])
         assert labels.shape == VOXELS.shape and (labels == level).all()
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_labels_of_one_class(level, tmp_path, capsys):
+    labels, image = np.full((6, 20, 24), level, np.uint8), np.resize(VOXELS, (6, 20, 24))
+    rows = measure(labels, (5, 5, 5))
+    assert [row["voxels"] for row in rows] == level * [labels.size]
+    assert all(row["touches_border"] for row in rows)
+    np.testing.assert_array_equal(instances(labels.astype(np.float32)), labels)
+    cleaned = clean_labels(labels, median=3, fill_holes=True, min_size=50)
+    np.testing.assert_array_equal(cleaned, labels)
+    sampler = partial(PatchSampler, image, labels, (4, 16, 16))
+    if level:
+        assert sampler()[0].label.all()
+    else:
+        with pytest.raises(ValueError, match="foreground"):
+            sampler()
+    for name, voxels in (("labels", labels), ("image", image)):
+        save_volume(tmp_path / f"{name}.npy", voxels)
+    files = (tmp_path / "labels.npy",) * 2
+    options = ("--instances", "--image", tmp_path / "image.npy")
+    assert volseg("evaluate", *files, *options) == 0
+    assert f"{level} true and {level} predicted instances" in capsys.readouterr().out
 
 
 def test_files_are_closed(tmp_path):

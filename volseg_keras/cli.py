@@ -21,6 +21,9 @@ from .commands.view import view
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+# What Typer exits with at Ctrl-C.
+INTERRUPTED = 130
+
 app = typer.Typer(
     help="Segment volumes with small convolutional networks.",
     no_args_is_help=True,
@@ -50,11 +53,22 @@ app.add_typer(data, name="data")
 
 
 def main():
-    """Run the command; wrong input is one line and exit code 2."""
+    """Run the command; what goes wrong is one line: wrong input or a full disk exit code 2."""
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     enable()
     try:
         app()
     except (ValueError, OSError) as error:
-        print(f"volseg: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(told(error, 2))
+    except FloatingPointError as error:
+        sys.exit(told(error, 1))
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            told("interrupted. `train` and `predict` go on with --resume", INTERRUPTED)
+        raise
+
+
+def told(error, code):
+    """Print an error as one line and return its exit code."""
+    print(f"volseg: {' '.join(str(error).split())}", file=sys.stderr)
+    return code

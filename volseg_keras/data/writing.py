@@ -104,6 +104,23 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False):
         part.unlink(missing_ok=True)
 
 
+@contextmanager
+def whole(path):
+    """Yield the name of a file to write, which takes the place of `path` if all goes well.
+
+    What a killed process left under that name, the next one overwrites: one writer at a time.
+    """
+    part = path.with_name(f"part.{path.name}")
+    try:
+        yield part
+        part.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def write_json(path, values, indent=None):
     """Write a file of JSON, whole or not at all."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")

@@ -2,14 +2,18 @@
 
 import csv
 import json
-import os
+import math
 import sys
 import time
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import h5py
 import keras
+import numpy as np
+
+from ..data.writing import whole
 
 HISTORY = (
     "step",
@@ -127,25 +131,55 @@ class Validate(keras.callbacks.Callback):
                 self.save()
 
 
+class Finite(keras.callbacks.Callback):
+    """Stop a run that diverges before a checkpoint or a model of it is saved."""
+
+    def __init__(self, budget):
+        super().__init__()
+        self.budget = budget
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Look at the loss, the mean since the epoch began."""
+        self.check("loss", logs["loss"])
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Look at all that a checkpoint would keep: the last step may have ruined it."""
+        for variable in variables(self.model):
+            self.check(variable.path, np.sum(keras.ops.convert_to_numpy(variable)))
+
+    def check(self, name, value):
+        """Raise FloatingPointError for a value that is not finite."""
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"Training diverged: {name} is {value} at step {self.budget.step}. What was saved "
+                "before is kept. A recipe of a lower learning rate or another seed may help"
+            )
+
+
 class History(keras.callbacks.Callback):
-    """Append a row of history.csv at every epoch; rows past a resumed step are dropped."""
+    """Keep history.csv, a row an epoch; rows past a resumed step are dropped."""
 
     def __init__(self, budget, path, voxels):
         super().__init__()
         self.budget = budget
         self.path = Path(path)
         self.voxels = voxels
+        self.rows = []
 
     def on_train_begin(self, logs=None):
         """Keep the rows that a resumed run builds on."""
-        rows = []
         if self.path.exists():
             with open(self.path, newline="") as file:
-                rows = [r for r in csv.DictReader(file) if int(r["step"]) <= self.budget.step]
-        with open(self.path, "w", newline="") as file:
-            writer = csv.DictWriter(file, HISTORY)
+                rows = csv.DictReader(file)
+                self.rows = [r for r in rows if int(r["step"]) <= self.budget.step]
+        self.write()
+
+    def write(self):
+        """Write the file."""
+        with whole(self.path) as part, open(part, "w", newline="") as file:
+            writer = csv.DictWriter(file, HISTORY, extrasaction="ignore")
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows(self.rows)
 
     def on_epoch_begin(self, epoch, logs=None):
         """Note where the epoch starts."""
@@ -160,10 +194,8 @@ class History(keras.callbacks.Callback):
         )
         logs["mvoxel_per_s"] = (self.budget.step - step) * self.voxels / seconds / 1e6
         row = {"step": self.budget.step, "seconds": self.budget.elapsed, **logs}
-        with open(self.path, "a", newline="") as file:
-            csv.DictWriter(file, HISTORY, extrasaction="ignore").writerow(
-                {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
-            )
+        self.rows.append({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+        self.write()
 
     def on_train_batch_end(self, batch, logs=None):
         """Note the end of the step, so that validation does not count as training time."""
@@ -214,14 +246,16 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Write the checkpoint."""
-        part = self.path.with_name(f"part.{os.getpid()}.{self.path.name}")
-        with h5py.File(part, "w") as file:
+        # In memory first: HDF5 itself does not survive a full disk.
+        content = BytesIO()
+        with h5py.File(content, "w") as file:
             for i, variable in enumerate(variables(self.model) + self.average.mean):
                 file[str(i)] = keras.ops.convert_to_numpy(variable)
             file.attrs["about"] = self.about
             for name, value in zip(STATE, self.budget.state, strict=True):
                 file.attrs[name] = value
-        part.replace(self.path)
+        with whole(self.path) as part:
+            part.write_bytes(content.getbuffer())
 
 
 def variables(model):

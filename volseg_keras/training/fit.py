@@ -8,14 +8,14 @@ import numpy as np
 
 from ..data.patches import PatchSampler, foreground_voxels
 from ..data.volumes import checked_finite, class_ids
-from ..data.writing import writable_folder, write_json
+from ..data.writing import whole, writable_folder, write_json
 from ..inference.engines import keras_engine, on_gpu, usable_cores
 from ..inference.predict import MULTIPLE, label_map, not_background, predict_slabs, standardised
 from ..nets import losses
 from ..nets.metrics import Jaccard, best_threshold, segmentation_scores
 from ..nets.models import split_normalization, with_normalization
 from .averaging import Average
-from .callbacks import Budget, Checkpoint, History, Progress, Schedule, Validate
+from .callbacks import Budget, Checkpoint, Finite, History, Progress, Schedule, Validate
 from .devices import replicas, use_jit
 from .recipes import get_recipe
 from .regions import split
@@ -73,6 +73,7 @@ def fit(
         ValueError: an argument does not fit; raised before any long work.
         FileExistsError: `output` holds a run and `resume` is not set.
         FileNotFoundError: `resume` is set and there is no checkpoint.
+        FloatingPointError: the loss or a weight is not finite; what was saved before is kept.
     """
     row = get_recipe(recipe)
     dims = len(model.inputs[0].shape) - 2
@@ -97,7 +98,8 @@ def fit(
     if resume:
         checkpoint.restore(model)
     save = Saver(model, sampler.normalization, output / "model.keras")
-    callbacks = [Schedule(budget, lambda p, s: row.learning_rate(dims, p, s)), average]
+    schedule = Schedule(budget, lambda p, s: row.learning_rate(dims, p, s))
+    callbacks = [schedule, Finite(budget), average]
     if held_out:
         score = partial(held_out_jaccard, model, *held_out, normalized_engine(model, sampler))
         callbacks.append(Validate(budget, score, save, average))
@@ -254,9 +256,8 @@ class Saver:
     def __call__(self):
         """Write the file."""
         self.copy.set_weights(self.trained.get_weights())
-        part = self.path.with_name(f"part.{self.path.name}")
-        self.model.save(part)
-        part.replace(self.path)
+        with whole(self.path) as part:
+            self.model.save(part)
 
 
 def in_float32(layer):

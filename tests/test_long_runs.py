@@ -1,0 +1,52 @@
+"""A thousand predictions need no more memory, files and threads than the first."""
+
+import gc
+
+import numpy as np
+import psutil
+import pytest
+
+from volseg_keras import load_pretrained, phantom, predict_volume
+from volseg_keras.inference.engines import keras_engine
+from volseg_keras.inference.predict import label_map, predict_slabs
+from volseg_keras.zoo.segmenter import open_model
+
+VOLUME = phantom((16, 32, 48), seed=3)[0]
+
+
+def footprint():
+    """Return bytes held, open files and threads of this process."""
+    gc.collect()
+    process = psutil.Process()
+    return np.array([process.memory_info().rss, process.num_fds(), process.num_threads()])
+
+
+def growth(repeat, warm, times):
+    """Return what the footprint gains while a function is called so many times."""
+    for _ in range(warm):
+        repeat()
+    before = footprint()
+    for _ in range(times):
+        repeat()
+    return footprint() - before
+
+
+ENGINES = {
+    "the default": (lambda: open_model("H").engine(VOLUME), 1000),
+    "Keras": (lambda: keras_engine(load_pretrained("H")), 200),
+}
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_predictions_leave_nothing(name):
+    start, times = ENGINES[name]
+    engine = start()
+    memory, files, threads = growth(lambda: label_map(predict_slabs(engine, VOLUME, 3)), 50, times)
+    # Less than half of the labels of every prediction would take, were they kept.
+    assert memory < times * VOLUME.size / 2 and files == 0 and threads <= 0
+
+
+def test_models_opened_anew_leave_nothing():
+    memory, files, threads = growth(lambda: predict_volume("H", VOLUME), 4, 8)
+    # Less than half of the weights of every model that was opened.
+    assert memory < 8 * 1.25e6 and files == 0 and threads <= 0
