@@ -12,11 +12,21 @@ def add_sheath(image, label, seed, donor=None):
     noise nor texture tells it from the foreground, but form does.
 
     Args:
-        image: float32 (z, y, x), standardised grey levels.
+        image: float32 (z, y, x) or (z, y, x, channels), standardised grey levels.
         label: (z, y, x) class ids.
         seed: integer that the sheath is a function of.
         donor: `(image, label)` of another place, of the same shape.
     """
+    images = image.reshape(*image.shape[:3], -1)  # a view
+    greys = donor and donor[0].reshape(images.shape)
+    for channel in range(images.shape[3]):
+        grey = donor and (greys[..., channel], donor[1])
+        rim = draw_sheath(images[..., channel], seed, grey)
+    label[rim > 0] = 0
+
+
+def draw_sheath(image, seed, donor):
+    """Draw a sheath over one channel in place; return the voxels' depth in it, `rim`."""
     rng = np.random.default_rng(seed)
     radius = rough_radius(rng, image.shape)
     inner, thickness = rng.uniform(6, 70), rng.uniform(5, 60)
@@ -32,7 +42,7 @@ def add_sheath(image, label, seed, donor=None):
     outline = np.exp(-np.square(rim / np.float32(rng.uniform(1, 9))))
     grey += np.float32(rng.uniform(0.2, 1)) * outline * (noise + np.float32(-2.2) - grey)
     image += np.clip(rim + 0.5, 0, 1) * (grey - image)
-    label[rim > 0] = 0
+    return rim
 
 
 def rough_radius(rng, shape):
