@@ -41,6 +41,11 @@ summary = volseg_keras.fit(again, image, label, steps=12, resume=True, **options
 assert summary["steps"] == 12
 out = volseg_keras.predict_volume(sys.argv[1], image)
 assert out.shape == (16, 32, 32, 2) and np.isfinite(out).all()
+plain = network()
+plain.compile("adam", volseg_keras.JaccardLoss(), metrics=[volseg_keras.Jaccard()])
+sampler = volseg_keras.PatchSampler(image, label, (16, 16, 16))
+log = plain.fit(sampler.py_dataset(2, steps=3), verbose=0).history
+assert np.isfinite(log["loss"]).all()
 assert "tensorflow" not in sys.modules
 """
 

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from volseg_keras import JaccardLoss
+from volseg_keras import Jaccard, JaccardLoss
 from volseg_keras.nets.losses import JaccardCrossentropyLoss
 
 RNG = np.random.default_rng(0)
@@ -145,3 +145,25 @@ def test_smooth_must_be_positive(smooth):
 def test_shapes_must_fit():
     with pytest.raises(ValueError, match="`y_true`"):
         JaccardLoss()(LABEL[0], PROBABILITY)
+
+
+@pytest.mark.parametrize("kind", [JaccardLoss, JaccardCrossentropyLoss])
+@pytest.mark.parametrize("shape", [(4,), (4, 4, 6), (4, 4, 6, 1)], ids=str)
+def test_fit_takes_no_notice_of_what_weighs_nothing(kind, shape):
+    image = RNG.normal(size=(4, 4, 6, 1)).astype(np.float32)
+    label = (image[..., 0] > 0).astype(np.uint8)
+    weight = np.ones(shape, np.float32)
+    weight[2:] = 0
+    other = np.concatenate([label[:2], 1 - label[2:]])
+    results = []
+    for labels, weights in ((label, weight), (other, weight), (other, None)):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((None, None, 1))
+        model = keras.Model(
+            inputs, keras.layers.Conv2D(2, 3, padding="same", activation="softmax")(inputs)
+        )
+        model.compile("sgd", kind(), weighted_metrics=[Jaccard()], jit_compile=False)
+        model.fit(image, labels, 4, sample_weight=weights, epochs=2, verbose=0)
+        results.append(model.get_weights()[0])
+    np.testing.assert_allclose(results[0], results[1], atol=1e-6)
+    assert np.abs(results[1] - results[2]).max() > 1e-4

@@ -3,8 +3,9 @@
 The public names are imported when first used, so that `import volseg_keras` is instant.
 """
 
-import sys
 from importlib import import_module
+
+from .nets.registration import register, watch
 
 __version__ = "0.1.0"
 
@@ -35,11 +36,7 @@ _HOME = {
 }
 __all__ = [*_HOME, "__version__"]
 
-# A script that imports Keras first may load our saved models by Keras alone: their layers, losses
-# and metrics must be registered.
-if "keras" in sys.modules:
-    import_module(".nets.lean", __name__)
-    import_module(".nets.metrics", __name__)
+watch()
 
 
 def __getattr__(name):
@@ -47,6 +44,7 @@ def __getattr__(name):
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    register()
     globals()[name] = value
     return value
 

@@ -46,5 +46,5 @@ def publish(
             before=before,
             on_step=lambda _, done, total: on_step(done, total),
         )
-    score = metrics["test"]["scores"]["as it is"]["classes"][1]["jaccard"]
+    score = metrics["test"]["shifts"]["as it is"][0]
     print(f"Wrote {output}: foreground Jaccard {score:.3f}")

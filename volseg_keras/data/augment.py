@@ -1,6 +1,7 @@
 """Random flips, rotations, deformation and grey-level changes of a patch and its labels."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy import ndimage
@@ -132,10 +133,11 @@ def draw(rng, shape, augment):
 
 
 def place(array, drawn, order):
-    """Deform, flip and transpose a (z, y, x) array that has `drawn.margin` voxels around it.
+    """Deform, flip and transpose an array that has `drawn.margin` voxels around it.
 
     Args:
-        array: the patch with its margin on every axis of more than one voxel.
+        array: the patch, (z, y, x) or (z, y, x, channels), with its margin on every axis of more
+            than one voxel.
         drawn: a `Draw`.
         order: 1 for images (linear), 0 for labels (nearest).
     """
@@ -147,12 +149,15 @@ def place(array, drawn, order):
 
 def deform(array, field, margin, order):
     """Sample an array at displaced coordinates; the margin is cut off."""
-    margins = [margin if size > 1 else 0 for size in array.shape]
-    shape = [size - 2 * m for size, m in zip(array.shape, margins, strict=True)]
+    margins = [margin if size > 1 else 0 for size in array.shape[:3]]
+    shape = [size - 2 * m for size, m in zip(array.shape, margins, strict=False)]
     coordinates = np.indices(shape, np.float32)
     for axis, displacement in enumerate(field):
         coordinates[axis] += smooth_field(displacement, shape) + margins[axis]
-    return ndimage.map_coordinates(array, coordinates, order=order, mode="nearest")
+    sample = partial(ndimage.map_coordinates, coordinates=coordinates, order=order, mode="nearest")
+    if array.ndim == 3:
+        return sample(array)
+    return np.stack([sample(array[..., c]) for c in range(array.shape[3])], axis=-1)
 
 
 def smooth_field(displacement, shape):
@@ -169,17 +174,18 @@ def smooth_field(displacement, shape):
 
 
 def shade(image, drawn):
-    """Change the grey levels of a standardised float32 image."""
+    """Change the grey levels of a standardised float32 image, of one or several channels."""
     if drawn.exponent != 1:
         # Of 4 standard deviations around the mean, where nearly all grey levels lie.
         unit = np.clip(image / 8 + 0.5, 0, 1)
         image = 8 * (unit**drawn.exponent - 0.5**drawn.exponent)
     if drawn.blur:
-        sigma = [drawn.blur if size > 1 else 0 for size in image.shape]
-        image = ndimage.gaussian_filter(image, sigma, truncate=3)
+        sigma = [drawn.blur if size > 1 else 0 for size in image.shape[:3]]
+        image = ndimage.gaussian_filter(image, sigma, truncate=3, axes=(0, 1, 2))
     image = image * np.float32(drawn.gain) + np.float32(drawn.offset)
     if drawn.shading is not None:
-        image += smooth_field(drawn.shading, image.shape)
+        field = smooth_field(drawn.shading, image.shape[:3])
+        image += field.reshape(*field.shape, *[1] * (image.ndim - 3))
     seed, amplitude = drawn.noise
     rng = np.random.default_rng(seed)
     if amplitude:

@@ -12,15 +12,24 @@ def add_sheath(image, label, seed):
     spectrum, so that form and outline tell it from the foreground.
 
     Args:
-        image: float32 (z, y, x), standardised grey levels.
+        image: float32 (z, y, x) or (z, y, x, channels), standardised grey levels.
         label: (z, y, x) class ids.
         seed: integer that the sheath is a function of.
     """
+    images = image.reshape(*image.shape[:3], -1)  # a view
+    for channel in range(images.shape[3]):
+        covered = draw_sheath(images[..., channel], seed)
+    label[covered] = 0
+
+
+def draw_sheath(image, seed):
+    """Draw a sheath over one channel in place; return which voxels it covers."""
     rng = np.random.default_rng(seed)
     radius, side = rough_radius(rng, image.shape)
     thick = rng.uniform(6, 55) * (1 + np.float32(rng.uniform(0, 0.8)) * side)
     inside = radius - np.float32(rng.uniform(15, 75))
     outside = thick - inside
+    rim = np.minimum(inside, outside)
     texture = shuffled(image, rng)
     smooth = ndimage.gaussian_filter(texture, 2)
     noise = texture - smooth
@@ -31,12 +40,12 @@ def add_sheath(image, label, seed):
         width, dark = rng.uniform(1.5, 8), np.float32(rng.uniform(-3, -1.7))
         grey += np.exp(-np.square(edge / np.float32(width) - 1)) * (dark - grey)
     soft = rng.uniform(2, 6)
-    if rng.random() < 0.5:
-        cover(image, -inside, np.float32(rng.uniform(0.3, 0.9)) + 0.4 * smooth + noise, soft)
-        label[inside < 0] = 0
-    rim = np.minimum(inside, outside)
+    bright = np.float32(rng.uniform(0.3, 0.9)) + np.float32(0.4) * smooth
+    filled = rng.random() < 0.5
+    if filled:
+        cover(image, -inside, bright + noise, soft)
     cover(image, rim, grey + noise, soft)
-    label[rim > 0] = 0
+    return (rim > 0) | (filled & (inside < 0))
 
 
 def cover(image, depth, grey, soft):

@@ -15,7 +15,7 @@ PERCENTILES, SAMPLED = (0.001, 0.999), 2**22
 
 @dataclass(frozen=True)
 class Sample:
-    """One patch: `image` float32 `(*spatial, 1)`, `label` uint8 `(*spatial)`."""
+    """One patch: `image` float32 `(*spatial, channels)`, `label` uint8 `(*spatial)`."""
 
     image: np.ndarray
     label: np.ndarray
@@ -28,7 +28,7 @@ class PatchSampler:
     and resumes at any step.
 
     Args:
-        image: `(z, y, x)` array-like of grey levels.
+        image: `(z, y, x)` or `(z, y, x, channels)` array-like of grey levels.
         label: `(z, y, x)` array-like of class ids; a mask of 0 and 255 is one of 0 and 1.
         patch_shape: `(z, y, x)` in voxels, or `(y, x)` for slices of 2D networks.
         seed: integer seed.
@@ -36,8 +36,9 @@ class PatchSampler:
             others lie anywhere.
         jitter: how far from the centre, in voxels along each axis, that voxel may be.
         augment: an `Augment`; the default flips, rotates and changes gain and offset.
-        normalization: `(mean, standard deviation)` that grey levels are standardised by; those of
-            `image` by default; `(0, 1)` for a model that standardises grey levels itself.
+        normalization: `(mean, standard deviation)` that grey levels are standardised by, of several
+            channels two sequences; those of `image` by default; `(0, 1)` for a model that
+            standardises grey levels itself.
         ignore_class: label of voxels without annotation.
 
     Attributes:
@@ -62,6 +63,7 @@ class PatchSampler:
         ignore_class=None,
     ):
         self.image = image
+        self.channels = image.shape[3] if len(image.shape) == 4 else 1
         self.label = class_ids(label)
         self.spatial_dims = len(patch_shape)
         self.patch_shape = (1,) * (3 - len(patch_shape)) + tuple(patch_shape)
@@ -75,16 +77,13 @@ class PatchSampler:
 
     def check(self):
         """Raise ValueError for arguments that do not fit each other."""
-        if len(self.image.shape) != 3 or self.image.shape != self.label.shape:
-            raise ValueError(
-                "Invalid value for `label`. Expected the shape (z, y, x) of `image`, "
-                f"{tuple(self.image.shape)}. Received: shape {tuple(self.label.shape)}"
-            )
-        sizes = list(zip(self.patch_shape, self.image.shape, strict=False))
+        check_shape(self.image, self.label)
+        volume = tuple(self.label.shape)
+        sizes = list(zip(self.patch_shape, volume, strict=False))
         if self.spatial_dims not in (2, 3) or any(not 0 < p <= n for p, n in sizes):
             raise ValueError(
                 "Invalid value for `patch_shape`. Expected two or three sizes within the volume's "
-                f"{tuple(self.image.shape)}. Received: patch_shape={self.patch_shape}"
+                f"{volume}. Received: patch_shape={self.patch_shape}"
             )
         if not isinstance(self.seed, int | np.integer):
             raise ValueError(
@@ -111,30 +110,31 @@ class PatchSampler:
         image = shade(image, drawn)
         shape = self.patch_shape[-self.spatial_dims :]
         return Sample(
-            np.ascontiguousarray(image, np.float32).reshape(*shape, 1),
+            np.ascontiguousarray(image, np.float32).reshape(*shape, self.channels),
             np.ascontiguousarray(label, np.uint8).reshape(shape),
         )
 
     def standardised(self, box):
-        """Return the float32 image of a box, standardised."""
+        """Return the float32 image `(z, y, x, channels)` of a box, standardised."""
         mean, deviation = (np.float32(x) for x in self.normalization)
-        return (box.read(self.image).astype(np.float32) - mean) / deviation
+        block = box.read(self.image).astype(np.float32)
+        return (block.reshape(*block.shape[:3], self.channels) - mean) / deviation
 
     def place(self, rng):
         """Draw the corner of a patch."""
-        volume, patch = np.array(self.image.shape), np.array(self.patch_shape)
+        volume, patch = np.array(self.label.shape), np.array(self.patch_shape)
         near = rng.random() < self.foreground_fraction
         corner = rng.integers(0, volume - patch + 1)
         chosen = self.foreground[rng.integers(len(self.foreground))]
         shift = rng.integers(-self.jitter, self.jitter + 1, 3)
         if near:
             shift = np.clip(shift, -(patch // 2), (patch - 1) // 2)
-            centre = np.array(np.unravel_index(int(chosen), self.image.shape)) + shift
+            centre = np.array(np.unravel_index(int(chosen), self.label.shape)) + shift
             corner = np.clip(centre - patch // 2, 0, volume - patch)
         return tuple(int(c) for c in corner)
 
     def batch(self, step, batch_size):
-        """Return images `(batch, *spatial, 1)` and labels `(batch, *spatial)` of a step."""
+        """Return images `(batch, *spatial, channels)` and labels `(batch, *spatial)` of a step."""
         samples = [self[step * batch_size + i] for i in range(batch_size)]
         return np.stack([s.image for s in samples]), np.stack([s.label for s in samples])
 
@@ -156,7 +156,7 @@ class PatchSampler:
             image, label = tf.numpy_function(
                 lambda i: self.batch(int(i), batch_size), [step], [tf.float32, tf.uint8]
             )
-            return tf.ensure_shape(image, (*shape, 1)), tf.ensure_shape(label, shape)
+            return tf.ensure_shape(image, (*shape, self.channels)), tf.ensure_shape(label, shape)
 
         dataset = tf.data.Dataset.range(start, stop)
         dataset = dataset.map(load, num_parallel_calls=workers or tf.data.AUTOTUNE)
@@ -205,15 +205,25 @@ class Box:
     margin: int = 0
 
     def read(self, volume):
-        """Return the block as a NumPy array."""
+        """Return the block of a `(z, y, x)` or `(z, y, x, channels)` array as a NumPy array."""
         slices, pads = [], []
-        for start, size, length in zip(self.start, self.shape, volume.shape, strict=True):
+        for start, size, length in zip(self.start, self.shape, volume.shape, strict=False):
             margin = self.margin if size > 1 else 0
             low, high = start - margin, start + size + margin
             slices.append(slice(max(low, 0), min(high, length)))
             pads.append((max(-low, 0), max(high - length, 0)))
         block = np.asarray(volume[tuple(slices)])
+        pads += [(0, 0)] * (block.ndim - 3)
         return np.pad(block, pads, mode="reflect") if np.any(pads) else block
+
+
+def check_shape(image, label):
+    """Raise ValueError unless labels are of the shape (z, y, x) of an image."""
+    if len(image.shape) not in (3, 4) or tuple(image.shape[:3]) != tuple(label.shape):
+        raise ValueError(
+            "Invalid value for `label`. Expected the shape (z, y, x) of `image`, "
+            f"{tuple(image.shape)}. Received: shape {tuple(label.shape)}"
+        )
 
 
 def foreground_voxels(label, ignore_class=None):
@@ -233,6 +243,8 @@ def foreground_voxels(label, ignore_class=None):
 def grey_statistics(image):
     """Return mean and standard deviation of the grey levels, in one pass through the volume.
 
+    Of an image `(z, y, x, channels)` both are tuples, of a number a channel.
+
     Levels are cut off at their 0.1 and 99.9 percentiles first, so that a few dead or saturated
     voxels change nothing. Exact for integers of up to 16 bits; of others every n-th voxel counts,
     about four million in all.
@@ -240,6 +252,9 @@ def grey_statistics(image):
     Raises:
         ValueError: the volume is constant or holds values that are not finite.
     """
+    if len(image.shape) == 4:
+        each = (grey_statistics(image[..., channel]) for channel in range(image.shape[3]))
+        return tuple(zip(*each, strict=True))
     levels, counts = grey_levels(image)
     rank = counts.cumsum() / counts.sum()
     low, high = (levels[np.searchsorted(rank, share)] for share in PERCENTILES)

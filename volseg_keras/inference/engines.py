@@ -1,5 +1,6 @@
 """Engines: callables from a tile of grey levels `(z, y, x)` to probabilities `(z, y, x, maps)`.
 
+Tiles for networks of several channels are `(z, y, x, channels)`.
 One map is the foreground's. Probabilities are float32, or uint8 levels of 1/256 (`decoded`).
 Those of OpenVINO and ONNX Runtime run the graph of `nets.lean`, which gives levels.
 """
@@ -129,10 +130,11 @@ def onnx_runner(path, providers=None):
 
 
 def with_batch_axis(run, spatial_dims):
-    """Wrap `(batch, *spatial, 1) -> (batch, *spatial, maps)` as an engine."""
+    """Wrap `(batch, *spatial, channels) -> (batch, *spatial, maps)` as an engine."""
 
     def engine(tile):
-        batch = tile[..., None] if spatial_dims == 2 else tile[None, ..., None]
+        tile = tile if tile.ndim == 4 else tile[..., None]
+        batch = tile if spatial_dims == 2 else tile[None]
         result = unfold(np.asarray(run(batch)), batch.shape[1:-1])
         return result if spatial_dims == 2 else result[0]
 

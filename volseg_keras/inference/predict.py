@@ -34,7 +34,7 @@ def tile_plan(
     """Return the tiling of a volume for networks of two or three spatial axes.
 
     Args:
-        shape: `(z, y, x)` of the volume.
+        shape: `(z, y, x)` of the volume; an axis of channels is not cut.
         spatial_dims: 2 or 3; a 2D network has no use for context along z.
         tile: `(z, y, x)` of a tile, multiples of `multiple` on the network's axes; by default the
             one that repeats least context within the memory that is free.
@@ -45,6 +45,7 @@ def tile_plan(
     Raises:
         ValueError: the tile is not a multiple, or too small for its halo.
     """
+    shape = shape[:3]
     halo, fade = halo_of(spatial_dims, seamless, scale), FADE[spatial_dims]
     steps = (1,) * (3 - spatial_dims) + (multiple,) * spatial_dims
     tile = tuple(tile or best_tile(shape, halo, fade, steps, voxels_at_once(spatial_dims, scale)))
@@ -95,7 +96,7 @@ def best_tile(shape, halo, fade, steps, voxels):
 def sample_tile(volume, spatial_dims, multiple=MULTIPLE):
     """Return a tile from the middle of a volume, of a size that a network takes."""
     sample = SAMPLE[spatial_dims]
-    starts = [max(0, (n - s) // 2) for n, s in zip(volume.shape, sample, strict=True)]
+    starts = [max(0, (n - s) // 2) for n, s in zip(volume.shape, sample, strict=False)]
     block = tuple(slice(a, a + s) for a, s in zip(starts, sample, strict=True))
     middle = np.asarray(volume[block])
     axes = tile_plan(middle.shape, spatial_dims, sample, multiple)
@@ -107,13 +108,14 @@ def standardised(engine, normalization, own=None):
 
     Args:
         engine: of standardised grey levels, or of grey levels of the statistics `own`.
-        normalization: `(mean, standard deviation)` of the raw grey levels.
+        normalization: `(mean, standard deviation)` of the raw grey levels, of several channels two
+            sequences.
         own: dict of mean and standard_deviation that the engine itself standardises by.
     """
-    mean, deviation = normalization
+    mean, deviation = np.asarray(normalization, float)
     if own:
-        deviation = deviation / own["standard_deviation"]
-        mean = mean - deviation * own["mean"]
+        deviation = deviation / np.asarray(own["standard_deviation"])
+        mean = mean - deviation * np.asarray(own["mean"])
     mean, deviation = np.float32(mean), np.float32(deviation)
     return lambda tile: engine((tile.astype(np.float32) - mean) / deviation)
 
@@ -163,13 +165,13 @@ def resampled(engine, scale, multiple=MULTIPLE):
     options = {"order": 1, "mode": "edge", "preserve_range": True}
 
     def run(tile):
-        shape = [max(1, round(n * s)) for n, s in zip(tile.shape, scale, strict=True)]
-        smooth = any(a < b for a, b in zip(shape, tile.shape, strict=True))
+        shape = [max(1, round(n * s)) for n, s in zip(tile.shape, scale, strict=False)]
+        smooth = any(a < b for a, b in zip(shape, tile.shape, strict=False))
         seen = resize(tile.astype(np.float32), shape, anti_aliasing=smooth, **options)
-        pads = [(0, -n % multiple) for n in shape]
+        pads = [*((0, -n % multiple) for n in shape), *[(0, 0)] * (tile.ndim - 3)]
         values = decoded(engine(np.pad(seen, pads, mode="reflect")))
         values = values[tuple(slice(n) for n in shape)]
-        maps = (resize(values[..., i], tile.shape, **options) for i in range(values.shape[-1]))
+        maps = (resize(values[..., i], tile.shape[:3], **options) for i in range(values.shape[-1]))
         return np.stack(list(maps), axis=-1, dtype=np.float32)
 
     return run
@@ -194,7 +196,7 @@ def predict_slabs(engine, volume, spatial_dims, *, tile=None, on_tile=None, **cu
 
     Args:
         engine: callable from a tile of raw grey levels to `(z, y, x, maps)`, see `engines`.
-        volume: `(z, y, x)` array-like.
+        volume: `(z, y, x)` or `(z, y, x, channels)` array-like.
         spatial_dims: of the network.
         tile: `(z, y, x)` of a tile; a good size by default.
         on_tile: called with the number of tiles done and their total.

@@ -6,6 +6,7 @@ x within a row of tiles, rows within a slab, slabs in the volume. A fade between
 gives that value exactly, so joining what was cut gives the volume back bit for bit.
 """
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import product
@@ -91,7 +92,7 @@ def count_tiles(axes):
 def read_tiles(volume, axes):
     """Yield the tiles of a plan; planes are read, and decoded, in slabs if these are small."""
     first, *others = axes
-    planes = SLAB_BYTES // (volume.dtype.itemsize * volume.shape[1] * volume.shape[2])
+    planes = SLAB_BYTES // (volume.dtype.itemsize * math.prod(volume.shape[1:]))
     low, slab = 0, volume[:0]
     for z in first:
         source, shift, stop = volume, 0, min(z.stop, volume.shape[0])
@@ -111,10 +112,11 @@ def read_tile(volume, tile):
     Raises:
         ValueError: a grey level is not finite.
     """
-    ends = [min(i.stop, n) for i, n in zip(tile, volume.shape, strict=True)]
+    ends = [min(i.stop, n) for i, n in zip(tile, volume.shape, strict=False)]
     block = np.asarray(volume[tuple(slice(i.start, e) for i, e in zip(tile, ends, strict=True))])
     checked_finite(block)
     pads = [(0, i.stop - e) for i, e in zip(tile, ends, strict=True)]
+    pads += [(0, 0)] * (block.ndim - len(pads))
     return np.pad(block, pads, mode="reflect") if np.any(pads) else block
 
 
@@ -122,9 +124,9 @@ def slabs(volume, axes, engine):
     """Yield finished z slabs of a tiled prediction, in order.
 
     Args:
-        volume: `(z, y, x)` array-like.
+        volume: `(z, y, x)` or `(z, y, x, channels)` array-like.
         axes: a `plan`.
-        engine: callable from a tile `(z, y, x)` to `(z, y, x, classes)`.
+        engine: callable from a tile of such axes to `(z, y, x, classes)`.
 
     Yields:
         `(z, slab)`: the first z and probabilities `(depth, y, x, classes)`.

@@ -11,12 +11,12 @@ from .losses import one_hot_and_weight, register, voxel_weight
 
 @register
 class Jaccard(keras.metrics.Metric):
-    """Jaccard index of one class, accumulated over batches.
+    """Jaccard index of a class, or the mean of several, accumulated over batches.
 
     A voxel belongs to the class of highest probability. Shapes are those of `JaccardLoss`.
 
     Args:
-        class_id: the class of the index.
+        class_id: the class of the index, or a list of those whose mean it is.
         ignore_class: label of voxels that do not count.
         name: name in logs.
         dtype: accumulator type.
@@ -26,8 +26,10 @@ class Jaccard(keras.metrics.Metric):
         super().__init__(name=name, dtype=dtype)
         self.class_id = class_id
         self.ignore_class = ignore_class
-        self.intersection = self.add_weight(name="intersection", initializer="zeros")
-        self.union = self.add_weight(name="union", initializer="zeros")
+        self.classes = (class_id,) if isinstance(class_id, int) else tuple(class_id)
+        shape = (len(self.classes),)
+        self.intersection = self.add_weight(shape, "zeros", name="intersection")
+        self.union = self.add_weight(shape, "zeros", name="union")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Add a batch."""
@@ -36,17 +38,21 @@ class Jaccard(keras.metrics.Metric):
         y_true, weight = one_hot_and_weight(y_true, y_pred, self.ignore_class)
         if sample_weight is not None:
             weight = weight * voxel_weight(ops.convert_to_tensor(sample_weight, self.dtype), weight)
-        true = y_true[..., self.class_id]
         highest = ops.max(y_pred, axis=-1)
-        predicted = ops.cast(y_pred[..., self.class_id] >= highest, self.dtype)
-        overlap = ops.sum(weight * true * predicted)
-        self.intersection.assign_add(overlap)
-        self.union.assign_add(ops.sum(weight * (true + predicted)) - overlap)
+        intersection, union = [], []
+        for class_id in self.classes:
+            true = y_true[..., class_id]
+            predicted = ops.cast(y_pred[..., class_id] >= highest, self.dtype)
+            overlap = ops.sum(weight * true * predicted)
+            intersection.append(overlap)
+            union.append(ops.sum(weight * (true + predicted)) - overlap)
+        self.intersection.assign_add(ops.stack(intersection))
+        self.union.assign_add(ops.stack(union))
 
     def result(self):
-        """Return intersection / union, 1 where both are empty."""
+        """Return the mean of intersection / union, which is 1 where both are empty."""
         intersection, union = (ops.convert_to_tensor(v) for v in (self.intersection, self.union))
-        return ops.where(union > 0, intersection / ops.maximum(union, 1e-9), 1.0)
+        return ops.mean(ops.where(union > 0, intersection / ops.maximum(union, 1e-9), 1.0))
 
     def get_config(self):
         """Return the arguments of `__init__`."""
@@ -84,6 +90,11 @@ def segmentation_scores(y_true, y_pred, *, num_classes=None, ignore_class=None):
     present = np.union1d(np.unique(y_true), np.unique(y_pred))
     jaccard = [row["jaccard"] for c, row in enumerate(classes) if c in present]
     return {"classes": classes, "voc": float(np.mean(jaccard))}
+
+
+def foreground_jaccard(scores):
+    """Return the mean Jaccard index of the classes but background, of `segmentation_scores`."""
+    return float(np.mean([row["jaccard"] for row in scores["classes"][1:]]))
 
 
 def best_threshold(y_true, probability, *, ignore_class=None):

@@ -1,6 +1,7 @@
 """`build_model`: the nine networks from one factory."""
 
 import keras
+import numpy as np
 from keras import layers
 
 from .blocks import (
@@ -128,13 +129,13 @@ def with_normalization(model, mean, deviation):
 
     Args:
         model: a network of standardised grey values.
-        mean: grey level that becomes 0.
-        deviation: grey levels that become 1.
+        mean: grey level that becomes 0, or one a channel.
+        deviation: grey levels that become 1, or such a number a channel.
     """
     inputs = keras.Input(model.inputs[0].shape[1:], name="image")
-    standardise = layers.Rescaling(
-        1 / deviation, -mean / deviation, dtype="float32", name="normalization"
-    )
+    mean, deviation = np.asarray(mean, float), np.asarray(deviation, float)
+    scale, offset = (1 / deviation).tolist(), (-mean / deviation).tolist()
+    standardise = layers.Rescaling(scale, offset, dtype="float32", name="normalization")
     return keras.Model(inputs, model(standardise(inputs)), name=model.name)
 
 
@@ -142,11 +143,12 @@ def split_normalization(model):
     """Undo `with_normalization`.
 
     Returns:
-        The network of standardised grey values, and `(mean, deviation)`; `model` itself and None
-        where it does not standardise.
+        The network of standardised grey values, and `(mean, deviation)`, numbers or lists of one a
+        channel; `model` itself and None where it does not standardise.
     """
     for layer in model.layers:
         named = isinstance(layer, layers.Rescaling) and layer.name == "normalization"
         if named and isinstance(model.layers[-1], keras.Model):
-            return model.layers[-1], (-layer.offset / layer.scale, 1 / layer.scale)
+            scale, offset = np.asarray(layer.scale, float), np.asarray(layer.offset, float)
+            return model.layers[-1], ((-offset / scale).tolist(), (1 / scale).tolist())
     return model, None

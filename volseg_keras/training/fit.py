@@ -6,13 +6,13 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ..data.patches import PatchSampler, foreground_voxels
+from ..data.patches import PatchSampler, check_shape, foreground_voxels
 from ..data.volumes import checked_finite, class_ids
 from ..data.writing import whole, writable_folder, write_json
 from ..inference.engines import keras_engine, on_gpu, usable_cores
 from ..inference.predict import MULTIPLE, label_map, not_background, predict_slabs, standardised
 from ..nets import losses
-from ..nets.metrics import Jaccard, best_threshold, segmentation_scores
+from ..nets.metrics import Jaccard, best_threshold, foreground_jaccard, segmentation_scores
 from ..nets.models import split_normalization, with_normalization
 from .averaging import Average
 from .callbacks import Budget, Checkpoint, Finite, History, Progress, Schedule, Validate
@@ -51,7 +51,8 @@ def fit(
     Args:
         model: a Keras model from `build_model`, or one that an earlier `fit` saved, whose
             normalisation is then kept, unless `normalization` is set.
-        image: `(z, y, x)` array-like of grey levels.
+        image: `(z, y, x)` array-like of grey levels, for a model of several channels
+            `(z, y, x, channels)`.
         label: `(z, y, x)` array-like of class ids; a mask of 0 and 255 is one of 0 and 1, and 255
             beside other labels means "not annotated".
         output: folder of the run.
@@ -81,8 +82,8 @@ def fit(
     model, constants = split_normalization(model)
     constants = None if normalization == "volume" else constants
     voxel_size = getattr(image, "voxel_size", None)
-    image = checked_finite(np.asarray(image))
-    label = checked_labels(label, image.shape, model.output_shape[-1])
+    image = checked_image(image, model.inputs[0].shape[-1])
+    label = checked_labels(label, image, model.output_shape[-1])
     inner, held_out = hold_out_part(image, label, hold_out)
     sampler = make_sampler(*inner, row, dims, seed, constants)
     batch = row.batch[dims] * replicas()
@@ -139,13 +140,21 @@ def make_budget(row, steps, minutes):
     return Budget(steps or row.steps, None)
 
 
-def checked_labels(label, shape, num_classes):
-    """Return class ids that fit the image's shape and the network, or raise ValueError."""
-    if len(shape) != 3 or tuple(shape) != tuple(label.shape):
+def checked_image(image, channels):
+    """Return an image in memory that fits the network, or raise ValueError."""
+    image = np.asarray(image)
+    found = image.shape[3] if image.ndim == 4 else 1
+    if found != channels:
         raise ValueError(
-            "Invalid value for `label`. Expected the shape (z, y, x) of `image`, "
-            f"{tuple(shape)}. Received: shape {tuple(label.shape)}"
+            f"Invalid value for `image`. Expected the channels of `model`, {channels}. "
+            f"Received: {found}, shape {image.shape}"
         )
+    return checked_finite(image)
+
+
+def checked_labels(label, image, num_classes):
+    """Return class ids that fit the image and the network, or raise ValueError."""
+    check_shape(image, label)
     label = class_ids(label)
     largest = int(label[label != NOT_ANNOTATED].max(initial=0))
     if largest >= num_classes:
@@ -173,13 +182,13 @@ def hold_out_part(image, label, hold_out):
 
 def make_sampler(image, label, row, dims, seed, normalization):
     """Return the sampler of a recipe; its patches are as small as a thin volume asks for."""
-    sizes = list(zip(row.patch[dims], image.shape[-dims:], strict=False))
+    sizes = list(zip(row.patch[dims], label.shape[-dims:], strict=True))
     patch = [min(p, max(n // MULTIPLE, 1) * MULTIPLE) for p, n in sizes]
     short = [(0, max(p - n, 0)) for p, (_, n) in zip(patch, sizes, strict=True)]
-    mirrored = partial(np.pad, pad_width=[(0, 0)] * (3 - dims) + short, mode="symmetric")
+    short = [(0, 0)] * (3 - dims) + short
     return PatchSampler(
-        mirrored(image),
-        mirrored(label),
+        np.pad(image, short + [(0, 0)] * (image.ndim - 3), mode="symmetric"),
+        np.pad(label, short, mode="symmetric"),
         patch,
         seed,
         foreground_fraction=row.foreground_fraction,
@@ -206,11 +215,12 @@ def compile_model(model, row, dims):
     """Compile with the recipe's optimizer and loss."""
     optimizer = getattr(keras.optimizers, row.optimizer)(row.rate[dims], **row.optimizer_options)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "alpha"])
-    foreground = 1 if model.output_shape[-1] == 2 else None
+    classes = model.output_shape[-1]
+    one, all_of_them = (1, 1) if classes == 2 else (None, list(range(1, classes)))
     model.compile(
         optimizer,
-        loss=getattr(losses, row.loss)(class_id=foreground, ignore_class=NOT_ANNOTATED),
-        metrics=[Jaccard(ignore_class=NOT_ANNOTATED)],
+        loss=getattr(losses, row.loss)(class_id=one, ignore_class=NOT_ANNOTATED),
+        metrics=[Jaccard(all_of_them, ignore_class=NOT_ANNOTATED)],
         jit_compile=use_jit(),
     )
 
@@ -231,8 +241,9 @@ def held_out_jaccard(model, image, label, engine):
     """Return the mean Jaccard index of the foreground classes of the held-out part."""
     dims, num_classes = len(model.inputs[0].shape) - 2, model.output_shape[-1]
     labels = label_map(predict_slabs(engine, image, dims))
-    scores = segmentation_scores(label, labels, num_classes=num_classes, ignore_class=NOT_ANNOTATED)
-    return float(np.mean([row["jaccard"] for row in scores["classes"][1:]]))
+    return foreground_jaccard(
+        segmentation_scores(label, labels, num_classes=num_classes, ignore_class=NOT_ANNOTATED)
+    )
 
 
 def threshold(path, image, label):

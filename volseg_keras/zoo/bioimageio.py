@@ -11,7 +11,7 @@ import tifffile
 
 from ..inference.predict import HALO, MULTIPLE
 from ..report.plots import cover
-from .export import TOLERANCE, metadata
+from .export import TOLERANCE, class_names, metadata
 from .formats import FORMATS
 
 BUNDLE, ONNX = "savedmodel.zip", "weights.onnx"
@@ -38,7 +38,7 @@ DOCUMENTATION = """# {name}
 ## Use
 
 Input: grey levels as they are in the file, float32, axes {axes}. The model standardises
-them itself (mean {mean:.2f}, standard deviation {standard_deviation:.2f}). Sizes are multiples of
+them itself (mean {mean}, standard deviation {standard_deviation}). Sizes are multiples of
 {multiple}. Output: probabilities of {classes}, axes {axes}. Large volumes are predicted in
 overlapping tiles, of which the halo is cut off. Written by volseg_keras, whose command
 `volseg predict` does this.
@@ -97,10 +97,8 @@ def write_package(model, path, vector, card):
 
 def filled(card, about):
     """Return a card with what it leaves out."""
-    count = about["num_classes"]
-    names = ["foreground"] if count == 2 else [f"class {i}" for i in range(1, count)]
     name = f"Segmentation in {about['spatial_dims']}D by volseg_keras ({about['name']})"
-    return {"name": name, "classes": ["background", *names], **CARD, **card}
+    return {"name": name, "classes": class_names(about["num_classes"]), **CARD, **card}
 
 
 def write_weights(model, folder):
@@ -126,8 +124,12 @@ def write_pictures(vector, folder):
 def documentation(card, about):
     """Return the text that is shown with a model."""
     data = card["training_data"]
+    constants = {
+        name: ", ".join(f"{number:.2f}" for number in np.atleast_1d(values))
+        for name, values in about["normalization"].items()
+    }
     return DOCUMENTATION.format(
-        **card | about["normalization"],
+        **card | constants,
         axes=", ".join(["batch", *"zyx"[-about["spatial_dims"] :], "channel"]),
         multiple=MULTIPLE,
         data=f"{data['name']}: {data['description']}" if data else "Its authors do not tell.",

@@ -105,8 +105,8 @@ def vectors_of(model):
     image = (image if dims == 3 else image[8])[tuple(slice(size) for size in sizes)][None]
     # In the range of what the model was trained with, where it would be far from constant.
     own = metadata(model)["normalization"] or {"mean": 0, "standard_deviation": 1}
-    image = (image - image.mean()) / image.std() * own["standard_deviation"] + own["mean"]
-    image = image.astype(np.float32)
+    mean, deviation = (np.asarray(own[name]) for name in ("mean", "standard_deviation"))
+    image = ((image - image.mean()) / image.std() * deviation + mean).astype(np.float32)
     smaller = [slice(size or own) for size, own in zip(fixed, SMALLER[dims], strict=True)]
     crop = image[(slice(None), *smaller)]
     with keras.device("cpu:0"):
@@ -148,6 +148,12 @@ def checked(path, format, vectors):
 def distance(got, want):
     """Return the greatest difference of two arrays, infinity where their shapes differ."""
     return np.abs(got - want).max() if np.shape(got) == want.shape else np.inf
+
+
+def class_names(count):
+    """Return the names of so many classes that nobody named."""
+    others = ["foreground"] if count == 2 else [f"class {i}" for i in range(1, count)]
+    return ["background", *others]
 
 
 def metadata(model):

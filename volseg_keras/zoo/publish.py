@@ -8,7 +8,7 @@ from string import Template
 
 from ..nets.variants import get_variant
 from .checksums import write_checksums
-from .export import export_savedmodel, metadata
+from .export import class_names, export_savedmodel, metadata
 from .presets import load_pretrained
 from .scoring import post_processed, under_shifts
 from .segmenter import open_model
@@ -80,8 +80,8 @@ def write_files(model, run, folder, metrics, about):
 
 def card(name, model, metrics, about):
     """Return the model card as Markdown."""
-    row, constants = get_variant(metrics["variant"]), metadata(model)["normalization"]
-    test = metrics["test"]
+    row, facts = get_variant(metrics["variant"]), metadata(model)
+    constants, test = facts["normalization"], metrics["test"]
     return Template(CARD.read_text()).substitute(
         name=name,
         network=row.description,
@@ -89,6 +89,7 @@ def card(name, model, metrics, about):
         axes="(z, y, x)" if row.spatial_dims == 3 else "(y, x)",
         mean=f"{constants['mean']:.1f}",
         deviation=f"{constants['standard_deviation']:.1f}",
+        classes=" / ".join(class_names(facts["num_classes"])),
         about=about.strip(),
         recipe=metrics["recipe"],
         start=f", from the weights of {metrics['from']}" if metrics.get("from") else "",
@@ -97,7 +98,9 @@ def card(name, model, metrics, about):
         device=metrics.get("device", "a CPU"),
         hold_out=metrics["hold_out"],
         held_out=f"{metrics['held_out_jaccard']:.3f}",
-        threshold=f"{metrics['threshold']:.3f}",
+        threshold=f", and best at a threshold of {metrics['threshold']:.3f}"
+        if facts["num_classes"] == 2
+        else "",
         shape=" x ".join(map(str, test["voxels"])),
         scores="\n".join(score_row(view, scores) for view, scores in test["scores"].items()),
         shifts=shift_table(test["shifts"], test.get("shifts_before")),
@@ -106,9 +109,8 @@ def card(name, model, metrics, about):
 
 def score_row(view, scores):
     """Return a row of the table of scores."""
-    background, foreground = scores["classes"][:2]
     cells = (
-        f"{100 * background[key]:.1f} / {100 * foreground[key]:.1f}"
+        " / ".join(f"{100 * row[key]:.1f}" for row in scores["classes"])
         for key in ("precision", "recall", "jaccard")
     )
     return f"| {view} | {' | '.join(cells)} | {100 * scores['voc']:.1f} |"

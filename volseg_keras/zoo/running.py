@@ -34,7 +34,7 @@ class Segmenter:
         """Yield labels and probabilities slab by slab; see `inference.predict.segment`.
 
         Args:
-            volume: `(z, y, x)` array-like of grey levels.
+            volume: `(z, y, x)` or `(z, y, x, channels)` array-like of grey levels.
             threshold: least foreground probability, of two classes.
             on_tile: called with the number of tiles done and their total.
             **options: of `slabs`.
@@ -79,18 +79,19 @@ class Segmenter:
         """Return the engine of raw grey levels for the tiles of a volume.
 
         Args:
-            volume: `(z, y, x)` array-like of grey levels.
+            volume: `(z, y, x)` or `(z, y, x, channels)` array-like of grey levels.
             tta: average over flips and transpositions.
             normalization: `(mean, standard deviation)` to standardise grey levels by; "volume" for
                 the volume's own; None for those that the model was trained with, if it was.
             scale: how many voxels the network sees for one of the volume, along (z, y, x).
 
         Raises:
-            ValueError: the model takes several channels.
+            ValueError: the model takes another number of channels.
         """
-        if self.metadata["channels"] != 1:
+        channels = volume.shape[3] if len(volume.shape) == 4 else 1
+        if channels != self.metadata["channels"]:
             raise ValueError(
-                "Invalid value for `model`. Expected one of one channel. "
+                f"Invalid value for `model`. Expected one of the volume's channels, {channels}. "
                 f"Received: {self.metadata['channels']} channels"
             )
         dims, own = self.metadata["spatial_dims"], self.metadata["normalization"]

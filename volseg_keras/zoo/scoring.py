@@ -6,7 +6,7 @@ from scipy import ndimage
 from ..data.patches import grey_statistics
 from ..inference.cleanup import median
 from ..inference.predict import label_map, predict_slabs, standardised
-from ..nets.metrics import segmentation_scores
+from ..nets.metrics import foreground_jaccard, segmentation_scores
 
 
 def post_processed(segmenter, image, truth, threshold, *, on_view=None):
@@ -46,16 +46,17 @@ def under_shifts(segmenter, image, truth, *, on_view=None):
 
     Returns:
         A dict from the name of each of `SHIFTS` to `(Jaccard by the model's grey levels, Jaccard by
-        the copy's own mean and standard deviation)`, of class 1.
+        the copy's own mean and standard deviation)`, means of the foreground classes.
     """
     table, dims = {}, segmenter.metadata["spatial_dims"]
+    num_classes = segmenter.metadata["num_classes"]
     engine, constants = segmenter.engine(image), segmenter.metadata["normalization"]
     for done, (name, shift) in enumerate(SHIFTS.items(), 1):
         copy, labels = shift(image, truth)
         own = standardised(engine, grey_statistics(copy), constants)
         found = (label_map(predict_slabs(run, copy, dims)) for run in (engine, own))
-        scores = (segmentation_scores(labels, part)["classes"][1] for part in found)
-        table[name] = tuple(score["jaccard"] for score in scores)
+        scores = (segmentation_scores(labels, part, num_classes=num_classes) for part in found)
+        table[name] = tuple(map(foreground_jaccard, scores))
         if on_view:
             on_view(done, len(SHIFTS))
     return table
