@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import os
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +11,7 @@ from string import Template
 import numpy as np
 from PIL import Image
 
+from ..atomic import whole
 from .plots import check_integers, check_shapes
 from .slices import PLANES, averaged, cuts, nearest, outline, read_rows, read_slices
 
@@ -70,17 +70,10 @@ def write_page(
         figures="".join(_figure(*item) for item in (figures or {}).items()),
         data=json.dumps(data, separators=(",", ":")).replace("</", "<\\/"),
     )
-    return _write(Path(path), html)
-
-
-def _write(path, html):
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole(path) as part:
         part.write_text(html, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 

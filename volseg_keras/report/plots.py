@@ -1,7 +1,6 @@
 """Training curves and slice overlays as PNG files."""
 
 import csv
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,8 @@ from matplotlib.colors import hsv_to_rgb, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
+
+from ..atomic import whole
 
 # Orange and sky blue of Okabe and Ito: told apart by colour-blind readers too.
 PREDICTION, TRUTH = "#e69f00", "#56b4e9"
@@ -291,10 +292,6 @@ def save_figure(figure, path):
     """Write a figure as PNG and return its `Path`; missing folders are created."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole(path) as part:
         figure.savefig(part, format="png", dpi=160)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
     return path

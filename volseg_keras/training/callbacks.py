@@ -13,7 +13,7 @@ import h5py
 import keras
 import numpy as np
 
-from ..data.writing import whole
+from ..atomic import whole, write_csv
 
 HISTORY = (
     "step",
@@ -176,10 +176,7 @@ class History(keras.callbacks.Callback):
 
     def write(self):
         """Write the file."""
-        with whole(self.path) as part, open(part, "w", newline="") as file:
-            writer = csv.DictWriter(file, HISTORY, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(self.rows)
+        write_csv(self.path, HISTORY, self.rows)
 
     def on_epoch_begin(self, epoch, logs=None):
         """Note where the epoch starts."""
@@ -193,8 +190,7 @@ class History(keras.callbacks.Callback):
             keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
         )
         logs["mvoxel_per_s"] = (self.budget.step - step) * self.voxels / seconds / 1e6
-        row = {"step": self.budget.step, "seconds": self.budget.elapsed, **logs}
-        self.rows.append({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+        self.rows.append({"step": self.budget.step, "seconds": self.budget.elapsed, **logs})
         self.write()
 
     def on_train_batch_end(self, batch, logs=None):

@@ -6,9 +6,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from ..atomic import whole, write_json
 from ..data.patches import PatchSampler, check_shape, foreground_voxels
 from ..data.volumes import checked_finite, class_ids
-from ..data.writing import whole, writable_folder, write_json
+from ..data.writing import writable_folder
 from ..inference.engines import keras_engine, on_gpu, usable_cores
 from ..inference.predict import MULTIPLE, label_map, not_background, predict_slabs, standardised
 from ..nets import losses
