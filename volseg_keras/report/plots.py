@@ -188,13 +188,18 @@ def check_integers(**labels):
 def _best_center(labels):
     if type(labels) is not np.ndarray:  # a memory map would be read as a whole
         return tuple(size // 2 for size in labels.shape)
-    foreground, center = labels > 0, []
-    for size, others in zip(labels.shape, ((1, 2), (0, 2), (0, 1)), strict=True):
-        start = size // 4  # objects of a border plane are mostly cut off
-        counts = np.count_nonzero(foreground, axis=others)[start : size - start]
-        ties = np.flatnonzero(counts == counts.max())
-        center.append(start + int(ties[len(ties) // 2]))
-    return tuple(center)
+    foreground = labels > 0
+    return tuple(
+        busiest(np.count_nonzero(foreground, axis=others)) for others in ((1, 2), (0, 2), (0, 1))
+    )
+
+
+def busiest(counts):
+    """Return the plane of the middle half with the most foreground, of several the middle one."""
+    start = len(counts) // 4  # objects of a border plane are mostly cut off
+    inner = counts[start : len(counts) - start]
+    ties = np.flatnonzero(inner == inner.max())
+    return start + int(ties[len(ties) // 2])
 
 
 def _planes(volume, center):

@@ -24,10 +24,8 @@ HISTORY = (
     "mvoxel_per_s",
     "val_jaccard",
 )
-
-
-# Share of the budget after which the weights have settled.
-SETTLED = 0.8
+# Parts of the budget after which to validate, and the share after which the weights have settled.
+PARTS, SETTLED = 10, 0.8
 # What a checkpoint keeps of a budget.
 STATE = ("step", "spent", "best")
 
@@ -105,24 +103,23 @@ class Validate(keras.callbacks.Callback):
     Lucchi++ test half, 0.890 at the end of the same run).
     """
 
-    def __init__(self, budget, score, save, average, parts=10):
+    def __init__(self, budget, score, save, average):
         super().__init__()
         self.average = average
         self.budget = budget
         self.score = score
         self.save = save
-        self.parts = parts
 
     def on_train_begin(self, logs=None):
         """Count the tenths that a resumed run has behind it."""
-        self.done = int(self.budget.progress * self.parts)
+        self.done = int(self.budget.progress * PARTS)
 
     def on_epoch_end(self, epoch, logs=None):
         """Add `val_jaccard` to the logs when it is time."""
-        if int(self.budget.progress * self.parts) <= self.done:
+        if int(self.budget.progress * PARTS) <= self.done:
             return
-        before, self.done = self.done, int(self.budget.progress * self.parts)
-        if before < SETTLED * self.parts <= self.done:
+        before, self.done = self.done, int(self.budget.progress * PARTS)
+        if before < SETTLED * PARTS <= self.done:
             self.budget.best = -1.0
         with self.average.applied(self.model):
             logs["val_jaccard"] = score = self.score()
