@@ -1,6 +1,7 @@
 """What is done with a prediction: filtered, parted in instances, cleaned."""
 
 import json
+import shutil
 from functools import partial
 
 import keras
@@ -16,7 +17,7 @@ from volseg_keras.inference.cleanup import components, fill_holes, median, remov
 from volseg_keras.inference.finish import Filtered, Finish
 from volseg_keras.nets.models import with_normalization
 from volseg_keras.zoo import job
-from volseg_keras.zoo.presets import stored_threshold
+from volseg_keras.zoo.presets import stored_threshold, trained_voxel_size
 
 SIDES = (8.0, 5.0, 5.0)
 CENTERS = [(20, 30, 30), (20, 30, 54), (40, 90, 90), (64, 128, 64)]
@@ -235,3 +236,14 @@ def test_the_threshold_of_a_saved_model(tmp_path):
     (tmp_path / "assets.extra" / "volseg.json").write_text(json.dumps({"threshold": 0.3}))
     assert stored_threshold(tmp_path) == 0.3
     assert stored_threshold("H") == 0.5
+
+
+def test_the_threshold_of_the_model_that_predicts(folder, tmp_path):
+    """A published folder holds a SavedModel too, but its .keras file is what is opened."""
+    shutil.copy(folder / "run2" / "model.keras", tmp_path)
+    (tmp_path / "metrics.json").write_text('{"threshold": 0.4, "voxel_size": [8, 4, 4]}')
+    (tmp_path / "assets.extra").mkdir()
+    (tmp_path / "assets.extra" / "volseg.json").write_text("{}")
+    assert stored_threshold(tmp_path) == 0.4 and trained_voxel_size(tmp_path) == [8, 4, 4]
+    (tmp_path / "model.keras").unlink()
+    assert stored_threshold(tmp_path) == 0.5 and trained_voxel_size(tmp_path) is None

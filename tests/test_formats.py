@@ -259,18 +259,6 @@ def test_ome_tiff_units_time_and_channel(tmp_path):
         open_volume(tmp_path / "a.ome.tif", time=0)
 
 
-def test_axes_are_taken_as_told(tmp_path):
-    np.save(tmp_path / "a.npy", VOXELS.T)
-    volume = open_volume(tmp_path / "a.npy", axes="xyz")
-    np.testing.assert_array_equal(np.asarray(volume), VOXELS)
-    np.testing.assert_array_equal(volume[2, 5:, 3], VOXELS[2, 5:, 3])
-    for axes in ("xy", "xyy", "xyzt"):
-        with pytest.raises(ValueError, match="`axes`"):
-            open_volume(tmp_path / "a.npy", axes=axes)
-    with pytest.raises(ValueError, match="`path`"):
-        open_volume(tmp_path / "a.npy", axes="xtz")
-
-
 @pytest.mark.parametrize("suffix", [s for s in FORMATS if s not in (".zarr",)])
 def test_a_cut_file_is_one_line(suffix, tmp_path):
     path = save_volume(tmp_path / f"cut{suffix}", VOXELS)
@@ -299,12 +287,3 @@ def test_arguments_that_a_format_has_no_use_for(tmp_path):
             open_volume(path, voxel_size=size)
         with pytest.raises(ValueError, match="`voxel_size`"):
             save_volume(tmp_path / "b.npy", VOXELS, voxel_size=size)
-
-
-@pytest.mark.parametrize(
-    "key", [(slice(None, None, -1),), (0, 0, 0, 0), ([0, 1],), (None,), (VOXELS > 3,)]
-)
-def test_other_indices_are_refused(key, tmp_path):
-    volume = open_volume(save_volume(tmp_path / "a.npy", VOXELS))
-    with pytest.raises(IndexError):
-        volume[key]

@@ -5,6 +5,7 @@ import pytest
 from volseg_keras import VARIANTS, build_model
 from volseg_keras.nets.losses import JaccardCrossentropyLoss
 from volseg_keras.nets.models import split_normalization, with_normalization
+from volseg_keras.nets.variants import get_variant
 
 PARAMETERS = {
     "U-Net": "36.97",
@@ -119,3 +120,8 @@ def test_wrong_arguments(arguments, name):
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(ValueError, match="U-Net, A, B, C, D, E, F, G, H"):
         build_model("I")
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_network_is_known_by_its_model_name_too(name):
+    assert get_variant(VARIANTS[name].model_name) is get_variant(name.lower()) is VARIANTS[name]

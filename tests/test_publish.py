@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from volseg_keras import build_model, fit, load_pretrained, phantom, predict_volume, save_volume
 from volseg_keras.cli import app
 from volseg_keras.zoo.checksums import NAME, check_files, sha256
+from volseg_keras.zoo.publish import publish
 
 ELSEWHERE = """
 import sys, numpy as np, tensorflow as tf
@@ -89,3 +90,20 @@ def test_a_missing_or_an_unlisted_file_is_refused(published, tmp_path):
     with pytest.raises(ValueError, match=r"other\.keras.*None"):
         (folder / "other.keras").write_bytes(b"")
         check_files(folder, ["other.keras"])
+
+
+@pytest.mark.parametrize(
+    "change, dtype, name",
+    [
+        ({"held_out_jaccard": None}, np.uint8, "run"),
+        ({"variant": "mine"}, np.uint8, "variant"),
+        ({}, np.uint16, "image"),
+    ],
+)
+def test_what_a_card_could_not_tell_is_refused_first(change, dtype, name, published, tmp_path):
+    run = published.parent / "run"
+    metrics = json.loads((run / "metrics.json").read_text())
+    (tmp_path / "metrics.json").write_text(json.dumps({**metrics, **change}))
+    with pytest.raises(ValueError, match=f"Invalid value for `{name}`"):
+        publish(tmp_path, tmp_path / "out", np.ones((4, 4, 4), dtype), None, about="")
+    assert not (tmp_path / "out").exists()

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -15,10 +14,9 @@ from multiprocessing import get_context
 import h5py
 import numpy as np
 import pytest
-from command import volseg
+from command import small_file_system, volseg
 
-from volseg_keras import load_pretrained, phantom, save_volume
-from volseg_keras.data import writing
+from volseg_keras import atomic, load_pretrained, phantom, save_volume
 from volseg_keras.training.recipes import RECIPES
 
 # Processes that start with TensorFlow imported and nothing of it running yet.
@@ -162,14 +160,8 @@ def test_a_run_killed_ten_times_ends_as_an_unbroken_one(folder, whole):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 1 MB."""
-    folder = tmp_path / "small disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("mounting a file system needs root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with small_file_system(tmp_path / "small disk", "1m") as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -207,7 +199,7 @@ def test_a_full_disk(room, whole, small_disk, again):
 
 def write_for_ever(path):
     for i in itertools.count():
-        with writing.whole(path) as part:
+        with atomic.whole(path) as part:
             part.write_bytes(bytes([i % 256]) * 2**22)
 
 

@@ -1,12 +1,11 @@
 """What goes wrong while a volume is segmented: one line, no half file, work kept where there is."""
 
-import os
 import subprocess
 
 import h5py
 import numpy as np
 import pytest
-from command import volseg
+from command import small_file_system, volseg
 
 from volseg_keras import build_model, open_volume, phantom, save_volume
 from volseg_keras.data.formats import FORMATS
@@ -78,14 +77,8 @@ def test_a_constant_volume_is_background_or_not_but_no_error(folder, tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 256 kB."""
-    folder = tmp_path / "small disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("mounting a file system needs root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with small_file_system(tmp_path / "small disk", "256k") as folder:
+        yield folder
 
 
 @pytest.mark.parametrize("options", [(), ("--resume",)])

@@ -146,3 +146,24 @@ def test_class_ids(labels, want):
 def test_labels_that_are_no_class_ids(labels):
     with pytest.raises(ValueError, match="`label`"):
         class_ids(np.array(labels))
+
+
+def test_axes_are_taken_as_told(tmp_path):
+    np.save(tmp_path / "a.npy", VOXELS.T)
+    volume = open_volume(tmp_path / "a.npy", axes="xyz")
+    np.testing.assert_array_equal(np.asarray(volume), VOXELS)
+    np.testing.assert_array_equal(volume[2, 5:, 3], VOXELS[2, 5:, 3])
+    for axes in ("xy", "xyy", "xyzt"):
+        with pytest.raises(ValueError, match="`axes`"):
+            open_volume(tmp_path / "a.npy", axes=axes)
+    with pytest.raises(ValueError, match="`path`"):
+        open_volume(tmp_path / "a.npy", axes="xtz")
+
+
+@pytest.mark.parametrize(
+    "key", [(slice(None, None, -1),), (0, 0, 0, 0), ([0, 1],), (None,), (VOXELS > 3,)]
+)
+def test_other_indices_are_refused(key, tmp_path):
+    volume = open_volume(save_volume(tmp_path / "a.npy", VOXELS))
+    with pytest.raises(IndexError):
+        volume[key]

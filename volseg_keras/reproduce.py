@@ -7,10 +7,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from .atomic import write_json
 from .data.epfl import find_pairs
 from .data.phantom import phantom
 from .data.volumes import class_ids, open_volume
-from .data.writing import writable_folder, write_json
+from .data.writing import writable_folder
 from .nets.models import build_model
 from .nets.variants import get_variant
 from .report.table import MEASURES, write_tables

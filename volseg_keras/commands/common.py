@@ -61,12 +61,14 @@ def class_scores(truth, labels):
     return scores, *maps
 
 
-def check_normalize(text):
-    """Raise ValueError unless grey levels are standardised as of the model or of the volume."""
-    if text not in ("model", "volume"):
+def normalization(text):
+    """Return `normalization` of `fit` and `predict_volume` for --normalize, or raise ValueError."""
+    chosen = {"model": None, "volume": "volume"}
+    if text not in chosen:
         raise ValueError(
             f"Invalid value for `normalize`. Expected model or volume. Received: normalize={text}"
         )
+    return chosen[text]
 
 
 def triple(name, text):

@@ -1,6 +1,5 @@
 """`volseg evaluate`."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +32,7 @@ def evaluate(
 
     Example: volseg evaluate labels.tif truth.tif --json scores.json --image volume.tif
     """
+    from ..atomic import write_json
     from ..data.volumes import open_volume
     from ..data.writing import writable_folder
 
@@ -64,7 +64,7 @@ def evaluate(
         scores["instances"] = instance_scores(*ids)
         print_instances(scores["instances"])
     if json_file:
-        json_file.write_text(json.dumps(scores, indent=2) + "\n")
+        write_json(json_file, scores, indent=2)
     if grey is not None:
         print(f"Wrote {overlay(grey, maps[1], picture, truth=maps[0])}")
 

@@ -39,22 +39,21 @@ def measure(
     if output.suffix != ".csv":
         raise ValueError(f"Invalid value for `output`. Expected NAME.csv. Received: {output}")
     writable_folder(output.parent)
-    from ..inference.cleanup import components as connected
-    from ..inference.cleanup import is_mask
+    from ..atomic import write_csv
+    from ..inference.cleanup import as_instances, is_mask
+    from ..inference.measures import COLUMNS
     from ..inference.measures import measure as measured
-    from ..inference.measures import write_csv
     from ..report.console import progress_bar
 
     ids, classes = volume[...], None
     if components:
-        classes = class_ids(ids)
-        classes = classes * (classes != 255)  # not annotated
-        ids = connected(classes)
-    elif is_mask(ids) and connected(ids).max() > 1:
+        ids, classes, _ = as_instances(class_ids(ids))
+    elif is_mask(ids) and as_instances(ids)[0].max() > 1:
         raise ValueError(
             "Invalid value for `labels`. Expected instance ids, or --components for a mask. "
             f"Received: {labels} with one label on several objects"
         )
     with progress_bar("measuring") as on_object:
         rows = measured(ids, volume.voxel_size, classes=classes, on_object=on_object)
-    print(f"Wrote {write_csv(output, rows)} ({len(rows)} objects)")
+    write_csv(output, COLUMNS, rows)
+    print(f"Wrote {output} ({len(rows)} objects)")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .common import VolumeFile, check_normalize, quiet, triple
+from .common import VolumeFile, normalization, quiet, triple
 
 
 def predict(
@@ -84,23 +84,22 @@ def predict(
     """
     from ..data.volumes import open_volume
     from ..inference.finish import Finish
+    from ..inference.write import SMALL
 
-    check_normalize(normalize)
+    options = {"tta": tta, "seamless": seamless, "normalization": normalization(normalize)}
     model = list(model)
     threshold = chosen_threshold(threshold, model)
     finish = Finish(median, instances, fill_holes, min_size)
     source = {"path": str(volume), "axes": axes, "time": time, "channel": channel, "level": level}
     source["voxel_size"] = triple("voxel_size", voxel_size)
     files = checked_files(volume, output, probability)
-    options = {"tta": tta, "seamless": seamless}
-    options["normalization"] = "volume" if normalize == "volume" else None
     image = open_volume(**source)
     options["scale"] = scale_to(model, image) if rescale else (1, 1, 1)
     finish.check(image.shape, output)
     finish = finish if finish.needed else None
     from ..zoo.job import job_folder
 
-    large = math.prod(image.shape) > 2**27
+    large = math.prod(image.shape) > SMALL
     if large or resume or workers or cluster or job_folder(output).exists():
         what = {"model": model, "engine": engine, "threshold": threshold, "resume": resume}
         job = {**what, **options, "probability": probability, "instances": instances}

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .common import VolumeFile, check_normalize, count_classes, start_keras
+from .common import VolumeFile, count_classes, normalization, start_keras
 
 
 def demo(
@@ -83,7 +83,7 @@ def train(
     from ..nets.variants import get_variant
     from ..zoo.presets import load_pretrained, model_file
 
-    check_normalize(normalize)
+    statistics = normalization(normalize)
     if start:
         model_file(start)
     else:
@@ -116,7 +116,7 @@ def train(
             resume=resume,
             seed=seed,
             start=start,
-            normalization="volume" if normalize == "volume" else None,
+            normalization=statistics,
         )
     score = summary["held_out_jaccard"]
     told = f", held-out Jaccard {score:.3f}" if score is not None else ""

@@ -117,7 +117,6 @@ class Unscaled:
 
     def __init__(self, proxy):
         self.proxy, self.shape, self.dtype = proxy, proxy.shape, proxy.dtype
-        self.ndim = len(proxy.shape)
 
     def __getitem__(self, key):
         """Read a block."""

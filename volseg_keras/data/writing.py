@@ -1,6 +1,5 @@
 """Write volumes of any format, slab by slab and atomically."""
 
-import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -102,30 +101,6 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False):
         if part.is_dir():
             shutil.rmtree(part)
         part.unlink(missing_ok=True)
-
-
-@contextmanager
-def whole(path):
-    """Yield the name of a file to write, which takes the place of `path` if all goes well.
-
-    What a killed process left under that name, the next one overwrites: one writer at a time.
-    """
-    part = path.with_name(f"part.{path.name}")
-    try:
-        yield part
-        part.replace(path)
-    except OSError as error:
-        error.filename = error.filename or str(path)
-        raise
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def write_json(path, values, indent=None):
-    """Write a file of JSON, whole or not at all."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(values, indent=indent) + "\n")
-    part.replace(path)
 
 
 def put_in_place(part, path, labels):

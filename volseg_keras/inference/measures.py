@@ -1,9 +1,5 @@
 """Measurements of instances: volume, surface, place, form; one row each."""
 
-import csv
-import os
-from pathlib import Path
-
 import numpy as np
 from scipy import ndimage
 from skimage.measure import marching_cubes, mesh_surface_area
@@ -110,21 +106,3 @@ def surface(own, sides):
     mask = smooth if smooth.max() > 0.5 else mask
     vertices, faces, _, _ = marching_cubes(mask, 0.5, spacing=tuple(sides))
     return float(mesh_surface_area(vertices, faces))
-
-
-def write_csv(path, rows):
-    """Write rows under a header; numbers have six significant digits, a killed run no half file."""
-    path = Path(path)
-    part = path.with_name(f".{os.getpid()}.part.{path.name}")
-    try:
-        with part.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            for row in rows:
-                writer.writerow(
-                    {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
-                )
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path

@@ -28,17 +28,14 @@ def halo_of(spatial_dims, seamless=False, scale=(1, 1, 1)):
     return tuple(math.ceil(h / s) for h, s in zip(halo, scale, strict=True))
 
 
-def tile_plan(
-    shape, spatial_dims, tile=None, multiple=MULTIPLE, *, seamless=False, scale=(1, 1, 1)
-):
+def tile_plan(shape, spatial_dims, tile=None, *, seamless=False, scale=(1, 1, 1)):
     """Return the tiling of a volume for networks of two or three spatial axes.
 
     Args:
         shape: `(z, y, x)` of the volume; an axis of channels is not cut.
         spatial_dims: 2 or 3; a 2D network has no use for context along z.
-        tile: `(z, y, x)` of a tile, multiples of `multiple` on the network's axes; by default the
+        tile: `(z, y, x)` of a tile, multiples of `MULTIPLE` on the network's axes; by default the
             one that repeats least context within the memory that is free.
-        multiple: what the network's sizes must be multiples of.
         seamless: read as much context as can change a probability by 0.001.
         scale: of `resampled`.
 
@@ -47,7 +44,7 @@ def tile_plan(
     """
     shape = shape[:3]
     halo, fade = halo_of(spatial_dims, seamless, scale), FADE[spatial_dims]
-    steps = (1,) * (3 - spatial_dims) + (multiple,) * spatial_dims
+    steps = (1,) * (3 - spatial_dims) + (MULTIPLE,) * spatial_dims
     tile = tuple(tile or best_tile(shape, halo, fade, steps, voxels_at_once(spatial_dims, scale)))
     if len(tile) != 3 or any(t < 1 or t % m for t, m in zip(tile, steps, strict=False)):
         raise ValueError(
@@ -93,13 +90,13 @@ def best_tile(shape, halo, fade, steps, voxels):
     return tuple(int(axis[i]) for axis, i in zip(sizes, best, strict=True))
 
 
-def sample_tile(volume, spatial_dims, multiple=MULTIPLE):
+def sample_tile(volume, spatial_dims):
     """Return a tile from the middle of a volume, of a size that a network takes."""
     sample = SAMPLE[spatial_dims]
     starts = [max(0, (n - s) // 2) for n, s in zip(volume.shape, sample, strict=False)]
     block = tuple(slice(a, a + s) for a, s in zip(starts, sample, strict=True))
     middle = np.asarray(volume[block])
-    axes = tile_plan(middle.shape, spatial_dims, sample, multiple)
+    axes = tile_plan(middle.shape, spatial_dims, sample)
     return read_tile(middle, [cut[0] for cut in axes])
 
 
@@ -152,13 +149,12 @@ def together(engines):
     return run
 
 
-def resampled(engine, scale, multiple=MULTIPLE):
+def resampled(engine, scale):
     """Return an engine that lets another see tiles of other voxels, and gives float32.
 
     Args:
         engine: of tiles of other voxels.
         scale: how many voxels it sees for one of the volume, along (z, y, x).
-        multiple: what its tiles' sizes must be multiples of.
     """
     from skimage.transform import resize
 
@@ -168,7 +164,7 @@ def resampled(engine, scale, multiple=MULTIPLE):
         shape = [max(1, round(n * s)) for n, s in zip(tile.shape, scale, strict=False)]
         smooth = any(a < b for a, b in zip(shape, tile.shape, strict=False))
         seen = resize(tile.astype(np.float32), shape, anti_aliasing=smooth, **options)
-        pads = [*((0, -n % multiple) for n in shape), *[(0, 0)] * (tile.ndim - 3)]
+        pads = [*((0, -n % MULTIPLE) for n in shape), *[(0, 0)] * (tile.ndim - 3)]
         values = decoded(engine(np.pad(seen, pads, mode="reflect")))
         values = values[tuple(slice(n) for n in shape)]
         maps = (resize(values[..., i], tile.shape[:3], **options) for i in range(values.shape[-1]))

@@ -11,19 +11,16 @@ def dims_of(x):
     return len(x.shape) - 2
 
 
-def convolution(x, filters, size, name, **options):
+def convolution(x, filters, size, name, strides=1, ending=""):
     """Convolve with zero "same" padding, he_normal and a bias."""
-    layer = rank_layer("Conv", dims_of(x))
-    options = {"padding": "same", "kernel_initializer": "he_normal", **options}
-    return layer(filters, size, name=name, **options)(x)
+    layer = rank_layer("Conv", dims_of(x), ending)
+    options = {"padding": "same", "kernel_initializer": "he_normal", "name": name}
+    return layer(filters, size, strides, **options)(x)
 
 
-def transposed(x, filters, size, name, **options):
+def transposed(x, filters, size, name):
     """Convolve transposed with stride 2: every spatial axis doubles."""
-    layer = rank_layer("Conv", dims_of(x))
-    layer = getattr(layers, layer.__name__ + "Transpose")
-    options = {"padding": "same", "kernel_initializer": "he_normal", **options}
-    return layer(filters, size, strides=2, name=name, **options)(x)
+    return convolution(x, filters, size, name, strides=2, ending="Transpose")
 
 
 def activation(x, name):

@@ -6,9 +6,9 @@ from keras import ops
 register = keras.saving.register_keras_serializable(package="volseg_keras")
 
 
-def rank_layer(kind, spatial_dims):
+def rank_layer(kind, spatial_dims, ending=""):
     """Return the Keras layer class of a rank, e.g. `rank_layer("Conv", 3)` is `Conv3D`."""
-    return getattr(keras.layers, f"{kind}{spatial_dims}D")
+    return getattr(keras.layers, f"{kind}{spatial_dims}D{ending}")
 
 
 def ceil_div(size, divisor):

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-register = keras.saving.register_keras_serializable(package="volseg_keras")
+from .layers import register
 
 
 @register
@@ -38,12 +38,7 @@ class JaccardLoss(keras.losses.Loss):
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         """Return the loss of a batch as a scalar."""
-        y_pred = ops.convert_to_tensor(y_pred, dtype=self.dtype)
-        y_true = ops.convert_to_tensor(y_true)
-        y_true, weight = one_hot_and_weight(y_true, y_pred, self.ignore_class)
-        if sample_weight is not None:
-            weight = weight * voxel_weight(ops.convert_to_tensor(sample_weight, self.dtype), weight)
-        return self.weighted(y_true, y_pred, weight)
+        return self.weighted(*tensors(y_true, y_pred, sample_weight, self.ignore_class, self.dtype))
 
     def call(self, y_true, y_pred):
         """Return the unweighted loss of a batch as a scalar."""
@@ -87,6 +82,15 @@ class JaccardCrossentropyLoss(JaccardLoss):
         log_likelihood = y_true * ops.log(y_pred + keras.config.epsilon())
         count = ops.maximum(ops.sum(weight), 1.0)
         return jaccard - ops.sum(weight[..., None] * log_likelihood) / count
+
+
+def tensors(y_true, y_pred, sample_weight, ignore_class, dtype):
+    """Return one-hot labels, probabilities and voxel weights of what a loss or metric is given."""
+    y_pred = ops.convert_to_tensor(y_pred, dtype)
+    y_true, weight = one_hot_and_weight(ops.convert_to_tensor(y_true), y_pred, ignore_class)
+    if sample_weight is not None:
+        weight = weight * voxel_weight(ops.convert_to_tensor(sample_weight, dtype), weight)
+    return y_true, y_pred, weight
 
 
 def one_hot_and_weight(y_true, y_pred, ignore_class):

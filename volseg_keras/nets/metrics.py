@@ -6,7 +6,8 @@ from keras import ops
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from .losses import one_hot_and_weight, register, voxel_weight
+from .layers import register
+from .losses import tensors
 
 
 @register
@@ -33,11 +34,8 @@ class Jaccard(keras.metrics.Metric):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Add a batch."""
-        y_pred = ops.convert_to_tensor(y_pred, dtype=self.dtype)
-        y_true = ops.convert_to_tensor(y_true)
-        y_true, weight = one_hot_and_weight(y_true, y_pred, self.ignore_class)
-        if sample_weight is not None:
-            weight = weight * voxel_weight(ops.convert_to_tensor(sample_weight, self.dtype), weight)
+        given = y_true, y_pred, sample_weight
+        y_true, y_pred, weight = tensors(*given, self.ignore_class, self.dtype)
         highest = ops.max(y_pred, axis=-1)
         intersection, union = [], []
         for class_id in self.classes:
@@ -83,7 +81,9 @@ def segmentation_scores(y_true, y_pred, *, num_classes=None, ignore_class=None):
         kept = y_true != ignore_class
         y_true, y_pred = y_true[kept], y_pred[kept]
     if not y_true.size:
-        raise ValueError("Invalid value for `y_true`. Expected at least one voxel that counts.")
+        raise ValueError(
+            "Invalid value for `y_true`. Expected at least one voxel that counts. Received: none"
+        )
     if num_classes is None:
         num_classes = 1 + max(int(y_true.max()), int(y_pred.max()), 1)
     classes = [class_scores(y_true == c, y_pred == c) for c in range(num_classes)]

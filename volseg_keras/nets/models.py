@@ -60,7 +60,7 @@ def build_model(variant, *, num_classes=2, input_shape=None, in_channels=1, drop
     inputs = keras.Input(checked_shape(row, input_shape, in_channels), name="image")
     body = unet if row.unet else residual_network
     outputs = body(inputs, row, num_classes, dropout)
-    return keras.Model(inputs, outputs, name=name or row.name.replace("-", "").lower())
+    return keras.Model(inputs, outputs, name=name or row.model_name)
 
 
 def check_most(**arguments):

@@ -22,6 +22,11 @@ class Variant:
     unet: bool = False
 
     @property
+    def model_name(self):
+        """Name of its Keras model."""
+        return self.name.replace("-", "").lower()
+
+    @property
     def description(self):
         """One line for people."""
         if self.unet:
@@ -48,13 +53,13 @@ VARIANTS = {
 
 
 def get_variant(name):
-    """Return the row of Table 1 called `name`, whatever its case.
+    """Return the row of Table 1 called `name`, whatever its case, or its network's name.
 
     Raises:
         ValueError: the name is unknown; the message lists the known ones.
     """
-    known = {key.lower(): row for key, row in VARIANTS.items()}
-    row = known.get(str(name).lower())
+    known = {row.model_name: row for row in VARIANTS.values()}
+    row = known.get(str(name).lower().replace("-", ""))
     if row is None:
         raise ValueError(
             f"Invalid value for `variant`. Expected one of {', '.join(VARIANTS)}. "

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import os
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +11,8 @@ from string import Template
 import numpy as np
 from PIL import Image
 
-from .plots import check_integers, check_shapes
+from ..atomic import whole
+from .plots import busiest, check_integers, check_shapes
 from .slices import PLANES, averaged, cuts, nearest, outline, read_rows, read_slices
 
 # Pictures of grey levels share this many bytes; with outlines a page stays below 25 MB.
@@ -70,17 +70,10 @@ def write_page(
         figures="".join(_figure(*item) for item in (figures or {}).items()),
         data=json.dumps(data, separators=(",", ":")).replace("</", "<\\/"),
     )
-    return _write(Path(path), html)
-
-
-def _write(path, html):
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole(path) as part:
         part.write_text(html, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 
@@ -104,7 +97,7 @@ def _viewer(image, labels, truth, probability, voxel_size, on_tile):
             planes[name]["pixels"] = stacks[name].shape[1:]
             planes[name][layer] = encode(stacks[name], tick)
             if layer == "labels":
-                start[PLANES[name][2]] = _busiest(stacks[name])
+                start[PLANES[name][2]] = busiest((stacks[name] > 0).sum((1, 2)))
     extent = np.multiply(image.shape, voxel_size or 1)
     return {
         "planes": list(planes.values()),
@@ -115,14 +108,6 @@ def _viewer(image, labels, truth, probability, voxel_size, on_tile):
         "unit": "nm" if voxel_size else "voxels",
         "layers": list(layers),
     }
-
-
-def _busiest(stack):
-    """Return the slice of the middle half with the most foreground, of several the middle one."""
-    start = len(stack) // 4  # objects of a border plane are mostly cut off
-    counts = (stack > 0).sum((1, 2))[start : len(stack) - start]
-    ties = np.flatnonzero(counts == counts.max())
-    return start + int(ties[len(ties) // 2])
 
 
 def _axes(name, shape):

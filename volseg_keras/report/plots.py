@@ -1,7 +1,6 @@
 """Training curves and slice overlays as PNG files."""
 
 import csv
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,8 @@ from matplotlib.colors import hsv_to_rgb, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
+
+from ..atomic import whole
 
 # Orange and sky blue of Okabe and Ito: told apart by colour-blind readers too.
 PREDICTION, TRUTH = "#e69f00", "#56b4e9"
@@ -187,13 +188,18 @@ def check_integers(**labels):
 def _best_center(labels):
     if type(labels) is not np.ndarray:  # a memory map would be read as a whole
         return tuple(size // 2 for size in labels.shape)
-    foreground, center = labels > 0, []
-    for size, others in zip(labels.shape, ((1, 2), (0, 2), (0, 1)), strict=True):
-        start = size // 4  # objects of a border plane are mostly cut off
-        counts = np.count_nonzero(foreground, axis=others)[start : size - start]
-        ties = np.flatnonzero(counts == counts.max())
-        center.append(start + int(ties[len(ties) // 2]))
-    return tuple(center)
+    foreground = labels > 0
+    return tuple(
+        busiest(np.count_nonzero(foreground, axis=others)) for others in ((1, 2), (0, 2), (0, 1))
+    )
+
+
+def busiest(counts):
+    """Return the plane of the middle half with the most foreground, of several the middle one."""
+    start = len(counts) // 4  # objects of a border plane are mostly cut off
+    inner = counts[start : len(counts) - start]
+    ties = np.flatnonzero(inner == inner.max())
+    return start + int(ties[len(ties) // 2])
 
 
 def _planes(volume, center):
@@ -291,10 +297,6 @@ def save_figure(figure, path):
     """Write a figure as PNG and return its `Path`; missing folders are created."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole(path) as part:
         figure.savefig(part, format="png", dpi=160)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
     return path

@@ -1,12 +1,12 @@
 """Table 1 as CSV, Markdown and a figure, beside the paper's."""
 
 import csv
-import os
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..atomic import whole
 from .plots import DARK, PREDICTION, TRUTH, save_figure
 
 MEASURES = (
@@ -36,14 +36,12 @@ PLAIN = "as it is"
 def write_tables(folder, table, title):
     """Write table.csv, table.md and table.png of the dicts of `reproduce.summary`."""
     folder = Path(folder)
-    part = folder / f".table.{os.getpid()}"
-    with open(part, "w", newline="") as file:
+    with whole(folder / "table.csv") as part, open(part, "w", newline="") as file:
         writer = csv.DictWriter(file, table[0])
         writer.writeheader()
         writer.writerows(table)
-    part.replace(folder / "table.csv")
-    part.write_text(markdown(table, title))
-    part.replace(folder / "table.md")
+    with whole(folder / "table.md") as part:
+        part.write_text(markdown(table, title))
     figure(table, title, folder / "table.png")
 
 

@@ -13,7 +13,7 @@ import h5py
 import keras
 import numpy as np
 
-from ..data.writing import whole
+from ..atomic import whole, write_csv
 
 HISTORY = (
     "step",
@@ -24,10 +24,8 @@ HISTORY = (
     "mvoxel_per_s",
     "val_jaccard",
 )
-
-
-# Share of the budget after which the weights have settled.
-SETTLED = 0.8
+# Parts of the budget after which to validate, and the share after which the weights have settled.
+PARTS, SETTLED = 10, 0.8
 # What a checkpoint keeps of a budget.
 STATE = ("step", "spent", "best")
 
@@ -105,24 +103,23 @@ class Validate(keras.callbacks.Callback):
     Lucchi++ test half, 0.890 at the end of the same run).
     """
 
-    def __init__(self, budget, score, save, average, parts=10):
+    def __init__(self, budget, score, save, average):
         super().__init__()
         self.average = average
         self.budget = budget
         self.score = score
         self.save = save
-        self.parts = parts
 
     def on_train_begin(self, logs=None):
         """Count the tenths that a resumed run has behind it."""
-        self.done = int(self.budget.progress * self.parts)
+        self.done = int(self.budget.progress * PARTS)
 
     def on_epoch_end(self, epoch, logs=None):
         """Add `val_jaccard` to the logs when it is time."""
-        if int(self.budget.progress * self.parts) <= self.done:
+        if int(self.budget.progress * PARTS) <= self.done:
             return
-        before, self.done = self.done, int(self.budget.progress * self.parts)
-        if before < SETTLED * self.parts <= self.done:
+        before, self.done = self.done, int(self.budget.progress * PARTS)
+        if before < SETTLED * PARTS <= self.done:
             self.budget.best = -1.0
         with self.average.applied(self.model):
             logs["val_jaccard"] = score = self.score()
@@ -176,10 +173,7 @@ class History(keras.callbacks.Callback):
 
     def write(self):
         """Write the file."""
-        with whole(self.path) as part, open(part, "w", newline="") as file:
-            writer = csv.DictWriter(file, HISTORY, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(self.rows)
+        write_csv(self.path, HISTORY, self.rows)
 
     def on_epoch_begin(self, epoch, logs=None):
         """Note where the epoch starts."""
@@ -193,8 +187,7 @@ class History(keras.callbacks.Callback):
             keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
         )
         logs["mvoxel_per_s"] = (self.budget.step - step) * self.voxels / seconds / 1e6
-        row = {"step": self.budget.step, "seconds": self.budget.elapsed, **logs}
-        self.rows.append({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+        self.rows.append({"step": self.budget.step, "seconds": self.budget.elapsed, **logs})
         self.write()
 
     def on_train_batch_end(self, batch, logs=None):

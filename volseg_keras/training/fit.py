@@ -6,9 +6,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from ..atomic import whole, write_json
 from ..data.patches import PatchSampler, check_shape, foreground_voxels
 from ..data.volumes import checked_finite, class_ids
-from ..data.writing import whole, writable_folder, write_json
+from ..data.writing import writable_folder
 from ..inference.engines import keras_engine, on_gpu, usable_cores
 from ..inference.predict import MULTIPLE, label_map, not_background, predict_slabs, standardised
 from ..nets import losses
@@ -102,7 +103,8 @@ def fit(
     schedule = Schedule(budget, lambda p, s: row.learning_rate(dims, p, s))
     callbacks = [schedule, Finite(budget), average]
     if held_out:
-        score = partial(held_out_jaccard, model, *held_out, normalized_engine(model, sampler))
+        engine = standardised(keras_engine(model), sampler.normalization)
+        score = partial(held_out_jaccard, model, *held_out, engine)
         callbacks.append(Validate(budget, score, save, average))
     voxels = batch * int(np.prod(sampler.patch_shape))
     callbacks.append(History(budget, output / "history.csv", voxels))
@@ -129,7 +131,10 @@ def fit(
 def make_budget(row, steps, minutes):
     """Return the budget, or raise ValueError."""
     if steps is not None and minutes is not None:
-        raise ValueError("Invalid value for `minutes`. Expected either `steps` or `minutes`.")
+        raise ValueError(
+            "Invalid value for `minutes`. Expected either `steps` or `minutes`. "
+            f"Received: steps={steps}, minutes={minutes}"
+        )
     for name, value in (("steps", steps), ("minutes", minutes)):
         if value is not None and not value > 0:
             raise ValueError(
@@ -230,11 +235,6 @@ def batches(sampler, batch_size, start):
     if keras.backend.backend() == "tensorflow":
         return sampler.tf_dataset(batch_size, start=start)
     return sampler.py_dataset(batch_size, start=start, workers=4)
-
-
-def normalized_engine(model, sampler):
-    """Return an engine of raw grey levels for the network in training."""
-    return standardised(keras_engine(model), sampler.normalization)
 
 
 def held_out_jaccard(model, image, label, engine):

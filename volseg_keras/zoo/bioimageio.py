@@ -129,11 +129,11 @@ def documentation(card, about):
         for name, values in about["normalization"].items()
     }
     return DOCUMENTATION.format(
-        **card | constants,
+        **card | constants | {"classes": ", ".join(card["classes"])},
         axes=", ".join(["batch", *"zyx"[-about["spatial_dims"] :], "channel"]),
         multiple=MULTIPLE,
         data=f"{data['name']}: {data['description']}" if data else "Its authors do not tell.",
-    ).replace(str(card["classes"]), ", ".join(card["classes"]))
+    )
 
 
 def description(model, folder, card):

@@ -1,6 +1,5 @@
 """Write models in formats that run without this package, and prove that they say the same."""
 
-import json
 import tempfile
 from importlib.util import find_spec
 from itertools import product
@@ -9,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from ..atomic import write_json
 from ..data.phantom import phantom
 from ..nets.models import split_normalization
 from .formats import FORMATS, check_backend
@@ -120,7 +120,7 @@ def describe(model, folder, vector):
     """Put what a user of a model must know, and a test vector, in the folder of an export."""
     about = folder / METADATA
     about.parent.mkdir(exist_ok=True)
-    about.write_text(json.dumps(metadata(model), indent=2) + "\n")
+    write_json(about, metadata(model), indent=2)
     for name, array in zip(("test_input", "test_output"), vector, strict=True):
         np.save(folder / f"{name}.npy", array)
 

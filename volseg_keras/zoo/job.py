@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ..atomic import write_json
 from ..data.digest import sha256
 from ..data.formats import kind_of
 from ..data.ome_zarr import finish_zarr, start_zarr
 from ..data.volumes import open_volume
-from ..data.writing import create_volume, put_in_place, write_json
+from ..data.writing import create_volume, put_in_place
 from ..inference.blocks import BLOCK, block_tile, blocks, predict_block
 from ..inference.engines import labels, usable_cores
 from ..inference.finish import write_finished

@@ -4,6 +4,7 @@ import json
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..nets.registration import register
 from .checksums import check_files
 
 METADATA = Path("assets.extra", "volseg.json")
@@ -28,9 +29,7 @@ def load_pretrained(name):
     """
     import keras
 
-    # Imported for what they register: a saved model names its layers, loss and metrics.
-    from ..nets import lean, losses, metrics  # noqa: F401
-
+    register()
     path = model_file(name)
     with readable(path):
         return keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -70,20 +69,36 @@ def model_file(name):
     return path
 
 
+def told_file(model):
+    """Return the file that tells about a model's training, which may be missing.
+
+    It is the metrics.json beside a .keras file, or what tells about a SavedModel.
+
+    Raises:
+        ValueError: there is no such model.
+    """
+    saved = Path(model) / METADATA
+    if saved.is_file() and not (Path(model) / "model.keras").is_file():
+        return saved
+    return model_file(model).with_name("metrics.json")
+
+
+def read_told(file):
+    """Return what a file of JSON tells, nothing where there is none."""
+    return json.loads(file.read_text()) if file.is_file() else {}
+
+
 def stored_threshold(model):
     """Return the least foreground probability that is stored with a model, 0.5 where none is.
-
-    It is `threshold` in the metrics.json beside a .keras file, or in what tells about a SavedModel.
 
     Raises:
         ValueError: there is no such model, or the number is not between 0 and 1.
     """
-    path = Path(model) / METADATA
-    path = path if path.is_file() else model_file(model).with_name("metrics.json")
-    value = json.loads(path.read_text()).get("threshold", 0.5) if path.is_file() else 0.5
+    file = told_file(model)
+    value = read_told(file).get("threshold", 0.5)
     if not (isinstance(value, float) and 0 < value < 1):
         raise ValueError(
-            f"Invalid value for `threshold`. Expected a number between 0 and 1 in {path}. "
+            f"Invalid value for `threshold`. Expected a number between 0 and 1 in {file}. "
             f"Received: threshold={value}"
         )
     return value
@@ -96,15 +111,14 @@ def model_card(name):
     authors, cite, `training_data` and the text of `validation`; as in bioimage.io's model
     descriptions where these have them.
     """
-    file = model_file(name).with_name("card.json")
-    return json.loads(file.read_text()) if file.is_file() else {}
+    return read_told(model_file(name).with_name("card.json"))
 
 
 def trained_voxel_size(model):
     """Return the voxel size (z, y, x) in nm of what a model was trained on, None if unknown."""
-    file = model_file(model).with_name("metrics.json")
-    about = json.loads(file.read_text()) if file.is_file() else {}
-    return about.get("voxel_size") or model_card(model).get("voxel_size")
+    file = told_file(model)
+    about = read_told(file.with_name("card.json")) | read_told(file)
+    return about.get("voxel_size")
 
 
 def published():

@@ -6,6 +6,9 @@ import tempfile
 from pathlib import Path
 from string import Template
 
+import numpy as np
+
+from ..atomic import write_json
 from ..nets.variants import get_variant
 from .checksums import write_checksums
 from .export import class_names, export_savedmodel, metadata
@@ -34,10 +37,15 @@ def publish(run, output, image, truth, *, about, before=None, on_step=None):
 
     Returns:
         The dict that is written to metrics.json.
+
+    Raises:
+        ValueError: the run held no part out or is of no network of `build_model`, or the image is
+            not uint8.
     """
     run, output = Path(run), Path(output)
     watch = on_step or (lambda *_: None)
     metrics = json.loads((run / "metrics.json").read_text())
+    check(run, metrics, image)
     model, segmenter = load_pretrained(run), open_model(run)
     metrics["test"] = {
         "voxels": list(image.shape),
@@ -57,14 +65,26 @@ def publish(run, output, image, truth, *, about, before=None, on_step=None):
             open_model(before), image, truth, on_view=lambda *done: watch("before", *done)
         )
     output.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-    try:
-        write_files(model, run, part / output.name, metrics, about)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as work:
+        part = Path(work) / output.name
+        write_files(model, run, part, metrics, about)
         shutil.rmtree(output, ignore_errors=True)
-        (part / output.name).replace(output)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        part.replace(output)
     return metrics
+
+
+def check(run, metrics, image):
+    """Raise ValueError for a run or a volume of which the card could not tell what it must."""
+    get_variant(metrics["variant"])
+    if metrics["held_out_jaccard"] is None:
+        raise ValueError(
+            f"Invalid value for `run`. Expected one that held a part out. Received: {run}"
+        )
+    if image.dtype != np.uint8:
+        raise ValueError(
+            "Invalid value for `image`. Expected grey levels of 8 bits, whose shifts are scored. "
+            f"Received: dtype {image.dtype}"
+        )
 
 
 def write_files(model, run, folder, metrics, about):
@@ -73,7 +93,7 @@ def write_files(model, run, folder, metrics, about):
     for name in ("model.keras", "history.csv", "curve.png", "card.json"):
         if (run / name).is_file():
             shutil.copy(run / name, folder)
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    write_json(folder / "metrics.json", metrics, indent=2)
     (folder / "card.md").write_text(card(folder.name, model, metrics, about))
     write_checksums(folder)
 

@@ -18,7 +18,7 @@ from ..inference.predict import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Segmenter:
     """A model ready to run, whatever it was loaded from.
 
@@ -125,7 +125,7 @@ class Ensemble(Segmenter):
         known = all(row["normalization"] for row in about)
         metadata = about[0] if known else {**about[0], "normalization": None}
         super().__init__(None, metadata)
-        object.__setattr__(self, "members", members)
+        self.members = members
 
     def engine(self, volume, **options):
         """Return the engine that averages those of the members; see `Segmenter.engine`."""

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 import sys
 import tempfile
 import warnings
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from platformdirs import user_cache_path
 
+from ..atomic import write_json
 from ..data.volumes import open_volume
 from ..inference import engines
 from ..inference.predict import probabilities
@@ -198,14 +198,13 @@ def write_graph(model, folder, engine):
     from .formats import export_lean
 
     folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix="part.", dir=folder.parent))
-    try:
+    with tempfile.TemporaryDirectory(prefix="part.", dir=folder.parent) as work:
+        part = Path(work) / engine
+        part.mkdir()
         export_lean(model, part / GRAPHS[engine])
-        (part / ABOUT).write_text(json.dumps(metadata(model), indent=2) + "\n")
+        write_json(part / ABOUT, metadata(model), indent=2)
         if not (folder / ABOUT).is_file():  # another process may have been quicker
             part.replace(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def keras_backend():
