@@ -61,8 +61,6 @@ def test_a_file_may_be_replaced(suffix, tmp_path):
 @pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("planes", [3, 12])
 def test_too_few_or_too_many_planes_are_an_error(suffix, planes, tmp_path):
-    from volseg_keras.data.writing import create_volume
-
     with (
         pytest.raises(ValueError, match="`slab`"),
         create_volume(tmp_path / f"a{suffix}", VOXELS.shape, "u1") as add,
@@ -90,8 +88,6 @@ def test_mrc_holds_16_bits(tmp_path):
 
 
 def test_slabs_of_any_thickness_fill_chunks(tmp_path):
-    from volseg_keras.data.writing import create_volume
-
     voxels = np.random.default_rng(1).integers(0, 255, (150, 5, 7)).astype(np.uint8)
     with create_volume(tmp_path / "a.h5", voxels.shape, "u1") as add:
         for z in np.split(voxels, [1, 2, 40, 130]):
@@ -101,8 +97,6 @@ def test_slabs_of_any_thickness_fill_chunks(tmp_path):
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_a_failed_writer_leaves_nothing(suffix, tmp_path):
-    from volseg_keras.data.writing import create_volume
-
     with pytest.raises(KeyError), create_volume(tmp_path / f"a{suffix}", (9, 70, 150), "u1") as add:
         add(VOXELS)
         raise KeyError("killed")

@@ -98,6 +98,7 @@ def test_a_missing_or_an_unlisted_file_is_refused(published, tmp_path):
         ({"held_out_jaccard": None}, np.uint8, "run"),
         ({"variant": "mine"}, np.uint8, "variant"),
         ({}, np.uint16, "image"),
+        ({}, np.uint8, "label"),
     ],
 )
 def test_what_a_card_could_not_tell_is_refused_first(change, dtype, name, published, tmp_path):
@@ -105,5 +106,5 @@ def test_what_a_card_could_not_tell_is_refused_first(change, dtype, name, publis
     metrics = json.loads((run / "metrics.json").read_text())
     (tmp_path / "metrics.json").write_text(json.dumps({**metrics, **change}))
     with pytest.raises(ValueError, match=f"Invalid value for `{name}`"):
-        publish(tmp_path, tmp_path / "out", np.ones((4, 4, 4), dtype), None, about="")
+        publish(tmp_path, tmp_path / "out", np.ones((4, 4, 4), dtype), np.ones((4, 4)), about="")
     assert not (tmp_path / "out").exists()

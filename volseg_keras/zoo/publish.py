@@ -9,6 +9,7 @@ from string import Template
 import numpy as np
 
 from ..atomic import write_json
+from ..data.patches import check_shape
 from ..nets.variants import get_variant
 from .checksums import write_checksums
 from .export import class_names, export_savedmodel, metadata
@@ -39,13 +40,13 @@ def publish(run, output, image, truth, *, about, before=None, on_step=None):
         The dict that is written to metrics.json.
 
     Raises:
-        ValueError: the run held no part out or is of no network of `build_model`, or the image is
-            not uint8.
+        ValueError: the run held no part out or is of no network of `build_model`, the image is not
+            uint8, or shapes differ.
     """
     run, output = Path(run), Path(output)
     watch = on_step or (lambda *_: None)
     metrics = json.loads((run / "metrics.json").read_text())
-    check(run, metrics, image)
+    check(run, metrics, image, truth)
     model, segmenter = load_pretrained(run), open_model(run)
     metrics["test"] = {
         "voxels": list(image.shape),
@@ -73,7 +74,7 @@ def publish(run, output, image, truth, *, about, before=None, on_step=None):
     return metrics
 
 
-def check(run, metrics, image):
+def check(run, metrics, image, truth):
     """Raise ValueError for a run or a volume of which the card could not tell what it must."""
     get_variant(metrics["variant"])
     if metrics["held_out_jaccard"] is None:
@@ -85,6 +86,7 @@ def check(run, metrics, image):
             "Invalid value for `image`. Expected grey levels of 8 bits, whose shifts are scored. "
             f"Received: dtype {image.dtype}"
         )
+    check_shape(image, truth)
 
 
 def write_files(model, run, folder, metrics, about):
