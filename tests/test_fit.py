@@ -130,6 +130,14 @@ def test_the_mean_of_weights_is_polynomially_weighted():
     assert model.get_weights()[0].item() == np.float32(seen[-1])
 
 
+def test_weights_that_the_last_step_ruined_are_not_kept(tmp_path, monkeypatch):
+    """The loss of a step is that of the weights before it."""
+    monkeypatch.setitem(RECIPES, "quick", replace(RECIPES["quick"], rate={3: 1e39}))
+    with pytest.raises(FloatingPointError, match="at step 1. "):
+        run(tmp_path, 4, steps_per_epoch=1)
+    assert not {"checkpoint.h5", "model.keras"} & {path.name for path in tmp_path.iterdir()}
+
+
 def test_what_is_saved_is_the_mean(tmp_path):
     model, _ = run(tmp_path, 8, recipe="averaged", hold_out=None)
     last, saved = model.get_weights(), load_pretrained(tmp_path).get_weights()

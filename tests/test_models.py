@@ -45,7 +45,8 @@ def test_gradients_reach_every_weight(name):
     import tensorflow as tf
 
     keras.utils.set_random_seed(0)
-    model, shape = build_model(name), (16, 32, 32)[-VARIANTS[name].spatial_dims :]
+    shape = {2: (32, 32), 3: (16, 16, 16)}[VARIANTS[name].spatial_dims]
+    model = build_model(name)
     x, label = np.random.normal(size=(2, *shape, 1)), np.random.randint(0, 2, (2, *shape))
     weights = model.trainable_weights
     values = [weight.value for weight in weights]

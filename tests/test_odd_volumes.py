@@ -105,7 +105,7 @@ def pointwise():
     return networks
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(shape=st.tuples(*[st.integers(1, 200)] * 3), dims=st.sampled_from([2, 3]))
 @example(shape=(1, 1, 1), dims=3)
 @example(shape=(1, 200, 200), dims=3)
@@ -119,15 +119,19 @@ def test_any_size_is_predicted(shape, dims, pointwise):
     np.testing.assert_allclose(found[..., 1], want[volume], atol=1e-5)
 
 
-@pytest.mark.parametrize("normalization", [None, "volume"])
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    path = tmp_path_factory.mktemp("network") / "C.keras"
+    with_normalization(settled("C"), 130.0, 400.0).save(path)
+    return path
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_order_is_segmented_as_its_plain_copy(kind, normalization, tmp_path):
+def test_every_order_is_segmented_as_its_plain_copy(kind, network, tmp_path):
     """By the default engine, from a read-only map."""
-    model = tmp_path / "C.keras"
-    with_normalization(settled("C"), 130.0, 400.0).save(model)
     mapped = np.load(write_npy(tmp_path / "v", KINDS[kind]), mmap_mode="r")
     plain = np.array(mapped, mapped.dtype.newbyteorder("="), order="C")
-    one, other = (predict_volume(model, v, normalization=normalization) for v in (mapped, plain))
+    one, other = (predict_volume(network, volume) for volume in (mapped, plain))
     np.testing.assert_array_equal(one, other)
     assert np.isfinite(one).all() and one.std() > 0.01
 

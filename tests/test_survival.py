@@ -23,7 +23,7 @@ from volseg_keras.training.recipes import RECIPES
 FORKS = get_context("forkserver")
 FORKS.set_forkserver_preload(["tensorflow", "volseg_keras.training.fit", "volseg_keras.cli"])
 QUICK = replace(RECIPES["demo"], patch={3: (16, 32, 32)}, warmup=2, average=3.0)
-KILLS, STEPS = 10, 1000
+KILLS, STEPS = 10, 1500
 
 
 def save_network(path):
@@ -144,7 +144,7 @@ def test_a_run_killed_ten_times_ends_as_an_unbroken_one(folder, whole):
     for _ in range(KILLS):
         process = start(folder, "broken")
         wait_for_progress(process, checkpoint)
-        time.sleep(rng.uniform(0, 0.2))
+        time.sleep(rng.uniform(0, 0.1))
         assert end_by(signal.SIGKILL, process) == -signal.SIGKILL
     process = start(folder, "broken")
     wait_for_progress(process, checkpoint)
