@@ -98,8 +98,9 @@ def test_other_numbers_of_channels_are_refused_at_once(run, volume, tmp_path):
 
 def test_training_goes_on_from_a_model_of_two_channels(run, tmp_path):
     fit(load_pretrained(run), BOTH, LABEL, output=tmp_path, recipe="demo", steps=1)
-    one, other = (metadata(load_pretrained(path)) for path in (run, tmp_path))
-    assert one == other
+    one, other = (metadata(load_pretrained(path))["normalization"] for path in (run, tmp_path))
+    for name, numbers in one.items():
+        assert other[name] == pytest.approx(numbers)
 
 
 @pytest.mark.parametrize("format", ["savedmodel", "onnx", "openvino"])

@@ -94,7 +94,7 @@ def test_no_folder_is_left_and_none_is_needed(models, tmp_path, monkeypatch):
 def test_a_model_of_two_channels_is_refused_at_once():
     from volseg_keras import build_model
 
-    with pytest.raises(ValueError, match="one channel"):
+    with pytest.raises(ValueError, match="2 channels"):
         predict_volume(build_model("C", in_channels=2), IMAGE)
 
 
