@@ -33,7 +33,6 @@ class Augment:
         sections: probability that one z section of a thick patch is missing or noisy.
         sheaths: probability of a dark sheath, like the myelin around an axon, drawn over the patch
             and labelled background: tissue that a small training volume may not show.
-        bodies: the same of a dense body, such as a lysosome.
     """
 
     flips: bool = True
@@ -51,7 +50,6 @@ class Augment:
     inversion: float = 0.0
     sections: float = 0.0
     sheaths: float = 0.0
-    bodies: float = 0.0
 
 
 NONE = Augment(flips=False, rotations=False, contrast=0.0, brightness=0.0)
@@ -69,7 +67,7 @@ class Draw:
         shading: offsets at the control points, or None.
         noise: seed and amplitude.
         section: `(index, grey level, noise)` of a section to damage, or None.
-        sheath, body: seed of a sheath and of a dense body, or None.
+        sheath: seed of a sheath, or None.
     """
 
     flips: tuple
@@ -83,7 +81,6 @@ class Draw:
     noise: tuple
     section: tuple | None
     sheath: int | None
-    body: int | None
 
     @property
     def margin(self):
@@ -113,7 +110,7 @@ def draw(rng, shape, augment):
             stretch = augment.scale * amounts[5 + axis] * shape[axis] / 2
             ramp = np.linspace(-stretch, stretch, grid[axis], dtype=np.float32)
             field[axis] += ramp.reshape([-1 if a == axis else 1 for a in range(3)])
-    seeds = [int(seed) for seed in rng.integers(2**63, size=2)]
+    sheath_seed = int(rng.integers(2**63))
     square = shape[1] == shape[2]
     gamma, noise, blur, shading = coins[5:9] < augment.probability
     gain = 1 + augment.contrast * amounts[0]
@@ -131,8 +128,7 @@ def draw(rng, shape, augment):
         shading=augment.shading * points[3] if augment.shading and shading else None,
         noise=(noise_seed, float(augment.noise * abs(amounts[4]) * noise)),
         section=section,
-        sheath=seeds[0] if rng.random() < augment.sheaths else None,
-        body=seeds[1] if rng.random() < augment.bodies else None,
+        sheath=sheath_seed if rng.random() < augment.sheaths else None,
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .augment import Augment, draw, place, shade
-from .distractors import add_distractor, draw_body, draw_sheath
+from .distractors import add_sheath
 from .volumes import checked_finite, class_ids
 
 # Of the grey levels' statistics: shares beyond which levels are cut off, and voxels of a sample.
@@ -104,10 +104,9 @@ class PatchSampler:
         box = Box(start, self.patch_shape, drawn.margin)
         image = place(self.standardised(box), drawn, order=1)
         label = place(box.read(self.label), drawn, order=0)
-        for seed, form in ((drawn.sheath, draw_sheath), (drawn.body, draw_body)):
-            if seed is not None:
-                image, label = np.array(image), np.array(label)
-                add_distractor(image, label, seed, form)
+        if drawn.sheath is not None:
+            image, label = np.array(image), np.array(label)
+            add_sheath(image, label, drawn.sheath)
         image = shade(image, drawn)
         shape = self.patch_shape[-self.spatial_dims :]
         return Sample(
