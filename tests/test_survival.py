@@ -23,7 +23,7 @@ from volseg_keras.training.recipes import RECIPES
 FORKS = get_context("forkserver")
 FORKS.set_forkserver_preload(["tensorflow", "volseg_keras.training.fit", "volseg_keras.cli"])
 QUICK = replace(RECIPES["demo"], patch={3: (16, 32, 32)}, warmup=2, average=3.0)
-KILLS, STEPS = 10, 1500
+KILLS, STEPS = 10, 1000
 
 
 def save_network(path):
@@ -84,7 +84,7 @@ def start(folder, run):
 
 def wait_for_progress(process, checkpoint):
     """Wait for the next checkpoint."""
-    before, end = stamp(checkpoint), time.monotonic() + 120
+    before, end = stamp(checkpoint), time.monotonic() + 600
     while stamp(checkpoint) == before:
         assert process.is_alive() and time.monotonic() < end, "no progress"
         time.sleep(0.002)
@@ -103,12 +103,17 @@ def end_by(number, process):
     return process.exitcode
 
 
+def finish(process, folder):
+    """Let a training end."""
+    process.join(1800)
+    assert process.exitcode == 0, (folder / "log").read_text()
+
+
 @pytest.fixture(scope="module")
 def whole(folder):
     """A training that nothing happens to."""
     process = start(folder, "whole")
-    process.join(300)
-    assert process.exitcode == 0, (folder / "log").read_text()
+    finish(process, folder)
     return folder / "whole"
 
 
@@ -152,8 +157,7 @@ def test_a_run_killed_ten_times_ends_as_an_unbroken_one(folder, whole):
     last = (folder / "log").read_text().splitlines()[-1]
     assert last.startswith("volseg: interrupted") and "--resume" in last
     process = start(folder, "broken")
-    process.join(300)
-    assert process.exitcode == 0, (folder / "log").read_text()
+    finish(process, folder)
     assert_same(whole, folder / "broken")
     assert not list((folder / "broken").glob("part.*"))
 
