@@ -169,7 +169,9 @@ def instance_scores(y_true, y_pred, *, least_iou=(0.5, 0.75)):
     matches = []
     for least in least_iou:
         good = both & (count >= least * union)
-        pairs = csr_array((good[good], (true[good], predicted[good])), shape=shape)
+        # SciPy before 1.13 matches 32-bit indices only.
+        where = [ids[good].astype(np.int32) for ids in (true, predicted)]
+        pairs = csr_array((good[good], tuple(where)), shape=shape)
         matched = int(np.count_nonzero(maximum_bipartite_matching(pairs) >= 0))
         matches.append({"iou": least, **detection(matched, *numbers)})
     return {
