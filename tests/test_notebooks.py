@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 from PIL import Image
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
-NAMES = ("01_segment", "02_train_on_your_volume", "03_reproduce_table_1")
+NAMES = ("01_segment",)
 notebooks = pytest.mark.parametrize("name", NAMES)
 
 
@@ -32,7 +32,7 @@ def pictures(cell):
 
 def scores(notebook):
     told = "".join(output.get("text", "") for output in outputs(notebook))
-    return [float(score) for score in re.findall(r"Jaccard index (\d\.\d+)", told)]
+    return [float(score) for score in re.findall(r"[Jj]accard(?: index)? (\d\.\d+)", told)]
 
 
 @notebooks
