@@ -25,7 +25,6 @@ def folder(tmp_path_factory):
         "shorter": label[:-1],
         "background": label * 0,
         "thin": image[:8],
-        "thin_label": label[:8],
         "fractions": label / 3,
         "four": np.zeros((2, 3, 40, 50), np.uint8),
     }
@@ -83,7 +82,6 @@ def replaced(old, new):
         (replaced("label.tif", "shorter.tif"), "(31, 64, 96)"),
         (replaced("label.tif", "background.tif"), "foreground"),
         (replaced("label.tif", "fractions.tif"), "`label`"),
-        (("train", "thin.tif", "thin_label.tif", "-o", "run"), "`patch_shape`"),
         ((*TRAIN, "--model", "Z"), "U-Net, A, B"),
         ((*TRAIN, "--recipe", "slow"), "paper, fast"),
         ((*TRAIN, "--hold-out", "x:5"), "x:0:"),
