@@ -64,6 +64,8 @@ def train_apart(folder, *line):
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
+    # Ctrl-C is ignored by what a shell starts in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     RECIPES["quick"] = QUICK
     with open(folder / "log", "w") as log:
         os.dup2(log.fileno(), 1)
