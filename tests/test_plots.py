@@ -5,7 +5,8 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from volseg_keras.report.plots import PREDICTION, TRUTH, cover, overlay, training_curve
+from volseg_keras.report.curve import training_curve
+from volseg_keras.report.plots import PREDICTION, TRUTH, cover, overlay
 
 HEADER = "step,seconds,loss,jaccard,learning_rate,mvoxel_per_s,val_jaccard\n"
 BLUE = "#0072b2"

@@ -106,7 +106,7 @@ def facts(layers):
 def figures(folder, history, instances, voxel_size):
     """Draw a run's curve and the sizes of instances in a folder; returns captions and files."""
     from ..report.console import progress_bar
-    from ..report.plots import training_curve
+    from ..report.curve import training_curve
     from ..report.sizes import instance_sizes, size_histogram
 
     drawn = {}

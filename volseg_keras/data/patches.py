@@ -63,7 +63,7 @@ class PatchSampler:
         ignore_class=None,
     ):
         self.image = image
-        self.channels = image.shape[3] if len(image.shape) == 4 else 1
+        self.channels = channels_of(image)
         self.label = class_ids(label)
         self.spatial_dims = len(patch_shape)
         self.patch_shape = (1,) * (3 - len(patch_shape)) + tuple(patch_shape)
@@ -215,6 +215,11 @@ class Box:
         block = np.asarray(volume[tuple(slices)])
         pads += [(0, 0)] * (block.ndim - 3)
         return np.pad(block, pads, mode="reflect") if np.any(pads) else block
+
+
+def channels_of(image):
+    """Return how many channels an image `(z, y, x)` or `(z, y, x, channels)` has."""
+    return image.shape[3] if len(image.shape) == 4 else 1
 
 
 def check_shape(image, label):

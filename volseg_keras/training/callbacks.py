@@ -55,10 +55,9 @@ class Budget:
         """Seconds of wall time spent."""
         return self.spent + (time.monotonic() - self.started if self.started else 0.0)
 
-    @property
-    def state(self):
-        """Values of `STATE`."""
-        return self.step, self.elapsed, self.best
+    def settle(self):
+        """Count the time until now as spent, as a checkpoint keeps it."""
+        self.spent, self.started = self.elapsed, self.started and time.monotonic()
 
     @property
     def progress(self):
@@ -239,14 +238,15 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Write the checkpoint."""
+        self.budget.settle()
         # In memory first: HDF5 itself does not survive a full disk.
         content = BytesIO()
         with h5py.File(content, "w") as file:
             for i, variable in enumerate(variables(self.model) + self.average.mean):
                 file[str(i)] = keras.ops.convert_to_numpy(variable)
             file.attrs["about"] = self.about
-            for name, value in zip(STATE, self.budget.state, strict=True):
-                file.attrs[name] = value
+            for name in STATE:
+                file.attrs[name] = getattr(self.budget, name)
         with whole(self.path) as part:
             part.write_bytes(content.getbuffer())
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from ..atomic import whole, write_json
-from ..data.patches import PatchSampler, check_shape, foreground_voxels
+from ..data.patches import PatchSampler, channels_of, check_shape, foreground_voxels
 from ..data.volumes import checked_finite, class_ids
 from ..data.writing import writable_folder
 from ..inference.engines import keras_engine, on_gpu, usable_cores
@@ -148,11 +148,10 @@ def make_budget(row, steps, minutes):
 def checked_image(image, channels):
     """Return an image in memory that fits the network, or raise ValueError."""
     image = np.asarray(image)
-    found = image.shape[3] if image.ndim == 4 else 1
-    if found != channels:
+    if channels_of(image) != channels:
         raise ValueError(
             f"Invalid value for `image`. Expected the channels of `model`, {channels}. "
-            f"Received: {found}, shape {image.shape}"
+            f"Received: {channels_of(image)}, shape {image.shape}"
         )
     return checked_finite(image)
 
@@ -190,10 +189,13 @@ def make_sampler(image, label, row, dims, seed, normalization):
     sizes = list(zip(row.patch[dims], label.shape[-dims:], strict=True))
     patch = [min(p, max(n // MULTIPLE, 1) * MULTIPLE) for p, n in sizes]
     short = [(0, max(p - n, 0)) for p, (_, n) in zip(patch, sizes, strict=True)]
-    short = [(0, 0)] * (3 - dims) + short
+    if np.any(short):  # else a volume need not be copied
+        short = [(0, 0)] * (3 - dims) + short
+        image = np.pad(image, short + [(0, 0)] * (image.ndim - 3), mode="symmetric")
+        label = np.pad(label, short, mode="symmetric")
     return PatchSampler(
-        np.pad(image, short + [(0, 0)] * (image.ndim - 3), mode="symmetric"),
-        np.pad(label, short, mode="symmetric"),
+        image,
+        label,
         patch,
         seed,
         foreground_fraction=row.foreground_fraction,
@@ -278,7 +280,7 @@ def in_float32(layer):
 
 def summarise(model, output, budget, about, sampler):
     """Write metrics.json and curve.png."""
-    from ..report.plots import training_curve
+    from ..report.curve import training_curve
 
     mean, deviation = sampler.normalization
     summary = {
@@ -286,7 +288,7 @@ def summarise(model, output, budget, about, sampler):
         "parameters": model.count_params(),
         **about,
         "steps": budget.step,
-        "minutes": round(budget.elapsed / 60, 2),
+        "minutes": round(budget.spent / 60, 2),
         "device": f"{replicas()} GPU" if on_gpu() else f"{usable_cores()} CPU cores",
         "normalization": {"mean": mean, "standard_deviation": deviation},
         "held_out_jaccard": budget.best if budget.best >= 0 else None,

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from ..data.patches import grey_statistics
+from ..data.patches import channels_of, grey_statistics
 from ..inference.predict import (
     averaged,
     predict_slabs,
@@ -88,8 +88,7 @@ class Segmenter:
         Raises:
             ValueError: the model takes another number of channels.
         """
-        channels = volume.shape[3] if len(volume.shape) == 4 else 1
-        if channels != self.metadata["channels"]:
+        if (channels := channels_of(volume)) != self.metadata["channels"]:
             raise ValueError(
                 f"Invalid value for `model`. Expected one of the volume's channels, {channels}. "
                 f"Received: {self.metadata['channels']} channels"

@@ -1,0 +1,83 @@
+"""Training curves as PNG files."""
+
+import csv
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from .plots import BLUE, DARK, save_figure, tidy
+
+
+def training_curve(history, path):
+    """Draws loss, Jaccard index and learning rate over the steps of a training.
+
+    Args:
+        history: Path of a `history.csv` with the columns `step`, `seconds` (since the start),
+            `loss`, `jaccard`, `learning_rate` and `val_jaccard`; an empty field is a gap.
+        path: Where the PNG goes. Missing folders are created.
+
+    Returns:
+        The `Path` of the PNG.
+
+    Raises:
+        ValueError: If the history holds no row.
+    """
+    data = _read_history(history)
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    axes = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1))
+    marker = "." if len(data["step"]) == 1 else None
+    axes[0].plot(data["step"], data["loss"], color=DARK, lw=1, marker=marker)
+    axes[1].plot(
+        data["step"],
+        data["jaccard"],
+        color="#9ecae1",
+        lw=1,
+        marker=marker,
+        label="training patches",
+    )
+    _held_out(axes[1], data["step"], data["val_jaccard"])
+    axes[2].plot(data["step"], data["learning_rate"], color=DARK, lw=1, marker=marker)
+    for ax, label in zip(axes, ("Loss", "Foreground Jaccard", "Learning rate"), strict=True):
+        tidy(ax, label)
+    axes[1].set_ylim(0, 1.02)
+    axes[1].legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=2, frameon=False, fontsize=8)
+    axes[2].ticklabel_format(axis="y", scilimits=(-2, 2))
+    axes[2].yaxis.get_offset_text().set_fontsize(8)
+    axes[2].set_ylim(bottom=0)
+    axes[2].set_xlabel("Step", fontsize=9)
+    axes[0].set_title(
+        f"{data['step'][-1]:,.0f} steps in {data['seconds'][-1] / 60:,.1f} minutes",
+        fontsize=10,
+        loc="left",
+    )
+    return save_figure(figure, path)
+
+
+def _read_history(history):
+    with open(history, newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows:
+        raise ValueError(
+            f"Invalid value for `history`. Expected at least one row. Received: {history}"
+        )
+    names = ("step", "seconds", "loss", "jaccard", "learning_rate", "val_jaccard")
+    return {name: np.array([float(row.get(name) or "nan") for row in rows]) for name in names}
+
+
+def _held_out(ax, steps, values):
+    known = np.isfinite(values)
+    if not known.any():
+        return
+    ax.plot(steps[known], values[known], "o-", color=BLUE, ms=4, lw=0.8, label="held-out volume")
+    best = np.nanargmax(values)
+    side = "right" if steps[best] > steps.mean() else "left"
+    ax.plot(steps[best], values[best], "o", color=BLUE, ms=8, mfc="none")
+    ax.annotate(
+        f"best {values[best]:.3f}",
+        (steps[best], values[best]),
+        color=BLUE,
+        fontsize=9,
+        xytext=(0, -18 if values[best] > 0.2 else 9),
+        textcoords="offset points",
+        ha=side,
+    )
