@@ -17,7 +17,7 @@ from volseg_keras.inference.cleanup import components, fill_holes, median, remov
 from volseg_keras.inference.finish import Filtered, Finish
 from volseg_keras.nets.models import with_normalization
 from volseg_keras.zoo import job
-from volseg_keras.zoo.presets import stored_threshold, trained_voxel_size
+from volseg_keras.zoo.presets import published, stored_threshold, trained_voxel_size
 
 SIDES = (8.0, 5.0, 5.0)
 CENTERS = [(20, 30, 30), (20, 30, 54), (40, 90, 90), (64, 128, 64)]
@@ -235,7 +235,8 @@ def test_the_threshold_of_a_saved_model(tmp_path):
     (tmp_path / "assets.extra").mkdir()
     (tmp_path / "assets.extra" / "volseg.json").write_text(json.dumps({"threshold": 0.3}))
     assert stored_threshold(tmp_path) == 0.3
-    assert 0.5 < stored_threshold("H") < 1
+    told = json.loads(published()["h"].with_name("metrics.json").read_text())
+    assert stored_threshold("H") == told["threshold"]
 
 
 def test_the_threshold_of_the_model_that_predicts(folder, tmp_path):

@@ -180,7 +180,7 @@ def test_two_workers_of_which_one_is_killed(tmp_path, network, small_blocks):
 
 
 def test_a_crop_by_its_volumes_statistics_is_the_crop_of_the_prediction():
-    volume = phantom((32, 160, 176), seed=2)[0]
+    volume = phantom((32, 160, 176), seed=1)[0]
     model, constants = load_pretrained("H"), grey_statistics(volume)
     inside, reach = (slice(None), slice(0, 112), slice(0, 128)), 96
     whole = predict_volume(model, volume, normalization="volume")
@@ -188,7 +188,7 @@ def test_a_crop_by_its_volumes_statistics_is_the_crop_of_the_prediction():
     kept = (slice(None), slice(0, 112 - reach), slice(0, 128 - reach))
     np.testing.assert_allclose(crop[kept], whole[kept], atol=1e-3)
     other = predict_volume(model, volume[inside], normalization="volume")
-    assert np.abs(other[kept] - whole[kept]).max() > 1e-4
+    assert np.abs(other[kept] - whole[kept]).max() > 1e-3
 
 
 def test_a_job_of_two_models_and_other_voxels(tmp_path, network, small_blocks):
