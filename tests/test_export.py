@@ -48,7 +48,7 @@ def settled(name, **options):
 
 @pytest.fixture(scope="module")
 def model():
-    return with_normalization(settled("H"), 130.0, 40.0)
+    return with_normalization(settled("H"), 130.0, 40.0, 1.2)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,9 @@ def test_constants_travel_with_every_form(saved):
         got = predict_volume(path, image, engine="keras")
         np.testing.assert_allclose(got, want, atol=1e-5)
     about = json.loads((saved / "savedmodel" / "assets.extra" / "volseg.json").read_text())
-    assert about["normalization"] == pytest.approx({"mean": 130, "standard_deviation": 40})
+    assert about["normalization"] == pytest.approx(
+        {"mean": 130, "standard_deviation": 40, "contrast": 1.2}
+    )
     assert open_model(saved).metadata == about
 
 

@@ -79,12 +79,12 @@ def test_overrides():
 def test_normalization_travels_inside():
     model = build_model("C")
     raw = np.random.default_rng(1).integers(0, 256, (1, 16, 16, 1)).astype(np.float32)
-    wrapped = with_normalization(model, 128.0, 32.0)  # exact in float32
+    wrapped = with_normalization(model, 128.0, 32.0, 1.5)  # exact in float32
     np.testing.assert_allclose(
-        np.asarray(wrapped(raw)), np.asarray(model((raw - 128) / 32)), atol=1e-6
+        np.asarray(wrapped(raw)), np.asarray(model((raw - 128) / 32 * 1.5)), atol=1e-6
     )
     network, constants = split_normalization(wrapped)
-    assert network is model and constants == (128, 32)
+    assert network is model and constants == (128, 32, 1.5)
     assert split_normalization(model) == (model, None)
 
 

@@ -124,31 +124,33 @@ def softmax(x):
     return Probability(dtype="float32", name="probability")(x)
 
 
-def with_normalization(model, mean, deviation):
+def with_normalization(model, mean, deviation, contrast=1.0):
     """Return a model of raw grey levels: standardise, then `model`, whose weights it shares.
 
     Args:
         model: a network of standardised grey values.
         mean: grey level that becomes 0, or one a channel.
         deviation: grey levels that become 1, or such a number a channel.
+        contrast: gain of the standardised grey values.
     """
     inputs = keras.Input(model.inputs[0].shape[1:], name="image")
     mean, deviation = np.asarray(mean, float), np.asarray(deviation, float)
     scale, offset = (1 / deviation).tolist(), (-mean / deviation).tolist()
-    standardise = layers.Rescaling(scale, offset, dtype="float32", name="normalization")
-    return keras.Model(inputs, model(standardise(inputs)), name=model.name)
+    x = layers.Rescaling(scale, offset, dtype="float32", name="normalization")(inputs)
+    x = layers.Rescaling(float(contrast), dtype="float32", name="contrast")(x)
+    return keras.Model(inputs, model(x), name=model.name)
 
 
 def split_normalization(model):
     """Undo `with_normalization`.
 
     Returns:
-        The network of standardised grey values, and `(mean, deviation)`, numbers or lists of one a
-        channel; `model` itself and None where it does not standardise.
+        The network of standardised grey values, and `(mean, deviation, contrast)`, the first two
+        numbers or lists of one a channel; `model` itself and None where it does not standardise.
     """
-    for layer in model.layers:
-        named = isinstance(layer, layers.Rescaling) and layer.name == "normalization"
-        if named and isinstance(model.layers[-1], keras.Model):
-            scale, offset = np.asarray(layer.scale, float), np.asarray(layer.offset, float)
-            return model.layers[-1], ((-offset / scale).tolist(), (1 / scale).tolist())
-    return model, None
+    found = {layer.name: layer for layer in model.layers if isinstance(layer, layers.Rescaling)}
+    if "normalization" not in found or not isinstance(model.layers[-1], keras.Model):
+        return model, None
+    scale, offset = (np.asarray(getattr(found["normalization"], n)) for n in ("scale", "offset"))
+    contrast = found["contrast"].scale if "contrast" in found else 1.0
+    return model.layers[-1], ((-offset / scale).tolist(), (1 / scale).tolist(), contrast)

@@ -11,11 +11,12 @@ from ..data.patches import PatchSampler, channels_of, check_shape, foreground_vo
 from ..data.volumes import checked_finite, class_ids
 from ..data.writing import writable_folder
 from ..inference.engines import keras_engine, on_gpu, usable_cores
-from ..inference.predict import MULTIPLE, label_map, not_background, predict_slabs, standardised
+from ..inference.predict import MULTIPLE
 from ..nets import losses
-from ..nets.metrics import Jaccard, best_threshold, foreground_jaccard, segmentation_scores
+from ..nets.metrics import Jaccard
 from ..nets.models import split_normalization, with_normalization
 from .averaging import Average
+from .calibration import calibrate, held_out_jaccard, held_out_slabs
 from .callbacks import Budget, Checkpoint, Finite, History, Progress, Schedule, Validate
 from .devices import replicas, use_jit
 from .recipes import get_recipe
@@ -45,9 +46,10 @@ def fit(
 
     A convenience on top of `model.compile` and `model.fit`. The schedule follows the budget. Under
     `tf.distribute` or `keras.distribution` every device takes the recipe's batch.
-    `output` receives model.keras (best weights of the last fifth of the budget where a part is held
-    out, else the last; it takes raw grey levels), history.csv, curve.png,
-    metrics.json, TensorBoard logs, and the checkpoint that `resume` continues from.
+    `output` receives model.keras (it takes raw grey levels; best weights of the last fifth of the
+    budget, at the contrast that suits best, where a part is held out, else the last weights),
+    history.csv, curve.png, metrics.json, TensorBoard logs, and the checkpoint that `resume`
+    continues from.
 
     Args:
         model: a Keras model from `build_model`, or one that an earlier `fit` saved, whose
@@ -80,8 +82,9 @@ def fit(
     row = get_recipe(recipe)
     dims = len(model.inputs[0].shape) - 2
     budget = make_budget(row, steps, minutes)
-    model, constants = split_normalization(model)
-    constants = None if normalization == "volume" else constants
+    model, own = split_normalization(model)
+    constants = own[:2] if own and normalization != "volume" else None
+    contrast = own[2] if own else 1.0
     voxel_size = getattr(image, "voxel_size", None)
     image = checked_image(image, model.inputs[0].shape[-1])
     label = checked_labels(label, image, model.output_shape[-1])
@@ -99,12 +102,12 @@ def fit(
     compile_model(model, row, dims)
     if resume:
         checkpoint.restore(model)
-    save = Saver(model, sampler.normalization, output / "model.keras")
+    standards = (*sampler.normalization, contrast)
+    save = Saver(model, standards, output / "model.keras")
     schedule = Schedule(budget, lambda p, s: row.learning_rate(dims, p, s))
     callbacks = [schedule, Finite(budget), average]
     if held_out:
-        engine = standardised(keras_engine(model), sampler.normalization)
-        score = partial(held_out_jaccard, model, *held_out, engine)
+        score = partial(validate, model, keras_engine(model), standards, *held_out)
         callbacks.append(Validate(budget, score, save, average))
     voxels = batch * int(np.prod(sampler.patch_shape))
     callbacks.append(History(budget, output / "history.csv", voxels))
@@ -124,8 +127,10 @@ def fit(
     if not held_out:
         with average.applied(model):
             save()
-    best = threshold(save.path, *held_out) if held_out and model.output_shape[-1] == 2 else 0.5
-    return summarise(model, output, budget, {**about, "threshold": best}, sampler)
+    chosen = {"contrast": contrast, "threshold": 0.5, "held_out_jaccard": None}
+    if held_out:
+        chosen = calibrate(save.path, *held_out, ignore_class=NOT_ANNOTATED)
+    return summarise(model, output, budget, {**about, **chosen}, sampler)
 
 
 def make_budget(row, steps, minutes):
@@ -239,31 +244,20 @@ def batches(sampler, batch_size, start):
     return sampler.py_dataset(batch_size, start=start, workers=4)
 
 
-def held_out_jaccard(model, image, label, engine):
+def validate(model, engine, standards, image, label):
     """Return the mean Jaccard index of the foreground classes of the held-out part."""
-    dims, num_classes = len(model.inputs[0].shape) - 2, model.output_shape[-1]
-    labels = label_map(predict_slabs(engine, image, dims))
-    return foreground_jaccard(
-        segmentation_scores(label, labels, num_classes=num_classes, ignore_class=NOT_ANNOTATED)
-    )
-
-
-def threshold(path, image, label):
-    """Return the threshold that suits a saved model's probabilities of the held-out part best."""
-    model = keras.saving.load_model(path, compile=False)
-    dims = len(model.inputs[0].shape) - 2
-    parts = [not_background(slab) for _, slab in predict_slabs(keras_engine(model), image, dims)]
-    return best_threshold(label, np.concatenate(parts), ignore_class=NOT_ANNOTATED)
+    slabs = held_out_slabs(model, engine, image, standards)
+    return held_out_jaccard(slabs, label, ignore_class=NOT_ANNOTATED)
 
 
 class Saver:
     """Save a network with its normalisation, in float32 and without optimizer, atomically."""
 
-    def __init__(self, model, normalization, path):
+    def __init__(self, model, standards, path):
         self.trained = model
         copy = keras.models.clone_model(model, clone_function=in_float32)
         self.copy = keras.Model(copy.inputs, copy.outputs, name=model.name)
-        self.model = with_normalization(self.copy, *normalization)
+        self.model = with_normalization(self.copy, *standards)
         self.path = Path(path)
 
     def __call__(self):
@@ -291,7 +285,6 @@ def summarise(model, output, budget, about, sampler):
         "minutes": round(budget.spent / 60, 2),
         "device": f"{replicas()} GPU" if on_gpu() else f"{usable_cores()} CPU cores",
         "normalization": {"mean": mean, "standard_deviation": deviation},
-        "held_out_jaccard": budget.best if budget.best >= 0 else None,
     }
     write_json(output / "metrics.json", summary, indent=2)
     training_curve(output / "history.csv", output / "curve.png")

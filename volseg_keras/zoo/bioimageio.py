@@ -38,10 +38,10 @@ DOCUMENTATION = """# {name}
 ## Use
 
 Input: grey levels as they are in the file, float32, axes {axes}. The model standardises
-them itself (mean {mean}, standard deviation {standard_deviation}). Sizes are multiples of
-{multiple}. Output: probabilities of {classes}, axes {axes}. Large volumes are predicted in
-overlapping tiles, of which the halo is cut off. Written by volseg_keras, whose command
-`volseg predict` does this.
+them itself (mean {mean}, standard deviation {standard_deviation}, then times {contrast}). Sizes
+are multiples of {multiple}. Output: probabilities of {classes}, axes {axes}. Large
+volumes are predicted in overlapping tiles, of which the halo is cut off. Written by volseg_keras,
+whose command `volseg predict` does this.
 
 The cover and the samples are of a synthetic image, which is for testing and tells nothing about
 how good the model is.

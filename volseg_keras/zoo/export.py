@@ -159,7 +159,8 @@ def class_names(count):
 def metadata(model):
     """Return what a user of a model must know, as a dict of JSON types."""
     constants = split_normalization(model)[1]
-    normalization = constants and dict(zip(("mean", "standard_deviation"), constants, strict=True))
+    names = "mean", "standard_deviation", "contrast"
+    normalization = constants and dict(zip(names, constants, strict=True))
     return {
         "name": model.name,
         "spatial_dims": len(model.inputs[0].shape) - 2,

@@ -111,6 +111,7 @@ def card(name, model, metrics, about):
         axes="(z, y, x)" if row.spatial_dims == 3 else "(y, x)",
         mean=f"{constants['mean']:.1f}",
         deviation=f"{constants['standard_deviation']:.1f}",
+        contrast=f"{constants['contrast']:g}",
         classes=" / ".join(class_names(facts["num_classes"])),
         about=about.strip(),
         recipe=metrics["recipe"],
