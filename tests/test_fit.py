@@ -264,7 +264,6 @@ def test_plain_compile_and_fit_work():
         ({"label": LABEL * 0}, "label"),
         ({"label": LABEL.astype(float)}, "label"),
         ({"output": "file/run"}, "output"),
-        ({"resume": True}, "resume"),
         ({"label": LABEL * 2}, "label"),
         ({"label": LABEL * np.uint8(255) // 2}, "label"),
         ({"hold_out": "x:0:32", "label": LABEL * (np.arange(96) >= 32)}, "hold_out"),
@@ -280,6 +279,13 @@ def test_wrong_arguments_leave_nothing_behind(changes, name, tmp_path):
     with pytest.raises((ValueError, OSError), match=f"`{name}`"):
         fit(small_network(), IMAGE, label, **options)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_run_that_never_reached_a_checkpoint_resumes_from_its_start(tmp_path, capsys):
+    _, whole = run(tmp_path / "whole", 4)
+    _, summary = run(tmp_path / "run", 4, resume=True)
+    assert summary["steps"] == 4 and "No checkpoint" in capsys.readouterr().out
+    assert summary["held_out_jaccard"] == pytest.approx(whole["held_out_jaccard"], abs=1e-4)
 
 
 def test_a_run_is_not_overwritten(tmp_path):

@@ -77,8 +77,7 @@ def train_apart(folder, *line):
 
 def start(folder, run):
     """Start a training, or go on with it."""
-    options = ("--resume",) if (folder / run / "checkpoint.h5").exists() else ()
-    line = arguments(folder, folder / run, "--steps", STEPS, *options)
+    line = arguments(folder, folder / run, "--steps", STEPS, "--resume")
     process = FORKS.Process(target=train_apart, args=(folder, *line))
     process.start()
     return process

@@ -15,7 +15,7 @@ from .data.writing import writable_folder
 from .nets.models import build_model
 from .nets.variants import get_variant
 from .report.table import MEASURES, write_tables
-from .training.fit import CHECKPOINT, fit
+from .training.fit import fit
 from .training.recipes import get_recipe
 from .zoo.scoring import post_processed
 from .zoo.segmenter import open_model
@@ -133,7 +133,7 @@ def run_row(folder, row, recipe, seed, data, budget):
         recipe=recipe,
         hold_out=f"x:0:{image.shape[2] // 8}",
         seed=seed,
-        resume=(folder / CHECKPOINT).exists(),
+        resume=True,
         **budget,
     )
     scores = post_processed(open_model(folder), *data.test, about["threshold"])

@@ -69,7 +69,9 @@ def train(
         str | None,
         typer.Option(help="Part kept for validation, e.g. x:0:256."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in -o.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in -o, if one began.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of weights and patches.")] = 0,
     all_gpus: Annotated[
         bool, typer.Option("--all-gpus", help="Share each step; every GPU takes a whole batch.")

@@ -63,7 +63,7 @@ def fit(
         steps: budget in steps; the recipe's own where neither is given.
         minutes: budget in minutes of wall time, instead of `steps`.
         hold_out: part kept for validation, such as "x:0:256".
-        resume: continue from the checkpoint in `output`.
+        resume: continue from the checkpoint in `output`, or start where there is none yet.
         seed: seed of patches and augmentation.
         start: what the weights of `model` came from, noted in metrics.json.
         normalization: "volume" to standardise by the grey levels of `image` where `model` has
@@ -76,7 +76,6 @@ def fit(
     Raises:
         ValueError: an argument does not fit; raised before any long work.
         FileExistsError: `output` holds a run and `resume` is not set.
-        FileNotFoundError: `resume` is set and there is no checkpoint.
         FloatingPointError: the loss or a weight is not finite; what was saved before is kept.
     """
     row = get_recipe(recipe)
@@ -94,7 +93,7 @@ def fit(
     told = {"from": start, "voxel_size": voxel_size, "batch": batch if replicas() > 1 else None}
     about = {"recipe": recipe, "hold_out": hold_out, "seed": seed}
     about |= {name: value for name, value in told.items() if value}
-    check_run(Path(output) / CHECKPOINT, resume)
+    resume = check_run(Path(output) / CHECKPOINT, resume)
     output = writable_folder(output)
     average = Average(budget, row.average)
     checkpoint = Checkpoint(budget, output / CHECKPOINT, about, average)
@@ -211,16 +210,15 @@ def make_sampler(image, label, row, dims, seed, normalization):
 
 
 def check_run(checkpoint, resume):
-    """Raise where a run would be overwritten, or where there is none to resume."""
-    if resume and not checkpoint.exists():
-        raise FileNotFoundError(
-            f"Invalid value for `resume`. Expected a checkpoint. Received: {checkpoint} is missing"
-        )
+    """Return whether there is a run to resume; raise where one would be overwritten."""
     if checkpoint.exists() and not resume:
         raise FileExistsError(
             "Invalid value for `output`. Expected a new folder, or `resume`. "
             f"Received: {checkpoint.parent} holds a run"
         )
+    if resume and not checkpoint.exists():
+        print(f"No checkpoint in {checkpoint.parent} yet: the run starts", flush=True)
+    return checkpoint.exists()
 
 
 def compile_model(model, row, dims):
