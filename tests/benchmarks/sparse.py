@@ -1,0 +1,140 @@
+"""What annotated slices buy: `python tests/benchmarks/sparse.py DATA FOLDER [MINUTES]`.
+
+DATA is a folder as of `volseg reproduce --data`. Every run gets MINUTES (3) of training. H learns
+from slices of the training volume and is scored on the test volume; and, from scratch and from the
+published weights, from the first sections of a shifted copy of the test volume and is scored on its
+last ones. The same call goes on where it was stopped; sparse.csv and sparse.png appear in FOLDER.
+"""
+
+import csv
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from common import report
+
+SLICES = (1, 2, 4, 8, 16)
+NOT_ANNOTATED = 255
+THINNED, SCORED = 8, 3
+NAMES = {
+    "scratch": "from scratch, the same microscope",
+    "shifted_scratch": "from scratch, another",
+    "shifted_published": "from the published H, another",
+}
+COLORS = {"scratch": "#e69f00", "shifted_scratch": "#bbbbbb", "shifted_published": "#0072b2"}
+
+
+@dataclass(frozen=True)
+class Study:
+    """What one curve is of.
+
+    Attributes:
+        name: key of `NAMES`.
+        train: `(image, label)`, (z, y, x).
+        test: the same, to score on.
+        recipe: name of a recipe.
+        published: whether to start from the published H.
+        places: callable from a number of slices to their z.
+    """
+
+    name: str
+    train: tuple
+    test: tuple
+    recipe: str
+    published: bool
+    places: object
+
+
+def shifted(image, label):
+    """Return a volume as of another microscope: inverted, darker, blurred, of thick sections."""
+    from scipy import ndimage
+
+    grey = ndimage.gaussian_filter(image[::THINNED].astype(np.float32), (0, 1, 1))
+    grey = 255 * (1 - grey / 255) ** 1.4
+    return np.rint(grey).astype(np.uint8), label[::THINNED]
+
+
+def studies(data):
+    """Return the three studies."""
+    image, label = shifted(*data.test)
+    first, last = np.s_[:-SCORED], np.s_[-SCORED:]
+    there, here = (image[first], label[first]), (image[last], label[last])
+    depth = len(data.train[0])
+
+    def spread(count):
+        return (np.arange(count) * 2 + 1) * depth // (2 * count)
+
+    return [
+        Study("scratch", data.train, data.test, "fast", False, spread),
+        Study("shifted_scratch", there, here, "fast", False, np.arange),
+        Study("shifted_published", there, here, "finetune", True, np.arange),
+    ]
+
+
+def run(study, count, folder, minutes):
+    """Train on `count` slices and score, or read what was done; return the Jaccard index."""
+    import keras
+
+    from volseg_keras import build_model, fit, load_pretrained, predict_volume, segmentation_scores
+
+    done = folder / "jaccard.json"
+    if done.is_file():
+        return json.loads(done.read_text())
+    image, label = study.train
+    sparse = np.full_like(label, NOT_ANNOTATED)
+    sparse[study.places(count)] = label[study.places(count)]
+    keras.utils.set_random_seed(0)
+    model = load_pretrained("H") if study.published else build_model("H")
+    options = {"recipe": study.recipe, "minutes": minutes, "resume": True}
+    fit(model, image, sparse, output=folder, normalization="volume", **options)
+    labels = predict_volume(folder, study.test[0]).argmax(-1)
+    jaccard = segmentation_scores(study.test[1], labels)["classes"][1]["jaccard"]
+    done.write_text(json.dumps(jaccard))
+    return jaccard
+
+
+def draw(rows, minutes, path):
+    """Draw the curves."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    panel = figure.subplots()
+    for name, label in NAMES.items():
+        points = [(row["slices"], row["jaccard"]) for row in rows if row["study"] == name]
+        if points:
+            panel.plot(*zip(*points, strict=True), "o-", color=COLORS[name], label=label)
+    panel.set_xscale("log", base=2)
+    panel.set_xticks(SLICES, map(str, SLICES))
+    panel.set(xlabel=f"annotated slices, {minutes:g} minutes of training", ylim=(0, 1))
+    panel.set_ylabel("Jaccard index")
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def main():
+    """Run all that is missing; print a JSON line a run."""
+    from volseg_keras.reproduce import load_data
+
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    folder, minutes = Path(sys.argv[2]), float(sys.argv[3]) if len(sys.argv) > 3 else 3.0
+    rows = []
+    for study in studies(load_data(Path(sys.argv[1]))):
+        for count in SLICES:
+            if count > len(study.train[0]):
+                continue
+            jaccard = run(study, count, folder / f"{study.name}_{count}", minutes)
+            rows.append({"study": study.name, "slices": count, "jaccard": jaccard})
+            report(NAMES[study.name], slices=count, jaccard=jaccard, minutes=minutes)
+            draw(rows, minutes, folder / "sparse.png")
+    with open(folder / "sparse.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
