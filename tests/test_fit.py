@@ -20,7 +20,7 @@ from volseg_keras import (
 )
 from volseg_keras.training import averaging
 from volseg_keras.training.averaging import Average
-from volseg_keras.training.calibration import CONTRASTS
+from volseg_keras.training.calibration import CONTRASTS, LEAST_GAIN, most_suitable
 from volseg_keras.training.callbacks import Budget, Checkpoint, Schedule
 from volseg_keras.training.recipes import RECIPES, get_recipe
 from volseg_keras.training.regions import split
@@ -200,7 +200,25 @@ def test_the_contrast_suits_the_held_out_part(tmp_path):
         ).argmax(-1)
         scores[contrast] = segmentation_scores(LABEL[inner], labels)["classes"][1]["jaccard"]
     assert len(set(scores.values())) > 2
-    assert summary["held_out_jaccard"] == max(scores.values()) == scores[summary["contrast"]]
+    assert summary["held_out_jaccard"] == scores[summary["contrast"]]
+    if summary["contrast"] == 1:
+        assert max(scores.values()) < scores[1] + LEAST_GAIN
+    else:
+        assert scores[summary["contrast"]] == max(scores.values()) >= scores[1] + LEAST_GAIN
+
+
+@pytest.mark.parametrize(
+    "scores, contrast",
+    [
+        ((0.5, 0.6, 0.6, 0.6, 0.6), 1.0),
+        ((0.5, 0.6, 0.6, 0.61, 0.59), 1.2),
+        ((0.601, 0.6, 0.5, 0.4, 0.3), 1.0),
+        ((0.7, 0.6, 0.5, 0.4, 0.3), 0.9),
+    ],
+)
+def test_a_contrast_is_chosen_where_it_is_clearly_better(scores, contrast):
+    rows = [{"contrast": c, "held_out_jaccard": s} for c, s in zip(CONTRASTS, scores, strict=True)]
+    assert most_suitable(rows)["contrast"] == contrast
 
 
 def test_the_threshold_suits_the_held_out_part(tmp_path):
