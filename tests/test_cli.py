@@ -85,7 +85,6 @@ def replaced(old, new):
         ((*TRAIN, "--model", "Z"), "U-Net, A, B"),
         ((*TRAIN, "--recipe", "slow"), "paper, fast"),
         ((*TRAIN, "--hold-out", "x:5"), "x:0:"),
-        ((*TRAIN, "--resume"), "`resume`"),
         (replaced("run", "file/run"), "writable folder"),
         (("predict", "missing.tif", "-o", "out.tif"), "missing.tif"),
         (("predict", "four.tif", "-o", "out.tif"), "(z, y, x)"),
