@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -22,7 +23,7 @@ from volseg_keras.nets.blocks import activation, input_block, residual_block, tr
 from volseg_keras.nets.models import softmax, with_normalization
 from volseg_keras.zoo.export import TOLERANCE, checked, vectors_of
 from volseg_keras.zoo.formats import FORMATS
-from volseg_keras.zoo.presets import model_card
+from volseg_keras.zoo.presets import model_card, stored_threshold, trained_voxel_size
 from volseg_keras.zoo.segmenter import open_model
 
 ELSEWHERE = """
@@ -294,3 +295,13 @@ def test_bioimageio_takes_2d_networks_of_three_classes(tmp_path):
 def test_cards(saved):
     assert model_card(saved) == {}
     assert model_card("H")["classes"] == ["background", "mitochondria"]
+    assert 0 < model_card("H")["threshold"] < 1
+
+
+def test_a_folder_tells_the_threshold_and_the_voxel_size(saved, tmp_path):
+    shutil.copy(saved / "model.keras", tmp_path)
+    (tmp_path / "metrics.json").write_text('{"threshold": 0.3, "voxel_size": [40, 4, 4]}')
+    card, exported = model_card(tmp_path), tmp_path / "exported"
+    assert export_model(tiny(), exported, card=card) <= TOLERANCE
+    assert stored_threshold(exported) == 0.3 and trained_voxel_size(exported) == [40, 4, 4]
+    assert stored_threshold(saved / "savedmodel") == 0.5

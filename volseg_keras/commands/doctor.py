@@ -15,11 +15,12 @@ import typer
 PACKAGES = (
     *("keras", "tensorflow", "jax", "torch", "numpy", "scipy", "openvino", "onnxruntime"),
     *("tf2onnx", "onnx", "tifffile", "imagecodecs", "zarr", "h5py", "dask", "distributed"),
-    *("tensorflow-datasets", "nibabel", "mrcfile", "pynrrd"),
+    *("tensorflow-datasets", "nibabel", "mrcfile", "pynrrd", "bioimageio.core"),
 )
 # What is optional: the extra of setup.cfg, its packages, and what they are for.
 OPTIONAL = {
     "onnx": (("onnxruntime", "tf2onnx", "onnx"), "the engine onnxruntime"),
+    "bioimageio": (("bioimageio.core", "bioimageio.spec", "pydantic"), "packages for bioimage.io"),
     "cluster": (("dask", "distributed"), "prediction by several processes"),
     "tfds": (("tensorflow-datasets",), "TensorFlow Datasets"),
 }

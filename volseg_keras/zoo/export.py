@@ -33,7 +33,8 @@ def export_model(model, path, format="savedmodel", *, card=None, on_step=None):
         format: a name of `FORMATS`. "savedmodel": a folder, whose endpoint `serve` gives a dict of
             `probability`. "keras": a .keras file. "onnx": an .onnx file. "openvino": a folder with
             model.xml. "bioimageio": a .zip for bioimage.io that has passed its `test_model`.
-        card: facts about the model for "bioimageio", as of `presets.model_card`.
+        card: facts about the model, as of `presets.model_card`. "bioimageio" tells all, a folder
+            `threshold` and `voxel_size`.
         on_step: called with a line about what is done next.
 
     Returns:
@@ -51,7 +52,7 @@ def export_model(model, path, format="savedmodel", *, card=None, on_step=None):
         vectors = vectors_of(model)
         row.write(model, part, vectors[0], card or {})
         if part.is_dir():
-            describe(model, part, vectors[0])
+            describe(model, part, vectors[0], card or {})
         say("Reloading it to compare it with Keras")
         difference = checked(part, format, vectors)
         part.replace(path)
@@ -116,11 +117,12 @@ def vectors_of(model):
         ]
 
 
-def describe(model, folder, vector):
+def describe(model, folder, vector, card):
     """Put what a user of a model must know, and a test vector, in the folder of an export."""
     about = folder / METADATA
     about.parent.mkdir(exist_ok=True)
-    write_json(about, metadata(model), indent=2)
+    known = {name: card[name] for name in ("threshold", "voxel_size") if card.get(name)}
+    write_json(about, metadata(model) | known, indent=2)
     for name, array in zip(("test_input", "test_output"), vector, strict=True):
         np.save(folder / f"{name}.npy", array)
 

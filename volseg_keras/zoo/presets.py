@@ -105,13 +105,16 @@ def stored_threshold(model):
 
 
 def model_card(name):
-    """Return the facts that `card.json` beside a model's file tells, or an empty dict.
+    """Return the facts that card.json and metrics.json beside a model's file tell, if any.
 
-    All are optional: name, description, tags, classes, `voxel_size` (z, y, x in nm), license,
-    authors, cite, `training_data` and the text of `validation`; as in bioimage.io's model
+    All are optional: `threshold`, `voxel_size` (z, y, x in nm), name, description, tags, classes,
+    license, authors, cite, `training_data` and the text of `validation`; as in bioimage.io's model
     descriptions where these have them.
     """
-    return read_told(model_file(name).with_name("card.json"))
+    file = model_file(name)
+    metrics = read_told(file.with_name("metrics.json"))
+    measured = {name: metrics[name] for name in ("threshold", "voxel_size") if name in metrics}
+    return measured | read_told(file.with_name("card.json"))
 
 
 def trained_voxel_size(model):
