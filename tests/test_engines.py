@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from volseg_keras import export_savedmodel, phantom, predict_volume, save_volume
 from volseg_keras.data.formats import FORMATS
 from volseg_keras.inference import engines
 from volseg_keras.nets.models import with_normalization
-from volseg_keras.zoo.segmenter import open_model
+from volseg_keras.zoo.segmenter import KEPT, graph_key, open_model
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,22 @@ def test_no_folder_is_left_and_none_is_needed(models, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     np.testing.assert_array_equal(predict_volume(models / "C.keras", IMAGE), want)
     gc.collect()
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    left = {path.name for path in tmp_path.iterdir()}
+    assert {name for name in left if not name.startswith("__autograph_generated")} == {"file"}
+
+
+def test_graphs_that_nobody_uses_leave_the_cache(models, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    paths = [tmp_path / "volseg_keras" / graph_key(models / f"{n}.keras") for n in ("C", "H")]
+    open_model(models / "C.keras", "openvino")
+    (about,) = paths[0].rglob("volseg.json")
+    os.utime(about, (0, time.time() - KEPT + 1000))
+    open_model(models / "C.keras", "openvino")  # used: young again
+    open_model(models / "H.keras", "openvino")
+    assert about.is_file()
+    os.utime(about, (0, time.time() - KEPT - 1000))
+    open_model(models / "H.keras", "openvino")
+    assert not about.exists() and list(paths[1].rglob("volseg.json"))
 
 
 def test_a_model_of_two_channels_is_refused_at_once():

@@ -86,6 +86,10 @@ def test_normalization_travels_inside():
     network, constants = split_normalization(wrapped)
     assert network is model and constants == (128, 32, 1.5)
     assert split_normalization(model) == (model, None)
+    # As models were saved before they had a contrast.
+    inputs = keras.Input((None, None, 1))
+    x = keras.layers.Rescaling(1 / 32, -4.0, name="normalization")(inputs)
+    assert split_normalization(keras.Model(inputs, model(x))) == (model, (128, 32, 1))
 
 
 def test_mixed_precision_keeps_probabilities_in_float32():

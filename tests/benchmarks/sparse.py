@@ -78,6 +78,7 @@ def run(study, count, folder, minutes):
     import keras
 
     from volseg_keras import build_model, fit, load_pretrained, predict_volume, segmentation_scores
+    from volseg_keras.atomic import write_json
 
     done = folder / "jaccard.json"
     if done.is_file():
@@ -91,7 +92,7 @@ def run(study, count, folder, minutes):
     fit(model, image, sparse, output=folder, normalization="volume", **options)
     labels = predict_volume(folder, study.test[0]).argmax(-1)
     jaccard = segmentation_scores(study.test[1], labels)["classes"][1]["jaccard"]
-    done.write_text(json.dumps(jaccard))
+    write_json(done, jaccard)
     return jaccard
 
 
@@ -126,7 +127,7 @@ def main():
         for count in SLICES:
             if count > len(study.train[0]):
                 continue
-            jaccard = run(study, count, folder / f"{study.name}_{count}", minutes)
+            jaccard = run(study, count, folder / f"{study.name}_{count}_{minutes:g}", minutes)
             rows.append({"study": study.name, "slices": count, "jaccard": jaccard})
             report(NAMES[study.name], slices=count, jaccard=jaccard, minutes=minutes)
             draw(rows, minutes, folder / "sparse.png")

@@ -16,7 +16,7 @@ from ..nets import losses
 from ..nets.metrics import Jaccard
 from ..nets.models import split_normalization, with_normalization
 from .averaging import Average
-from .calibration import calibrate, held_out_jaccard, held_out_slabs
+from .calibration import at_contrast, calibrate, held_out_jaccard, held_out_slabs
 from .callbacks import Budget, Checkpoint, Finite, History, Progress, Schedule, Validate
 from .devices import replicas, use_jit
 from .recipes import get_recipe
@@ -53,7 +53,7 @@ def fit(
 
     Args:
         model: a Keras model from `build_model`, or one that an earlier `fit` saved, whose
-            normalisation is then kept, unless `normalization` is set.
+            normalisation and contrast are then kept, unless `normalization` is set.
         image: `(z, y, x)` array-like of grey levels, for a model of several channels
             `(z, y, x, channels)`.
         label: `(z, y, x)` array-like of class ids; a mask of 0 and 255 is one of 0 and 1, and 255
@@ -82,8 +82,7 @@ def fit(
     dims = len(model.inputs[0].shape) - 2
     budget = make_budget(row, steps, minutes)
     model, own = split_normalization(model)
-    constants = own[:2] if own and normalization != "volume" else None
-    contrast = own[2] if own else 1.0
+    constants = None if normalization == "volume" or not own else at_contrast(*own)
     voxel_size = getattr(image, "voxel_size", None)
     image = checked_image(image, model.inputs[0].shape[-1])
     label = checked_labels(label, image, model.output_shape[-1])
@@ -101,12 +100,11 @@ def fit(
     compile_model(model, row, dims)
     if resume:
         checkpoint.restore(model)
-    standards = (*sampler.normalization, contrast)
-    save = Saver(model, standards, output / "model.keras")
+    save = Saver(model, sampler.normalization, output / "model.keras")
     schedule = Schedule(budget, lambda p, s: row.learning_rate(dims, p, s))
     callbacks = [schedule, Finite(budget), average]
     if held_out:
-        score = partial(validate, model, keras_engine(model), standards, *held_out)
+        score = partial(validate, model, keras_engine(model), sampler.normalization, *held_out)
         callbacks.append(Validate(budget, score, save, average))
     voxels = batch * int(np.prod(sampler.patch_shape))
     callbacks.append(History(budget, output / "history.csv", voxels))
@@ -126,7 +124,7 @@ def fit(
     if not held_out:
         with average.applied(model):
             save()
-    chosen = {"contrast": contrast, "threshold": 0.5, "held_out_jaccard": None}
+    chosen = {"contrast": 1.0, "threshold": 0.5, "held_out_jaccard": None}
     if held_out:
         chosen = calibrate(save.path, *held_out, ignore_class=NOT_ANNOTATED)
     return summarise(model, output, budget, {**about, **chosen}, sampler)
@@ -211,9 +209,11 @@ def make_sampler(image, label, row, dims, seed, normalization):
 
 def check_run(checkpoint, resume):
     """Return whether there is a run to resume; raise where one would be overwritten."""
-    if checkpoint.exists() and not resume:
+    # A copy of a run, such as a published model, comes without its checkpoint.
+    finished = checkpoint.with_name("metrics.json").exists() and not checkpoint.exists()
+    if finished or checkpoint.exists() and not resume:
         raise FileExistsError(
-            "Invalid value for `output`. Expected a new folder, or `resume`. "
+            "Invalid value for `output`. Expected a new folder, or `resume` and a checkpoint. "
             f"Received: {checkpoint.parent} holds a run"
         )
     if resume and not checkpoint.exists():
@@ -242,20 +242,20 @@ def batches(sampler, batch_size, start):
     return sampler.py_dataset(batch_size, start=start, workers=4)
 
 
-def validate(model, engine, standards, image, label):
+def validate(model, engine, normalization, image, label):
     """Return the mean Jaccard index of the foreground classes of the held-out part."""
-    slabs = held_out_slabs(model, engine, image, standards)
-    return held_out_jaccard(slabs, label, ignore_class=NOT_ANNOTATED)
+    slabs = held_out_slabs(model, engine, image, normalization)
+    return held_out_jaccard(slabs, model.output_shape[-1], label, ignore_class=NOT_ANNOTATED)
 
 
 class Saver:
     """Save a network with its normalisation, in float32 and without optimizer, atomically."""
 
-    def __init__(self, model, standards, path):
+    def __init__(self, model, normalization, path):
         self.trained = model
         copy = keras.models.clone_model(model, clone_function=in_float32)
         self.copy = keras.Model(copy.inputs, copy.outputs, name=model.name)
-        self.model = with_normalization(self.copy, *standards)
+        self.model = with_normalization(self.copy, *normalization)
         self.path = Path(path)
 
     def __call__(self):

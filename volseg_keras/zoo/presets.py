@@ -22,7 +22,8 @@ def load_pretrained(name):
 
     Returns:
         A `keras.Model` of raw grey levels. `fit` trains it further; for `model.fit`, sample patches
-        with `PatchSampler(..., normalization=(0, 1))`.
+        with `PatchSampler(..., normalization=(0, 1), augment=Augment(contrast=0, brightness=0))`,
+        as amplitudes of grey levels are in what they are standardised to.
 
     Raises:
         ValueError: there is no such model, or its file is damaged or would run code of its own.

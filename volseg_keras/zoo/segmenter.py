@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
+import shutil
 import sys
 import tempfile
+import time
 import warnings
 from contextlib import suppress
 from importlib.metadata import version
@@ -25,6 +27,8 @@ from .running import Ensemble, Segmenter
 # Files that the cache keeps of a model.
 GRAPHS = {"openvino": "lean.xml", "onnxruntime": "lean.onnx"}
 ABOUT = "volseg.json"
+# Seconds that a graph is kept unused: a model that is trained anew leaves one of some MB.
+KEPT = 90 * 24 * 3600
 
 
 def predict_volume(model, volume, *, engine="auto", **options):
@@ -158,16 +162,20 @@ def open_savedmodel(path, engine):
 def open_graph(model, engine):
     """Return a `Segmenter` of the lean graph of a .keras file or a Keras model.
 
-    A file's graph is kept in the user's cache, so that only its first use needs Keras.
+    A file's graph is kept in the user's cache, so that only its first use needs Keras, until it is
+    not used for three months.
     """
     owner = tempfile.TemporaryDirectory(prefix="volseg.", ignore_cleanup_errors=True)
     folder = Path(owner.name) / engine
     if isinstance(model, Path):
-        kept = user_cache_path("volseg_keras") / graph_key(model) / engine
+        cache = user_cache_path("volseg_keras")
+        kept = cache / graph_key(model) / engine
         with suppress(OSError):  # a cache that cannot be written
             if not (kept / ABOUT).is_file():
                 write_graph(load_pretrained(model), kept, engine)
             folder = kept
+            os.utime(kept / ABOUT)
+            prune(cache)
     if not folder.exists():
         write_graph(load_pretrained(model) if isinstance(model, Path) else model, folder, engine)
     about = json.loads((folder / ABOUT).read_text())
@@ -185,7 +193,7 @@ def open_graph(model, engine):
 def graph_key(path):
     """Return the name of a model's folder in the cache: it changes with all that the graph does."""
     digest = hashlib.sha256(path.read_bytes())
-    for code in ("nets/lean.py", "zoo/formats.py"):
+    for code in ("nets/lean.py", "nets/models.py", "zoo/formats.py"):
         digest.update((Path(__file__).parents[1] / code).read_bytes())
     for package in ("keras", "openvino"):
         digest.update(version(package).encode())
@@ -205,6 +213,13 @@ def write_graph(model, folder, engine):
         write_json(part / ABOUT, metadata(model), indent=2)
         if not (folder / ABOUT).is_file():  # another process may have been quicker
             part.replace(folder)
+
+
+def prune(cache):
+    """Remove the graphs of a cache that were not used for `KEPT` seconds."""
+    for about in cache.glob(f"*/*/{ABOUT}"):
+        if time.time() - about.stat().st_mtime > KEPT:
+            shutil.rmtree(about.parent)
 
 
 def keras_backend():
