@@ -77,7 +77,7 @@ def test_models_that_are_damaged_or_run_code(kind, opened, network, tmp_path, mo
 def savedmodel(network, tmp_path_factory):
     path = tmp_path_factory.mktemp("exports") / "a savedmodel"
     write_savedmodel(network, path)
-    describe(network, path, (np.zeros(1), np.zeros(1)))
+    describe(network, path, (np.zeros(1), np.zeros(1)), {})
     return path
 
 
