@@ -6,7 +6,6 @@ published weights, from the first sections of a shifted copy of the test volume 
 last ones. The same call goes on where it was stopped; sparse.csv and sparse.png appear in FOLDER.
 """
 
-import csv
 import json
 import sys
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ import numpy as np
 from common import report
 
 SLICES = (1, 2, 4, 8, 16)
-NOT_ANNOTATED = 255
 THINNED, SCORED = 8, 3
 NAMES = {
     "scratch": "from scratch, the same microscope",
@@ -79,6 +77,7 @@ def run(study, count, folder, minutes):
 
     from volseg_keras import build_model, fit, load_pretrained, predict_volume, segmentation_scores
     from volseg_keras.atomic import write_json
+    from volseg_keras.training.fit import NOT_ANNOTATED
 
     done = folder / "jaccard.json"
     if done.is_file():
@@ -100,6 +99,8 @@ def draw(rows, minutes, path):
     """Draw the curves."""
     from matplotlib.figure import Figure
 
+    from volseg_keras.report.plots import save_figure, tidy
+
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     panel = figure.subplots()
     for name, label in NAMES.items():
@@ -109,14 +110,14 @@ def draw(rows, minutes, path):
     panel.set_xscale("log", base=2)
     panel.set_xticks(SLICES, map(str, SLICES))
     panel.set(xlabel=f"annotated slices, {minutes:g} minutes of training", ylim=(0, 1))
-    panel.set_ylabel("Jaccard index")
-    panel.spines[["top", "right"]].set_visible(False)
+    tidy(panel, "Jaccard index")
     panel.legend(frameon=False)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)
 
 
 def main():
     """Run all that is missing; print a JSON line a run."""
+    from volseg_keras.atomic import write_csv
     from volseg_keras.reproduce import load_data
 
     if len(sys.argv) < 3:
@@ -130,11 +131,8 @@ def main():
             jaccard = run(study, count, folder / f"{study.name}_{count}_{minutes:g}", minutes)
             rows.append({"study": study.name, "slices": count, "jaccard": jaccard})
             report(NAMES[study.name], slices=count, jaccard=jaccard, minutes=minutes)
+            write_csv(folder / "sparse.csv", rows[0], rows)
             draw(rows, minutes, folder / "sparse.png")
-    with open(folder / "sparse.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 if __name__ == "__main__":

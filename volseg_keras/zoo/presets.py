@@ -115,7 +115,7 @@ def model_card(name):
     file = model_file(name)
     metrics = read_told(file.with_name("metrics.json"))
     measured = {name: metrics[name] for name in ("threshold", "voxel_size") if name in metrics}
-    return measured | read_told(file.with_name("card.json"))
+    return read_told(file.with_name("card.json")) | measured
 
 
 def trained_voxel_size(model):

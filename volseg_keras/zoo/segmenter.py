@@ -173,9 +173,9 @@ def open_graph(model, engine):
         with suppress(OSError):  # a cache that cannot be written
             if not (kept / ABOUT).is_file():
                 write_graph(load_pretrained(model), kept, engine)
+                prune(cache)
             folder = kept
             os.utime(kept / ABOUT)
-            prune(cache)
     if not folder.exists():
         write_graph(load_pretrained(model) if isinstance(model, Path) else model, folder, engine)
     about = json.loads((folder / ABOUT).read_text())
