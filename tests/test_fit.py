@@ -12,6 +12,7 @@ from volseg_keras import (
     PatchSampler,
     RankOneConv,
     StochasticDownsample,
+    build_model,
     fit,
     load_pretrained,
     phantom,
@@ -23,6 +24,7 @@ from volseg_keras.training import averaging
 from volseg_keras.training.averaging import Average
 from volseg_keras.training.calibration import CONTRASTS, LEAST_GAIN, most_suitable
 from volseg_keras.training.callbacks import Budget, Checkpoint, Schedule
+from volseg_keras.training.freezing import frozen_norms
 from volseg_keras.training.recipes import RECIPES, get_recipe
 from volseg_keras.training.regions import split
 
@@ -45,11 +47,12 @@ def small_patches(monkeypatch):
     quick = replace(RECIPES["demo"], patch={3: (16, 32, 32)}, batch={3: 2}, warmup=2)
     monkeypatch.setitem(RECIPES, "quick", quick)
     monkeypatch.setitem(RECIPES, "averaged", replace(quick, average=3.0))
+    monkeypatch.setitem(RECIPES, "frozen", replace(quick, frozen=True))
     monkeypatch.setattr(averaging, "EVERY", 1)
 
 
-def run(folder, steps, **options):
-    model = small_network()
+def run(folder, steps, model=None, **options):
+    model = model or small_network()
     options = {"recipe": "quick", "hold_out": "x:0:32", "steps_per_epoch": 4, **options}
     summary = fit(model, IMAGE, LABEL, output=folder, steps=steps, **options)
     return model, summary
@@ -145,6 +148,27 @@ def test_what_is_saved_is_the_mean(tmp_path):
     model, _ = run(tmp_path, 8, recipe="averaged", hold_out=None)
     last, saved = model.get_weights(), load_pretrained(tmp_path).get_weights()
     assert max(np.abs(a - b).max() for a, b in zip(last, saved, strict=True)) > 1e-4
+
+
+@pytest.mark.parametrize("recipe, kept", [("quick", False), ("frozen", True)])
+def test_a_recipe_may_keep_the_batch_normalisations(recipe, kept, tmp_path):
+    model, _ = run(tmp_path / "first", 4)
+    before = {v.path: np.asarray(v) for v in model.variables}
+    again, _ = run(tmp_path / "second", 4, recipe=recipe, model=model)
+    assert all(layer.trainable for layer in again.layers)
+    for variable in again.weights:
+        same = np.array_equal(variable, before[variable.path])
+        assert same == (kept and "batch_norm" in variable.path), variable.path
+    assert load_pretrained(tmp_path / "second").trainable_weights
+
+
+def test_all_normalisations_of_a_network_are_frozen_and_let_go():
+    for name in ("U-Net", "H"):
+        model = build_model(name)
+        count = len(model.trainable_weights)
+        with frozen_norms(model):
+            assert not [w for w in model.trainable_weights if w.name in ("gamma", "beta")]
+        assert len(model.trainable_weights) == count
 
 
 def test_a_finished_run_resumes_to_itself(tmp_path):

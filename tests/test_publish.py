@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from volseg_keras import build_model, fit, load_pretrained, phantom, predict_volume, save_volume
 from volseg_keras.cli import app
 from volseg_keras.zoo.checksums import NAME, check_files, sha256
+from volseg_keras.zoo.presets import METADATA
 from volseg_keras.zoo.publish import publish
 
 ELSEWHERE = """
@@ -59,6 +60,8 @@ def test_scores_are_those_of_prediction(published):
     plain = metrics["test"]["scores"]["as it is"]["classes"][1]["jaccard"]
     assert plain == pytest.approx(want) == metrics["test"]["shifts"]["as it is"][0]
     assert 0 < metrics["threshold"] < 1
+    told = json.loads((published / METADATA).read_text())
+    assert told["threshold"] == metrics["threshold"]
 
 
 def test_the_test_vector_is_reproduced_where_this_package_is_not_imported(published, tmp_path):

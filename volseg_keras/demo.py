@@ -15,7 +15,7 @@ from .report.console import progress_bar
 from .report.plots import overlay
 from .training.fit import fit
 from .zoo.export import export_savedmodel
-from .zoo.presets import load_pretrained
+from .zoo.presets import load_pretrained, model_card
 from .zoo.segmenter import predict_volume
 
 TRAIN_SHAPE = (96, 256, 256)
@@ -53,7 +53,7 @@ def run(output, minutes=None):
         f"scored      precision {row['precision']:.3f}, recall {row['recall']:.3f}, "
         f"Jaccard {row['jaccard']:.3f}, VOC {scores['voc']:.3f}"
     )
-    export_savedmodel(model, output / "savedmodel")
+    export_savedmodel(model, output / "savedmodel", model_card(source))
     say(f"exported    {output / 'savedmodel'}")
     crop = unseen[:32, :64, :64]
     again, memory = (

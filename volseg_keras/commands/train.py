@@ -61,7 +61,7 @@ def train(
         str, typer.Option(help="With --from: grey levels by the statistics of model or volume.")
     ] = "model",
     recipe: Annotated[
-        str, typer.Option(help="paper, fast, long, rigid, finetune, sheaths or demo.")
+        str, typer.Option(help="paper, fast, long, rigid, finetune, sheaths, robust or demo.")
     ] = "fast",
     minutes: Annotated[float | None, typer.Option(help="Budget in minutes.")] = None,
     steps: Annotated[int | None, typer.Option(help="Budget in steps.")] = None,

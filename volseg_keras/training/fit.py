@@ -19,6 +19,7 @@ from .averaging import Average
 from .calibration import at_contrast, calibrate, held_out_jaccard, held_out_slabs
 from .callbacks import Budget, Checkpoint, Finite, History, Progress, Schedule, Validate
 from .devices import replicas, use_jit
+from .freezing import frozen_norms
 from .recipes import get_recipe
 from .regions import split
 
@@ -97,30 +98,31 @@ def fit(
     average = Average(budget, row.average)
     checkpoint = Checkpoint(budget, output / CHECKPOINT, about, average)
 
-    compile_model(model, row, dims)
-    if resume:
-        checkpoint.restore(model)
     save = Saver(model, sampler.normalization, output / "model.keras")
-    schedule = Schedule(budget, lambda p, s: row.learning_rate(dims, p, s))
-    callbacks = [schedule, Finite(budget), average]
-    if held_out:
-        score = partial(validate, model, keras_engine(model), sampler.normalization, *held_out)
-        callbacks.append(Validate(budget, score, save, average))
-    voxels = batch * int(np.prod(sampler.patch_shape))
-    callbacks.append(History(budget, output / "history.csv", voxels))
-    if keras.backend.backend() == "tensorflow":
-        callbacks.append(keras.callbacks.TensorBoard(output / "tensorboard", write_graph=False))
-    callbacks += [Progress(budget), checkpoint]
-    if budget.progress < 1:
-        model.fit(
-            batches(sampler, batch, budget.step),
-            steps_per_epoch=steps_per_epoch,
-            epochs=2**31,
-            initial_epoch=budget.step // steps_per_epoch,
-            callbacks=callbacks,
-            shuffle=False,
-            verbose=0,
-        )
+    with frozen_norms(model, row.frozen):
+        compile_model(model, row, dims)
+        if resume:
+            checkpoint.restore(model)
+        schedule = Schedule(budget, lambda p, s: row.learning_rate(dims, p, s))
+        callbacks = [schedule, Finite(budget), average]
+        if held_out:
+            score = partial(validate, model, keras_engine(model), sampler.normalization, *held_out)
+            callbacks.append(Validate(budget, score, save, average))
+        voxels = batch * int(np.prod(sampler.patch_shape))
+        callbacks.append(History(budget, output / "history.csv", voxels))
+        if keras.backend.backend() == "tensorflow":
+            callbacks.append(keras.callbacks.TensorBoard(output / "tensorboard", write_graph=False))
+        callbacks += [Progress(budget), checkpoint]
+        if budget.progress < 1:
+            model.fit(
+                batches(sampler, batch, budget.step),
+                steps_per_epoch=steps_per_epoch,
+                epochs=2**31,
+                initial_epoch=budget.step // steps_per_epoch,
+                callbacks=callbacks,
+                shuffle=False,
+                verbose=0,
+            )
     if not held_out:
         with average.applied(model):
             save()

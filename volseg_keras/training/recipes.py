@@ -23,6 +23,8 @@ class Recipe:
         foreground_fraction: share of patches placed near a foreground voxel.
         augment: what is drawn for a patch.
         average: power of the averaging of weights, see `averaging.Average`; None keeps the last.
+        frozen: keep batch normalisations as they are. Else a patch is normalised by its own batch,
+            which undoes much of a change of its grey levels that prediction has to bear.
     """
 
     patch: dict
@@ -37,6 +39,7 @@ class Recipe:
     foreground_fraction: float = 0.8
     augment: Augment = field(default_factory=Augment)
     average: float | None = None
+    frozen: bool = False
 
     def learning_rate(self, spatial_dims, progress, step):
         """Return the rate at a share `progress` (0 to 1) of the budget, at a step."""
@@ -68,6 +71,21 @@ DEFORMED = Augment(
     sections=0.05,
 )
 RIGID = replace(DEFORMED, elastic=0)
+# Other microscopes, stains and voxel sizes than the volume trained on.
+WIDE = Augment(
+    elastic=0.5,
+    displacement=1.0,
+    scale=0.3,
+    contrast=0.3,
+    brightness=1.0,
+    gamma=0.5,
+    noise=0.8,
+    blur=1.5,
+    shading=0.3,
+    inversion=0.1,
+    sections=0.1,
+    sheaths=0.15,
+)
 DEMO = {"patch": {2: (128, 128), 3: (32, 64, 64)}, "batch": {2: 4, 3: 2}}
 LONG = {**FAST, "steps": 8_000, "average": 3.0}
 
@@ -94,6 +112,8 @@ RECIPES = {
     "finetune": Recipe(**LONG, rate={2: 1e-3, 3: 1e-3}),
     # The same, where myelin must not count: not all that is dark is a mitochondrion.
     "sheaths": Recipe(**LONG, rate={2: 1e-3, 3: 1e-3}, augment=Augment(sheaths=0.25)),
+    # The same, for volumes that look otherwise.
+    "robust": Recipe(**LONG, rate={2: 1e-3, 3: 1e-3}, augment=WIDE, frozen=True),
     # Patches small enough for hundreds of steps in the minutes of a demonstration.
     "demo": Recipe(**{**FAST, "steps": 400, "warmup": 30, **DEMO}, rate={2: 3e-3, 3: 3e-3}),
 }

@@ -59,9 +59,9 @@ def export_model(model, path, format="savedmodel", *, card=None, on_step=None):
     return difference
 
 
-def export_savedmodel(model, path):
+def export_savedmodel(model, path, card=None):
     """Write a TensorFlow SavedModel by `export_model`; returns its path."""
-    export_model(model, path)
+    export_model(model, path, card=card)
     return Path(path)
 
 

@@ -13,7 +13,7 @@ from ..data.patches import check_shape
 from ..nets.variants import get_variant
 from .checksums import write_checksums
 from .export import class_names, export_savedmodel, metadata
-from .presets import load_pretrained
+from .presets import load_pretrained, model_card
 from .scoring import post_processed, under_shifts
 from .segmenter import open_model
 
@@ -91,7 +91,7 @@ def check(run, metrics, image, truth):
 
 def write_files(model, run, folder, metrics, about):
     """Write all files of a published model to a new folder."""
-    export_savedmodel(model, folder)
+    export_savedmodel(model, folder, model_card(run))
     for name in ("model.keras", "history.csv", "curve.png", "card.json"):
         if (run / name).is_file():
             shutil.copy(run / name, folder)
