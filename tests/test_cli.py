@@ -1,8 +1,10 @@
 import json
+import os
 import re
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import tifffile
 from command import volseg
 
 from volseg_keras import cli, demo, open_volume, phantom, save_volume
+from volseg_keras.commands.common import quiet
 from volseg_keras.demo import clear
 
 
@@ -188,6 +191,26 @@ def lines(*spans, dtype=np.uint8):
     for label, start, stop in spans:
         labels[..., start:stop] = label
     return labels
+
+
+def test_evaluate_writes_where_it_draws_only(tmp_path, capsys):
+    truth, prediction = lines((1, 0, 8), (255, 8, 16)), lines((1, 0, 10))
+    save_volume(tmp_path / "a.h5", prediction)
+    save_volume(tmp_path / "truth.tif", truth)
+    save_volume(tmp_path / "image.tif", truth)
+    before = set(tmp_path.iterdir())
+    arguments = "evaluate", f"{tmp_path / 'a.h5'}::/data", tmp_path / "truth.tif"
+    assert volseg(*arguments) == 0 and set(tmp_path.iterdir()) == before
+    assert volseg(*arguments, "--image", tmp_path / "image.tif") == 0
+    assert {path.name for path in set(tmp_path.iterdir()) - before} == {"a_scores.png"}
+
+
+def test_what_this_package_warns_of_while_it_starts_is_shown(capfd):
+    with pytest.warns(UserWarning, match="of ours") as found, quiet():
+        os.write(2, b"of a library")
+        warnings.warn_explicit("of ours", UserWarning, "volseg_keras/a.py", 1)
+        warnings.warn_explicit("of theirs", UserWarning, "keras/a.py", 1)
+    assert len(found) == 1 and "library" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

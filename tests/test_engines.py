@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from test_export import settled
 
-from volseg_keras import export_savedmodel, phantom, predict_volume, save_volume
+from volseg_keras import export_savedmodel, load_pretrained, phantom, predict_volume, save_volume
 from volseg_keras.data.formats import FORMATS
 from volseg_keras.inference import engines
 from volseg_keras.nets.models import with_normalization
@@ -59,6 +59,13 @@ def test_a_model_in_memory_and_a_savedmodel(models, tmp_path):
     assert np.abs(predict_volume(saved, IMAGE, engine="openvino") - want).mean() < 0.004
     with pytest.raises(ValueError, match="`engine`"):
         open_model(saved, "onnxruntime")
+
+
+def test_a_savedmodel_is_averaged_with_a_run(models, tmp_path):
+    saved = export_savedmodel(load_pretrained(models / "C.keras"), tmp_path / "saved")
+    got = predict_volume([models / "C.keras", saved], IMAGE, engine="openvino")
+    want = predict_volume(models / "C.keras", IMAGE, engine="openvino")
+    assert got.shape == want.shape and np.abs(got - want).mean() < 0.004
 
 
 def test_another_network_is_run_by_keras(tmp_path):

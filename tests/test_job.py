@@ -107,6 +107,33 @@ def test_a_resumed_job_gives_what_an_unbroken_one_gives(tmp_path, network, small
     np.testing.assert_array_equal(whole, open_volume(tmp_path / "p.zarr")[...] >= 0.5)
 
 
+def test_a_process_that_does_a_second_job_of_one_output_does_that_one(tmp_path, network):
+    volume = phantom((16, 32, 32), seed=1)[0]
+    probability = predict_volume(network, volume, engine="openvino")[..., 1]
+    low, high = probability.min(), probability.max()
+    assert high - low > 2 / 256
+    for threshold in (float(low + share * (high - low)) for share in (0.3, 0.7)):
+        folder = start(tmp_path, network, volume, "labels.tif", threshold=threshold)
+        job.run_job(folder)
+        job.finish_job(folder, tmp_path / "labels.tif")
+        share = open_volume(tmp_path / "labels.tif")[...].mean()
+        assert share == pytest.approx((probability >= threshold).mean(), abs=0.05)
+
+
+def test_a_folder_called_as_a_model_is_no_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "H").mkdir()
+    folder = start(tmp_path, "H", phantom((16, 32, 32))[0], "labels.tif")
+    job.run_job(folder)
+    job.finish_job(folder, "labels.tif")
+    assert open_volume("labels.tif").shape == (16, 32, 32)
+
+
+def test_a_job_is_found_from_every_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert job.job_folder("labels.zarr") == tmp_path / ".labels.zarr.part"
+
+
 def test_a_half_written_job_is_begun_again(tmp_path, network):
     volume = phantom((16, 32, 32), seed=1)[0]
     folder = start(tmp_path, network, volume)

@@ -10,9 +10,12 @@ from typer.testing import CliRunner
 
 from volseg_keras import build_model, fit, load_pretrained, phantom, predict_volume, save_volume
 from volseg_keras.cli import app
+from volseg_keras.nets.metrics import foreground_jaccard, segmentation_scores
 from volseg_keras.zoo.checksums import NAME, check_files, sha256
 from volseg_keras.zoo.presets import METADATA
 from volseg_keras.zoo.publish import publish
+from volseg_keras.zoo.scoring import post_processed, under_shifts
+from volseg_keras.zoo.segmenter import open_model
 
 ELSEWHERE = """
 import sys, numpy as np, tensorflow as tf
@@ -69,6 +72,31 @@ def test_the_test_vector_is_reproduced_where_this_package_is_not_imported(publis
     image, probability = (np.load(published / f"test_{name}.npy") for name in ("input", "output"))
     again = load_pretrained(published)(image, training=False)
     np.testing.assert_allclose(again, probability, atol=1e-5)
+
+
+def test_what_is_not_annotated_does_not_count(published):
+    image, truth = phantom((16, 64, 64), seed=1)
+    half = truth.copy()
+    half[8:] = 255
+    segmenter = open_model(published)
+    labels = predict_volume(published, image).argmax(-1).astype(np.uint8)
+    want = segmentation_scores(truth[:8], labels[:8])
+    assert post_processed(segmenter, image, half, 0.5)["as it is"] == want
+    want = foreground_jaccard(want)
+    assert under_shifts(segmenter, image, half)["as it is"][0] == pytest.approx(want)
+
+
+def test_no_folder_is_replaced_but_a_published_model(published, monkeypatch):
+    run = published.parent / "run"
+    pair = phantom((16, 64, 64), seed=1)
+    monkeypatch.setattr("volseg_keras.zoo.publish.post_processed", None)  # is not reached
+    with pytest.raises(FileExistsError, match="`output`.*without SHA256SUMS"):
+        publish(run, published.parent, *pair, about="")
+    with pytest.raises(FileExistsError, match="`output`"):
+        publish(run, run, *pair, about="")
+    with pytest.raises(ValueError, match="`model`.*nothing of this name"):
+        publish(run, published, *pair, about="", before="nothing of this name")
+    assert (run / "checkpoint.h5").is_file() and (published / NAME).is_file()
 
 
 @pytest.mark.parametrize("name", ["model.keras", "variables/variables.data-00000-of-00001"])

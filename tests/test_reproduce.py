@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from volseg_keras import phantom
 from volseg_keras.cli import app
 from volseg_keras.report.table import MEASURES
-from volseg_keras.reproduce import load_data, measures, summary
+from volseg_keras.reproduce import Data, load_data, measures, reproduce, summary
 
 
 def volseg(*arguments):
@@ -35,6 +36,11 @@ def test_rows_are_trained_scored_interrupted_and_resumed(tmp_path):
 
     other = volseg(*arguments[:-1], 3, "--rows", "C")
     assert other.exit_code and "steps" in str(other.exception)
+
+    # Files of the same names with other labels.
+    (train, test), options = [phantom((16, 64, 64), seed) for seed in (0, 1)], {"steps": 2}
+    with pytest.raises(ValueError, match="`output`"):
+        reproduce(folder, ["C"], Data("phantoms", train, test), recipes=("demo",), **options)
 
 
 def test_mean_and_spread():

@@ -233,11 +233,19 @@ def test_resampled_tiles_come_back_where_they_were(scale):
             seen.append(tile.shape)
             return tile[..., None]
 
-        back = resampled(engine, scale)(ramp)[..., 0]
+        back = resampled(engine, scale, 3)(ramp)[..., 0]
         assert all(n % 16 == 0 for n in seen[0])
         assert all(n >= round(m * s) for n, m, s in zip(seen[0], ramp.shape, scale, strict=True))
         inside = tuple(slice(4, -4) for _ in range(3))
         np.testing.assert_allclose(back[inside], ramp[inside], atol=0.75)
+
+
+def test_resampling_for_a_2d_network_keeps_the_planes():
+    seen = []
+    resampled(lambda t: seen.append(t.shape) or t[..., None], (1, 0.5, 0.5), 2)(
+        np.ones((3, 64, 70))
+    )
+    assert seen == [(3, 32, 48)]
 
 
 def test_a_tile_of_finer_voxels_is_smaller_and_reads_more_context_of_coarser():

@@ -1,5 +1,6 @@
 """Table 1 again: train rows under one recipe and budget, and set them beside the paper's."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from .data.writing import writable_folder
 from .nets.models import build_model
 from .nets.variants import get_variant
 from .report.table import MEASURES, write_tables
-from .training.fit import fit
+from .training.fit import CHECKPOINT, fit
 from .training.recipes import get_recipe
 from .zoo.scoring import post_processed
 from .zoo.segmenter import open_model
@@ -90,7 +91,7 @@ def reproduce(output, rows, data, *, recipes=("long",), seeds=1, say=print, **bu
         get_recipe(recipe)
     output = writable_folder(output)
     budget = {key: value for key, value in budget.items() if value is not None}
-    check_budget(output, {"data": data.name, **budget})
+    check_budget(output, {"data": data.name, "sha256": digest(data), **budget})
     jobs = [(r, recipe, seed) for seed in range(seeds) for recipe in recipes for r in rows]
     done = []
     for i, (row, recipe, seed) in enumerate(jobs, 1):
@@ -113,6 +114,12 @@ def check_budget(output, told):
     write_json(file, told)
 
 
+def digest(data):
+    """Return a hash of both label maps: files of one name may hold other labels."""
+    labels = (np.ascontiguousarray(label) for _, label in (data.train, data.test))
+    return hashlib.sha256(b"".join(map(bytes, labels))).hexdigest()
+
+
 def title(data, budget):
     """Return one line that says what was done."""
     told = ", ".join(f"{value:g} {name} a run" for name, value in budget.items())
@@ -133,7 +140,7 @@ def run_row(folder, row, recipe, seed, data, budget):
         recipe=recipe,
         hold_out=f"x:0:{image.shape[2] // 8}",
         seed=seed,
-        resume=True,
+        resume=(folder / CHECKPOINT).exists(),
         **budget,
     )
     scores = post_processed(open_model(folder), *data.test, about["threshold"])

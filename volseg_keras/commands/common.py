@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -13,16 +14,26 @@ VolumeFile = Annotated[Path, typer.Argument(help="Volume, axes z, y, x; FILE::NA
 
 @contextmanager
 def quiet():
-    """Keep what TensorFlow writes to standard error while it starts from the user's eyes."""
+    """Keep what TensorFlow writes to standard error while it starts from the user's eyes.
+
+    Warnings of this package are shown in the end.
+    """
     sys.stderr.flush()
     saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
+    caught = []
     try:
-        yield
+        with warnings.catch_warnings(record=True) as caught:
+            yield
     finally:
+        sys.stderr.flush()
         os.dup2(saved, 2)
         os.close(saved)
         os.close(null)
+        for warning in caught:
+            if "volseg_keras" in warning.filename:
+                place = warning.filename, warning.lineno
+                warnings.warn_explicit(warning.message, warning.category, *place)
 
 
 def start_keras():

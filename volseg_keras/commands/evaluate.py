@@ -33,7 +33,7 @@ def evaluate(
     Example: volseg evaluate labels.tif truth.tif --json scores.json --image volume.tif
     """
     from ..atomic import write_json
-    from ..data.volumes import open_volume
+    from ..data.volumes import NOT_ANNOTATED, open_volume
     from ..data.writing import writable_folder
 
     if json_file:
@@ -47,7 +47,8 @@ def evaluate(
             f"Invalid value for `image`. Expected shape {maps[0].shape} as of the labels. "
             f"Received: shape {grey.shape}"
         )
-    picture = writable_folder(prediction.parent) / f"{prediction.stem}_scores.png"
+    file = Path(str(prediction).partition("::")[0])
+    picture = writable_folder(file.parent) / f"{file.stem}_scores.png" if image else None
     from ..report.console import print_table
     from ..report.plots import overlay
 
@@ -66,7 +67,8 @@ def evaluate(
     if json_file:
         write_json(json_file, scores, indent=2)
     if grey is not None:
-        print(f"Wrote {overlay(grey, maps[1], picture, truth=maps[0])}")
+        truth = maps[0] * (maps[0] != NOT_ANNOTATED)
+        print(f"Wrote {overlay(grey, maps[1], picture, truth=truth)}")
 
 
 def instance_maps(volumes):

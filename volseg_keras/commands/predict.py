@@ -137,10 +137,12 @@ def scale_to(models, image):
 
     sizes = {size and tuple(size) for size in map(trained_voxel_size, models)}
     (size,) = sizes if len(sizes) == 1 else (None,)
-    for name, known in (("voxel_size", image.voxel_size), ("model", size)):
+    told = " and ".join(map(str, sizes - {None}))
+    for name, known, found in (("voxel_size", image.voxel_size, ""), ("model", size, told)):
         if not known:
             raise ValueError(
-                f"Invalid value for `{name}`. Expected a voxel size, to rescale by. Received: none"
+                f"Invalid value for `{name}`. Expected a voxel size, to rescale by. "
+                f"Received: {found or 'none'}"
             )
     return tuple(round(a / b, 4) for a, b in zip(image.voxel_size, size, strict=True))
 

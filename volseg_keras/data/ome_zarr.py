@@ -69,9 +69,8 @@ def start_zarr(path, shape, dtype):
     """Create the finest level of an OME-Zarr image and return it, to be filled."""
     import zarr
 
-    if not hasattr(zarr.Group, "create_array"):
-        raise ValueError(f"Invalid value for `output`. Expected zarr >= 3. Received: {path}")
-    return zarr_array(zarr.open_group(path, mode="w", zarr_format=2), 0, shape, dtype)
+    options = {"zarr_format": 2} if hasattr(zarr.Group, "create_array") else {}
+    return zarr_array(zarr.open_group(path, mode="w", **options), 0, shape, dtype)
 
 
 def finish_zarr(path, size):
@@ -107,13 +106,11 @@ def array_blocks(shape):
 def zarr_array(group, level, shape, dtype):
     """Create a level of a pyramid."""
     chunks = tuple(min(c, n) for c, n in zip(CHUNK, shape, strict=True))
-    return group.create_array(
-        str(level),
-        shape=shape,
-        dtype=dtype,
-        chunks=chunks,
-        chunk_key_encoding={"name": "v2", "separator": "/"},
-    )
+    what = {"shape": shape, "dtype": dtype, "chunks": chunks}
+    if not hasattr(group, "create_array"):  # before Zarr 3
+        return group.create_dataset(str(level), dimension_separator="/", **what)
+    encoding = {"name": "v2", "separator": "/"}
+    return group.create_array(str(level), chunk_key_encoding=encoding, **what)
 
 
 def multiscale(levels, size):

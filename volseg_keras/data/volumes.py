@@ -105,6 +105,7 @@ def open_volume(path, *, axes=None, level=0, time=None, channel=None, voxel_size
         ValueError: the file is damaged or of no known format, or its axes leave no volume.
     """
     file, _, inside = str(path).partition("::")
+    inside = inside.replace("\\", "/")  # of a Path on Windows
     try:
         source = read_source(Path(file), inside or None, level)
     except Exception as error:  # a damaged file fails anywhere in its library
@@ -201,6 +202,9 @@ def checked_finite(block):
             f"Received: {wrong} voxels that are not, of {block.size}"
         )
     return block
+
+
+NOT_ANNOTATED = 255  # beside other labels
 
 
 def class_ids(labels):

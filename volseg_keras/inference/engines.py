@@ -73,7 +73,8 @@ def openvino_engine(path, spatial_dims, sample, levels=True):
 
     def engine(precision):
         def run(batch):
-            return compiled(precision, batch.shape, batch.dtype.str[1:])(batch)[0]
+            result = compiled(precision, batch.shape, batch.dtype.str[1:])(batch)[0]
+            return result[..., 1:] if result.shape[-1] == 2 else result
 
         return with_batch_axis(run, spatial_dims)
 

@@ -28,6 +28,11 @@ def halo_of(spatial_dims, seamless=False, scale=(1, 1, 1)):
     return tuple(math.ceil(h / s) for h, s in zip(halo, scale, strict=True))
 
 
+def multiples(spatial_dims):
+    """Return what the sizes (z, y, x) of a network's tile are multiples of."""
+    return (1,) * (3 - spatial_dims) + (MULTIPLE,) * spatial_dims
+
+
 def tile_plan(shape, spatial_dims, tile=None, *, seamless=False, scale=(1, 1, 1)):
     """Return the tiling of a volume for networks of two or three spatial axes.
 
@@ -44,7 +49,7 @@ def tile_plan(shape, spatial_dims, tile=None, *, seamless=False, scale=(1, 1, 1)
     """
     shape = shape[:3]
     halo, fade = halo_of(spatial_dims, seamless, scale), FADE[spatial_dims]
-    steps = (1,) * (3 - spatial_dims) + (MULTIPLE,) * spatial_dims
+    steps = multiples(spatial_dims)
     tile = tuple(tile or best_tile(shape, halo, fade, steps, voxels_at_once(spatial_dims, scale)))
     if len(tile) != 3 or any(t < 1 or t % m for t, m in zip(tile, steps, strict=False)):
         raise ValueError(
@@ -149,22 +154,25 @@ def together(engines):
     return run
 
 
-def resampled(engine, scale):
+def resampled(engine, scale, spatial_dims):
     """Return an engine that lets another see tiles of other voxels, and gives float32.
 
     Args:
         engine: of tiles of other voxels.
         scale: how many voxels it sees for one of the volume, along (z, y, x).
+        spatial_dims: of the network.
     """
     from skimage.transform import resize
 
     options = {"order": 1, "mode": "edge", "preserve_range": True}
+    steps = multiples(spatial_dims)
 
     def run(tile):
         shape = [max(1, round(n * s)) for n, s in zip(tile.shape, scale, strict=False)]
         smooth = any(a < b for a, b in zip(shape, tile.shape, strict=False))
         seen = resize(tile.astype(np.float32), shape, anti_aliasing=smooth, **options)
-        pads = [*((0, -n % MULTIPLE) for n in shape), *[(0, 0)] * (tile.ndim - 3)]
+        pads = [(0, -n % m) for n, m in zip(shape, steps, strict=True)]
+        pads += [(0, 0)] * (tile.ndim - 3)
         values = decoded(engine(np.pad(seen, pads, mode="reflect")))
         values = values[tuple(slice(n) for n in shape)]
         maps = (resize(values[..., i], tile.shape[:3], **options) for i in range(values.shape[-1]))

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..atomic import whole, write_json
 from ..data.patches import PatchSampler, channels_of, check_shape, foreground_voxels
-from ..data.volumes import checked_finite, class_ids
+from ..data.volumes import NOT_ANNOTATED, checked_finite, class_ids
 from ..data.writing import writable_folder
 from ..inference.engines import keras_engine, on_gpu, usable_cores
 from ..inference.predict import MULTIPLE
@@ -23,7 +23,6 @@ from .freezing import frozen_norms
 from .recipes import get_recipe
 from .regions import split
 
-NOT_ANNOTATED = 255
 CHECKPOINT = "checkpoint.h5"
 
 

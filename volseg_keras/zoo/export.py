@@ -55,6 +55,8 @@ def export_model(model, path, format="savedmodel", *, card=None, on_step=None):
             describe(model, part, vectors[0], card or {})
         say("Reloading it to compare it with Keras")
         difference = checked(part, format, vectors)
+        if path.is_dir():
+            path.rmdir()  # Windows replaces no folder
         part.replace(path)
     return difference
 

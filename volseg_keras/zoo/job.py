@@ -9,8 +9,9 @@ gives the same voxels as an unbroken one.
 import json
 import shutil
 from contextlib import ExitStack
-from functools import cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from ..inference.engines import labels, usable_cores
 from ..inference.finish import write_finished
 from ..inference.predict import not_background, voxels_at_once
 from ..inference.write import Found, busiest
-from .presets import model_file
+from .presets import is_model, model_file
 from .segmenter import open_model
 
 JOB = "job.json"
@@ -35,7 +36,8 @@ STORES = {"labels": np.uint8, "probability": np.float32}
 
 def job_folder(output):
     """Return the folder in which work on `output` is kept until it is done."""
-    return Path(output).with_name(f".{Path(output).name}.part")
+    output = Path(output).absolute()
+    return output.with_name(f".{output.name}.part")
 
 
 def start_job(
@@ -60,27 +62,31 @@ def start_job(
         FileExistsError: an earlier run was not finished and `resume` is not set.
         ValueError: the earlier run was another, or an argument does not fit.
     """
+    folder = job_folder(output)
+    if (folder / JOB).exists() and not resume:
+        raise FileExistsError(
+            "Invalid value for `output`. Expected a new name, or `resume`. "
+            f"Received: {folder} holds unfinished work"
+        )
     image, segmenter = open_volume(**source), open_model(model, engine)
     segmenter.check_threshold(threshold)
     if instances:
         segmenter.check_two_classes()
         options["probability"] = True
-    constants = segmenter.constants(image, options.pop("normalization", None))
+    options["scale"] = segmenter.seen(options["scale"])
     dims, models = segmenter.metadata["spatial_dims"], model if isinstance(model, list) else [model]
     cut = {name: options[name] for name in CUT}
     about = {
         "source": {**source, "path": str(Path(source["path"]).absolute())},
         "shape": list(image.shape),
-        "model": [str(Path(m).absolute()) if Path(m).exists() else m for m in models],
+        "model": [str(Path(m).absolute()) if is_model(m) else m for m in models],
         "sha256": [digest(m) for m in models],
         "engine": engine,
         "threshold": threshold,
-        "normalization": constants and list(constants),
         **options,
     }
-    folder = job_folder(output)
     if (folder / JOB).exists():
-        check_same(folder, about, resume)
+        check_same(folder, about)
         return folder
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -88,6 +94,9 @@ def start_job(
     for name, dtype in STORES.items():
         if name == "labels" or options.get("probability"):
             start_zarr(folder / f"{name}.zarr", image.shape, dtype)
+    # By which a process that does several jobs of one output tells them apart.
+    about["id"] = uuid4().hex
+    about["constants"] = segmenter.constants(image, options.get("normalization"))
     about["block"] = BLOCK
     voxels = voxels_at_once(dims, options["scale"])
     about["tile"] = block_tile(image.shape, BLOCK, dims, voxels, **cut)
@@ -101,13 +110,8 @@ def digest(model):
     return sha256(weights if weights.is_file() else model_file(model))
 
 
-def check_same(folder, about, resume):
+def check_same(folder, about):
     """Raise where the work in a folder cannot be gone on with."""
-    if not resume:
-        raise FileExistsError(
-            "Invalid value for `output`. Expected a new name, or `resume`. "
-            f"Received: {folder} holds unfinished work"
-        )
     found, about = read_job(folder), json.loads(json.dumps(about))
     other = [name for name, value in about.items() if found.get(name) != value]
     if other:
@@ -138,14 +142,15 @@ def mark(folder, index):
     return Path(folder) / "done" / f"{index}.json"
 
 
-@cache
-def opened(folder):
+@lru_cache(maxsize=1)
+def opened(folder, job_id):
     """Return what a process needs for the blocks of a job: engine, image, arrays, description."""
     import zarr
 
     about = read_job(folder)
     image, segmenter = open_volume(**about["source"]), open_model(about["model"], about["engine"])
-    engine = segmenter.engine(image, **{k: about[k] for k in ("tta", "normalization", "scale")})
+    options = {"tta": about["tta"], "scale": about["scale"], "normalization": about["constants"]}
+    engine = segmenter.engine(image, **options)
     found = [name for name in STORES if (Path(folder) / f"{name}.zarr").exists()]
     stores = {name: zarr.open_array(Path(folder) / f"{name}.zarr" / "0") for name in found}
     return engine, segmenter.metadata["spatial_dims"], image, stores, about
@@ -153,7 +158,7 @@ def opened(folder):
 
 def run_block(folder, index):
     """Predict a block, write it, and then its mark; return the number."""
-    engine, dims, image, stores, about = opened(str(folder))
+    engine, dims, image, stores, about = opened(str(folder), read_job(folder)["id"])
     block = blocks_of(about)[index]
     cut = {name: about[name] for name in CUT}
     values = predict_block(engine, image, block, dims, about["tile"], **cut)

@@ -49,6 +49,13 @@ def readable(path):
         ) from error
 
 
+def is_model(path):
+    """Return whether a path is a .keras file, the folder of a run or a SavedModel."""
+    path = Path(path)
+    files = (path / "model.keras", path / "saved_model.pb")
+    return path.suffix == ".keras" and path.is_file() or any(file.is_file() for file in files)
+
+
 def model_file(name):
     """Return the .keras file of a published or trained model.
 

@@ -11,6 +11,7 @@ import numpy as np
 from ..atomic import write_json
 from ..data.patches import check_shape
 from ..nets.variants import get_variant
+from .checksums import NAME as SUMS
 from .checksums import write_checksums
 from .export import class_names, export_savedmodel, metadata
 from .presets import load_pretrained, model_card
@@ -42,12 +43,15 @@ def publish(run, output, image, truth, *, about, before=None, on_step=None):
     Raises:
         ValueError: the run held no part out or is of no network of `build_model`, the image is not
             uint8, or shapes differ.
+        FileExistsError: `output` is a folder, but not of a published model.
     """
     run, output = Path(run), Path(output)
     watch = on_step or (lambda *_: None)
     metrics = json.loads((run / "metrics.json").read_text())
     check(run, metrics, image, truth)
+    check_output(output)
     model, segmenter = load_pretrained(run), open_model(run)
+    earlier = open_model(before) if before else None
     metrics["test"] = {
         "voxels": list(image.shape),
         "scores": post_processed(
@@ -61,9 +65,9 @@ def publish(run, output, image, truth, *, about, before=None, on_step=None):
             segmenter, image, truth, on_view=lambda *done: watch("shifts", *done)
         ),
     }
-    if before:
+    if earlier:
         metrics["test"]["shifts_before"] = under_shifts(
-            open_model(before), image, truth, on_view=lambda *done: watch("before", *done)
+            earlier, image, truth, on_view=lambda *done: watch("before", *done)
         )
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as work:
@@ -87,6 +91,15 @@ def check(run, metrics, image, truth):
             f"Received: dtype {image.dtype}"
         )
     check_shape(image, truth)
+
+
+def check_output(output):
+    """Raise FileExistsError for a folder that is not an earlier published model."""
+    if output.exists() and not (output / SUMS).is_file() and any(output.iterdir()):
+        raise FileExistsError(
+            "Invalid value for `output`. Expected a new folder, or one of a published model. "
+            f"Received: {output} without {SUMS}"
+        )
 
 
 def write_files(model, run, folder, metrics, about):

@@ -64,10 +64,16 @@ class Segmenter:
 
     def slabs(self, volume, *, tile=None, seamless=False, scale=(1, 1, 1), on_tile=None, **options):
         """Yield finished z slabs `(z, values)`; see `inference.predict.predict_slabs`."""
+        scale = self.seen(scale)
         dims, cut = self.metadata["spatial_dims"], {"seamless": seamless, "scale": scale}
         tile_plan(volume.shape, dims, tile, **cut)
         engine = self.engine(volume, scale=scale, **options)
         return predict_slabs(engine, volume, dims, tile=tile, on_tile=on_tile, **cut)
+
+    def seen(self, scale):
+        """Return a scale of 1 along z for a network that sees planes, else as it is."""
+        dims = self.metadata["spatial_dims"]
+        return (1,) * (3 - dims) + tuple(scale)[3 - dims :]
 
     def constants(self, volume, normalization):
         """Return the pair to standardise by, None for the model's own; arguments of `engine`."""
@@ -99,8 +105,8 @@ class Segmenter:
         if normalization:
             prepare = partial(standardised, normalization=normalization, own=own)
         engine = prepare(self.start(prepare(np.asarray)(sample)))
-        engine = averaged(engine, dims) if tta else engine
-        return engine if tuple(scale) == (1, 1, 1) else resampled(engine, scale)
+        engine, scale = averaged(engine, dims) if tta else engine, self.seen(scale)
+        return engine if scale == (1, 1, 1) else resampled(engine, scale, dims)
 
 
 class Ensemble(Segmenter):

@@ -1,12 +1,17 @@
 """Score a model on a labelled volume: as it is, post-processed, and with changed grey levels."""
 
+from functools import partial
+
 import numpy as np
 from scipy import ndimage
 
 from ..data.patches import grey_statistics
+from ..data.volumes import NOT_ANNOTATED
 from ..inference.cleanup import median
 from ..inference.predict import label_map, predict_slabs, standardised
 from ..nets.metrics import foreground_jaccard, segmentation_scores
+
+scored = partial(segmentation_scores, ignore_class=NOT_ANNOTATED)
 
 
 def post_processed(segmenter, image, truth, threshold, *, on_view=None):
@@ -15,7 +20,7 @@ def post_processed(segmenter, image, truth, threshold, *, on_view=None):
     Args:
         segmenter: a `zoo.segmenter.Segmenter`.
         image: `(z, y, x)` grey levels.
-        truth: `(z, y, x)` class ids.
+        truth: `(z, y, x)` class ids; 255 is "not annotated".
         threshold: the one chosen on held-out training data, for two classes.
         on_view: called with the number of predictions done and their total.
 
@@ -25,7 +30,7 @@ def post_processed(segmenter, image, truth, threshold, *, on_view=None):
     scores, num_classes = {}, segmenter.metadata["num_classes"]
 
     def score(view, labels):
-        scores[view] = segmentation_scores(truth, labels, num_classes=num_classes)
+        scores[view] = scored(truth, labels, num_classes=num_classes)
 
     for done, tta in enumerate((False, True), 1):
         slabs = list(segmenter.slabs(image, tta=tta))
@@ -55,7 +60,7 @@ def under_shifts(segmenter, image, truth, *, on_view=None):
         copy, labels = shift(image, truth)
         own = standardised(engine, grey_statistics(copy), constants)
         found = (label_map(predict_slabs(run, copy, dims)) for run in (engine, own))
-        scores = (segmentation_scores(labels, part, num_classes=num_classes) for part in found)
+        scores = (scored(labels, part, num_classes=num_classes) for part in found)
         table[name] = tuple(map(foreground_jaccard, scores))
         if on_view:
             on_view(done, len(SHIFTS))

@@ -44,7 +44,7 @@ def predict_volume(model, volume, *, engine="auto", **options):
             several channels an array-like `(z, y, x, channels)`.
         engine: "keras" (float32), "openvino" (CPU, bfloat16 where that changes no more than 0.1 %
             of a tile's labels), "onnxruntime", or "auto": OpenVINO for a saved model on a CPU,
-            else Keras. All but Keras give two classes in steps of 1/256.
+            else Keras. All but Keras, and a SavedModel by any, give two classes in steps of 1/256.
         **options: of the prediction. `tta`, test-time averaging over 8 (2D) or 16 (3D) flips and
             transpositions, takes that many times as long. `tile`: `(z, y, x)` of a tile,
             multiples of 16; a good size by default. `seamless`: tiles read so much context that
