@@ -23,7 +23,7 @@ from volseg_keras.nets.models import with_normalization
 from volseg_keras.training import averaging
 from volseg_keras.training.averaging import Average
 from volseg_keras.training.calibration import CONTRASTS, LEAST_GAIN, most_suitable
-from volseg_keras.training.callbacks import Budget, Checkpoint, Schedule
+from volseg_keras.training.callbacks import Budget, Checkpoint, Schedule, Validate
 from volseg_keras.training.freezing import frozen_norms
 from volseg_keras.training.recipes import RECIPES, get_recipe
 from volseg_keras.training.regions import split
@@ -213,6 +213,23 @@ def test_a_trained_model_is_trained_further_with_its_own_constants(tmp_path):
     options["normalization"] = "volume"
     third = fit(model, darker, LABEL, output=tmp_path / "third", **options)
     assert third["normalization"]["mean"] == pytest.approx(darker.mean(), abs=1)
+    del options["normalization"]
+    with pytest.raises(ValueError, match="`resume`.*normalization"):
+        fit(model, darker, LABEL, output=tmp_path / "third", resume=True, **options)
+
+
+def test_what_was_best_before_the_weights_settled_does_not_count_after_a_kill(tmp_path):
+    budget = Budget(100, None, step=81, best=0.9, validated=7)
+    saved = []
+    model = small_network()
+    validate = Validate(
+        budget, lambda: 0.5, lambda: saved.append(budget.step), Average(budget, None)
+    )
+    validate.set_model(model)
+    validate.on_epoch_end(0, logs := {})
+    assert saved == [81] and logs == {"val_jaccard": 0.5} and budget.best == 0.5
+    validate.on_epoch_end(1, {})
+    assert saved == [81]
 
 
 def test_training_goes_on_at_the_contrast_of_the_model(tmp_path):
@@ -321,7 +338,10 @@ def test_plain_compile_and_fit_work():
         ({"label": LABEL * 2}, "label"),
         ({"label": LABEL * np.uint8(255) // 2}, "label"),
         ({"hold_out": "x:0:32", "label": LABEL * (np.arange(96) >= 32)}, "hold_out"),
+        ({"hold_out": "x:0:32", "label": LABEL * (np.arange(96) < 32)}, "hold_out"),
         ({"seed": None}, "seed"),
+        ({"normalization": (120, 30)}, "normalization"),
+        ({"recipe": "frozen"}, "recipe"),
     ],
     ids=str,
 )

@@ -12,6 +12,7 @@ import zarr
 
 from volseg_keras import open_volume, save_volume
 from volseg_keras.data.formats import FORMATS
+from volseg_keras.data.patches import grey_statistics
 from volseg_keras.data.writing import create_volume
 
 VOXELS = np.random.default_rng(0).integers(0, 100, (6, 70, 150)).astype(np.uint8)
@@ -169,6 +170,27 @@ def test_ome_zarr_levels_channels_and_units(version, tmp_path):
         open_volume(path, channel=2)
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_levels_of_an_ome_tiff(compression, tmp_path):
+    path, options = (
+        tmp_path / "a.ome.tif",
+        {"photometric": "minisblack", "compression": compression},
+    )
+    metadata = {"axes": "ZYX"}
+    for axis, side in zip("ZYX", SIZE, strict=True):
+        metadata |= {f"PhysicalSize{axis}": side, f"PhysicalSize{axis}Unit": "nm"}
+    voxels = np.random.default_rng(1).integers(0, 99, (4, 128, 192)).astype(np.uint8)
+    with tifffile.TiffWriter(path, ome=True) as tif:
+        tif.write(voxels, subifds=1, metadata=metadata, tile=(32, 32), **options)
+        tif.write(voxels[:, ::2, ::2], subfiletype=1, tile=(32, 32), **options)
+    for level, factor in ((0, 1), (1, 2)):
+        volume = open_volume(path, level=level)
+        np.testing.assert_array_equal(volume[...], voxels[:, ::factor, ::factor])
+        assert volume.voxel_size == pytest.approx((10, 5 * factor, 4 * factor))
+    with pytest.raises(ValueError, match="levels 0 to 1, not 2"):
+        open_volume(path, level=2)
+
+
 def test_our_pyramids_are_ome_zarr(tmp_path):
     voxels = np.zeros((5, 130, 260), np.uint8)
     path = save_volume(tmp_path / "labels.zarr", voxels, voxel_size=SIZE)
@@ -198,6 +220,12 @@ def test_other_programs_nifti_and_nrrd(tmp_path):
     volume = open_volume(tmp_path / "a.nii.gz")
     np.testing.assert_array_equal(np.asarray(volume), VOXELS)
     assert volume.dtype == np.uint8 and volume.voxel_size == pytest.approx(SIZE, rel=1e-4)
+    image.header.set_slope_inter(0.5, 10)
+    image.to_filename(tmp_path / "scaled.nii")
+    scaled = open_volume(tmp_path / "scaled.nii")
+    assert scaled.dtype == scaled[:1].dtype == np.float32
+    np.testing.assert_allclose(scaled[...], nibabel.load(tmp_path / "scaled.nii").get_fdata().T)
+    assert grey_statistics(scaled)[0] == pytest.approx(scaled[...].mean(), rel=0.01)
     header = {
         "space dimension": 3,
         "space directions": np.diag([4.0, 5.0, 10.0]),

@@ -9,7 +9,7 @@ from skimage.metrics import adapted_rand_error
 from sklearn.metrics import jaccard_score, precision_score, recall_score
 
 from volseg_keras import Jaccard, instance_scores, segmentation_scores
-from volseg_keras.nets.metrics import best_threshold
+from volseg_keras.nets.metrics import best_threshold, foreground_jaccard
 from volseg_keras.report.table import PAPER
 
 RNG = np.random.default_rng(0)
@@ -60,6 +60,16 @@ def test_ignored_voxels_do_not_count():
 def test_voc_leaves_out_classes_that_are_in_neither_map():
     true, predicted = np.array([0, 0, 5, 5]), np.array([0, 5, 5, 5])
     assert segmentation_scores(true, predicted)["voc"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+
+
+@pytest.mark.parametrize(
+    "true, predicted, want",
+    [([0, 1, 1], [0, 1, 0], 1 / 2), ([0, 1, 1], [2, 1, 0], 1 / 2), ([0, 0], [0, 0], 1)],
+)
+def test_the_foreground_is_scored_by_the_classes_that_are_there(true, predicted, want):
+    true, predicted = np.array(true), np.array(predicted)
+    scores = segmentation_scores(true, predicted, num_classes=3)
+    assert foreground_jaccard(scores, true) == want
 
 
 @pytest.mark.parametrize(

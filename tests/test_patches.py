@@ -116,6 +116,15 @@ def test_foreground_fraction_and_jitter():
     assert 0.05 < np.mean([never[i].label.any() for i in range(200)]) < 0.95
 
 
+@pytest.mark.parametrize("patch", [(4, 8, 16), (5, 9, 15), (8, 16, 16), (1, 1, 1)])
+@pytest.mark.parametrize("voxel", [(0, 0, 0), (10, 20, 22), (19, 39, 43)])
+def test_the_foreground_voxel_lies_within_the_patch(patch, voxel):
+    label = np.zeros(IMAGE.shape, np.uint8)
+    label[voxel] = 1
+    source = PatchSampler(IMAGE, label, patch, foreground_fraction=1.0, augment=NONE)
+    assert all(source[i].label.any() for i in range(100))
+
+
 def test_a_mask_of_255_is_one_of_1():
     mask = PatchSampler(IMAGE, LABEL * np.uint8(255), (8, 16, 16), augment=EVERYTHING)
     for i in range(4):
@@ -167,6 +176,8 @@ def test_boxes_reflect_what_lies_outside(data):
         (IMAGE * 0, LABEL, (8, 8, 8), {}, "image"),
         (IMAGE * np.nan, LABEL, (8, 8, 8), {}, "image"),
         (IMAGE, LABEL, (8, 8, 8), {"foreground_fraction": 1.5}, "foreground_fraction"),
+        (IMAGE, LABEL, (8, 8, 8), {"jitter": -1}, "jitter"),
+        (IMAGE, LABEL * 0 + 255, (8, 8, 8), {"ignore_class": 255}, "label"),
     ],
 )
 def test_wrong_arguments(image, label, patch, options, name):

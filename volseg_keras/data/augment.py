@@ -21,7 +21,7 @@ class Augment:
             flips, all eight 90-degree rotations and reflections.
         elastic: probability of an elastic deformation.
         displacement: its standard deviation in voxels, drawn every 32 voxels.
-        scale: the largest relative change of the voxel size, per axis, where there is one.
+        scale: the largest relative change of the voxel size, per axis, in such a deformation.
         contrast: the largest relative change of gain.
         brightness: the largest offset.
         gamma: the largest relative change of the exponent of the grey-level curve.

@@ -89,9 +89,9 @@ def read_nifti(path, inside=None, level=0):
     unit = image.header.get_xyzt_units()[0]
     size = nanometres(image.header.get_zooms()[2::-1], 3 * [unit])
     data = image.dataobj
-    if data.slope == 1 and data.inter == 0:
-        data = Unscaled(data)
-    return Source("XYZT"[: len(image.shape)], data, size)
+    plain = data.slope == 1 and data.inter == 0
+    array = Typed(data, data.dtype if plain else np.dtype(np.float32))
+    return Source("XYZT"[: len(image.shape)], array, size)
 
 
 def check_nifti(path):
@@ -112,11 +112,11 @@ def check_nifti(path):
         raise ValueError(f"the file is cut off: {size} bytes are to begin at {start}")
 
 
-class Unscaled:
-    """A NIfTI array in the type that it is stored in."""
+class Typed:
+    """A NIfTI array in a type; nibabel's own tells the stored one and reads float64."""
 
-    def __init__(self, proxy):
-        self.proxy, self.shape, self.dtype = proxy, proxy.shape, proxy.dtype
+    def __init__(self, proxy, dtype):
+        self.proxy, self.shape, self.dtype = proxy, proxy.shape, dtype
 
     def __getitem__(self, key):
         """Read a block."""

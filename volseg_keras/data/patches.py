@@ -7,7 +7,7 @@ import numpy as np
 
 from .augment import Augment, draw, place, shade
 from .distractors import add_sheath
-from .volumes import checked_finite, class_ids
+from .volumes import NOT_ANNOTATED, checked_finite, class_ids
 
 # Of the grey levels' statistics: shares beyond which levels are cut off, and voxels of a sample.
 PERCENTILES, SAMPLED = (0.001, 0.999), 2**22
@@ -29,7 +29,8 @@ class PatchSampler:
 
     Args:
         image: `(z, y, x)` or `(z, y, x, channels)` array-like of grey levels.
-        label: `(z, y, x)` array-like of class ids; a mask of 0 and 255 is one of 0 and 1.
+        label: `(z, y, x)` array-like of class ids; a mask of 0 and 255 is one of 0 and 1, unless
+            255 is `ignore_class`.
         patch_shape: `(z, y, x)` in voxels, or `(y, x)` for slices of 2D networks.
         seed: integer seed.
         foreground_fraction: share of patches placed with a foreground voxel near their centre; the
@@ -64,7 +65,7 @@ class PatchSampler:
     ):
         self.image = image
         self.channels = channels_of(image)
-        self.label = class_ids(label)
+        self.label = class_ids(label, mask=ignore_class != NOT_ANNOTATED)
         self.spatial_dims = len(patch_shape)
         self.patch_shape = (1,) * (3 - len(patch_shape)) + tuple(patch_shape)
         self.seed = seed
@@ -93,6 +94,11 @@ class PatchSampler:
             raise ValueError(
                 "Invalid value for `foreground_fraction`. Expected a number from 0 to 1. "
                 f"Received: foreground_fraction={self.foreground_fraction}"
+            )
+        if not self.jitter >= 0:
+            raise ValueError(
+                "Invalid value for `jitter`. Expected a number of voxels. "
+                f"Received: jitter={self.jitter}"
             )
 
     def __getitem__(self, index):
@@ -128,7 +134,7 @@ class PatchSampler:
         chosen = self.foreground[rng.integers(len(self.foreground))]
         shift = rng.integers(-self.jitter, self.jitter + 1, 3)
         if near:
-            shift = np.clip(shift, -(patch // 2), (patch - 1) // 2)
+            shift = np.clip(shift, -((patch - 1) // 2), patch // 2)
             centre = np.array(np.unravel_index(int(chosen), self.label.shape)) + shift
             corner = np.clip(centre - patch // 2, 0, volume - patch)
         return tuple(int(c) for c in corner)
@@ -169,7 +175,7 @@ class PatchSampler:
             batch_size: patches a step.
             start: the first step.
             steps: number of steps; endless where None.
-            **options: `workers`, `use_multiprocessing`, `max_queue_size` of `PyDataset`.
+            **options: `workers` and `max_queue_size` of `PyDataset`.
         """
         import keras
 

@@ -22,9 +22,15 @@ def read_tiff(path, inside=None, level=0):
         for name in re.findall(r'FileName="([^"]*)"', tif.ome_metadata or ""):
             beside(path, name)
         check_complete(tif)
-        series, size = tif.series[0], voxel_size(tif)
-        if series.dataoffset is not None and series.dtype.kind in "uif":
+        finest, size = tif.series[0], voxel_size(tif)
+        if not 0 <= level < len(finest.levels):
+            raise ValueError(f"it has levels 0 to {len(finest.levels) - 1}, not {level}")
+        series = finest.levels[level]
+        if not level and series.dataoffset is not None and series.dtype.kind in "uif":
             return Source(series.axes, tifffile.memmap(path, mode="r"), size)
+        if size:
+            sides = dict(zip(series.axes, np.divide(finest.shape, series.shape), strict=True))
+            size = tuple(s * float(sides.get(a, 1)) for a, s in zip("ZYX", size, strict=True))
         stored_limit(series.keyframe.chunks, series.dtype)
         store = tifffile.imread(path, aszarr=True, level=level)
         return Source(series.axes, zarr.open(store, mode="r"), size)

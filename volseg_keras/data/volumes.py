@@ -207,13 +207,14 @@ def checked_finite(block):
 NOT_ANNOTATED = 255  # beside other labels
 
 
-def class_ids(labels):
+def class_ids(labels, mask=True):
     """Return uint8 class ids of a label map; a mask of 0 and 255 becomes 0 and 1.
 
     Any other label keeps its value, so that 255 beside other labels means "not annotated".
 
     Args:
         labels: array-like of integers from 0 to 255, or booleans.
+        mask: False where 0 and 255 alone are no mask: where nothing but background is annotated.
 
     Raises:
         ValueError: a label is out of that range or no integer.
@@ -226,5 +227,5 @@ def class_ids(labels):
         )
     labels = labels.astype(np.uint8, copy=False)
     present = np.bincount(labels.ravel(), minlength=256) > 0
-    mask = present[255] and not present[1:255].any()
+    mask = mask and present[255] and not present[1:255].any()
     return (labels > 0).astype(np.uint8) if mask else labels

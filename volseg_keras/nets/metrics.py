@@ -92,9 +92,18 @@ def segmentation_scores(y_true, y_pred, *, num_classes=None, ignore_class=None):
     return {"classes": classes, "voc": float(np.mean(jaccard))}
 
 
-def foreground_jaccard(scores):
-    """Return the mean Jaccard index of the classes but background, of `segmentation_scores`."""
-    return float(np.mean([row["jaccard"] for row in scores["classes"][1:]]))
+def foreground_jaccard(scores, y_true):
+    """Return the mean Jaccard index of the foreground classes in a label map, of none of all.
+
+    A class that is not there would count 1, and 0 as soon as one voxel is taken for it.
+
+    Args:
+        scores: of `segmentation_scores`.
+        y_true: the true label map.
+    """
+    found = {c: row["jaccard"] for c, row in enumerate(scores["classes"]) if c}
+    present = [jaccard for c, jaccard in found.items() if np.any(y_true == c)]
+    return float(np.mean(present or list(found.values())))
 
 
 def best_threshold(y_true, probability, *, ignore_class=None):

@@ -74,9 +74,8 @@ def held_out_slabs(network, engine, image, normalization):
 
 def held_out_jaccard(slabs, classes, label, **options):
     """Return the mean Jaccard index of the foreground classes, of so many."""
-    return foreground_jaccard(
-        segmentation_scores(label, label_map(slabs), num_classes=classes, **options)
-    )
+    scores = segmentation_scores(label, label_map(slabs), num_classes=classes, **options)
+    return foreground_jaccard(scores, label)
 
 
 def threshold(slabs, label, **options):

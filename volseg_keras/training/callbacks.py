@@ -27,7 +27,7 @@ HISTORY = (
 # Parts of the budget after which to validate, and the share after which the weights have settled.
 PARTS, SETTLED = 10, 0.8
 # What a checkpoint keeps of a budget.
-STATE = ("step", "spent", "best")
+STATE = ("step", "spent", "best", "validated")
 
 
 @dataclass
@@ -41,6 +41,7 @@ class Budget:
         spent: seconds spent by earlier parts of a resumed run.
         started: when this part began (monotonic clock).
         best: best score of the held-out part so far.
+        validated: tenths of the budget after which it was scored.
     """
 
     steps: int | None
@@ -49,6 +50,7 @@ class Budget:
     spent: float = 0.0
     started: float = 0.0
     best: float = -1.0
+    validated: int = 0
 
     @property
     def elapsed(self):
@@ -109,16 +111,13 @@ class Validate(keras.callbacks.Callback):
         self.score = score
         self.save = save
 
-    def on_train_begin(self, logs=None):
-        """Count the tenths that a resumed run has behind it."""
-        self.done = int(self.budget.progress * PARTS)
-
     def on_epoch_end(self, epoch, logs=None):
         """Add `val_jaccard` to the logs when it is time."""
-        if int(self.budget.progress * PARTS) <= self.done:
+        before, done = self.budget.validated, int(self.budget.progress * PARTS)
+        if done <= before:
             return
-        before, self.done = self.done, int(self.budget.progress * PARTS)
-        if before < SETTLED * PARTS <= self.done:
+        self.budget.validated = done
+        if before < SETTLED * PARTS <= done:
             self.budget.best = -1.0
         with self.average.applied(self.model):
             logs["val_jaccard"] = score = self.score()

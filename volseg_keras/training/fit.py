@@ -7,21 +7,28 @@ import keras
 import numpy as np
 
 from ..atomic import whole, write_json
-from ..data.patches import PatchSampler, channels_of, check_shape, foreground_voxels
-from ..data.volumes import NOT_ANNOTATED, checked_finite, class_ids
+from ..data.patches import PatchSampler
+from ..data.volumes import NOT_ANNOTATED
 from ..data.writing import writable_folder
 from ..inference.engines import keras_engine, on_gpu, usable_cores
 from ..inference.predict import MULTIPLE
 from ..nets import losses
 from ..nets.metrics import Jaccard
 from ..nets.models import split_normalization, with_normalization
+from .arguments import (
+    check_run,
+    check_start,
+    checked_image,
+    checked_labels,
+    hold_out_part,
+    make_budget,
+)
 from .averaging import Average
 from .calibration import at_contrast, calibrate, held_out_jaccard, held_out_slabs
-from .callbacks import Budget, Checkpoint, Finite, History, Progress, Schedule, Validate
+from .callbacks import Checkpoint, Finite, History, Progress, Schedule, Validate
 from .devices import replicas, use_jit
 from .freezing import frozen_norms
 from .recipes import get_recipe
-from .regions import split
 
 CHECKPOINT = "checkpoint.h5"
 
@@ -82,6 +89,7 @@ def fit(
     dims = len(model.inputs[0].shape) - 2
     budget = make_budget(row, steps, minutes)
     model, own = split_normalization(model)
+    check_start(model, row, normalization)
     constants = None if normalization == "volume" or not own else at_contrast(*own)
     voxel_size = getattr(image, "voxel_size", None)
     image = checked_image(image, model.inputs[0].shape[-1])
@@ -95,7 +103,8 @@ def fit(
     resume = check_run(Path(output) / CHECKPOINT, resume)
     output = writable_folder(output)
     average = Average(budget, row.average)
-    checkpoint = Checkpoint(budget, output / CHECKPOINT, about, average)
+    shared = {**about, "normalization": sampler.normalization}
+    checkpoint = Checkpoint(budget, output / CHECKPOINT, shared, average)
 
     save = Saver(model, sampler.normalization, output / "model.keras")
     with frozen_norms(model, row.frozen):
@@ -131,62 +140,6 @@ def fit(
     return summarise(model, output, budget, {**about, **chosen}, sampler)
 
 
-def make_budget(row, steps, minutes):
-    """Return the budget, or raise ValueError."""
-    if steps is not None and minutes is not None:
-        raise ValueError(
-            "Invalid value for `minutes`. Expected either `steps` or `minutes`. "
-            f"Received: steps={steps}, minutes={minutes}"
-        )
-    for name, value in (("steps", steps), ("minutes", minutes)):
-        if value is not None and not value > 0:
-            raise ValueError(
-                f"Invalid value for `{name}`. Expected a positive number. Received: {name}={value}"
-            )
-    if minutes is not None:
-        return Budget(None, 60.0 * minutes)
-    return Budget(steps or row.steps, None)
-
-
-def checked_image(image, channels):
-    """Return an image in memory that fits the network, or raise ValueError."""
-    image = np.asarray(image)
-    if channels_of(image) != channels:
-        raise ValueError(
-            f"Invalid value for `image`. Expected the channels of `model`, {channels}. "
-            f"Received: {channels_of(image)}, shape {image.shape}"
-        )
-    return checked_finite(image)
-
-
-def checked_labels(label, image, num_classes):
-    """Return class ids that fit the image and the network, or raise ValueError."""
-    check_shape(image, label)
-    label = class_ids(label)
-    largest = int(label[label != NOT_ANNOTATED].max(initial=0))
-    if largest >= num_classes:
-        raise ValueError(
-            f"Invalid value for `label`. Expected class ids below {num_classes}, the classes of "
-            f"`model`. Received: {largest}"
-        )
-    return label
-
-
-def hold_out_part(image, label, hold_out):
-    """Return `(image, label)` of the training part and of the held-out part, None without one."""
-    if hold_out is None:
-        return (image, label), None
-    inner, outer = split(hold_out, image.shape)
-    try:
-        foreground_voxels(label[outer], NOT_ANNOTATED)
-    except ValueError as error:
-        raise ValueError(
-            "Invalid value for `hold_out`. Expected a part with annotated foreground. "
-            f"Received: hold_out={hold_out!r}"
-        ) from error
-    return (image[inner], label[inner]), (image[outer], label[outer])
-
-
 def make_sampler(image, label, row, dims, seed, normalization):
     """Return the sampler of a recipe; its patches are as small as a thin volume asks for."""
     sizes = list(zip(row.patch[dims], label.shape[-dims:], strict=True))
@@ -206,20 +159,6 @@ def make_sampler(image, label, row, dims, seed, normalization):
         normalization=normalization,
         ignore_class=NOT_ANNOTATED,
     )
-
-
-def check_run(checkpoint, resume):
-    """Return whether there is a run to resume; raise where one would be overwritten."""
-    # A copy of a run, such as a published model, comes without its checkpoint.
-    finished = checkpoint.with_name("metrics.json").exists() and not checkpoint.exists()
-    if finished or checkpoint.exists() and not resume:
-        raise FileExistsError(
-            "Invalid value for `output`. Expected a new folder, or `resume` and a checkpoint. "
-            f"Received: {checkpoint.parent} holds a run"
-        )
-    if resume and not checkpoint.exists():
-        print(f"No checkpoint in {checkpoint.parent} yet: the run starts", flush=True)
-    return checkpoint.exists()
 
 
 def compile_model(model, row, dims):

@@ -61,7 +61,7 @@ def under_shifts(segmenter, image, truth, *, on_view=None):
         own = standardised(engine, grey_statistics(copy), constants)
         found = (label_map(predict_slabs(run, copy, dims)) for run in (engine, own))
         scores = (scored(labels, part, num_classes=num_classes) for part in found)
-        table[name] = tuple(map(foreground_jaccard, scores))
+        table[name] = tuple(foreground_jaccard(row, labels) for row in scores)
         if on_view:
             on_view(done, len(SHIFTS))
     return table
