@@ -1,6 +1,6 @@
 """Large volumes, killed three times and resumed: `python tests/benchmarks/resume.py [folder]`.
 
-Needs about 6 GB of disk for a volume of 4 Gvoxel, and as many minutes.
+Needs about 6 GB of disk for a volume of 4 Gvoxel, and a quarter of an hour.
 """
 
 import os
