@@ -1,5 +1,6 @@
-"""What is chosen once a network is trained, on the held-out part: contrast and threshold."""
+"""What is chosen once a network is trained, on its held-out part: statistics, contrast and more."""
 
+from itertools import product
 from pathlib import Path
 
 import keras
@@ -10,6 +11,8 @@ from ..inference.engines import keras_engine
 from ..inference.predict import label_map, not_background, predict_slabs, standardised
 from ..nets.metrics import best_threshold, foreground_jaccard, segmentation_scores
 from ..nets.models import split_normalization, with_normalization
+from .freezing import batch_norms
+from .statistics import settle_statistics
 
 # A network may do best on another contrast than it was trained with on average: of gains from 0.8
 # to 1.2, H has a Jaccard index of 0.926 on its held-out part at 1 and of 0.933 at 1.2.
@@ -18,36 +21,44 @@ CONTRASTS = (0.9, 1.0, 1.1, 1.2, 1.3)
 LEAST_GAIN = 0.002
 
 
-def calibrate(path, image, label, **options):
-    """Choose the contrast and the threshold of a saved network on its held-out part.
+def calibrate(path, image, label, batches=(), **options):
+    """Choose statistics, contrast and threshold of a saved network on its held-out part.
 
     Args:
         path: .keras file of `with_normalization`; it is written anew.
         image: `(z, y, x)` or `(z, y, x, channels)` grey levels.
         label: `(z, y, x)` class ids.
+        batches: of the network's inputs, to take its statistics from, see `settle_statistics`.
         **options: `ignore_class` of `segmentation_scores`.
 
     Returns:
-        A dict of `contrast`, `threshold` (0.5 for more than two classes) and `held_out_jaccard`,
-        the mean Jaccard index of the foreground classes at that contrast and a threshold of 0.5.
+        A dict of `statistics`, those of the "training" or of the "prediction"; `contrast`;
+        `threshold` (0.5 for more than two classes); and `held_out_jaccard`, the mean Jaccard index
+        of the foreground classes with these and a threshold of 0.5.
     """
     path = Path(path)
     network, (*constants, _) = split_normalization(keras.saving.load_model(path, compile=False))
     engine, classes, found = keras_engine(network), network.output_shape[-1], []
-    for contrast in CONTRASTS:
+    weights = {"training": network.get_weights()}
+    if batches and batch_norms(network):
+        settle_statistics(network, batches)
+        weights["prediction"] = network.get_weights()
+    for statistics, contrast in product(weights, CONTRASTS):
+        network.set_weights(weights[statistics])
         slabs = list(held_out_slabs(network, engine, image, at_contrast(*constants, contrast)))
         jaccard = held_out_jaccard(slabs, classes, label, **options)
-        best = threshold(slabs, label, **options)
-        found.append({"contrast": contrast, "held_out_jaccard": jaccard, "threshold": best})
-        print(f"contrast {contrast:g}  held-out {jaccard:.3f}", flush=True)
+        row = {"statistics": statistics, "contrast": contrast, "held_out_jaccard": jaccard}
+        found.append({**row, "threshold": threshold(slabs, label, **options)})
+        print(f"{statistics} statistics  contrast {contrast:g}  held-out {jaccard:.3f}", flush=True)
     chosen = most_suitable(found)
+    network.set_weights(weights[chosen["statistics"]])
     with whole(path) as part:
         with_normalization(network, *constants, chosen["contrast"]).save(part)
     return chosen
 
 
 def most_suitable(found):
-    """Return the row of the highest Jaccard index, that of the training unless it is clear."""
+    """Return the row of the highest Jaccard index, as in the training unless it is clear."""
     plain = next(row for row in found if row["contrast"] == 1)
     best = max(found, key=lambda row: row["held_out_jaccard"])
     clear = best["held_out_jaccard"] >= plain["held_out_jaccard"] + LEAST_GAIN

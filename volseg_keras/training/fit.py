@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from ..atomic import whole, write_json
+from ..data.augment import NONE
 from ..data.patches import PatchSampler
 from ..data.volumes import NOT_ANNOTATED
 from ..data.writing import writable_folder
@@ -29,6 +30,7 @@ from .callbacks import Checkpoint, Finite, History, Progress, Schedule, Validate
 from .devices import replicas, use_jit
 from .freezing import frozen_norms
 from .recipes import get_recipe
+from .statistics import BATCHES
 
 CHECKPOINT = "checkpoint.h5"
 
@@ -136,7 +138,9 @@ def fit(
             save()
     chosen = {"contrast": 1.0, "threshold": 0.5, "held_out_jaccard": None}
     if held_out:
-        chosen = calibrate(save.path, *held_out, ignore_class=NOT_ANNOTATED)
+        sampler.augment = NONE
+        settling = (sampler.batch(i, batch)[0] for i in range(min(BATCHES, budget.step)))
+        chosen = calibrate(save.path, *held_out, settling, ignore_class=NOT_ANNOTATED)
     return summarise(model, output, budget, {**about, **chosen}, sampler)
 
 
