@@ -58,11 +58,10 @@ def calibrate(path, image, label, batches=(), **options):
 
 
 def most_suitable(found):
-    """Return the row of the highest Jaccard index, as in the training unless it is clear."""
-    plain = next(row for row in found if row["contrast"] == 1)
-    best = max(found, key=lambda row: row["held_out_jaccard"])
-    clear = best["held_out_jaccard"] >= plain["held_out_jaccard"] + LEAST_GAIN
-    return best if clear else plain
+    """Return the row nearest to the training of those that are clearly no worse than the best."""
+    best = max(row["held_out_jaccard"] for row in found)
+    good = [row for row in found if row["held_out_jaccard"] > best - LEAST_GAIN]
+    return min(good, key=lambda row: (row["statistics"] != "training", abs(row["contrast"] - 1)))
 
 
 def at_contrast(mean, deviation, contrast):
