@@ -134,6 +134,9 @@ def card(name, model, metrics, about):
         device=metrics.get("device", "a CPU"),
         hold_out=metrics["hold_out"],
         held_out=f"{metrics['held_out_jaccard']:.3f}",
+        statistics=", with batch statistics as in prediction"
+        if metrics.get("statistics") == "prediction"
+        else "",
         threshold=f", and best at a threshold of {metrics['threshold']:.3f}"
         if facts["num_classes"] == 2
         else "",
