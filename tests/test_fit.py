@@ -23,7 +23,7 @@ from volseg_keras.nets.models import with_normalization
 from volseg_keras.training import averaging
 from volseg_keras.training.averaging import Average
 from volseg_keras.training.calibration import CONTRASTS, LEAST_GAIN, most_suitable
-from volseg_keras.training.callbacks import Budget, Checkpoint, Schedule, Validate
+from volseg_keras.training.callbacks import Budget, Schedule, Validate
 from volseg_keras.training.freezing import frozen_norms
 from volseg_keras.training.recipes import RECIPES, get_recipe
 from volseg_keras.training.regions import split
@@ -70,8 +70,8 @@ def test_a_run_leaves_what_it_promises(tmp_path):
     assert [int(r["step"]) for r in rows] == [4, 8, 12]
     assert summary["steps"] == 12 and summary["hold_out"] == "x:0:32"
     scores = [float(r["val_jaccard"]) for r in rows if r["val_jaccard"]]
-    # By the contrast that suits best: no worse than by the one of the training.
-    assert summary["held_out_jaccard"] >= max(scores) - 1e-5
+    # By the contrast that suits best: hardly worse than by the one of the training.
+    assert summary["held_out_jaccard"] > max(scores) - LEAST_GAIN - 1e-5
     assert json.loads((tmp_path / "a run" / "metrics.json").read_text()) == summary
     mean = IMAGE[:, :, 32:].mean()
     assert summary["normalization"]["mean"] == pytest.approx(mean, abs=0.5)
@@ -155,7 +155,7 @@ def test_statistics_settle_to_those_of_the_batches_as_the_network_predicts():
     inputs = keras.Input((None, None, None, 1))
     x = StochasticDownsample()(keras.layers.Dropout(0.5)(inputs))
     first = keras.layers.BatchNormalization()
-    x = keras.layers.Conv3D(2, 1)(first(x))
+    x = keras.layers.Conv3D(2, 1, kernel_initializer="ones")(first(x))
     model = keras.Model(inputs, keras.layers.BatchNormalization()(x))
     batches = np.random.default_rng(0).standard_normal((3, 2, 8, 8, 8, 1)).astype(np.float32)
     before = [np.asarray(w) for w in model.trainable_weights]
@@ -202,12 +202,7 @@ def test_a_finished_run_resumes_to_itself(tmp_path):
 
 @pytest.mark.parametrize("changes", [{"seed": 1}, {"hold_out": "x:0:40"}, {"recipe": "demo"}])
 def test_a_run_resumes_with_its_own_arguments_only(changes, tmp_path):
-    about = {"recipe": "quick", "hold_out": "x:0:32", "seed": 0}
-    checkpoint = Checkpoint(Budget(4, None), tmp_path / "checkpoint.h5", about, Average(None, None))
-    model = small_network()
-    model.compile("adam")
-    checkpoint.set_model(model)
-    checkpoint.on_epoch_end(0)
+    run(tmp_path, 4)
     with pytest.raises(ValueError, match="`resume`"):
         run(tmp_path, 8, resume=True, **changes)
 

@@ -111,6 +111,10 @@ class Validate(keras.callbacks.Callback):
         self.score = score
         self.save = save
 
+    def on_train_begin(self, logs=None):
+        """Count tenths of this budget: an earlier part of the run may have had a smaller one."""
+        self.budget.validated = min(self.budget.validated, int(self.budget.progress * PARTS))
+
     def on_epoch_end(self, epoch, logs=None):
         """Add `val_jaccard` to the logs when it is time."""
         before, done = self.budget.validated, int(self.budget.progress * PARTS)
