@@ -140,7 +140,7 @@ def test_the_whole_road(folder, tmp_path, capsys):
     again = tmp_path / "again.tif"
     assert volseg("predict", image, "-o", again, "--model", exported, "--threshold", 0.4) == 0
     differs = open_volume(again)[...] != (probability >= 0.4)
-    assert differs.mean() < 1e-3
+    assert differs.mean() < 2e-3  # each may differ from float32 by 0.1 %
 
     data, zarr = tmp_path / "data.h5", tmp_path / "labels.zarr"
     save_volume(data, open_volume(image)[...], voxel_size=(5, 5, 5))
