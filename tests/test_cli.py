@@ -126,7 +126,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(arguments, told, folder, monkey
 
 def test_the_whole_road(folder, tmp_path, capsys):
     image, label, run = folder / "image.tif", folder / "label.tif", tmp_path / "runs" / "h"
-    arguments = ("--steps", 3, "--recipe", "demo", "--hold-out", "x:0:32")
+    arguments = ("--steps", 3, "--recipe", "demo", "--hold-out", "x:0:32", "--seed", 2)
     assert volseg("train", image, label, "-o", run, *arguments) == 0
     assert "held-out Jaccard" in capsys.readouterr().out
     out, exported = tmp_path / "labels.tif", tmp_path / "saved"
@@ -140,7 +140,7 @@ def test_the_whole_road(folder, tmp_path, capsys):
     again = tmp_path / "again.tif"
     assert volseg("predict", image, "-o", again, "--model", exported, "--threshold", 0.4) == 0
     differs = open_volume(again)[...] != (probability >= 0.4)
-    assert differs.mean() < 2e-3  # each may differ from float32 by 0.1 %
+    assert differs.mean() < 1e-3
 
     data, zarr = tmp_path / "data.h5", tmp_path / "labels.zarr"
     save_volume(data, open_volume(image)[...], voxel_size=(5, 5, 5))

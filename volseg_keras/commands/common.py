@@ -12,6 +12,11 @@ import typer
 VolumeFile = Annotated[Path, typer.Argument(help="Volume, axes z, y, x; FILE::NAME for HDF5.")]
 
 
+def file_of(path):
+    """Return the file of FILE::NAME."""
+    return Path(str(path).partition("::")[0])
+
+
 @contextmanager
 def quiet():
     """Keep what TensorFlow writes to standard error while it starts from the user's eyes.

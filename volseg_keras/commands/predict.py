@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .common import VolumeFile, normalization, quiet, triple
+from .common import VolumeFile, file_of, normalization, quiet, triple
 
 
 def predict(
@@ -159,7 +159,7 @@ def checked_files(volume, output, probability):
     files["probability"] = output.with_name(f"{stem}_probability{kind}") if probability else None
     if probability:
         checked_output(files["probability"])
-    source = Path(str(volume).partition("::")[0]).resolve()
+    source = file_of(volume).resolve()
     slices = source.parent if "*" in source.name else source
     written = [path.resolve() for path in files.values() if path]
     if slices in (*written, output.resolve().parent):
