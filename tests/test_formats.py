@@ -262,7 +262,8 @@ def test_imagej_units(options, unit, want, tmp_path):
     assert size == (want and pytest.approx(want, rel=1e-4))
 
 
-def test_ome_tiff_units_time_and_channel(tmp_path):
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_ome_tiff_units_time_and_channel(compression, tmp_path):
     stack = np.stack([np.stack([VOXELS + 10 * t + 2 * c for c in range(2)]) for t in range(3)])
     metadata = {
         "axes": "TCZYX",
@@ -273,9 +274,11 @@ def test_ome_tiff_units_time_and_channel(tmp_path):
         "PhysicalSizeZ": 100,
         "PhysicalSizeZUnit": "Å",
     }
-    tifffile.imwrite(tmp_path / "a.ome.tif", stack, metadata=metadata)
+    options = {"compression": compression, "metadata": metadata}
+    tifffile.imwrite(tmp_path / "a.ome.tif", stack, **options)
     volume = open_volume(tmp_path / "a.ome.tif", time=2, channel=1)
     np.testing.assert_array_equal(np.asarray(volume), stack[2, 1])
+    np.testing.assert_array_equal(volume[1:3], stack[2, 1, 1:3])
     assert volume.voxel_size == pytest.approx(SIZE)
     with pytest.raises(ValueError, match="`time` and `channel`"):
         open_volume(tmp_path / "a.ome.tif", time=0)

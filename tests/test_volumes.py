@@ -38,6 +38,8 @@ def test_every_kind_of_tiff(kind, tmp_path):
     assert volume.shape == (5, 7, 9) and volume.ndim == 3 and volume.dtype == want.dtype
     np.testing.assert_array_equal(volume[1:4, 2, ::3], want[1:4, 2, ::3])
     np.testing.assert_array_equal(volume[-1], want[-1])
+    for planes in (slice(1, 4), slice(0, 5, 2), slice(3, 3), slice(-2, None)):
+        np.testing.assert_array_equal(volume[planes], want[planes])
     np.testing.assert_array_equal(np.asarray(volume), want)
 
 

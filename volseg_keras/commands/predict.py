@@ -176,15 +176,19 @@ def in_one_go(files, image, model, engine, threshold, finish, options):
 
     from rich.console import Console
 
+    seamless = options.pop("seamless")
     with Console().status("opening the model"), quiet(), ThreadPoolExecutor(1) as pool:
         # Read meanwhile, once, and not again for the picture.
         reading = pool.submit(image.__getitem__, ...)
         from ..zoo.segmenter import open_model
 
         segmenter = open_model(model, engine)
+        segmenter.check_threshold(threshold)
+        if finish and finish.instances:
+            segmenter.check_two_classes()
+        whole = segmenter.by_volume(options["normalization"])
+        ready = segmenter.engine(reading.result() if whole else image, **options)
     pixels = reading.result()
-    if finish and finish.instances:
-        segmenter.check_two_classes()
     from ..data.volumes import open_volume
     from ..inference.finish import write_finished
     from ..inference.write import write_labels
@@ -192,7 +196,8 @@ def in_one_go(files, image, model, engine, threshold, finish, options):
 
     def predicted(labels, probability):
         with progress_bar("predicting") as on_tile:
-            slabs = segmenter.segment(pixels, threshold, on_tile=on_tile, **options)
+            cut = {"seamless": seamless, "scale": options["scale"]}
+            slabs = segmenter.segment(pixels, threshold, engine=ready, on_tile=on_tile, **cut)
             return write_labels(slabs, image, labels, probability)
 
     if not finish:

@@ -222,5 +222,6 @@ def save_figure(figure, path):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as part:
-        figure.savefig(part, format="png", dpi=160)
+        # Level 6 takes twice as long as all the rest, for a file no smaller.
+        figure.savefig(part, format="png", dpi=160, pil_kwargs={"compress_level": 3})
     return path

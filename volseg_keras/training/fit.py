@@ -1,5 +1,6 @@
 """`fit`: compile, train by `model.fit` within a budget, validate, checkpoint, resume."""
 
+import math
 from functools import partial
 from pathlib import Path
 
@@ -113,16 +114,11 @@ def fit(
         compile_model(model, row, dims)
         if resume:
             checkpoint.restore(model)
-        schedule = Schedule(budget, lambda p, s: row.learning_rate(dims, p, s))
-        callbacks = [schedule, Finite(budget), average]
+        callbacks = [Schedule(budget, partial(row.learning_rate, dims)), Finite(budget), average]
         if held_out:
             score = partial(validate, model, keras_engine(model), sampler.normalization, *held_out)
             callbacks.append(Validate(budget, score, save, average))
-        voxels = batch * int(np.prod(sampler.patch_shape))
-        callbacks.append(History(budget, output / "history.csv", voxels))
-        if keras.backend.backend() == "tensorflow":
-            callbacks.append(keras.callbacks.TensorBoard(output / "tensorboard", write_graph=False))
-        callbacks += [Progress(budget), checkpoint]
+        callbacks += [*reports(budget, output, batch, sampler.patch_shape), checkpoint]
         if budget.progress < 1:
             model.fit(
                 batches(sampler, batch, budget.step),
@@ -142,6 +138,15 @@ def fit(
         settling = (sampler.batch(i, batch)[0] for i in range(min(BATCHES, budget.step)))
         chosen = calibrate(save.path, *held_out, settling, ignore_class=NOT_ANNOTATED)
     return summarise(model, output, budget, {**about, **chosen}, sampler)
+
+
+def reports(budget, output, batch, patch_shape):
+    """Return the callbacks that tell, in files and on the console, how a training goes."""
+    history = History(budget, output / "history.csv", batch * math.prod(patch_shape))
+    if keras.backend.backend() != "tensorflow":
+        return history, Progress(budget)
+    board = keras.callbacks.TensorBoard(output / "tensorboard", write_graph=False)
+    return history, board, Progress(budget)
 
 
 def make_sampler(image, label, row, dims, seed, normalization):

@@ -30,20 +30,19 @@ class Segmenter:
     start: object
     metadata: dict
 
-    def segment(self, volume, threshold=0.5, *, on_tile=None, **options):
+    def segment(self, volume, threshold=0.5, **options):
         """Yield labels and probabilities slab by slab; see `inference.predict.segment`.
 
         Args:
             volume: `(z, y, x)` or `(z, y, x, channels)` array-like of grey levels.
             threshold: least foreground probability, of two classes.
-            on_tile: called with the number of tiles done and their total.
             **options: of `slabs`.
 
         Raises:
             ValueError: a threshold other than 0.5 is asked of more than two classes.
         """
         self.check_threshold(threshold)
-        return segment(self.slabs(volume, on_tile=on_tile, **options), threshold)
+        return segment(self.slabs(volume, **options), threshold)
 
     def check_two_classes(self):
         """Raise ValueError unless the model tells a foreground from a background."""
@@ -62,24 +61,34 @@ class Segmenter:
                 f"Received: threshold={threshold}"
             )
 
-    def slabs(self, volume, *, tile=None, seamless=False, scale=(1, 1, 1), on_tile=None, **options):
-        """Yield finished z slabs `(z, values)`; see `inference.predict.predict_slabs`."""
-        scale = self.seen(scale)
-        dims, cut = self.metadata["spatial_dims"], {"seamless": seamless, "scale": scale}
-        tile_plan(volume.shape, dims, tile, **cut)
-        engine = self.engine(volume, scale=scale, **options)
-        return predict_slabs(engine, volume, dims, tile=tile, on_tile=on_tile, **cut)
+    def slabs(self, volume, *, engine=None, scale=(1, 1, 1), on_tile=None, **options):
+        """Yield finished z slabs `(z, values)`; see `inference.predict.predict_slabs`.
+
+        Args:
+            volume: `(z, y, x)` or `(z, y, x, channels)` array-like of grey levels.
+            engine: of `engine`, where it was made before; else made of the other options.
+            scale: as of `engine`.
+            on_tile: called with the number of tiles done and their total.
+            **options: `tile` and `seamless` of `predict_slabs`, the others of `engine`.
+        """
+        dims, scale = self.metadata["spatial_dims"], self.seen(scale)
+        cut = {name: options.pop(name) for name in ("tile", "seamless") if name in options}
+        tile_plan(volume.shape, dims, scale=scale, **cut)
+        engine = engine or self.engine(volume, scale=scale, **options)
+        return predict_slabs(engine, volume, dims, on_tile=on_tile, scale=scale, **cut)
 
     def seen(self, scale):
         """Return a scale of 1 along z for a network that sees planes, else as it is."""
         dims = self.metadata["spatial_dims"]
         return (1,) * (3 - dims) + tuple(scale)[3 - dims :]
 
+    def by_volume(self, normalization):
+        """Return whether `engine` has to read a whole volume, to standardise by its statistics."""
+        return normalization == "volume" or not (normalization or self.metadata["normalization"])
+
     def constants(self, volume, normalization):
         """Return the pair to standardise by, None for the model's own; arguments of `engine`."""
-        if normalization == "volume" or not (normalization or self.metadata["normalization"]):
-            return grey_statistics(volume)
-        return normalization
+        return grey_statistics(volume) if self.by_volume(normalization) else normalization
 
     def engine(self, volume, *, tta=False, normalization=None, scale=(1, 1, 1)):
         """Return the engine of raw grey levels for the tiles of a volume.
