@@ -5,9 +5,11 @@ import math
 import re
 import struct
 from contextlib import contextmanager
+from functools import cached_property
 
 import numpy as np
 import tifffile
+from joblib import cpu_count
 
 from .source import Source, beside, nanometres, stored_limit
 
@@ -17,8 +19,6 @@ SIGNS_OF_DAMAGE = ("invalid page offset", "corrupted", "failed to read", "index 
 
 def read_tiff(path, inside=None, level=0):
     """Return the `Source` of a TIFF file's first series."""
-    import zarr
-
     with strict_tifffile(), tifffile.TiffFile(path) as tif:
         for name in re.findall(r'FileName="([^"]*)"', tif.ome_metadata or ""):
             beside(path, name)
@@ -33,11 +33,10 @@ def read_tiff(path, inside=None, level=0):
             sides = dict(zip(series.axes, np.divide(finest.shape, series.shape), strict=True))
             size = tuple(s * float(sides.get(a, 1)) for a, s in zip("ZYX", size, strict=True))
         stored_limit(series.keyframe.chunks, series.dtype)
-        array = zarr.open(tifffile.imread(path, aszarr=True, level=level), mode="r")
+        pages = Pages(path, level, series)
         whole = all(series.pages) and series.keyframe.shape == series.shape[-2:]
-        if whole and len(series.pages) == math.prod(series.shape[:-2]):
-            array = Pages(path, level, array)
-        return Source(series.axes, array, size)
+        whole = whole and len(series.pages) == math.prod(series.shape[:-2])
+        return Source(series.axes, pages if whole else pages.strips, size)
 
 
 class Pages:
@@ -49,12 +48,20 @@ class Pages:
     Args:
         path: of the file.
         level: of its pyramid.
-        strips: Zarr array of the same.
+        series: the images of the level, as tifffile has them.
     """
 
-    def __init__(self, path, level, strips):
-        self.path, self.level, self.strips = path, level, strips
-        self.shape, self.dtype = strips.shape, strips.dtype
+    def __init__(self, path, level, series):
+        self.path, self.level = path, level
+        self.shape, self.dtype = series.shape, series.dtype
+        self.strip = series.keyframe.chunks
+
+    @cached_property
+    def strips(self):
+        """The Zarr array of the same."""
+        import zarr
+
+        return zarr.open(tifffile.imread(self.path, aszarr=True, level=self.level), mode="r")
 
     def __getitem__(self, key):
         """Read a block; `key` has an integer or slice an axis."""
@@ -63,12 +70,13 @@ class Pages:
         if not pages.size or self.share(inner) < 1 / 8:
             return self.strips[key]
         with strict_tifffile(), tifffile.TiffFile(self.path) as tif:
-            planes = tif.asarray(pages.ravel().tolist(), series=0, level=self.level)
+            which = {"series": 0, "level": self.level, "maxworkers": cpu_count()}
+            planes = tif.asarray(pages.ravel().tolist(), **which)
         return planes.reshape(*pages.shape, *self.shape[-2:])[(..., *inner)]
 
     def share(self, inner):
         """Return about which part of a plane's strips or tiles a block has a part in."""
-        spans = zip(inner, self.shape[-2:], self.strips.chunks[-2:], strict=True)
+        spans = zip(inner, self.shape[-2:], self.strip, strict=True)
         return math.prod(min(1, (np.size(np.arange(n)[k]) + c) / n) for k, n, c in spans)
 
 
@@ -118,6 +126,7 @@ def write_tiff(path, slabs, shape, dtype, size):
         dtype=dtype,
         bigtiff=int(np.prod(shape)) * np.dtype(dtype).itemsize > 2**31,
         compression="zlib",
+        maxworkers=cpu_count(),
         photometric="minisblack",
         metadata=metadata,
     )

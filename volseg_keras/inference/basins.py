@@ -1,8 +1,6 @@
 """Basins of a height map that comes in slabs, and what they merge to; NumPy and SciPy only."""
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import minimum_spanning_tree
 
 
 class Basins:
@@ -152,6 +150,9 @@ def spanning_tree(a, b, height, count):
     The others never merge anything: what their basins belong to by then was not merged over a
     higher pass.
     """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import minimum_spanning_tree
+
     order = np.lexsort((b, a, -height))
     rank = np.empty(len(order))
     rank[order] = np.arange(1, len(order) + 1)

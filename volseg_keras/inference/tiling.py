@@ -164,18 +164,20 @@ def join(blocks, chosen, axes):
     if not axes:
         block = next(blocks)
         return block[tuple(slice(i.keep_start - i.start, i.keep_stop - i.start) for i in chosen)]
-    axis, parts = len(chosen), []
+    axis, whole = len(chosen), None
+    low, high = axes[0][0].keep_start, axes[0][-1].keep_stop
     for interval in axes[0]:
         block = join(blocks, (*chosen, interval), axes[1:])
-        if parts:
-            before = parts[-1]
-            cut = before.shape[axis] - interval.fade
-            overlap = before[(slice(None),) * axis + (slice(cut, None),)]
-            parts[-1] = before[(slice(None),) * axis + (slice(cut),)]
-            block = np.array(block)
-            fade_in(block, overlap, interval.fade, axis)
-        parts.append(block)
-    return np.concatenate(parts, axis=axis)
+        if whole is None:
+            whole = np.empty(
+                (*block.shape[:axis], high - low, *block.shape[axis + 1 :]), block.dtype
+            )
+        at, span = (slice(None),) * axis, slice(interval.keep_start - low, interval.keep_stop - low)
+        into = whole[(*at, span)]
+        before = into[(*at, slice(interval.fade))].copy()
+        into[...] = block
+        fade_in(into, before, interval.fade, axis)
+    return whole
 
 
 def fade_in(block, before, count, axis):
