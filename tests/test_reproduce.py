@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from volseg_keras import phantom
+from volseg_keras import phantom, save_volume
 from volseg_keras.cli import app
 from volseg_keras.report.table import MEASURES
 from volseg_keras.reproduce import Data, load_data, measures, reproduce, summary
@@ -15,32 +15,39 @@ def volseg(*arguments):
 
 
 def test_rows_are_trained_scored_interrupted_and_resumed(tmp_path):
-    folder = tmp_path / "table 1"
-    arguments = ["reproduce", "-o", folder, "--recipe", "demo", "--steps", 2]
-    result = volseg(*arguments, "--rows", "C,H")
+    folder, data = tmp_path / "table 1", tmp_path / "data"
+    volumes = {
+        "training": phantom((32, 128, 256), seed=0),
+        "testing": phantom((32, 96, 96), seed=1),
+    }
+    for name, (image, truth) in volumes.items():
+        save_volume(data / f"{name}.tif", image)
+        save_volume(data / f"{name}_groundtruth.tif", 255 * truth)
+    arguments = ["reproduce", "--data", data, "-o", folder, "--recipe", "demo", "--steps", 2]
+    result = volseg(*arguments, "--rows", "A,E")
     assert result.exit_code == 0, result.output
     table = list(csv.DictReader(open(folder / "table.csv")))
-    assert {row["network"] for row in table} == {"C", "H"} and table[0]["runs"] == "1"
+    assert {row["network"] for row in table} == {"A", "E"} and table[0]["runs"] == "1"
     assert all(0 <= float(row[name]) <= 100 for row in table for name in MEASURES)
     told = (folder / "table.md").read_text()
-    assert told in result.output and "88.9" in told and "0.63 M" in told
+    assert told in result.output and "87.2" in told and "4.94 M" in told
     assert (folder / "table.png").stat().st_size > 10_000
 
     # Stopped before one run was scored: it is not trained again, and the other stays as it is.
-    kept = (folder / "H_demo_0" / "scores.json").stat().st_mtime_ns
-    (folder / "C_demo_0" / "scores.json").unlink()
-    result = volseg(*arguments, "--rows", "C,H")
+    kept = (folder / "E_demo_0" / "scores.json").stat().st_mtime_ns
+    (folder / "A_demo_0" / "scores.json").unlink()
+    result = volseg(*arguments, "--rows", "A,E")
     assert result.exit_code == 0, result.output
     assert (folder / "table.md").read_text() == told
-    assert (folder / "H_demo_0" / "scores.json").stat().st_mtime_ns == kept
+    assert (folder / "E_demo_0" / "scores.json").stat().st_mtime_ns == kept
 
-    other = volseg(*arguments[:-1], 3, "--rows", "C")
+    other = volseg(*arguments[:-1], 3, "--rows", "A")
     assert other.exit_code and "steps" in str(other.exception)
 
     # Files of the same names with other labels.
     (train, test), options = [phantom((16, 64, 64), seed) for seed in (0, 1)], {"steps": 2}
     with pytest.raises(ValueError, match="`output`"):
-        reproduce(folder, ["C"], Data("phantoms", train, test), recipes=("demo",), **options)
+        reproduce(folder, ["A"], Data("testing.tif", train, test), recipes=("demo",), **options)
 
 
 def test_mean_and_spread():
