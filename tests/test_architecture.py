@@ -3,9 +3,12 @@
 import ast
 import subprocess
 import sys
+from configparser import ConfigParser
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 import volseg_keras
 
@@ -25,7 +28,18 @@ def room(path):
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
-FILES = [path for path in ROOT.rglob("*.py") if room(path) in MAY_IMPORT]
+EVERY = sorted(ROOT.rglob("*.py"))
+FILES = [path for path in EVERY if room(path) in MAY_IMPORT]
+# TensorFlow has its callback import it.
+NOT_IMPORTED = {"tensorboard"}
+
+
+def named(path):
+    return str(path.relative_to(ROOT))
+
+
+def nodes(path, kind):
+    return (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kind))
 
 
 def own_imports(path):
@@ -42,7 +56,7 @@ def own_imports(path):
         yield from (name[1] for name in names if name[0] == "volseg_keras" and len(name) > 1)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", FILES, ids=named)
 def test_imports_go_down(path):
     assert set(own_imports(path)) <= MAY_IMPORT[room(path)] | {"atomic"}
 
@@ -64,6 +78,28 @@ def test_light_names_do_not_import_tensorflow(code):
     heavy = "{'tensorflow', 'keras', 'jax', 'torch', 'matplotlib'}"
     check = f"import sys; {code}; assert not {heavy} & set(sys.modules), sys.modules"
     subprocess.run([sys.executable, "-c", check], check=True)
+
+
+@pytest.mark.parametrize("path", EVERY, ids=named)
+def test_files_and_functions_are_short(path):
+    assert len(path.read_text().splitlines()) <= 300
+    for function in nodes(path, ast.FunctionDef):
+        body = function.body[ast.get_docstring(function) is not None :]
+        length = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+        assert length <= 50, function.name
+
+
+def test_every_requirement_of_the_core_is_used():
+    imports = [node for path in EVERY for node in nodes(path, ast.Import | ast.ImportFrom)]
+    modules = {alias.name for node in imports for alias in node.names}
+    modules |= {node.module for node in imports if isinstance(node, ast.ImportFrom)} - {None}
+    found = packages_distributions()
+    used = {name for module in modules for name in found.get(module.split(".")[0], ())}
+    config = ConfigParser()
+    config.read(Path(__file__).parents[1] / "setup.cfg")
+    listed = config["options"]["install_requires"].strip().splitlines()
+    names = {canonicalize_name(line.split(">")[0]) for line in listed}
+    assert names - NOT_IMPORTED <= set(map(canonicalize_name, used))
 
 
 def test_every_public_name_is_there():
