@@ -14,7 +14,7 @@ from .data.phantom import phantom
 from .data.volumes import class_ids, open_volume
 from .data.writing import writable_folder
 from .nets.models import build_model
-from .nets.variants import get_variant
+from .nets.variants import VARIANTS, get_variant
 from .report.table import MEASURES, write_tables
 from .training.fit import CHECKPOINT, fit
 from .training.recipes import get_recipe
@@ -72,7 +72,8 @@ def reproduce(output, rows, data, *, recipes=("long",), seeds=1, say=print, **bu
     """Train every row with every recipe and seed; write table.md, table.csv and table.png.
 
     What is done already in `output` is kept, and a run that was stopped goes on, so the same call
-    again finishes an interrupted one. The tables are written anew after each run.
+    again finishes an interrupted one. The tables are written anew after each run, of all runs that
+    `output` holds.
 
     Args:
         output: folder of the runs and the tables.
@@ -93,12 +94,11 @@ def reproduce(output, rows, data, *, recipes=("long",), seeds=1, say=print, **bu
     budget = {key: value for key, value in budget.items() if value is not None}
     check_budget(output, {"data": data.name, "sha256": digest(data), **budget})
     jobs = [(r, recipe, seed) for seed in range(seeds) for recipe in recipes for r in rows]
-    done = []
     for i, (row, recipe, seed) in enumerate(jobs, 1):
         folder = output / f"{row}_{recipe}_{seed}"
         say(f"{i} of {len(jobs)}: {row}, recipe {recipe}, seed {seed}")
-        done.append(run_row(folder, row, recipe, seed, data, budget))
-        table = summary(done)
+        run_row(folder, row, recipe, seed, data, budget)
+        table = summary(finished(output))
         write_tables(output, table, title(data, budget))
     return table
 
@@ -127,9 +127,9 @@ def title(data, budget):
 
 
 def run_row(folder, row, recipe, seed, data, budget):
-    """Train and score one row, or go on, or read what was done; return its scores."""
+    """Train and score one row, or go on, unless it is done."""
     if (folder / SCORES).is_file():
-        return json.loads((folder / SCORES).read_text())
+        return
     keras.utils.set_random_seed(seed)
     image, label = data.train
     about = fit(
@@ -144,9 +144,13 @@ def run_row(folder, row, recipe, seed, data, budget):
         **budget,
     )
     scores = post_processed(open_model(folder), *data.test, about["threshold"])
-    result = {"row": row, **about, "scores": scores}
-    write_json(folder / SCORES, result, indent=2)
-    return result
+    write_json(folder / SCORES, {"row": row, **about, "scores": scores}, indent=2)
+
+
+def finished(output):
+    """Return the results of all runs in a folder, in the order of the paper's Table 1."""
+    results = [json.loads(file.read_text()) for file in sorted(output.glob(f"*/{SCORES}"))]
+    return sorted(results, key=lambda result: list(VARIANTS).index(result["row"]))
 
 
 def summary(results):

@@ -182,6 +182,8 @@ def compile_model(model, row, dims):
         metrics=[Jaccard(all_of_them, ignore_class=NOT_ANNOTATED)],
         jit_compile=use_jit(),
     )
+    # TensorFlow traces a step twice where variables are made in it.
+    optimizer.build(model.trainable_variables)
 
 
 def batches(sampler, batch_size, start):
