@@ -1,7 +1,7 @@
 """`volseg completion`."""
 
 import os
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -9,7 +9,7 @@ import typer
 VARIABLE = "_VOLSEG_COMPLETE"
 
 
-class Shell(str, Enum):
+class Shell(StrEnum):
     """Shells that complete."""
 
     bash = "bash"

@@ -2,13 +2,13 @@
 
 import os
 
-import zarr
+from zarr.storage import LocalStore
 
 LARGEST_METADATA = 2**24
 
 
-class Contained:
-    """A store whose files are checked before they are read.
+class FolderStore(LocalStore):
+    """A folder whose files are checked before they are read.
 
     Attributes:
         largest: bytes that a file may have: one that is larger than its voxels would explode when
@@ -17,42 +17,27 @@ class Contained:
 
     largest = LARGEST_METADATA
 
-    def check(self, root, key):
+    def check(self, key):
         """Raise ValueError for a link that leads out of the folder, and for too large a file."""
-        file, root = os.path.realpath(os.path.join(root, key)), os.path.realpath(root)
+        file, root = os.path.realpath(os.path.join(self.root, key)), os.path.realpath(self.root)
         if os.path.commonpath([root, file]) != root:
             raise ValueError(f"{key} leads out of the folder")
         if os.path.isfile(file) and os.path.getsize(file) > self.largest:
             raise ValueError(f"{key} has more than {self.largest} bytes, so that it is damaged")
 
+    async def get(self, key, *args, **options):
+        """Read a file."""
+        self.check(key)
+        return await super().get(key, *args, **options)
 
-if hasattr(zarr.storage, "LocalStore"):
+    def get_sync(self, key, **options):
+        """Read a file."""
+        self.check(key)
+        return super().get_sync(key, **options)
 
-    class FolderStore(Contained, zarr.storage.LocalStore):
-        """A folder, since Zarr 3."""
-
-        async def get(self, key, *args, **options):
-            """Read a file."""
-            self.check(self.root, key)
-            return await super().get(key, *args, **options)
-
-        def get_sync(self, key, **options):
-            """Read a file."""
-            self.check(self.root, key)
-            return super().get_sync(key, **options)
-
-        async def get_partial_values(self, prototype, key_ranges):
-            """Read parts of files."""
-            ranges = list(key_ranges)
-            for key, _ in ranges:
-                self.check(self.root, key)
-            return await super().get_partial_values(prototype, ranges)
-
-else:
-
-    class FolderStore(Contained, zarr.storage.DirectoryStore):
-        """A folder, before Zarr 3."""
-
-        def _fromfile(self, file):
-            self.check(self.path, os.path.relpath(file, self.path))
-            return super()._fromfile(file)
+    async def get_partial_values(self, prototype, key_ranges):
+        """Read parts of files."""
+        ranges = list(key_ranges)
+        for key, _ in ranges:
+            self.check(key)
+        return await super().get_partial_values(prototype, ranges)

@@ -28,8 +28,7 @@ def read_zarr(path, inside=None, level=0):
 
 def check_codecs(array):
     """Raise ValueError for an array whose chunks would run code when they are decoded."""
-    several = hasattr(array, "compressors")  # since Zarr 3
-    codecs = [*(array.filters or ()), *(array.compressors if several else [array.compressor])]
+    codecs = [*(array.filters or ()), *array.compressors]
     if any(getattr(codec, "codec_id", None) == "pickle" for codec in codecs):
         raise ValueError("its chunks are Python objects")
 
@@ -69,8 +68,7 @@ def start_zarr(path, shape, dtype):
     """Create the finest level of an OME-Zarr image and return it, to be filled."""
     import zarr
 
-    options = {"zarr_format": 2} if hasattr(zarr.Group, "create_array") else {}
-    return zarr_array(zarr.open_group(path, mode="w", **options), 0, shape, dtype)
+    return zarr_array(zarr.open_group(path, mode="w", zarr_format=2), 0, shape, dtype)
 
 
 def finish_zarr(path, size):
@@ -106,11 +104,8 @@ def array_blocks(shape):
 def zarr_array(group, level, shape, dtype):
     """Create a level of a pyramid."""
     chunks = tuple(min(c, n) for c, n in zip(CHUNK, shape, strict=True))
-    what = {"shape": shape, "dtype": dtype, "chunks": chunks}
-    if not hasattr(group, "create_array"):  # before Zarr 3
-        return group.create_dataset(str(level), dimension_separator="/", **what)
-    encoding = {"name": "v2", "separator": "/"}
-    return group.create_array(str(level), chunk_key_encoding=encoding, **what)
+    options = {"chunks": chunks, "chunk_key_encoding": {"name": "v2", "separator": "/"}}
+    return group.create_array(str(level), shape=shape, dtype=dtype, **options)
 
 
 def multiscale(levels, size):
