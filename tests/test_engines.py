@@ -103,16 +103,18 @@ def test_no_folder_is_left_and_none_is_needed(models, tmp_path, monkeypatch):
 
 def test_graphs_that_nobody_uses_leave_the_cache(models, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    paths = [tmp_path / "volseg_keras" / graph_key(models / f"{n}.keras") for n in ("C", "H")]
-    open_model(models / "C.keras", "openvino")
+    files = [models / "C.keras", tmp_path / "other.keras"]
+    with_normalization(settled("C"), 100.0, 40.0).save(files[1])
+    paths = [tmp_path / "volseg_keras" / graph_key(file) for file in files]
+    open_model(files[0], "openvino")
     (about,) = paths[0].rglob("volseg.json")
     os.utime(about, (0, time.time() - KEPT + 1000))
-    open_model(models / "C.keras", "openvino")  # used: young again
-    open_model(models / "H.keras", "openvino")
+    open_model(files[0], "openvino")  # used: young again
+    open_model(files[1], "openvino")
     assert about.is_file()
     os.utime(about, (0, time.time() - KEPT - 1000))
     shutil.rmtree(paths[1])
-    open_model(models / "H.keras", "openvino")  # written anew
+    open_model(files[1], "openvino")  # written anew
     assert not about.exists() and list(paths[1].rglob("volseg.json"))
 
 

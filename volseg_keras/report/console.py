@@ -1,8 +1,12 @@
 """What the commands show on a terminal."""
 
+import sys
+import time
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import DownloadColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
@@ -17,11 +21,40 @@ def print_table(header, rows):
     Console().print(table)
 
 
+# Seconds between lines in a log.
+EVERY = 30
+
+
 @contextmanager
 def progress_bar(what, in_bytes=False):
-    """Show tiles, or bytes, done and time left; yields `on_tile(done, total)`."""
+    """Show tiles, or bytes, done and time left; yields `on_tile(done, total)`.
+
+    A bar on a terminal; elsewhere, as in the log of a cluster, a line now and then.
+    """
+    console = Console(stderr=True)
+    if not (console.is_terminal or console.is_jupyter):
+        yield lines(what, in_bytes)
+        return
     count = DownloadColumn() if in_bytes else MofNCompleteColumn()
     columns = (*Progress.get_default_columns()[:3], count, TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def lines(what, in_bytes):
+    """Return `on_tile(done, total)`, which prints a line where the last is `EVERY` seconds old."""
+    start = told = time.monotonic()
+
+    def tell(done, total):
+        nonlocal told
+        now = time.monotonic()
+        if now - told < EVERY:
+            return
+        told = now
+        numbers = [decimal(n) if in_bytes else f"{n:,}" for n in (done, total) if n is not None]
+        left = round((now - start) * (total - done) / done) if total and done else None
+        rest = f"  {timedelta(seconds=left)} left" if left is not None else ""
+        print(f"{what}  {' of '.join(numbers)}{rest}", file=sys.stderr, flush=True)
+
+    return tell
