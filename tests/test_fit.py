@@ -1,5 +1,6 @@
 import csv
 import json
+import warnings
 from dataclasses import replace
 
 import keras
@@ -80,6 +81,9 @@ def test_a_run_leaves_what_it_promises(tmp_path):
     assert not [name for name in names if name.startswith("part")]
     loaded = keras.saving.load_model(tmp_path / "a run" / "model.keras")
     assert not loaded.layers[-1].compiled
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "The structure of `inputs`")
+        loaded(IMAGE[None, :16, :32, :32, None].astype(np.float32))
     out = predict_volume(tmp_path / "a run", IMAGE[:, :, :32])
     assert out.shape == (32, 64, 32, 2)
 

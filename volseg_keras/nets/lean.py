@@ -74,7 +74,7 @@ def lean_model(model):
         positions * maps, 1, dtype=head.dtype_policy, name="head"
     )
     shares = Shares(maps, dtype="float32", name="shares")
-    lean = keras.Model(network.inputs, shares(scores(head.input)), name=network.name)
+    lean = keras.Model(network.inputs[0], shares(scores(head.input)), name=network.name)
     spatial = [1] * (len(scores.kernel.shape) - 2)
     kernel = kernel.reshape(positions * maps, width).T.reshape(*spatial, width, positions * maps)
     scores.set_weights([kernel, np.tile(bias, positions)])

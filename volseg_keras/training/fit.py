@@ -205,7 +205,7 @@ class Saver:
     def __init__(self, model, normalization, path):
         self.trained = model
         copy = keras.models.clone_model(model, clone_function=in_float32)
-        self.copy = keras.Model(copy.inputs, copy.outputs, name=model.name)
+        self.copy = keras.Model(copy.inputs[0], copy.outputs[0], name=model.name)
         self.model = with_normalization(self.copy, *normalization)
         self.path = Path(path)
 
