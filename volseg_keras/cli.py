@@ -64,7 +64,8 @@ def main():
         sys.exit(told(error, 1))
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            told("interrupted. `train` and `predict` go on with --resume", INTERRUPTED)
+            go_on = "`train` and `predict` go on with --resume, `reproduce` by the same command"
+            told(f"interrupted. {go_on}", INTERRUPTED)
         raise
 
 
