@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 import venv
+from configparser import ConfigParser
 from email import message_from_string
 from pathlib import Path
 from zipfile import ZipFile
@@ -30,6 +31,13 @@ def build_wheel(folder):
     command = [sys.executable, "setup.py", "-q", "bdist_wheel", "-d", folder]
     subprocess.run(command, cwd=source, check=True, capture_output=True)
     return next(folder.glob("*.whl"))
+
+
+def listed():
+    """Return the requirements of the core that setup.cfg lists."""
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    return list(map(Requirement, config["options"]["install_requires"].strip().splitlines()))
 
 
 def needs(wheel):

@@ -3,12 +3,12 @@
 import ast
 import subprocess
 import sys
-from configparser import ConfigParser
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 from packaging.utils import canonicalize_name
+from supply import listed
 
 import volseg_keras
 
@@ -45,11 +45,10 @@ def nodes(path, kind):
 def own_imports(path):
     """Rooms of this package that a file imports."""
     package = list(path.relative_to(ROOT.parent).parts[:-1])
-    for node in ast.walk(ast.parse(path.read_text())):
-        names = []
+    for node in nodes(path, ast.Import | ast.ImportFrom):
         if isinstance(node, ast.Import):
             names = [alias.name.split(".") for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = package[: len(package) + 1 - node.level] if node.level else []
             base = base + (node.module or "").split(".") if node.module else base
             names = [[*base, alias.name] for alias in node.names]
@@ -95,10 +94,7 @@ def test_every_requirement_of_the_core_is_used():
     modules |= {node.module for node in imports if isinstance(node, ast.ImportFrom)} - {None}
     found = packages_distributions()
     used = {name for module in modules for name in found.get(module.split(".")[0], ())}
-    config = ConfigParser()
-    config.read(Path(__file__).parents[1] / "setup.cfg")
-    listed = config["options"]["install_requires"].strip().splitlines()
-    names = {canonicalize_name(line.split(">")[0]) for line in listed}
+    names = {canonicalize_name(need.name) for need in listed()}
     assert names - NOT_IMPORTED <= set(map(canonicalize_name, used))
 
 

@@ -16,12 +16,10 @@ def read_zarr(path, inside=None, level=0):
 
     from .folder_store import FolderStore
 
-    node = zarr.open(
-        FolderStore(str(path)), mode="r", **({"path": inside.strip("/")} if inside else {})
-    )
+    node = zarr.open(FolderStore(str(path)), mode="r", path=inside and inside.strip("/"))
     source = Source(default_axes(node), node) if is_volume(node) else read_group(node, level)
     array = source.array
-    array.store.largest = stored_limit(getattr(array, "shards", None) or array.chunks, array.dtype)
+    array.store.largest = stored_limit(array.shards or array.chunks, array.dtype)
     check_codecs(array)
     return source
 

@@ -10,6 +10,9 @@ from rich.filesize import decimal
 from rich.progress import DownloadColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
+# Seconds between lines in a log.
+EVERY = 30
+
 
 def print_table(header, rows):
     """Print rows of strings under a header."""
@@ -19,10 +22,6 @@ def print_table(header, rows):
     for row in rows:
         table.add_row(*row)
     Console().print(table)
-
-
-# Seconds between lines in a log.
-EVERY = 30
 
 
 @contextmanager

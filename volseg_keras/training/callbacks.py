@@ -255,8 +255,10 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def variables(model):
-    """Return every variable that training changes but the metrics', in a fixed order."""
-    model.optimizer.build(model.trainable_variables)
+    """Return every variable of a model of `compile_model` that training changes, in a fixed order.
+
+    Those of the metrics are left out.
+    """
     metrics = {id(v) for v in model.metrics_variables}
     own = [v for v in model.variables if id(v) not in metrics]
     return own + model.optimizer.variables
