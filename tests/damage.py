@@ -43,10 +43,10 @@ def write_valid(folder):
     write_nrrd(folder / "raw.nrrd", VOXELS.tobytes(), encoding="raw")
     zarr.create_array(folder / "three.zarr", data=VOXELS, zarr_format=3)
     zarr.create_array(folder / "shards.zarr", data=VOXELS, chunks=(3, 10, 12), shards=SHAPE)
-    for kind in ("png", "tif"):
+    for kind, write in (("png", imagecodecs.imwrite), ("tif", tifffile.imwrite)):
         (folder / f"slices_{kind}").mkdir()
         for z, page in enumerate(VOXELS):
-            imagecodecs.imwrite(folder / f"slices_{kind}" / f"{z}.{kind}", page)
+            write(folder / f"slices_{kind}" / f"{z}.{kind}", page)
     return sorted(folder.iterdir())
 
 
