@@ -156,7 +156,7 @@ def spanning_tree(a, b, height, count):
     order = np.lexsort((b, a, -height))
     rank = np.empty(len(order))
     rank[order] = np.arange(1, len(order) + 1)
-    graph = csr_array((rank, (a.astype(np.int64), b.astype(np.int64))), shape=(count, count))
+    graph = csr_array((rank, (a.astype(np.int32), b.astype(np.int32))), shape=(count, count))
     chosen = order[np.sort(minimum_spanning_tree(graph).data).astype(np.int64) - 1]
     return a[chosen].tolist(), b[chosen].tolist(), height[chosen].tolist()
 
