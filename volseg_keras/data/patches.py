@@ -293,5 +293,6 @@ def grey_levels(image):
     counts = np.zeros(2 ** (8 * dtype.itemsize))
     for slab in slabs:
         for values in slab:
-            counts += np.bincount(values.ravel() - np.int64(lowest), minlength=len(counts))
+            index = np.subtract(values.ravel(), lowest, dtype=np.int64)
+            counts += np.bincount(index, minlength=len(counts))
     return np.arange(len(counts)) + float(lowest), counts

@@ -14,7 +14,13 @@ from joblib import cpu_count
 from .source import Source, beside, nanometres, stored_limit
 
 # What tifffile logs and goes on, with pages that are missing or zero.
-SIGNS_OF_DAMAGE = ("invalid page offset", "corrupted", "failed to read", "index out of range")
+SIGNS_OF_DAMAGE = (
+    "invalid page offset",
+    "invalid offset to page",
+    "corrupted",
+    "failed to read",
+    "index out of range",
+)
 
 
 def read_tiff(path, inside=None, level=0):
