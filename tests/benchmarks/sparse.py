@@ -1,6 +1,6 @@
-"""What annotated slices buy: `python tests/benchmarks/sparse.py DATA FOLDER [MINUTES]`.
+"""What annotated slices buy: `python tests/benchmarks/sparse.py DATA FOLDER [STEPS]`.
 
-DATA is a folder as of `volseg reproduce --data`. Every run gets MINUTES (3) of training. H learns
+DATA is a folder as of `volseg reproduce --data`. Every run gets STEPS (800) of training. H learns
 from slices of the training volume and is scored on the test volume; and, from scratch and from the
 published weights, from the first sections of a shifted copy of the test volume and is scored on its
 last ones. The same call goes on where it was stopped; sparse.csv and sparse.png appear in FOLDER.
@@ -71,7 +71,7 @@ def studies(data):
     ]
 
 
-def run(study, count, folder, minutes):
+def run(study, count, folder, steps):
     """Train on `count` slices and score, or read what was done; return the Jaccard index."""
     import keras
 
@@ -87,7 +87,7 @@ def run(study, count, folder, minutes):
     sparse[study.places(count)] = label[study.places(count)]
     keras.utils.set_random_seed(0)
     model = load_pretrained("H") if study.published else build_model("H")
-    options = {"recipe": study.recipe, "minutes": minutes, "resume": True}
+    options = {"recipe": study.recipe, "steps": steps, "resume": True}
     fit(model, image, sparse, output=folder, normalization="volume", **options)
     labels = predict_volume(folder, study.test[0]).argmax(-1)
     jaccard = segmentation_scores(study.test[1], labels)["classes"][1]["jaccard"]
@@ -95,7 +95,7 @@ def run(study, count, folder, minutes):
     return jaccard
 
 
-def draw(rows, minutes, path):
+def draw(rows, steps, path):
     """Draw the curves."""
     from matplotlib.figure import Figure
 
@@ -109,7 +109,7 @@ def draw(rows, minutes, path):
             panel.plot(*zip(*points, strict=True), "o-", color=COLORS[name], label=label)
     panel.set_xscale("log", base=2)
     panel.set_xticks(SLICES, map(str, SLICES))
-    panel.set(xlabel=f"annotated slices, {minutes:g} minutes of training", ylim=(0, 1))
+    panel.set(xlabel=f"annotated slices, {steps} steps of training", ylim=(0, 1))
     tidy(panel, "Jaccard index")
     panel.legend(frameon=False)
     save_figure(figure, path)
@@ -122,17 +122,17 @@ def main():
 
     if len(sys.argv) < 3:
         sys.exit(__doc__)
-    folder, minutes = Path(sys.argv[2]), float(sys.argv[3]) if len(sys.argv) > 3 else 3.0
+    folder, steps = Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 800
     rows = []
     for study in studies(load_data(Path(sys.argv[1]))):
         for count in SLICES:
             if count > len(study.train[0]):
                 continue
-            jaccard = run(study, count, folder / f"{study.name}_{count}_{minutes:g}", minutes)
+            jaccard = run(study, count, folder / f"{study.name}_{count}_{steps}", steps)
             rows.append({"study": study.name, "slices": count, "jaccard": jaccard})
-            report(NAMES[study.name], slices=count, jaccard=jaccard, minutes=minutes)
+            report(NAMES[study.name], slices=count, jaccard=jaccard, steps=steps)
             write_csv(folder / "sparse.csv", rows[0], rows)
-            draw(rows, minutes, folder / "sparse.png")
+            draw(rows, steps, folder / "sparse.png")
 
 
 if __name__ == "__main__":
