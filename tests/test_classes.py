@@ -5,7 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
-from command import volseg
+from command import quick_recipe, volseg
 from scipy import ndimage
 
 from volseg_keras import (
@@ -24,7 +24,6 @@ from volseg_keras import (
 )
 from volseg_keras.data.patches import grey_statistics
 from volseg_keras.nets.metrics import foreground_jaccard
-from volseg_keras.training.recipes import RECIPES, replace
 from volseg_keras.zoo.export import metadata
 
 
@@ -42,9 +41,7 @@ BOTH = np.stack([IMAGE, 3000 - 10.0 * IMAGE], -1).astype(np.float32)
 
 @pytest.fixture(scope="module", autouse=True)
 def quick():
-    with pytest.MonkeyPatch.context() as patch:
-        row = replace(RECIPES["long"], patch={2: (32, 32)}, batch={2: 2}, warmup=1)
-        patch.setitem(RECIPES, "demo", row)
+    with quick_recipe("long"):
         yield
 
 
@@ -54,7 +51,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two channels") / "run"
     keras.utils.set_random_seed(0)
     model = build_model("C", num_classes=3, in_channels=2)
-    options = {"recipe": "demo", "steps": 2, "steps_per_epoch": 2, "hold_out": "x:0:32"}
+    options = {"recipe": "long", "steps": 2, "steps_per_epoch": 2, "hold_out": "x:0:32"}
     summary = fit(model, BOTH, LABEL, output=folder, **options)
     assert 0 < summary["held_out_jaccard"] < 1 and np.shape(summary["normalization"]["mean"]) == (
         2,
@@ -97,7 +94,7 @@ def test_other_numbers_of_channels_are_refused_at_once(run, volume, tmp_path):
 
 
 def test_training_goes_on_from_a_model_of_two_channels(run, tmp_path):
-    fit(load_pretrained(run), BOTH, LABEL, output=tmp_path, recipe="demo", steps=1)
+    fit(load_pretrained(run), BOTH, LABEL, output=tmp_path, recipe="long", steps=1)
     one, other = (metadata(load_pretrained(path))["normalization"] for path in (run, tmp_path))
     for name, numbers in one.items():
         assert other[name] == pytest.approx(numbers)
@@ -151,7 +148,7 @@ def files(tmp_path_factory):
     save_volume(folder / "image.tif", IMAGE[:4])
     save_volume(folder / "label.tif", LABEL[:4])
     arguments = ("train", folder / "image.tif", folder / "label.tif", "--model", "C")
-    arguments += ("--recipe", "demo", "--steps", 2, "--hold-out", "x:0:32")
+    arguments += ("--recipe", "long", "--steps", 2, "--hold-out", "x:0:32")
     assert volseg(*arguments, "-o", folder / "run") == 0
     return folder
 

@@ -1,14 +1,16 @@
 """What annotated slices buy: `python tests/benchmarks/sparse.py DATA FOLDER [STEPS]`.
 
-DATA is a folder as of `volseg reproduce --data`. Every run gets STEPS (800) of training. H learns
-from slices of the training volume and is scored on the test volume; and, from scratch and from the
-published weights, from the first sections of a shifted copy of the test volume and is scored on its
-last ones. The same call goes on where it was stopped; sparse.csv and sparse.png appear in FOLDER.
+DATA is a folder as of `volseg reproduce --data`. Every run gets STEPS (800) of training. D learns
+from slices of the training volume and is scored on the test volume; and H, from scratch and from
+the published weights, from the first sections of a shifted copy of the test volume, and is scored
+on its last ones. The same call goes on where it was stopped; sparse.csv and sparse.png appear in
+FOLDER.
 """
 
 import json
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,8 @@ from common import report
 SLICES = (1, 2, 4, 8, 16)
 THINNED, SCORED = 8, 3
 NAMES = {
-    "scratch": "from scratch, the same microscope",
-    "shifted_scratch": "from scratch, another",
+    "scratch": "D from scratch, the same microscope",
+    "shifted_scratch": "H from scratch, another",
     "shifted_published": "from the published H, another",
 }
 COLORS = {"scratch": "#e69f00", "shifted_scratch": "#bbbbbb", "shifted_published": "#0072b2"}
@@ -33,7 +35,7 @@ class Study:
         train: `(image, label)`, (z, y, x).
         test: the same, to score on.
         recipe: name of a recipe.
-        published: whether to start from the published H.
+        model: callable that makes the network.
         places: callable from a number of slices to their z.
     """
 
@@ -41,7 +43,7 @@ class Study:
     train: tuple
     test: tuple
     recipe: str
-    published: bool
+    model: object
     places: object
 
 
@@ -56,6 +58,8 @@ def shifted(image, label):
 
 def studies(data):
     """Return the three studies."""
+    from volseg_keras import build_model, load_pretrained
+
     image, label = shifted(*data.test)
     first, last = np.s_[:-SCORED], np.s_[-SCORED:]
     there, here = (image[first], label[first]), (image[last], label[last])
@@ -64,10 +68,12 @@ def studies(data):
     def spread(count):
         return (np.arange(count) * 2 + 1) * depth // (2 * count)
 
+    d, h = partial(build_model, "D"), partial(build_model, "H")
+    published = partial(load_pretrained, "H")
     return [
-        Study("scratch", data.train, data.test, "fast", False, spread),
-        Study("shifted_scratch", there, here, "fast", False, np.arange),
-        Study("shifted_published", there, here, "finetune", True, np.arange),
+        Study("scratch", data.train, data.test, "fast", d, spread),
+        Study("shifted_scratch", there, here, "fast", h, np.arange),
+        Study("shifted_published", there, here, "finetune", published, np.arange),
     ]
 
 
@@ -75,7 +81,7 @@ def run(study, count, folder, steps):
     """Train on `count` slices and score, or read what was done; return the Jaccard index."""
     import keras
 
-    from volseg_keras import build_model, fit, load_pretrained, predict_volume, segmentation_scores
+    from volseg_keras import fit, predict_volume, segmentation_scores
     from volseg_keras.atomic import write_json
     from volseg_keras.training.fit import NOT_ANNOTATED
 
@@ -86,9 +92,8 @@ def run(study, count, folder, steps):
     sparse = np.full_like(label, NOT_ANNOTATED)
     sparse[study.places(count)] = label[study.places(count)]
     keras.utils.set_random_seed(0)
-    model = load_pretrained("H") if study.published else build_model("H")
     options = {"recipe": study.recipe, "steps": steps, "resume": True}
-    fit(model, image, sparse, output=folder, normalization="volume", **options)
+    fit(study.model(), image, sparse, output=folder, normalization="volume", **options)
     labels = predict_volume(folder, study.test[0]).argmax(-1)
     jaccard = segmentation_scores(study.test[1], labels)["classes"][1]["jaccard"]
     write_json(done, jaccard)
