@@ -19,7 +19,7 @@ def volseg(*arguments):
 def test_rows_are_trained_scored_interrupted_and_resumed(tmp_path):
     folder, data = tmp_path / "table 1", tmp_path / "data"
     volumes = {
-        "training": phantom((16, 96, 256), seed=0),
+        "training": phantom((24, 96, 192), seed=0),
         "testing": phantom((16, 64, 64), seed=1),
     }
     for name, (image, truth) in volumes.items():
