@@ -21,7 +21,9 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 TOOLS = ("pytest", "hypothesis", "scikit-learn", "setuptools")
-QUICK = ("architecture", "cli", "engines", "export", "fit", "formats", "layers", "metrics", "plots")
+QUICK = """
+architecture cli engines export fit formats instances layers metrics patches plots volumes
+""".split()
 
 
 def build_wheel(folder):
