@@ -198,8 +198,13 @@ def test_all_normalisations_of_a_network_are_frozen_and_let_go():
 
 def test_a_finished_run_resumes_to_itself(tmp_path):
     model, first = run(tmp_path, 4)
+    files = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     again, second = run(tmp_path, 4, resume=True)
-    assert second["steps"] == 4 and second["held_out_jaccard"] == first["held_out_jaccard"]
+    assert second["steps"] == 4 and second == json.loads(json.dumps(first))
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == files
+    (tmp_path / "metrics.json").unlink()  # as where it was killed before it told anything
+    _, third = run(tmp_path, 4, resume=True)
+    assert third == second and (tmp_path / "metrics.json").is_file()
     for one, other in zip(model.weights, again.weights, strict=True):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
 

@@ -1,5 +1,6 @@
 """`fit`: compile, train by `model.fit` within a budget, validate, checkpoint, resume."""
 
+import json
 import math
 from functools import partial
 from pathlib import Path
@@ -129,6 +130,8 @@ def fit(
                 shuffle=False,
                 verbose=0,
             )
+        elif summary := told_before(output / "metrics.json", budget.step):
+            return summary
     if not held_out:
         with average.applied(model):
             save()
@@ -219,6 +222,12 @@ class Saver:
 def in_float32(layer):
     """Return a layer of the same arguments that computes in float32, whoever loads it."""
     return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+
+
+def told_before(path, step):
+    """Return the metrics.json of a run that had ended at a step, or None."""
+    summary = json.loads(path.read_text()) if path.is_file() else {}
+    return summary if summary.get("steps") == step else None
 
 
 def summarise(model, output, budget, about, sampler):
