@@ -20,8 +20,8 @@ SLICES = (1, 2, 4, 8, 16)
 THINNED, SCORED = 8, 3
 NAMES = {
     "scratch": "D from scratch, the same microscope",
-    "shifted_scratch": "H from scratch, another",
-    "shifted_published": "from the published H, another",
+    "shifted_scratch": "H from scratch, another microscope",
+    "shifted_published": "from the published H, another microscope",
 }
 COLORS = {"scratch": "#e69f00", "shifted_scratch": "#bbbbbb", "shifted_published": "#0072b2"}
 
