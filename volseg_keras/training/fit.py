@@ -135,12 +135,17 @@ def fit(
     if not held_out:
         with average.applied(model):
             save()
-    chosen = {"contrast": 1.0, "threshold": 0.5, "held_out_jaccard": None}
-    if held_out:
-        sampler.augment = NONE
-        settling = (sampler.batch(i, batch)[0] for i in range(min(BATCHES, budget.step)))
-        chosen = calibrate(save.path, *held_out, settling, ignore_class=NOT_ANNOTATED)
+    chosen = choose(save.path, held_out, sampler, batch, min(BATCHES, budget.step))
     return summarise(model, output, budget, {**about, **chosen}, sampler)
+
+
+def choose(path, held_out, sampler, batch, steps):
+    """Return what a held-out part chooses for a saved network, where there is one."""
+    if not held_out:
+        return {"contrast": 1.0, "threshold": 0.5, "held_out_jaccard": None}
+    sampler.augment = NONE
+    settling = (sampler.batch(i, batch)[0] for i in range(steps))
+    return calibrate(path, *held_out, settling, ignore_class=NOT_ANNOTATED)
 
 
 def reports(budget, output, batch, patch_shape):
