@@ -17,11 +17,14 @@ def trained(seed):
     sampler = volseg_keras.PatchSampler(image, label, (16, 32), seed=seed)
     model = volseg_keras.build_model("D")
     compile_model(model, recipe, 2)
+    start = model.get_weights()
     model.fit(sampler.tf_dataset(2, steps=3), verbose=0)
-    return model.get_weights()
-one, other, third = (trained(seed) for seed in (1, 1, 2))
+    return start, model.get_weights()
+(start, one), (_, other), (_, third) = (trained(seed) for seed in (1, 1, 2))
 assert all(np.array_equal(a, b) for a, b in zip(one, other))
 assert not all(np.array_equal(a, b) for a, b in zip(one, third))
+changed = [not np.array_equal(a, b) for a, b in zip(one, start)]
+assert sum(changed) > 0.9 * len(changed)
 """
 
 
