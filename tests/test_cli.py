@@ -7,6 +7,7 @@ import time
 import warnings
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -203,6 +204,21 @@ def test_evaluate_writes_where_it_draws_only(tmp_path, capsys):
     assert volseg(*arguments) == 0 and set(tmp_path.iterdir()) == before
     assert volseg(*arguments, "--image", tmp_path / "image.tif") == 0
     assert {path.name for path in set(tmp_path.iterdir()) - before} == {"a_scores.png"}
+
+
+def test_evaluate_draws_beside_slices_not_among_them(tmp_path, capsys):
+    truth = lines((1, 0, 8), (255, 8, 16))
+    save_volume(tmp_path / "truth.tif", truth)
+    (tmp_path / "pred").mkdir()
+    for z, page in enumerate(truth):
+        imagecodecs.imwrite(tmp_path / "pred" / f"{z}.png", page)
+    for prediction in ("pred", "pred/*.png"):
+        before = set(tmp_path.rglob("*"))
+        arguments = tmp_path / prediction, tmp_path / "truth.tif", "--image", tmp_path / "truth.tif"
+        assert volseg("evaluate", *arguments) == 0
+        drawn = tmp_path / "pred_scores.png"
+        assert set(tmp_path.rglob("*")) - before == {drawn}
+        drawn.unlink()
 
 
 def test_what_this_package_warns_of_while_it_starts_is_shown(capfd):

@@ -8,9 +8,19 @@ from volseg_keras.report import console
 @pytest.mark.parametrize(
     "in_bytes, calls, told",
     [
-        (False, [(0, 2000), (500, 2000)], ["work  0 of 2,000", "work  500 of 2,000  0:00:30 left"]),
+        (False, [(0, 2000), (500, 2000)], ["work  0 of 2,000", "work  500 of 2,000  0:00:15 left"]),
         (False, [(7, None)], ["work  7"]),
-        (True, [(1_000_000, 4_000_000)], ["work  1.0 MB of 4.0 MB  0:00:15 left"]),
+        (
+            True,
+            [(0, 4e6), (1e6, 4e6)],
+            ["work  0 bytes of 4.0 MB", "work  1.0 MB of 4.0 MB  0:00:15 left"],
+        ),
+        # An earlier run had done 900: two in five seconds leave 98 for four minutes.
+        (
+            False,
+            [(900, 1000), (902, 1000)],
+            ["work  900 of 1,000", "work  902 of 1,000  0:04:05 left"],
+        ),
     ],
 )
 def test_a_log_gets_lines(in_bytes, calls, told, monkeypatch, capsys):

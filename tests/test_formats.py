@@ -12,6 +12,7 @@ import zarr
 
 from volseg_keras import open_volume, save_volume
 from volseg_keras.data.formats import FORMATS
+from volseg_keras.data.ome_zarr import finish_zarr, start_zarr
 from volseg_keras.data.patches import grey_statistics
 from volseg_keras.data.writing import create_volume
 
@@ -118,6 +119,18 @@ def test_slices_are_sorted_by_their_numbers(ending, tmp_path):
         open_volume(folder / "*.jpg")
 
 
+@pytest.mark.parametrize("ending", ["png", "tif"])
+@pytest.mark.parametrize("other", [VOXELS[0].T, VOXELS[0, :, ::2].astype("u2")])
+def test_slices_of_different_kinds_are_no_volume(other, ending, tmp_path):
+    """Of as many bytes, which could be taken for one another."""
+    for z, page in enumerate([VOXELS[0], other]):
+        imagecodecs.imwrite(tmp_path / f"{z}.{ending}", np.ascontiguousarray(page))
+    volume = open_volume(tmp_path)
+    np.testing.assert_array_equal(volume[0], VOXELS[0])
+    with pytest.raises(ValueError, match=rf"1.{ending} is \(.*0.{ending}"):
+        volume[...]
+
+
 def test_hdf5_of_several_datasets(tmp_path):
     path = tmp_path / "some data.h5"
     with h5py.File(path, "w") as file:
@@ -203,6 +216,17 @@ def test_our_pyramids_are_ome_zarr(tmp_path):
     assert scale == [20, 10, 8]
 
 
+def test_a_pyramid_that_was_interrupted_is_finished(tmp_path):
+    path, voxels = tmp_path / "a.zarr", np.arange(2 * 300 * 260, dtype="u4").reshape(2, 300, 260)
+    start_zarr(path, voxels.shape, voxels.dtype)[...] = voxels
+    group = zarr.open_group(path, mode="r+")
+    group.create_array("1", shape=(1, 150, 130), chunks=(1, 64, 64), dtype="u4")
+    finish_zarr(path, SIZE)
+    for level, step in enumerate((1, 2, 4)[: len(list(group.array_keys()))]):
+        found = open_volume(path, level=level)[...]
+        np.testing.assert_array_equal(found, voxels[::step, ::step, ::step])
+
+
 def test_labels_in_ome_zarr_say_so(tmp_path):
     for labels in (False, True):
         path = tmp_path / f"{labels}.zarr"
@@ -280,7 +304,7 @@ def test_ome_tiff_units_time_and_channel(compression, tmp_path):
     np.testing.assert_array_equal(np.asarray(volume), stack[2, 1])
     np.testing.assert_array_equal(volume[1:3], stack[2, 1, 1:3])
     assert volume.voxel_size == pytest.approx(SIZE)
-    with pytest.raises(ValueError, match="`time` and `channel`"):
+    with pytest.raises(ValueError, match="`time` or `channel`"):
         open_volume(tmp_path / "a.ome.tif", time=0)
 
 

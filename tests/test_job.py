@@ -231,5 +231,12 @@ def test_a_job_of_two_models_and_other_voxels(tmp_path, network, small_blocks):
     ]
     found = open_volume(tmp_path / "p.zarr")[...]
     np.testing.assert_allclose(found, np.mean(both, axis=0)[..., 1], atol=0.02)
+    # One model has grey-level constants of its own, and the other takes the volume's.
+    build_model("H").save(other)
+    folder = start(tmp_path, [network, str(other)], volume)
+    job.run_job(folder)
+    found = open_volume(folder / "probability.zarr")[...]
+    mixed = predict_volume([network, str(other)], volume, engine="openvino")[..., 1]
+    np.testing.assert_allclose(found, mixed, atol=0.02)
     with pytest.raises(ValueError, match="spatial_dims. Received: 3, 2"):
         predict_volume([network, build_model("C")], volume)

@@ -1,8 +1,11 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import tifffile
 
 from volseg_keras import open_volume, save_volume
+from volseg_keras.data import tiff
 from volseg_keras.data.volumes import class_ids
 
 VOXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 9)).astype(np.uint8)
@@ -57,6 +60,54 @@ def test_opening_reads_no_voxels(tmp_path):
     tifffile.memmap(path, shape=(600, 1000, 1000), dtype=np.uint8).flush()
     volume = open_volume(path)
     assert volume.shape == (600, 1000, 1000) and not volume[599, -2:, -2:].any()
+
+
+def test_a_thin_cut_needs_little_memory(tmp_path, monkeypatch):
+    voxels = np.random.default_rng(0).integers(0, 9, (64, 256, 256)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", voxels, compression="zlib")
+    volume = open_volume(tmp_path / "a.tif")
+    monkeypatch.setattr(tiff, "TOGETHER", 2**18)
+    for key in (np.s_[:, :, 7], np.s_[:, :99, 3:99], np.s_[2:60:3, 5], np.s_[...]):
+        tracemalloc.start()
+        cut = volume[key]
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        np.testing.assert_array_equal(cut, voxels[key])
+        assert cut.nbytes <= most < cut.nbytes + 2**20 < voxels.nbytes + 2**20 + 1
+        assert cut.base is None or cut.base.nbytes <= cut.nbytes
+
+
+def test_planes_of_an_ome_tiff_in_files_of_their_own(tmp_path):
+    """The first is black, so that its file is shorter than where the planes of others lie."""
+    voxels = np.random.default_rng(0).integers(0, 256, (3, 64, 64)).astype(np.uint8)
+    voxels[0] = 0
+    names = [f"{z}.ome.tif" for z in range(3)]
+    planes = "".join(
+        f'<TiffData IFD="0" PlaneCount="1" FirstC="0" FirstT="0" FirstZ="{z}">'
+        f'<UUID FileName="{name}">urn:uuid:{z}</UUID></TiffData>'
+        for z, name in enumerate(names)
+    )
+    for z, name in enumerate(names):
+        xml = (
+            '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+            f'UUID="urn:uuid:{z}"><Image ID="Image:0"><Pixels ID="Pixels:0" Type="uint8" '
+            'DimensionOrder="XYZCT" SizeX="64" SizeY="64" SizeZ="3" SizeC="1" SizeT="1">'
+            f'<Channel ID="Channel:0" SamplesPerPixel="1"/>{planes}</Pixels></Image></OME>'
+        )
+        options = {"compression": "zlib", "photometric": "minisblack", "metadata": None}
+        tifffile.imwrite(tmp_path / name, voxels[z], description=xml, **options)
+    for name in names:
+        volume = open_volume(tmp_path / name)
+        np.testing.assert_array_equal(volume[...], voxels)
+        np.testing.assert_array_equal(volume[1:, 3], voxels[1:, 3])
+
+
+@pytest.mark.parametrize("name, axis", [("time", "T"), ("channel", "C")])
+def test_an_index_of_an_axis_that_a_file_lacks(name, axis, tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", VOXELS)
+    np.testing.assert_array_equal(open_volume(tmp_path / "a.tif", **{name: 0})[...], VOXELS)
+    with pytest.raises(ValueError, match=f"`{name}`. Expected an index below 1. Received: 3"):
+        open_volume(tmp_path / "a.tif", **{name: 3})
 
 
 def wrong_files(folder):

@@ -48,6 +48,7 @@ def evaluate(
             f"Received: shape {grey.shape}"
         )
     file = file_of(prediction)
+    file = file.parent if "*" in file.name else file
     picture = writable_folder(file.parent) / f"{file.stem}_scores.png" if image else None
     from ..report.console import print_table
     from ..report.plots import overlay

@@ -103,7 +103,8 @@ def zarr_array(group, level, shape, dtype):
     """Create a level of a pyramid."""
     chunks = tuple(min(c, n) for c, n in zip(CHUNK, shape, strict=True))
     options = {"chunks": chunks, "chunk_key_encoding": {"name": "v2", "separator": "/"}}
-    return group.create_array(str(level), shape=shape, dtype=dtype, **options)
+    # A level that an interrupted run left unfinished is written anew.
+    return group.create_array(str(level), shape=shape, dtype=dtype, overwrite=True, **options)
 
 
 def multiscale(levels, size):

@@ -22,6 +22,8 @@ SIGNS_OF_DAMAGE = (
     "index out of range",
 )
 
+TOGETHER = 2**26  # bytes of planes decoded at a time
+
 
 def read_tiff(path, inside=None, level=0):
     """Return the `Source` of a TIFF file's first series."""
@@ -75,10 +77,16 @@ class Pages:
         pages = np.arange(math.prod(self.shape[:-2])).reshape(self.shape[:-2])[outer]
         if not pages.size or self.share(inner) < 1 / 8:
             return self.strips[key]
+        numbers, plane = pages.ravel().tolist(), self.shape[-2:]
+        few = max(cpu_count(), TOGETHER // (math.prod(plane) * self.dtype.itemsize))
+        block = np.empty((len(numbers), *np.broadcast_to(0, plane)[inner].shape), self.dtype)
+        which = {"series": 0, "level": self.level, "maxworkers": cpu_count()}
         with strict_tifffile(), tifffile.TiffFile(self.path) as tif:
-            which = {"series": 0, "level": self.level, "maxworkers": cpu_count()}
-            planes = tif.asarray(pages.ravel().tolist(), **which)
-        return planes.reshape(*pages.shape, *self.shape[-2:])[(..., *inner)]
+            for start in range(0, len(numbers), few):
+                some = slice(start, start + few)
+                planes = tif.asarray(numbers[some], **which).reshape(-1, *plane)
+                block[some] = planes[(slice(None), *inner)]
+        return block.reshape(*pages.shape, *block.shape[1:])
 
     def share(self, inner):
         """Return about which part of a plane's strips or tiles a block has a part in."""
@@ -93,8 +101,18 @@ def read_slices(paths):
     paths = tifffile.natural_sorted(str(path) for path in paths)
     is_tiff = paths[0].lower().endswith((".tif", ".tiff"))
     read = read_page if is_tiff else read_png
-    sequence = tifffile.FileSequence(read, paths)
     first = read(paths[0])
+
+    def alike(path):
+        image = read(path)
+        if (image.shape, image.dtype) != (first.shape, first.dtype):
+            raise ValueError(
+                f"{path} is {image.shape} {image.dtype}, not {first.shape} {first.dtype} "
+                f"as {paths[0]}"
+            )
+        return image
+
+    sequence = tifffile.FileSequence(alike, paths)
     axes = "Z" + "YXS"[: first.ndim]
     return Source(axes, zarr.open(sequence.aszarr(axestiled={}), mode="r"), None)
 
@@ -162,9 +180,9 @@ def check_complete(tif):
     series, *others = tif.series
     if any(other.size >= series.size for other in others):
         raise ValueError(f"it holds {1 + len(others)} images of different kinds")
-    size = tif.filehandle.size
-    for page in series.pages:
-        spans = zip(page.dataoffsets, page.databytecounts, strict=True) if page else ()
+    for page in filter(None, series.pages):
+        size = page.parent.filehandle.size  # of OME-TIFF, pages may lie in several files
+        spans = zip(page.dataoffsets, page.databytecounts, strict=True)
         if any(offset + count > size for offset, count in spans):
             raise ValueError("the file is cut off")
 

@@ -180,15 +180,15 @@ def spatial_axes(path, array, names, chosen):
         left = []
     if left or not {"Y", "X"} <= set(names) or array.dtype.kind not in "uifb" or 0 in array.shape:
         raise ValueError(
-            "Invalid value for `path`. Expected one grey-level volume with axes (z, y, x), or an "
-            f"index of `time` and `channel`. Received: {path} with axes {names}, shape "
-            f"{tuple(array.shape)}, dtype {array.dtype}"
+            "Invalid value for `path`. Expected one grey-level volume with axes (z, y, x), or "
+            "`axes`, `time` or `channel` that say where it is. "
+            f"Received: {path} with axes {names}, shape {tuple(array.shape)}, dtype {array.dtype}"
         )
-    for axis, index in fixed.items():
-        if not 0 <= index < sizes[axis]:
+    for axis, index in chosen.items():
+        if not 0 <= (index or 0) < sizes.get(axis, 1):
             raise ValueError(
                 f"Invalid value for `{'time' if axis == 'T' else 'channel'}`. Expected an index "
-                f"below {sizes[axis]}. Received: {index}"
+                f"below {sizes.get(axis, 1)}. Received: {index}"
             )
     return names, fixed
 

@@ -44,15 +44,19 @@ def progress_bar(what, in_bytes=False):
 def lines(what, in_bytes):
     """Return `on_tile(done, total)`, which prints a line where the last is `EVERY` seconds old."""
     start = told = time.monotonic()
+    first = None  # what was done then, of which an earlier run's is no measure of speed
 
     def tell(done, total):
-        nonlocal told
+        nonlocal start, told, first
         now = time.monotonic()
+        if first is None:
+            start, first = now, done
         if now - told < EVERY:
             return
         told = now
         numbers = [decimal(n) if in_bytes else f"{n:,}" for n in (done, total) if n is not None]
-        left = round((now - start) * (total - done) / done) if total and done else None
+        known = total and done > first
+        left = round((now - start) * (total - done) / (done - first)) if known else None
         rest = f"  {timedelta(seconds=left)} left" if left is not None else ""
         print(f"{what}  {' of '.join(numbers)}{rest}", file=sys.stderr, flush=True)
 

@@ -141,6 +141,13 @@ class Ensemble(Segmenter):
         super().__init__(None, metadata)
         self.members = members
 
-    def engine(self, volume, **options):
+    def constants(self, volume, normalization):
+        """Return those of every member: one may have constants of its own, and another not."""
+        return {"members": [m.constants(volume, normalization) for m in self.members]}
+
+    def engine(self, volume, *, normalization=None, **options):
         """Return the engine that averages those of the members; see `Segmenter.engine`."""
-        return together([member.engine(volume, **options) for member in self.members])
+        if not isinstance(normalization, dict):
+            normalization = self.constants(volume, normalization)
+        pairs = zip(self.members, normalization["members"], strict=True)
+        return together([m.engine(volume, normalization=own, **options) for m, own in pairs])
