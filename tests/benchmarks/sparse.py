@@ -2,9 +2,9 @@
 
 DATA is a folder as of `volseg reproduce --data`. Every run gets STEPS (800) of training. D learns
 from slices of the training volume and is scored on the test volume; and H, from scratch and from
-the published weights, from the first sections of a shifted copy of the test volume, and is scored
-on its last ones. The same call goes on where it was stopped; sparse.csv and sparse.png appear in
-FOLDER.
+the published weights, from the first sections of a shifted copy of the test volume, segments that
+copy and is scored on its last sections. The same call goes on where it was stopped; sparse.csv and
+sparse.png appear in FOLDER.
 """
 
 import json
@@ -33,7 +33,8 @@ class Study:
     Attributes:
         name: key of `NAMES`.
         train: `(image, label)`, (z, y, x).
-        test: the same, to score on.
+        test: the same, to segment.
+        scored: slice of its sections to score on.
         recipe: name of a recipe.
         model: callable that makes the network.
         places: callable from a number of slices to their z.
@@ -42,6 +43,7 @@ class Study:
     name: str
     train: tuple
     test: tuple
+    scored: slice
     recipe: str
     model: object
     places: object
@@ -60,9 +62,7 @@ def studies(data):
     """Return the three studies."""
     from volseg_keras import build_model, load_pretrained
 
-    image, label = shifted(*data.test)
-    first, last = np.s_[:-SCORED], np.s_[-SCORED:]
-    there, here = (image[first], label[first]), (image[last], label[last])
+    other, last = shifted(*data.test), np.s_[-SCORED:]
     depth = len(data.train[0])
 
     def spread(count):
@@ -71,9 +71,9 @@ def studies(data):
     d, h = partial(build_model, "D"), partial(build_model, "H")
     published = partial(load_pretrained, "H")
     return [
-        Study("scratch", data.train, data.test, "fast", d, spread),
-        Study("shifted_scratch", there, here, "fast", h, np.arange),
-        Study("shifted_published", there, here, "finetune", published, np.arange),
+        Study("scratch", data.train, data.test, np.s_[:], "fast", d, spread),
+        Study("shifted_scratch", other, other, last, "fast", h, np.arange),
+        Study("shifted_published", other, other, last, "fast", published, np.arange),
     ]
 
 
@@ -94,8 +94,9 @@ def run(study, count, folder, steps):
     keras.utils.set_random_seed(0)
     options = {"recipe": study.recipe, "steps": steps, "resume": True}
     fit(study.model(), image, sparse, output=folder, normalization="volume", **options)
-    labels = predict_volume(folder, study.test[0]).argmax(-1)
-    jaccard = segmentation_scores(study.test[1], labels)["classes"][1]["jaccard"]
+    found, truth = predict_volume(folder, study.test[0]).argmax(-1), study.test[1]
+    scores = segmentation_scores(truth[study.scored], found[study.scored])
+    jaccard = scores["classes"][1]["jaccard"]
     write_json(done, jaccard)
     return jaccard
 
@@ -131,7 +132,7 @@ def main():
     rows = []
     for study in studies(load_data(Path(sys.argv[1]))):
         for count in SLICES:
-            if count > len(study.train[0]):
+            if study.train is study.test and count > len(study.train[0]) - SCORED:
                 continue
             jaccard = run(study, count, folder / f"{study.name}_{count}_{steps}", steps)
             rows.append({"study": study.name, "slices": count, "jaccard": jaccard})
