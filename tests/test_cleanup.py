@@ -78,7 +78,10 @@ def test_masks_stay_masks():
 @settings(max_examples=60, deadline=None)
 @given(label_maps(top=1))
 def test_holes_of_a_mask_are_those_of_scipy(labels):
-    want = ndimage.binary_fill_holes(labels)
+    single = len(labels) == 1
+    want = (
+        ndimage.binary_fill_holes(labels[0])[None] if single else ndimage.binary_fill_holes(labels)
+    )
     np.testing.assert_array_equal(fill_holes(labels), want)
 
 
@@ -122,3 +125,18 @@ def test_instances_of_a_label_map(row, ids, classes, joined):
     found = as_instances(labels)
     assert found[0].ravel().tolist() == ids and found[1].ravel().tolist() == classes
     assert found[2] == joined
+
+
+def test_holes_of_a_volume_one_voxel_thick_are_filled():
+    filled = np.zeros((1, 9, 9), np.uint8)
+    filled[:, 1:6, 1:6] = 2
+    np.testing.assert_array_equal(fill_holes(shell()[3:4]), filled)
+
+
+@pytest.mark.parametrize("dtype", [">u2", ">i4", ">u8"])
+def test_labels_of_the_other_byte_order(dtype):
+    labels = shell()
+    swapped = labels.astype(dtype)
+    np.testing.assert_array_equal(components(swapped), components(labels))
+    np.testing.assert_array_equal(remove_small(swapped, 500), remove_small(labels, 500))
+    assert as_instances(swapped)[2]

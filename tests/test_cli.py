@@ -256,6 +256,14 @@ def test_what_this_package_warns_of_while_it_starts_is_shown(capfd):
             1,
             1,
         ),
+        (  # ids of 64 bits that floats take for one
+            lines((2**60, 0, 8), (2**60 + 1, 8, 20), dtype=np.uint64),
+            lines((1, 0, 8), (2, 8, 20), dtype=np.uint16),
+            ("ids as they are", "ids as they are"),
+            (2, 2),
+            1,
+            1,
+        ),
     ],
 )
 def test_evaluate_instances(truth, prediction, told, counts, f1, jaccard, tmp_path, capsys):

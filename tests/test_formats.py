@@ -216,6 +216,45 @@ def test_our_pyramids_are_ome_zarr(tmp_path):
     assert scale == [20, 10, 8]
 
 
+def test_mrc_tells_8_bits_and_statistics(tmp_path):
+    for dtype in ("u1", "u2", "f4"):
+        voxels = (VOXELS * 1.5).astype(dtype)
+        path = save_volume(tmp_path / f"{dtype}.mrc", voxels)
+        assert open_volume(path).dtype == dtype
+        with mrcfile.open(path) as file:
+            header = file.header
+            found = header.dmin, header.dmax, header.dmean, header.rms
+        want = voxels.min(), voxels.max(), voxels.mean(), voxels.std()
+        assert found == pytest.approx(want, rel=1e-5)
+        mrcfile.validate(path)
+
+
+def test_a_single_nifti_image_with_units(tmp_path):
+    image = nibabel.Nifti1Image(VOXELS[0].T, np.eye(4))
+    image.header.set_xyzt_units("mm")
+    image.to_filename(tmp_path / "a.nii")
+    volume = open_volume(tmp_path / "a.nii")
+    assert volume.voxel_size is None
+    np.testing.assert_array_equal(volume[...], VOXELS[:1])
+
+
+def test_a_link_to_an_ome_tiff_that_names_itself(tmp_path):
+    (tmp_path / "store").mkdir()
+    uuid = "urn:uuid:00000000-0000-0000-0000-000000000000"
+    xml = (
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+        f'UUID="{uuid}"><Image ID="Image:0"><Pixels ID="Pixels:0" Type="uint8" '
+        'DimensionOrder="XYZCT" SizeX="150" SizeY="70" SizeZ="6" SizeC="1" SizeT="1">'
+        '<Channel ID="Channel:0" SamplesPerPixel="1"/><TiffData IFD="0" PlaneCount="6">'
+        f'<UUID FileName="v.ome.tif">{uuid}</UUID></TiffData></Pixels></Image></OME>'
+    )
+    options = {"photometric": "minisblack", "metadata": None, "compression": "zlib"}
+    tifffile.imwrite(tmp_path / "store" / "v.ome.tif", VOXELS, description=xml, **options)
+    link = tmp_path / "v.ome.tif"
+    link.symlink_to(tmp_path / "store" / "v.ome.tif")
+    np.testing.assert_array_equal(open_volume(link)[...], VOXELS)
+
+
 def test_a_pyramid_that_was_interrupted_is_finished(tmp_path):
     path, voxels = tmp_path / "a.zarr", np.arange(2 * 300 * 260, dtype="u4").reshape(2, 300, 260)
     start_zarr(path, voxels.shape, voxels.dtype)[...] = voxels

@@ -9,6 +9,7 @@ import sys
 import time
 from functools import partial
 from subprocess import DEVNULL
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -150,6 +151,41 @@ def test_a_job_agrees_with_the_volume_in_one_go(tmp_path, network):
     job.finish_job(folder, tmp_path / "labels.zarr", tmp_path / "p.zarr")
     whole = predict_volume(network, volume, engine="openvino")[..., 1]
     np.testing.assert_array_equal(open_volume(tmp_path / "p.zarr")[...], whole)
+
+
+@pytest.mark.parametrize("name", ["labels.zarr", "labels.tif"])
+def test_a_job_interrupted_at_its_end_loses_nothing(tmp_path, network, name, monkeypatch):
+    """While the pyramid of the labels is written, and while the folder is removed."""
+    suffix = name.removeprefix("labels")
+    files = tmp_path / name, tmp_path / f"probability{suffix}"
+    folder = start(tmp_path, network, phantom((40, 160, 160), seed=2)[0], name)
+    job.run_job(folder)
+    finish, remove = job.finish_zarr, shutil.rmtree
+
+    def broken_off(store, size):
+        finish(store, size)
+        if store.name == "labels.zarr":
+            raise KeyboardInterrupt
+
+    def half(path, **options):
+        for part in ("0", "done"):
+            remove(next(path.glob(f"**/{part}"), path), ignore_errors=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job, "finish_zarr", broken_off)
+    if suffix == ".zarr":
+        with pytest.raises(KeyboardInterrupt):
+            job.finish_job(folder, *files)
+        assert not any(file.exists() for file in files)
+    monkeypatch.setattr(job, "finish_zarr", finish)
+    monkeypatch.setattr(job, "shutil", SimpleNamespace(rmtree=half))
+    with pytest.raises(KeyboardInterrupt):
+        job.finish_job(folder, *files)
+    monkeypatch.undo()
+    labels, probability = (open_volume(file)[...] for file in files)
+    np.testing.assert_array_equal(labels, probability >= 0.5)
+    assert labels.any() and not (folder / job.JOB).exists()
+    assert len(job.pending(start(tmp_path, network, None, name, resume=True))) == 1
 
 
 def wait_for(count, folder):

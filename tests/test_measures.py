@@ -166,3 +166,11 @@ def test_one_object_is_no_mask_of_several(tmp_path, monkeypatch):
     arguments = ("measure", tmp_path / "one.npy", "--voxel-size", "5,5,5", "-o", tmp_path / "m.csv")
     assert volseg(*arguments) == 0
     assert [row["id"] for row in read(tmp_path / "m.csv")] == ["9"]
+
+
+@pytest.mark.parametrize("first", [2**31, 2**60])
+def test_ids_of_64_bits_are_told_apart(first):
+    labels = np.zeros((3, 4, 8), np.uint64)
+    labels[1, 1:3, 1:4], labels[1, 1:3, 4:6] = first, first + 1
+    rows = measure(labels, (5, 5, 5))
+    assert [(row["id"], row["voxels"]) for row in rows] == [(first, 6), (first + 1, 4)]

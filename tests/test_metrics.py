@@ -197,6 +197,12 @@ def test_wrong_instances(other):
         instance_scores(TWO, other)
 
 
+@pytest.mark.parametrize("ids", [np.array([[[2**60, 2**60 + 1]]], "u8"), np.array([[[-1, 3]]])])
+def test_ids_that_32_bits_do_not_hold(ids):
+    with pytest.raises(ValueError, match="`y_pred`. Expected ids from 0 to 4294967295"):
+        instance_scores(np.ones(ids.shape, int), ids)
+
+
 @given(seed=st.integers(0, 999), ignored=st.booleans(), shift=st.sampled_from([-1, 0.3, 2]))
 @settings(max_examples=40, deadline=None)
 def test_no_threshold_is_better_than_the_best(seed, ignored, shift):

@@ -23,6 +23,7 @@ from test_plots import HEADER, Planes
 
 from volseg_keras import open_volume, phantom, save_volume
 from volseg_keras.commands.view import add_layers
+from volseg_keras.report import slices
 from volseg_keras.report.page import write_page
 from volseg_keras.report.sizes import instance_sizes, size_histogram
 from volseg_keras.report.slices import PLANES, outline
@@ -120,6 +121,15 @@ def test_big_volumes_are_thinned_and_read_lazily(tmp_path, shape):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["page.html"]
 
 
+def test_slabs_without_a_slice_along_z(tmp_path, monkeypatch):
+    monkeypatch.setattr(slices, "SLAB", 2**16)
+    image = np.broadcast_to(np.arange(200, dtype="uint8")[:, None, None], (200, 16, 800))
+    data = data_of(write_page(tmp_path / "page.html", image).read_text())
+    xy = data["planes"][0]
+    grey = [int(np.asarray(decoded(plane))[0, 0]) for plane in xy["grey"]]
+    assert len(grey) == 64 and grey == sorted(grey)
+
+
 def filled(path, shape):
     """Pixels whose centre lies inside an SVG path of half pixels."""
     centres = 2 * np.stack(np.indices(shape)[::-1], -1).reshape(-1, 2) + 1
@@ -139,6 +149,12 @@ def filled(path, shape):
 def test_outlines_enclose_the_labels(mask):
     mask = ndimage.zoom(mask, 4, order=0)
     np.testing.assert_array_equal(filled(outline(mask), mask.shape), mask > 0)
+
+
+def test_ids_that_floats_take_for_one_are_outlined_apart():
+    plane = np.full((4, 8), 2**60, np.uint64)
+    plane[:, 4:] += np.uint64(1)
+    assert outline(plane).count("M") == 2
 
 
 def test_labels_that_touch_are_outlined_apart():

@@ -1,6 +1,7 @@
 """What goes wrong while a volume is segmented: one line, no half file, work kept where there is."""
 
 import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -67,6 +68,14 @@ def test_one_line_and_no_half_file(name, options, told, folder, tmp_path, monkey
     assert len([line for line in lines if line.startswith("volseg:")]) == 1
     kept = [path for path in tmp_path.iterdir() if path != job.job_folder(tmp_path / "labels.tif")]
     assert kept == []
+
+
+def test_workers_without_dask_are_refused_before_any_work(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "dask.distributed", None)
+    output = "-o", tmp_path / "labels.tif", "--workers", 2
+    assert volseg("predict", folder / "whole.tif", "--model", folder / "model.keras", *output) == 2
+    assert "volseg_keras[cluster]" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_constant_volume_is_background_or_not_but_no_error(folder, tmp_path):

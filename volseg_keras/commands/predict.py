@@ -218,8 +218,10 @@ def by_blocks(files, source, job, finish, workers, cluster):
     from rich.console import Console
 
     with Console().status("opening the model"), quiet():
-        from ..zoo.job import finish_job, run_job, start_job
+        from ..zoo.job import dask, finish_job, run_job, start_job
 
+        if workers or cluster:
+            dask()
         folder = start_job(files["labels"], source, **job)
     from ..report.console import progress_bar
 

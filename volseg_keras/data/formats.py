@@ -26,6 +26,7 @@ from .tiff import read_tiff, write_tiff
 
 COMPRESSED = {name: gzip.open for name in ("gzip", "gz")}
 COMPRESSED |= {name: bz2.open for name in ("bzip2", "bz2")}  # encodings of NRRD
+EIGHT_BITS = "8 bits written as 16"  # label of an MRC file
 EXTENSIONS = 2**24  # most bytes before the voxels of a NIfTI file
 
 
@@ -77,7 +78,9 @@ def read_mrc(path, inside=None, level=0):
         raise ValueError("the file is cut off: its extended header is longer")
     file = mrcfile.mmap(path, mode="r")
     size = [float(file.voxel_size[axis]) for axis in "zyx"]
-    return Source(default_axes(file.data), file.data, nanometres(size, 3 * ["angstrom"]))
+    ours = EIGHT_BITS in file.get_labels()
+    data = Typed(file.data, np.dtype(np.uint8)) if ours else file.data
+    return Source(default_axes(data), data, nanometres(size, 3 * ["angstrom"]))
 
 
 def read_nifti(path, inside=None, level=0):
@@ -87,7 +90,8 @@ def read_nifti(path, inside=None, level=0):
     check_nifti(path)
     image = nibabel.load(path)
     unit = image.header.get_xyzt_units()[0]
-    size = nanometres(image.header.get_zooms()[2::-1], 3 * [unit])
+    zooms = image.header.get_zooms()[:3]
+    size = nanometres(zooms[::-1], 3 * [unit]) if len(zooms) == 3 else None
     data = image.dataobj
     plain = data.slope == 1 and data.inter == 0
     array = Typed(data, data.dtype if plain else np.dtype(np.float32))
@@ -113,7 +117,7 @@ def check_nifti(path):
 
 
 class Typed:
-    """A NIfTI array in a type; nibabel's own tells the stored one and reads float64."""
+    """An array read in another type than its library tells; nibabel reads float64."""
 
     def __init__(self, proxy, dtype):
         self.proxy, self.shape, self.dtype = proxy, proxy.shape, dtype
@@ -202,9 +206,19 @@ def write_mrc(path, slabs, shape, dtype, size):
     with mrcfile.new_mmap(path, shape, mode, overwrite=True) as file:
         reserve(path)
         fill(file.data, slabs)
-        file.update_header_stats()
+        set_statistics(file)
+        if np.dtype(dtype) == np.uint8:
+            file.add_label(EIGHT_BITS)
         if size:
             file.voxel_size = tuple(10 * s for s in size[::-1])
+
+
+def set_statistics(file):
+    """Write the statistics of an MRC file's voxels to its header; mrcfile's own takes memory."""
+    planes = [(p.min(), p.max(), p.mean(dtype="f8"), p.var(dtype="f8")) for p in file.data]
+    low, high, mean, variance = map(np.array, zip(*planes, strict=True))
+    file.header.dmin, file.header.dmax, file.header.dmean = low.min(), high.max(), mean.mean()
+    file.header.rms = np.sqrt(variance.mean() + mean.var())
 
 
 def reserve(path):

@@ -87,6 +87,8 @@ def check_memory(size):
 
 def beside(path, name):
     """Return the path of a file that another one names; raise ValueError outside its folder."""
+    if name == Path(path).name:  # which may be a link
+        return Path(path)
     folder = Path(path).parent.resolve()
     file = (folder / name).resolve()
     if not file.is_relative_to(folder):

@@ -222,7 +222,8 @@ def class_ids(labels, mask=True):
     labels = np.asarray(labels)
     if labels.dtype.kind not in "uib" or labels.size and (labels.min() < 0 or labels.max() > 255):
         raise ValueError(
-            "Invalid value for `label`. Expected class ids from 0 to 255. "
+            "Invalid value for `label`. Expected class ids from 0 to 255 (ids of instances are for "
+            "`instances`). "
             f"Received: dtype {labels.dtype}, from {labels.min()} to {labels.max()}"
         )
     labels = labels.astype(np.uint8, copy=False)

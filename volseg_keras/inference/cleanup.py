@@ -56,17 +56,19 @@ def remove_small(labels, min_voxels):
 def fill_holes(labels):
     """Fill the holes of objects with their labels.
 
-    A hole is background that is cut off from the volume's border and meets one label only.
+    A hole is background that is cut off from the volume's border, for a single section from its
+    outline, and meets one label only.
 
     Args:
         labels: `(z, y, x)` class ids or instances. Six bytes a voxel are held besides.
     """
     labels = np.array(labels)
     holes = cc3d.connected_components(labels == 0, connectivity=CONNECTIVITY)
+    first = int(len(labels) == 1)  # a single section has no border along z
     for i, box in enumerate(ndimage.find_objects(holes), 1):
-        if touches_border(box, labels.shape):
+        if touches_border(box[first:], labels.shape[first:]):
             continue
-        box = tuple(slice(s.start - 1, s.stop + 1) for s in box)
+        box = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in box)
         hole = holes[box] == i
         around = present(labels[box][ndimage.binary_dilation(hole) & ~hole])
         if len(around) == 1:
@@ -81,9 +83,9 @@ def components(labels):
 
 
 def writable(labels):
-    """Return labels as cc3d takes them: integers, and no map of a file that is only read."""
+    """Return labels as cc3d takes them: integers of this machine, no map of a read-only file."""
     whole = labels.view(np.uint8) if labels.dtype == bool else labels
-    return np.require(whole, requirements="W")
+    return np.require(whole, whole.dtype.newbyteorder("="), "W")
 
 
 def as_instances(labels):

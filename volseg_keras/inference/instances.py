@@ -13,6 +13,7 @@ from tempfile import TemporaryFile
 
 import cc3d
 import numpy as np
+import psutil
 from scipy import ndimage
 
 from ..data.formats import kind_of
@@ -22,6 +23,7 @@ from .basins import Basins
 
 RADIUS = 32  # sides of a voxel, the smallest; farther from the background all is alike
 SLAB_VOXELS, BLOCK = 2**27, 512
+BYTES = 200  # of a voxel of a slab that is all foreground; half of it as measured
 
 
 def instances(
@@ -125,7 +127,8 @@ def instance_slabs(probability, store, threshold, voxel_size, neck, min_voxels, 
     check(probability, threshold, neck, min_voxels, planes)
     reach = [ceil(RADIUS * min(sides) / side) for side in sides]
     if planes is None:
-        planes = max(SLAB_VOXELS // prod(probability.shape[1:]) - 2 * reach[0], 16)
+        voxels = min(SLAB_VOXELS, psutil.virtual_memory().available // BYTES)
+        planes = max(voxels // prod(probability.shape[1:]) - 2 * reach[0], 16)
     cuts = [
         (z, min(z + planes, probability.shape[0])) for z in range(0, probability.shape[0], planes)
     ]

@@ -72,7 +72,7 @@ def dense(labels):
     """Return labels without large gaps between them, and the ids they stand for if others."""
     if labels.dtype == bool or labels.max(initial=0) <= LARGEST_ID:
         return labels.astype(np.uint8) if labels.dtype == bool else labels, None
-    ids = np.unique(np.concatenate([[0], *(np.unique(plane) for plane in labels)]))
+    ids = np.unique(np.concatenate([np.zeros(1, labels.dtype), *map(np.unique, labels)]))
     numbers = np.empty(labels.shape, np.uint32)
     for plane, number in zip(labels, numbers, strict=True):
         number[...] = np.searchsorted(ids, plane)

@@ -169,6 +169,7 @@ def instance_scores(y_true, y_pred, *, least_iou=(0.5, 0.75)):
     """
     y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
     check_label_maps(y_true, y_pred)
+    check_ids(y_true=y_true, y_pred=y_pred)
     true, predicted, count = shared_voxels(y_true, y_pred)
     both = (true > 0) & (predicted > 0)
     sizes = [np.bincount(ids, weights=count, minlength=1) for ids in (true, predicted)]
@@ -233,6 +234,17 @@ def rand_error(true, predicted, count):
     sizes = [np.bincount(ids[inside], weights=count) for ids in (true, predicted)]
     both, *each = (float(np.sum(n * (n - 1))) for n in (count, *sizes))
     return 1 - 2 * both / sum(each) if any(each) else 0.0
+
+
+def check_ids(**maps):
+    """Raise ValueError for ids that do not fit 32 bits, by two of which pairs are counted."""
+    for name, labels in maps.items():
+        low, high = labels.min(initial=0), labels.max(initial=0)
+        if low < 0 or high >= 2**32:
+            raise ValueError(
+                f"Invalid value for `{name}`. Expected ids from 0 to {2**32 - 1}. "
+                f"Received: from {low} to {high}"
+            )
 
 
 def check_label_maps(y_true, y_pred):

@@ -30,8 +30,8 @@ def cuts(shape):
 
 def averaged(block, size):
     """Resample the last axis of uint8 voxels to `size`, without aliasing."""
-    if block.shape[-1] == size:
-        return block
+    if block.shape[-1] == size or not block.size:
+        return block[..., :size]
     flat = Image.fromarray(np.ascontiguousarray(block).reshape(-1, block.shape[-1]))
     small = flat.resize((size, flat.height), Image.Resampling.LANCZOS)
     return np.asarray(small).reshape(*block.shape[:-1], size)
@@ -84,7 +84,7 @@ def outline(plane):
         The `d` attribute of a path; its view box is twice as many units a side as pixels.
     """
     plane = np.where(plane > 0, plane, 0)
-    _, index = np.unique(np.append(0, plane), return_inverse=True)
+    _, index = np.unique(np.append(np.zeros(1, plane.dtype), plane), return_inverse=True)
     index = index[1:].reshape(plane.shape)
     lines = []
     for label, (rows, columns) in enumerate(ndimage.find_objects(index), 1):

@@ -192,25 +192,31 @@ def run_job(folder, *, workers=None, cluster=None, on_block=lambda done, total: 
         on_block(done, total)
 
 
-def on_dask(run, todo, workers, cluster):
-    """Yield the results of a function by the workers of Dask, which do a lost worker's again."""
+def dask():
+    """Return `dask.distributed`, or raise ValueError where it is not installed."""
     try:
-        from dask.distributed import Client, LocalCluster, as_completed
+        from dask import distributed
     except ImportError as error:
         raise ValueError(
             'Invalid value for `workers`. Expected "volseg_keras[cluster]" to be installed. '
             f"Received: {error}"
         ) from error
+    return distributed
+
+
+def on_dask(run, todo, workers, cluster):
+    """Yield the results of a function by the workers of Dask, which do a lost worker's again."""
+    distributed = dask()
     with ExitStack() as stack:
         if not cluster:
             # Read by joblib, which counts the cores that engines use.
             share = {"LOKY_MAX_CPU_COUNT": str(max(1, usable_cores() // workers))}
-            cluster = LocalCluster(
+            cluster = distributed.LocalCluster(
                 n_workers=workers, threads_per_worker=1, env=share, dashboard_address=None
             )
             stack.enter_context(cluster)
-        client = stack.enter_context(Client(cluster))
-        for future in as_completed(client.map(run, todo, pure=False, retries=2)):
+        client = stack.enter_context(distributed.Client(cluster))
+        for future in distributed.as_completed(client.map(run, todo, pure=False, retries=2)):
             yield future.result()
 
 
@@ -234,11 +240,18 @@ def finish_job(folder, output, probability_file=None, finish=None, on_slab=None)
         found = finish_labels(folder, about, image, ready, finish, on_slab)
     else:
         found = summary(folder, about)
-    for name, path in (("probability", probability_file), ("labels", None if finish else output)):
-        if path and (folder / f"{name}.zarr").exists():
-            deliver(folder / f"{name}.zarr", Path(path), image.voxel_size)
+    files = {"probability": probability_file, "labels": None if finish else output}
+    stores = {folder / f"{name}.zarr": Path(path) for name, path in files.items() if path}
+    stores = {store: path for store, path in stores.items() if store.exists()}
+    for store, path in stores.items():
+        if kind_of(path) == ".zarr":  # takes long, so before the first is renamed
+            finish_zarr(store, image.voxel_size)
+    for store, path in stores.items():
+        deliver(store, path, image.voxel_size)
     if finish:
         ready.replace(output)
+    # First, for what is resumed with a part of its data gone would be wrong.
+    (folder / JOB).unlink()
     shutil.rmtree(folder)
     return found
 
@@ -267,11 +280,10 @@ def finish_labels(folder, about, image, path, finish, on_slab):
 
 
 def deliver(store, path, voxel_size):
-    """Rename an array to a Zarr output, or copy it to a file of another format."""
+    """Rename a finished array to a Zarr output, or copy it to a file of another format."""
     import zarr
 
     if kind_of(path) == ".zarr":
-        finish_zarr(store, voxel_size)
         put_in_place(store, path, labels=store.name == "labels.zarr")
         return
     array = zarr.open_array(store / "0", mode="r")
