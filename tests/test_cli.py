@@ -87,6 +87,7 @@ def replaced(old, new):
         (replaced("label.tif", "background.tif"), "foreground"),
         (replaced("label.tif", "fractions.tif"), "`label`"),
         ((*TRAIN, "--model", "Z"), "U-Net, A, B"),
+        ((*TRAIN, "--model", "D", "--from", "H"), "model=D, from=H"),
         ((*TRAIN, "--recipe", "slow"), "paper, fast"),
         ((*TRAIN, "--hold-out", "x:5"), "x:0:"),
         (replaced("run", "file/run"), "writable folder"),
@@ -161,8 +162,9 @@ def test_the_demonstration_replaces_only_its_own_folder(tmp_path):
     clear(tmp_path)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "model.keras").touch()
+    (tmp_path / "notes.txt").touch()
     clear(tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == [".volseg-demo"]
+    assert {p.name for p in tmp_path.iterdir()} == {".volseg-demo", "notes.txt"}
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
     with pytest.raises(FileExistsError, match="`output`"):

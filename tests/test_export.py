@@ -115,6 +115,8 @@ def test_keras_alone_loads_a_model_in_a_fresh_process(order, saved):
 
 
 def test_the_endpoint_takes_any_size_and_batch(saved):
+    with pytest.raises(ValueError, match="exported from, since that only predicts"):
+        load_pretrained(saved / "savedmodel")
     loaded = tf.saved_model.load(saved / "savedmodel")
     for shape in ((1, 8, 16, 24, 1), (2, 16, 8, 8, 1)):
         out = loaded.serve(tf.zeros(shape))

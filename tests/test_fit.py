@@ -2,6 +2,7 @@ import csv
 import json
 import warnings
 from dataclasses import replace
+from unittest.mock import Mock
 
 import keras
 import numpy as np
@@ -205,6 +206,10 @@ def test_a_finished_run_resumes_to_itself(tmp_path):
     (tmp_path / "metrics.json").unlink()  # as where it was killed before it told anything
     _, third = run(tmp_path, 4, resume=True)
     assert third == second and (tmp_path / "metrics.json").is_file()
+    for name in ("metrics.json", "model.keras"):  # before it scored its held-out part
+        (tmp_path / name).unlink()
+    assert run(tmp_path, 4, resume=True)[1]["steps"] == 4
+    assert load_pretrained(tmp_path).count_params() == model.count_params()
     for one, other in zip(model.weights, again.weights, strict=True):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
 
@@ -216,8 +221,13 @@ def test_a_run_resumes_with_its_own_arguments_only(changes, tmp_path):
         run(tmp_path, 8, resume=True, **changes)
 
 
-def test_a_larger_budget_is_validated_again(tmp_path):
+def test_a_larger_budget_is_validated_again(tmp_path, monkeypatch):
     run(tmp_path, 4)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("volseg_keras.training.fit.choose", Mock(side_effect=KeyboardInterrupt))
+        run(tmp_path, 8, resume=True)
+    # What was chosen for other weights is not told of these.
+    assert not (tmp_path / "metrics.json").exists()
     _, summary = run(tmp_path, 8, resume=True)
     assert summary["steps"] == 8 and read(tmp_path)[-1]["val_jaccard"]
 
@@ -385,6 +395,20 @@ def test_wrong_arguments_leave_nothing_behind(changes, name, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_networks_of_fixed_sizes_are_refused_at_once(tmp_path):
+    model = build_model("C", input_shape=(64, 64, 1))
+    with pytest.raises(ValueError, match=r"`model`.*free spatial sizes.*\(64, 64\)"):
+        fit(model, IMAGE, LABEL, output=tmp_path, recipe="demo", steps=2)
+    for engine in ("auto", "openvino"):
+        with pytest.raises(ValueError, match="`model`.*free spatial sizes"):
+            predict_volume(model, IMAGE, engine=engine)
+
+
+def test_seeds_and_starts_of_other_types(tmp_path):
+    _, summary = run(tmp_path, 2, seed=np.int64(3), start=tmp_path)
+    assert summary["seed"] == 3 and summary["from"] == str(tmp_path)
+
+
 def test_a_run_that_never_reached_a_checkpoint_resumes_from_its_start(tmp_path, capsys):
     _, whole = run(tmp_path / "whole", 4)
     _, summary = run(tmp_path / "run", 4, resume=True)
@@ -392,7 +416,9 @@ def test_a_run_that_never_reached_a_checkpoint_resumes_from_its_start(tmp_path, 
     assert summary["held_out_jaccard"] == pytest.approx(whole["held_out_jaccard"], abs=1e-4)
 
 
-@pytest.mark.parametrize("name, resume", [("checkpoint.h5", False), ("metrics.json", True)])
+@pytest.mark.parametrize(
+    "name, resume", [("checkpoint.h5", False), ("metrics.json", True), ("model.keras", False)]
+)
 def test_a_run_is_not_overwritten(name, resume, tmp_path):
     (tmp_path / name).touch()
     with pytest.raises(FileExistsError, match="`output`"):

@@ -101,6 +101,28 @@ def test_no_folder_is_replaced_but_a_published_model(published, monkeypatch):
     assert (run / "checkpoint.h5").is_file() and (published / NAME).is_file()
 
 
+def test_a_model_is_published_to_the_working_directory(published, tmp_path, monkeypatch):
+    """Of which the last name is "." and the folder itself holds the work."""
+    scores = json.loads((published / "metrics.json").read_text())["test"]
+    monkeypatch.setattr(
+        "volseg_keras.zoo.publish.post_processed", lambda *_, **__: scores["scores"]
+    )
+    monkeypatch.setattr("volseg_keras.zoo.publish.under_shifts", lambda *_, **__: scores["shifts"])
+    here = shutil.copytree(published, tmp_path / "H")
+    monkeypatch.chdir(here)
+    publish(published.parent / "run", ".", *phantom((16, 64, 64), seed=1), about="anew")
+    check_files(here)
+    assert "anew" in (here / "card.md").read_text() and list(tmp_path.iterdir()) == [here]
+
+
+def test_sums_of_binary_mode_are_read_too(published, tmp_path):
+    folder = shutil.copytree(published, tmp_path / "H")
+    sums = (folder / NAME).read_text().replace("  ", " *")
+    (folder / NAME).write_text(sums)
+    check_files(folder)
+    assert load_pretrained(folder).count_params() == load_pretrained(published).count_params()
+
+
 @pytest.mark.parametrize("name", ["model.keras", "variables/variables.data-00000-of-00001"])
 def test_one_byte_changed_is_refused_with_both_hashes(published, tmp_path, name):
     folder = shutil.copytree(published, tmp_path / "H")

@@ -71,3 +71,26 @@ def test_a_folder_without_the_volumes_is_named(tmp_path):
         load_data(tmp_path)
     result = volseg("reproduce", "--rows", "H,Z", "--data", tmp_path)
     assert result.exit_code
+
+
+def test_a_wrong_budget_leaves_nothing(tmp_path):
+    data = Data("phantoms", *(phantom((16, 64, 64), seed) for seed in (0, 1)))
+    for budget in ({"steps": 2, "minutes": 1}, {"steps": 0}, {"minutes": -1}):
+        with pytest.raises(ValueError, match="`(steps|minutes)`"):
+            reproduce(tmp_path / "table", ["C"], data, **budget)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_test_volume_in_parts_is_one(tmp_path):
+    image, truth = phantom((24, 64, 64), seed=1)
+    for part in (slice(0, 16), slice(16, 24)):
+        end = f"_z{part.start:03}-{part.stop - 1:03}.tif"
+        save_volume(tmp_path / f"testing{end}", image[part])
+        save_volume(tmp_path / f"testing_groundtruth{end}", truth[part] * 255)
+    save_volume(tmp_path / "training.tif", image)
+    save_volume(tmp_path / "training_groundtruth.tif", truth)
+    data = load_data(tmp_path)
+    assert data.name == "testing_z000-015.tif and testing_z016-023.tif"
+    for found in (data.train, data.test):
+        np.testing.assert_array_equal(found[0], image)
+        np.testing.assert_array_equal(found[1], truth)

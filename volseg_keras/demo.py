@@ -18,6 +18,7 @@ from .zoo.export import export_savedmodel
 from .zoo.presets import load_pretrained, model_card
 from .zoo.segmenter import predict_volume
 
+WRITTEN = ("image.tif", "truth.tif", "labels.tif", "overlay.png", "savedmodel", "run")
 TRAIN_SHAPE = (96, 256, 256)
 TEST_SHAPE = (64, 192, 192)
 
@@ -81,13 +82,13 @@ def say(text):
 
 
 def clear(output):
-    """Empty the folder of an earlier demonstration, or raise for any other content."""
+    """Remove what an earlier demonstration wrote, or raise for a folder of any other content."""
     mark = Path(output) / ".volseg-demo"
     if any(output.iterdir()) and not mark.exists():
         raise FileExistsError(
             f"Invalid value for `output`. Expected a new folder. Received: {output} has files"
         )
-    for path in output.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in (output / name for name in WRITTEN):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     mark.touch()
     return output

@@ -16,7 +16,8 @@ from .data.writing import writable_folder
 from .nets.models import build_model
 from .nets.variants import VARIANTS, get_variant
 from .report.table import MEASURES, write_tables
-from .training.fit import CHECKPOINT, fit
+from .training.arguments import make_budget
+from .training.fit import fit
 from .training.recipes import get_recipe
 from .zoo.scoring import post_processed
 from .zoo.segmenter import open_model
@@ -56,16 +57,22 @@ def load_data(folder):
     for sub in FOLDERS:
         found = [find_pairs(Path(folder) / sub, part)[0] for part in PARTS]
         if all(found):
-            files = [pairs[0] for pairs in found]
-            train, test = (
-                (open_volume(image)[...], class_ids(open_volume(label))) for image, label in files
-            )
-            return Data(files[1][0].name, train, test)
+            train, test = map(joined, found)
+            return Data(" and ".join(image.name for image, _ in found[1]), train, test)
     missing = [path.name for part in PARTS for path in find_pairs(folder, part)[1]]
     raise ValueError(
         "Invalid value for `data`. Expected a folder with training.tif, training_groundtruth.tif, "
         f"testing*.tif and testing_groundtruth*.tif. Received: {folder} without {missing[0]}"
     )
+
+
+def joined(pairs):
+    """Return image and labels of a volume that may come in parts along z."""
+    images, labels = zip(*pairs, strict=True)
+    image, label = (
+        np.concatenate([open_volume(p)[...] for p in part]) for part in (images, labels)
+    )
+    return image, class_ids(label)
 
 
 def reproduce(output, rows, data, *, recipes=("long",), seeds=1, say=print, **budget):
@@ -89,7 +96,7 @@ def reproduce(output, rows, data, *, recipes=("long",), seeds=1, say=print, **bu
     """
     rows = [get_variant(row).name for row in rows]
     for recipe in recipes:
-        get_recipe(recipe)
+        make_budget(get_recipe(recipe), budget.get("steps"), budget.get("minutes"))
     output = writable_folder(output)
     budget = {key: value for key, value in budget.items() if value is not None}
     check_budget(output, {"data": data.name, "sha256": digest(data), **budget})
@@ -140,7 +147,7 @@ def run_row(folder, row, recipe, seed, data, budget):
         recipe=recipe,
         hold_out=f"x:0:{image.shape[2] // 8}",
         seed=seed,
-        resume=(folder / CHECKPOINT).exists(),
+        resume=folder.exists(),
         **budget,
     )
     scores = post_processed(open_model(folder), *data.test, about["threshold"])

@@ -52,7 +52,9 @@ def train(
     image: VolumeFile,
     label: Annotated[Path, typer.Argument(help="Labels: class ids, or a mask of 0 and 255.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run.")],
-    model: Annotated[str, typer.Option(help="Network, see `volseg models`.")] = "H",
+    model: Annotated[
+        str | None, typer.Option(help="Network, see `volseg models`; H by default.")
+    ] = None,
     start: Annotated[
         str | None,
         typer.Option("--from", help="Published name, run or .keras whose weights to start from."),
@@ -86,14 +88,19 @@ def train(
     from ..zoo.presets import load_pretrained, model_file
 
     statistics = normalization(normalize)
+    if start and model:
+        raise ValueError(
+            "Invalid value for `model`. Expected none with `from`, which tells the network. "
+            f"Received: model={model}, from={start}"
+        )
     if start:
         model_file(start)
     else:
-        get_variant(model)
+        get_variant(model := model or "H")
     volume, labels = open_volume(image), class_ids(open_volume(label))
     keras = start_keras()
     from ..inference.engines import on_gpu
-    from ..nets.models import build_model
+    from ..nets.models import at_policy, build_model
     from ..training.devices import data_parallel
     from ..training.fit import fit
 
@@ -102,7 +109,7 @@ def train(
         keras.config.set_dtype_policy("mixed_bfloat16")
     with data_parallel() if all_gpus else nullcontext():
         network = (
-            load_pretrained(start)
+            at_policy(load_pretrained(start))
             if start
             else build_model(model, num_classes=count_classes(labels))
         )

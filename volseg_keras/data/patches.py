@@ -74,7 +74,8 @@ class PatchSampler:
         self.augment = augment or Augment()
         self.check()
         self.foreground = foreground_voxels(self.label, ignore_class)
-        self.normalization = normalization or grey_statistics(image)
+        own = normalization is not None
+        self.normalization = normalization if own else grey_statistics(image)
 
     def check(self):
         """Raise ValueError for arguments that do not fit each other."""

@@ -154,3 +154,28 @@ def split_normalization(model):
     scale, offset = (np.asarray(getattr(found["normalization"], n)) for n in ("scale", "offset"))
     contrast = found["contrast"].scale if "contrast" in found else 1.0
     return model.layers[-1], ((-offset / scale).tolist(), (1 / scale).tolist(), contrast)
+
+
+def at_policy(model):
+    """Return a model that computes as Keras's dtype policy says, a copy unless in float32."""
+    policy = keras.config.dtype_policy().name
+    if policy == "float32":  # as files of `fit` say
+        return model
+    network, own = split_normalization(model)
+
+    def computing(layer):
+        dtype = "float32" if isinstance(layer, Probability) else policy
+        return type(layer).from_config({**layer.get_config(), "dtype": dtype})
+
+    copy = keras.models.clone_model(network, clone_function=computing)
+    copy.set_weights(network.get_weights())
+    return with_normalization(copy, *own) if own else copy
+
+
+def check_sizes(model):
+    """Raise ValueError for a network of fixed sizes, which takes no patches and tiles of others."""
+    if any(shape := model.inputs[0].shape[1:-1]):
+        raise ValueError(
+            "Invalid value for `model`. Expected a network of free spatial sizes, without "
+            f"`input_shape`. Received: one of {shape}"
+        )

@@ -4,6 +4,7 @@ import numpy as np
 
 from ..data.patches import channels_of, check_shape, foreground_voxels
 from ..data.volumes import NOT_ANNOTATED, checked_finite, class_ids
+from ..nets.models import check_sizes
 from .callbacks import Budget
 from .regions import split
 
@@ -32,6 +33,7 @@ def check_start(model, row, normalization):
             "Invalid value for `normalization`. Expected None or 'volume'. "
             f"Received: normalization={normalization!r}"
         )
+    check_sizes(model)
     moving = [w for w in model.non_trainable_weights if w.name == "moving_variance"]
     if row.frozen and moving and all(np.all(np.asarray(w) == 1) for w in moving):
         raise ValueError(
@@ -81,10 +83,11 @@ def hold_out_part(image, label, hold_out):
 
 
 def check_run(checkpoint, resume):
-    """Return whether there is a run to resume; raise where one would be overwritten."""
+    """Return whether there is a run to resume; raise where one or a model would be replaced."""
     # A copy of a run, such as a published model, comes without its checkpoint.
     finished = checkpoint.with_name("metrics.json").exists() and not checkpoint.exists()
-    if finished or checkpoint.exists() and not resume:
+    begun = checkpoint.exists() or checkpoint.with_name("model.keras").exists()
+    if finished or begun and not resume:
         raise FileExistsError(
             "Invalid value for `output`. Expected a new folder, or `resume` and a checkpoint. "
             f"Received: {checkpoint.parent} holds a run"

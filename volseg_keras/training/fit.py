@@ -101,8 +101,12 @@ def fit(
     inner, held_out = hold_out_part(image, label, hold_out)
     sampler = make_sampler(*inner, row, dims, seed, constants)
     batch = row.batch[dims] * replicas()
-    told = {"from": start, "voxel_size": voxel_size, "batch": batch if replicas() > 1 else None}
-    about = {"recipe": recipe, "hold_out": hold_out, "seed": seed}
+    told = {
+        "from": start and str(start),
+        "voxel_size": voxel_size,
+        "batch": batch if replicas() > 1 else None,
+    }
+    about = {"recipe": recipe, "hold_out": hold_out, "seed": int(seed)}
     about |= {name: value for name, value in told.items() if value}
     resume = check_run(Path(output) / CHECKPOINT, resume)
     output = writable_folder(output)
@@ -121,6 +125,7 @@ def fit(
             callbacks.append(Validate(budget, score, save, average))
         callbacks += [*reports(budget, output, batch, sampler.patch_shape), checkpoint]
         if budget.progress < 1:
+            (output / "metrics.json").unlink(missing_ok=True)  # of a smaller budget
             model.fit(
                 batches(sampler, batch, budget.step),
                 steps_per_epoch=steps_per_epoch,
@@ -132,7 +137,7 @@ def fit(
             )
         elif summary := told_before(output / "metrics.json", budget.step):
             return summary
-    if not held_out:
+    if not (held_out and save.path.exists()):
         with average.applied(model):
             save()
     chosen = choose(save.path, held_out, sampler, batch, min(BATCHES, budget.step))

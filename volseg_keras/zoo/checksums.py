@@ -28,8 +28,8 @@ def check_files(folder, names=None):
     folder = Path(folder)
     if not (folder / NAME).is_file():
         return
-    lines = (line.split("  ", 1) for line in (folder / NAME).read_text().splitlines())
-    known = {name: digest for digest, name in lines}
+    lines = (folder / NAME).read_text().splitlines()
+    known = {line[66:]: line[:64] for line in lines}  # between them "  ", or " *" of binary mode
     for name in known if names is None else names:
         path = folder / name
         found = sha256(path) if path.is_file() else "no such file"

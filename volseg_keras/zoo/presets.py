@@ -67,6 +67,11 @@ def model_file(name):
         path = path / "model.keras"
     if not (path.is_file() and path.suffix == ".keras"):
         path = published().get(str(name).lower())
+    if path is None and (Path(name) / "saved_model.pb").is_file():
+        raise ValueError(
+            "Invalid value for `model`. Expected the run or .keras file that a SavedModel was "
+            f"exported from, since that only predicts. Received: {name}"
+        )
     if path is None:
         known = ", ".join(sorted(file.parent.name for file in published().values())) or "none yet"
         raise ValueError(

@@ -45,7 +45,7 @@ def publish(run, output, image, truth, *, about, before=None, on_step=None):
             uint8, or shapes differ.
         FileExistsError: `output` is a folder, but not of a published model.
     """
-    run, output = Path(run), Path(output)
+    run, output = Path(run), Path(output).resolve()
     watch = on_step or (lambda *_: None)
     metrics = json.loads((run / "metrics.json").read_text())
     check(run, metrics, image, truth)
@@ -122,8 +122,8 @@ def card(name, model, metrics, about):
         network=row.description,
         parameters=f"{metrics['parameters']:,}",
         axes="(z, y, x)" if row.spatial_dims == 3 else "(y, x)",
-        mean=f"{constants['mean']:.1f}",
-        deviation=f"{constants['standard_deviation']:.1f}",
+        mean=numbers(constants["mean"]),
+        deviation=numbers(constants["standard_deviation"]),
         contrast=f"{constants['contrast']:g}",
         classes=" / ".join(class_names(facts["num_classes"])),
         about=about.strip(),
@@ -144,6 +144,11 @@ def card(name, model, metrics, about):
         scores="\n".join(score_row(view, scores) for view, scores in test["scores"].items()),
         shifts=shift_table(test["shifts"], test.get("shifts_before")),
     )
+
+
+def numbers(values):
+    """Return one number, or one a channel, as text."""
+    return ", ".join(f"{value:.1f}" for value in np.atleast_1d(values))
 
 
 def score_row(view, scores):
