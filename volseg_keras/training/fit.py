@@ -101,11 +101,8 @@ def fit(
     inner, held_out = hold_out_part(image, label, hold_out)
     sampler = make_sampler(*inner, row, dims, seed, constants)
     batch = row.batch[dims] * replicas()
-    told = {
-        "from": start and str(start),
-        "voxel_size": voxel_size,
-        "batch": batch if replicas() > 1 else None,
-    }
+    told = {"from": start and str(start), "voxel_size": voxel_size}
+    told["batch"] = batch if replicas() > 1 else None
     about = {"recipe": recipe, "hold_out": hold_out, "seed": int(seed)}
     about |= {name: value for name, value in told.items() if value}
     resume = check_run(Path(output) / CHECKPOINT, resume)

@@ -23,8 +23,9 @@ class Recipe:
         foreground_fraction: share of patches placed near a foreground voxel.
         augment: what is drawn for a patch.
         average: power of the averaging of weights, see `averaging.Average`; None keeps the last.
-        frozen: keep batch normalisations as they are while it trains. Else a patch is normalised by its own batch,
-            which undoes much of a change of its grey levels that prediction has to bear.
+        frozen: keep batch normalisations as they are while it trains. Else a patch is normalised by
+            its own batch, which undoes much of a change of its grey levels that prediction has to
+            bear.
     """
 
     patch: dict
