@@ -138,5 +138,9 @@ def test_labels_of_the_other_byte_order(dtype):
     labels = shell()
     swapped = labels.astype(dtype)
     np.testing.assert_array_equal(components(swapped), components(labels))
-    np.testing.assert_array_equal(remove_small(swapped, 500), remove_small(labels, 500))
+    labels[6, 8, 8] = swapped[6, 8, 8] = 3
+    found = remove_small(swapped, 5)
+    assert found.dtype == swapped.dtype
+    np.testing.assert_array_equal(found, shell())
+    labels[6, 8, 8] = swapped[6, 8, 8] = 0
     assert as_instances(swapped)[2]

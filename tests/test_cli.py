@@ -208,16 +208,17 @@ def test_evaluate_writes_where_it_draws_only(tmp_path, capsys):
     assert {path.name for path in set(tmp_path.iterdir()) - before} == {"a_scores.png"}
 
 
-def test_evaluate_draws_beside_slices_not_among_them(tmp_path, capsys):
+def test_evaluate_draws_beside_slices_not_among_them(tmp_path, monkeypatch):
     truth = lines((1, 0, 8), (255, 8, 16))
     save_volume(tmp_path / "truth.tif", truth)
     (tmp_path / "pred").mkdir()
     for z, page in enumerate(truth):
         imagecodecs.imwrite(tmp_path / "pred" / f"{z}.png", page)
-    for prediction in ("pred", "pred/*.png"):
+    monkeypatch.chdir(tmp_path / "pred")
+    for prediction in (tmp_path / "pred", tmp_path / "pred" / "*.png", "*.png", "."):
         before = set(tmp_path.rglob("*"))
-        arguments = tmp_path / prediction, tmp_path / "truth.tif", "--image", tmp_path / "truth.tif"
-        assert volseg("evaluate", *arguments) == 0
+        arguments = tmp_path / "truth.tif", "--image", tmp_path / "truth.tif"
+        assert volseg("evaluate", prediction, *arguments) == 0
         drawn = tmp_path / "pred_scores.png"
         assert set(tmp_path.rglob("*")) - before == {drawn}
         drawn.unlink()

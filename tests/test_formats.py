@@ -227,6 +227,11 @@ def test_mrc_tells_8_bits_and_statistics(tmp_path):
         want = voxels.min(), voxels.max(), voxels.mean(), voxels.std()
         assert found == pytest.approx(want, rel=1e-5)
         mrcfile.validate(path)
+    for voxels in (VOXELS.astype("u2") + 300, VOXELS - np.float32(0.5)):
+        path = save_volume(tmp_path / "changed.mrc", VOXELS)
+        with mrcfile.open(path, "r+") as file:
+            file.set_data(voxels)
+        np.testing.assert_array_equal(open_volume(path)[...], voxels)
 
 
 def test_a_single_nifti_image_with_units(tmp_path):

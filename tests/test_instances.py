@@ -1,4 +1,6 @@
+from io import BytesIO
 from itertools import product
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -170,3 +172,12 @@ def test_wrong_input(values, options, name, tmp_path):
 def test_formats_of_16_bits_are_refused_first(tmp_path):
     with pytest.raises(ValueError, match="32-bit"):
         write_instances(np.zeros((3, 4, 5)), tmp_path / "a.mrc")
+
+
+def test_little_memory_makes_thin_slabs_and_the_same_instances(monkeypatch):
+    probability, tell = np.random.default_rng(0).random((60, 40, 40), np.float32), Mock()
+    monkeypatch.setattr(module.psutil, "virtual_memory", lambda: Mock(available=2**20))
+    slabs = module.instance_slabs(probability, BytesIO(), 0.4, None, 0.5, 100, None, tell)
+    found = np.concatenate(list(slabs))
+    assert tell.call_args.args == (8, 8)  # four slabs of 16 planes, found and written
+    np.testing.assert_array_equal(found, instances(probability, 0.4, planes=60))

@@ -47,7 +47,7 @@ def evaluate(
             f"Invalid value for `image`. Expected shape {maps[0].shape} as of the labels. "
             f"Received: shape {grey.shape}"
         )
-    file = file_of(prediction)
+    file = file_of(prediction).absolute()
     file = file.parent if "*" in file.name else file
     picture = writable_folder(file.parent) / f"{file.stem}_scores.png" if image else None
     from ..report.console import print_table

@@ -78,7 +78,11 @@ def read_mrc(path, inside=None, level=0):
         raise ValueError("the file is cut off: its extended header is longer")
     file = mrcfile.mmap(path, mode="r")
     size = [float(file.voxel_size[axis]) for axis in "zyx"]
-    ours = EIGHT_BITS in file.get_labels()
+    # Another program may have changed the voxels, but not the labels.
+    low, high = file.header.dmin, file.header.dmax
+    ours = (
+        EIGHT_BITS in file.get_labels() and file.data.dtype.kind == "u" and 0 <= low <= high < 256
+    )
     data = Typed(file.data, np.dtype(np.uint8)) if ours else file.data
     return Source(default_axes(data), data, nanometres(size, 3 * ["angstrom"]))
 

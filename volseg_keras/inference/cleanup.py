@@ -50,7 +50,8 @@ def remove_small(labels, min_voxels):
         min_voxels: the least that stays.
     """
     labels = np.asarray(labels)
-    return cc3d.dust(writable(labels), min_voxels, connectivity=CONNECTIVITY).view(labels.dtype)
+    kept = cc3d.dust(writable(labels), min_voxels, connectivity=CONNECTIVITY)
+    return kept.astype(labels.dtype, copy=False)
 
 
 def fill_holes(labels):

@@ -122,7 +122,6 @@ def fit(
             callbacks.append(Validate(budget, score, save, average))
         callbacks += [*reports(budget, output, batch, sampler.patch_shape), checkpoint]
         if budget.progress < 1:
-            (output / "metrics.json").unlink(missing_ok=True)  # of a smaller budget
             model.fit(
                 batches(sampler, batch, budget.step),
                 steps_per_epoch=steps_per_epoch,
@@ -220,8 +219,9 @@ class Saver:
         self.path = Path(path)
 
     def __call__(self):
-        """Write the file."""
+        """Write the file; what metrics.json tells is of earlier weights, so it goes."""
         self.copy.set_weights(self.trained.get_weights())
+        self.path.with_name("metrics.json").unlink(missing_ok=True)
         with whole(self.path) as part:
             self.model.save(part)
 

@@ -195,7 +195,7 @@ def run_job(folder, *, workers=None, cluster=None, on_block=lambda done, total: 
 def dask():
     """Return `dask.distributed`, or raise ValueError where it is not installed."""
     try:
-        from dask import distributed
+        import dask.distributed as distributed
     except ImportError as error:
         raise ValueError(
             'Invalid value for `workers`. Expected "volseg_keras[cluster]" to be installed. '

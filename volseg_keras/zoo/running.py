@@ -143,7 +143,9 @@ class Ensemble(Segmenter):
 
     def constants(self, volume, normalization):
         """Return those of every member: one may have constants of its own, and another not."""
-        return {"members": [m.constants(volume, normalization) for m in self.members]}
+        asked = [member.by_volume(normalization) for member in self.members]
+        found = grey_statistics(volume) if any(asked) else None
+        return {"members": [found if by_volume else normalization for by_volume in asked]}
 
     def engine(self, volume, *, normalization=None, **options):
         """Return the engine that averages those of the members; see `Segmenter.engine`."""

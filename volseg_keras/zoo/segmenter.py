@@ -122,10 +122,8 @@ def fastest():
 
 def open_keras(model):
     """Return a `Segmenter` that runs a Keras model by Keras."""
-    from ..nets.models import check_sizes
     from .export import metadata
 
-    check_sizes(model)
     return Segmenter(lambda _: engines.keras_engine(model), metadata(model))
 
 
@@ -204,11 +202,9 @@ def graph_key(path):
 
 def write_graph(model, folder, engine):
     """Write the graph of an engine and what a user of it must know; a killed run leaves no half."""
-    from ..nets.models import check_sizes
     from .export import metadata
     from .formats import export_lean
 
-    check_sizes(model)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="part.", dir=folder.parent) as work:
         part = Path(work) / engine
