@@ -26,6 +26,7 @@ from volseg_keras.training import averaging
 from volseg_keras.training.averaging import Average
 from volseg_keras.training.calibration import CONTRASTS, LEAST_GAIN, most_suitable
 from volseg_keras.training.callbacks import Budget, Schedule, Validate
+from volseg_keras.training.fit import make_sampler
 from volseg_keras.training.freezing import frozen_norms
 from volseg_keras.training.recipes import RECIPES, get_recipe
 from volseg_keras.training.regions import split
@@ -346,6 +347,18 @@ def test_a_thin_volume_gets_thin_patches(depth, height, tmp_path):
     summary = fit(small_network(), image, label, output=tmp_path, recipe="quick", steps=2)
     assert summary["steps"] == 2
     assert predict_volume(tmp_path, image).shape == (*image.shape, 2)
+
+
+def test_an_annotated_slice_of_a_thin_volume_lies_anywhere_in_a_patch():
+    image, truth = IMAGE[-11:], LABEL[-11:]
+    label, z = np.full_like(truth, 255), truth.sum(axis=(1, 2)).argmax()
+    label[z] = truth[z]
+    sampler = make_sampler(image, label, RECIPES["quick"], 3, 0, None)
+    places = set()
+    for step in range(40):
+        found = np.asarray(sampler.batch(step, 2)[1]).reshape(2, 16, -1) != 255
+        places.update(np.nonzero(found.any(axis=(0, 2)))[0].tolist())
+    assert places == set(range(16))
 
 
 def test_a_budget_in_minutes_ends_in_time(tmp_path):

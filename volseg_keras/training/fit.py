@@ -159,11 +159,16 @@ def reports(budget, output, batch, patch_shape):
 
 
 def make_sampler(image, label, row, dims, seed, normalization):
-    """Return the sampler of a recipe; its patches are as small as a thin volume asks for."""
+    """Return the sampler of a recipe; its patches are as small as a thin volume asks for.
+
+    A volume thinner than a patch is mirrored on both sides, so that an annotated slice may lie
+    anywhere in a patch: at one place only, a network that pads by zeros would know it by that.
+    """
     sizes = list(zip(row.patch[dims], label.shape[-dims:], strict=True))
     patch = [min(p, max(n // MULTIPLE, 1) * MULTIPLE) for p, n in sizes]
-    short = [(0, max(p - n, 0)) for p, (_, n) in zip(patch, sizes, strict=True)]
-    if np.any(short):  # else a volume need not be copied
+    lacks = [max(p - n, 0) for p, (_, n) in zip(patch, sizes, strict=True)]
+    if any(lacks):  # else a volume need not be copied
+        short = [(p // 2, p // 2 + n) if n else (0, 0) for p, n in zip(patch, lacks, strict=True)]
         short = [(0, 0)] * (3 - dims) + short
         image = np.pad(image, short + [(0, 0)] * (image.ndim - 3), mode="symmetric")
         label = np.pad(label, short, mode="symmetric")
