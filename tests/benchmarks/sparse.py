@@ -35,7 +35,6 @@ class Study:
         train: `(image, label)`, (z, y, x).
         test: the same, to segment.
         scored: slice of its sections to score on.
-        recipe: name of a recipe.
         model: callable that makes the network.
         places: callable from a number of slices to their z.
     """
@@ -44,7 +43,6 @@ class Study:
     train: tuple
     test: tuple
     scored: slice
-    recipe: str
     model: object
     places: object
 
@@ -71,9 +69,9 @@ def studies(data):
     d, h = partial(build_model, "D"), partial(build_model, "H")
     published = partial(load_pretrained, "H")
     return [
-        Study("scratch", data.train, data.test, np.s_[:], "fast", d, spread),
-        Study("shifted_scratch", other, other, last, "fast", h, np.arange),
-        Study("shifted_published", other, other, last, "fast", published, np.arange),
+        Study("scratch", data.train, data.test, np.s_[:], d, spread),
+        Study("shifted_scratch", other, other, last, h, np.arange),
+        Study("shifted_published", other, other, last, published, np.arange),
     ]
 
 
@@ -92,7 +90,7 @@ def run(study, count, folder, steps):
     sparse = np.full_like(label, NOT_ANNOTATED)
     sparse[study.places(count)] = label[study.places(count)]
     keras.utils.set_random_seed(0)
-    options = {"recipe": study.recipe, "steps": steps, "resume": True}
+    options = {"recipe": "fast", "steps": steps, "resume": True}
     fit(study.model(), image, sparse, output=folder, normalization="volume", **options)
     found, truth = predict_volume(folder, study.test[0]).argmax(-1), study.test[1]
     scores = segmentation_scores(truth[study.scored], found[study.scored])

@@ -17,6 +17,12 @@ def file_of(path):
     return Path(str(path).partition("::")[0])
 
 
+def place_of(path):
+    """Return the file of FILE::NAME, or the folder of a pattern of slices, absolute."""
+    file = file_of(path).absolute()
+    return file.parent if "*" in file.name else file
+
+
 @contextmanager
 def quiet():
     """Keep what TensorFlow writes to standard error while it starts from the user's eyes.

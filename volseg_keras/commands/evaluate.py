@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .common import class_scores, file_of
+from .common import class_scores, place_of
 
 
 def evaluate(
@@ -47,8 +47,7 @@ def evaluate(
             f"Invalid value for `image`. Expected shape {maps[0].shape} as of the labels. "
             f"Received: shape {grey.shape}"
         )
-    file = file_of(prediction).absolute()
-    file = file.parent if "*" in file.name else file
+    file = place_of(prediction)
     picture = writable_folder(file.parent) / f"{file.stem}_scores.png" if image else None
     from ..report.console import print_table
     from ..report.plots import overlay

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .common import VolumeFile, file_of, normalization, quiet, triple
+from .common import VolumeFile, normalization, place_of, quiet, triple
 
 
 def predict(
@@ -159,10 +159,9 @@ def checked_files(volume, output, probability):
     files["probability"] = output.with_name(f"{stem}_probability{kind}") if probability else None
     if probability:
         checked_output(files["probability"])
-    source = file_of(volume).resolve()
-    slices = source.parent if "*" in source.name else source
+    source = place_of(volume).resolve()
     written = [path.resolve() for path in files.values() if path]
-    if slices in (*written, output.resolve().parent):
+    if source in (*written, output.resolve().parent):
         raise ValueError(
             "Invalid value for `output`. Expected another file, in another folder, than the "
             f"input. Received: {output}"

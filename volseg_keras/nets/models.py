@@ -162,14 +162,19 @@ def at_policy(model):
     if policy == "float32":  # as files of `fit` say
         return model
     network, own = split_normalization(model)
+    copy = copy_at(network, policy)
+    copy.set_weights(network.get_weights())
+    return with_normalization(copy, *own) if own else copy
 
-    def computing(layer):
+
+def copy_at(network, policy):
+    """Return a network of the same layers, with new weights, that computes by a dtype policy."""
+
+    def at(layer):
         dtype = "float32" if isinstance(layer, Probability) else policy
         return type(layer).from_config({**layer.get_config(), "dtype": dtype})
 
-    copy = keras.models.clone_model(network, clone_function=computing)
-    copy.set_weights(network.get_weights())
-    return with_normalization(copy, *own) if own else copy
+    return keras.models.clone_model(network, clone_function=at)
 
 
 def check_sizes(model):

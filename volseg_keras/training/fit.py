@@ -17,7 +17,7 @@ from ..inference.engines import keras_engine, on_gpu, usable_cores
 from ..inference.predict import MULTIPLE
 from ..nets import losses
 from ..nets.metrics import Jaccard
-from ..nets.models import split_normalization, with_normalization
+from ..nets.models import copy_at, split_normalization, with_normalization
 from .arguments import (
     check_run,
     check_start,
@@ -218,7 +218,7 @@ class Saver:
 
     def __init__(self, model, normalization, path):
         self.trained = model
-        copy = keras.models.clone_model(model, clone_function=in_float32)
+        copy = copy_at(model, "float32")  # whoever loads it
         self.copy = keras.Model(copy.inputs[0], copy.outputs[0], name=model.name)
         self.model = with_normalization(self.copy, *normalization)
         self.path = Path(path)
@@ -229,11 +229,6 @@ class Saver:
         self.path.with_name("metrics.json").unlink(missing_ok=True)
         with whole(self.path) as part:
             self.model.save(part)
-
-
-def in_float32(layer):
-    """Return a layer of the same arguments that computes in float32, whoever loads it."""
-    return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
 
 
 def told_before(path, step):
