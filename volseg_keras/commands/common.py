@@ -3,7 +3,8 @@
 import os
 import sys
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from math import inf, isfinite
 from pathlib import Path
 from typing import Annotated
 
@@ -85,12 +86,16 @@ def class_scores(truth, labels):
 
 def normalization(text):
     """Return `normalization` of `fit` and `predict_volume` for --normalize, or raise ValueError."""
-    chosen = {"model": None, "volume": "volume"}
-    if text not in chosen:
-        raise ValueError(
-            f"Invalid value for `normalize`. Expected model or volume. Received: normalize={text}"
-        )
-    return chosen[text]
+    if text in ("model", "volume"):
+        return text
+    with suppress(ValueError):
+        mean, deviation = (float(part) for part in text.split(","))
+        if isfinite(mean) and 0 < deviation < inf:
+            return mean, deviation
+    raise ValueError(
+        "Invalid value for `normalize`. Expected volume, model or MEAN,STD such as 128,30. "
+        f"Received: normalize={text}"
+    )
 
 
 def triple(name, text):
@@ -106,3 +111,15 @@ def triple(name, text):
             f"Invalid value for `{name}`. Expected three positive numbers, z,y,x. Received: {text}"
         )
     return numbers
+
+
+def numbers(name, text):
+    """Return the numbers of "2,1", None for None, or raise ValueError."""
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(
+            f"Invalid value for `{name}`. Expected numbers such as 2,1. Received: {text}"
+        ) from None

@@ -52,8 +52,12 @@ def predict(
         bool, typer.Option("--seamless", help="Enough context that no tile shows: slower.")
     ] = False,
     normalize: Annotated[
-        str, typer.Option(help="Grey levels by the statistics of the model, or of the volume.")
-    ] = "model",
+        str,
+        typer.Option(
+            help="Standardise by the statistics of the volume, the constants of the model, or "
+            "MEAN,STD."
+        ),
+    ] = "volume",
     rescale: Annotated[
         bool,
         typer.Option("--rescale", help="Show the model voxels of the size it was trained on."),
@@ -185,7 +189,7 @@ def in_one_go(files, image, model, engine, threshold, finish, options):
         segmenter.check_threshold(threshold)
         if finish and finish.instances:
             segmenter.check_two_classes()
-        whole = segmenter.by_volume(options["normalization"])
+        whole = options["normalization"] == "volume"
         ready = segmenter.engine(reading.result() if whole else image, **options)
     pixels = reading.result()
     from ..data.volumes import open_volume

@@ -14,9 +14,6 @@ def publish(
     label: Annotated[Path, typer.Argument(help="Labels of that volume: it was not trained on.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder, named as the model.")],
     about: Annotated[Path, typer.Option(help="Text file on the data, for the card.")],
-    before: Annotated[
-        str | None, typer.Option(help="An earlier model to compare with under shifts.")
-    ] = None,
 ):
     """Score a trained model on a test volume; write all its forms, scores and a card.
 
@@ -43,8 +40,7 @@ def publish(
             pixels,
             labels,
             about=text,
-            before=before,
             on_step=lambda _, done, total: on_step(done, total),
         )
-    score = metrics["test"]["shifts"]["as it is"][0]
+    score = metrics["test"]["shifts"]["as it is"]
     print(f"Wrote {output}: foreground Jaccard {score:.3f}")

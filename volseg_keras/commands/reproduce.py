@@ -21,10 +21,7 @@ def reproduce(
             "testing_groundtruth*.tif; phantoms without it.",
         ),
     ] = None,
-    recipe: Annotated[str, typer.Option(help="Recipe of every run.")] = "long",
-    rigid: Annotated[
-        bool, typer.Option("--rigid", help="Every row once more, without elastic deformation.")
-    ] = False,
+    recipe: Annotated[str, typer.Option(help="Recipe of every run.")] = "fast",
     minutes: Annotated[float | None, typer.Option(help="Budget of a run in minutes.")] = None,
     steps: Annotated[int | None, typer.Option(help="Budget of a run in steps.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of a row.")] = 1,
@@ -38,10 +35,6 @@ def reproduce(
     from ..training.recipes import get_recipe
 
     get_recipe(recipe)
-    if rigid and recipe != "long":
-        raise ValueError(
-            f"Invalid value for `rigid`. Expected the recipe long with it. Received: {recipe}"
-        )
     keras = start_keras()
     from ..inference.engines import on_gpu
     from ..reproduce import load_data
@@ -50,7 +43,6 @@ def reproduce(
     if on_gpu():
         keras.config.set_dtype_policy("mixed_bfloat16")
     names = [row.strip() for row in rows.split(",")]
-    recipes = (recipe, "rigid") if rigid else (recipe,)
     found = load_data(data)
-    run(output, names, found, recipes=recipes, seeds=seeds, steps=steps, minutes=minutes)
+    run(output, names, found, recipes=(recipe,), seeds=seeds, steps=steps, minutes=minutes)
     print((output / "table.md").read_text())

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .common import VolumeFile, count_classes, normalization, start_keras
+from .common import normalization, numbers, start_keras
 
 
 def demo(
@@ -49,8 +49,13 @@ def models():
 
 
 def train(
-    image: VolumeFile,
-    label: Annotated[Path, typer.Argument(help="Labels: class ids, or a mask of 0 and 255.")],
+    volumes: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IMAGE LABELS [IMAGE LABELS]...",
+            help="Volumes, each followed by its labels: class ids, or a mask of 0 and 255.",
+        ),
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run.")],
     model: Annotated[
         str | None, typer.Option(help="Network, see `volseg models`; H by default.")
@@ -60,16 +65,30 @@ def train(
         typer.Option("--from", help="Published name, run or .keras whose weights to start from."),
     ] = None,
     normalize: Annotated[
-        str, typer.Option(help="With --from: grey levels by the statistics of model or volume.")
-    ] = "model",
-    recipe: Annotated[
-        str, typer.Option(help="paper, fast, long, rigid, finetune, sheaths, robust or demo.")
-    ] = "fast",
+        str,
+        typer.Option(
+            help="Standardise by the statistics of each volume, with --from the constants of the "
+            "model, or MEAN,STD."
+        ),
+    ] = "volume",
+    recipe: Annotated[str, typer.Option(help="fast, finetune or paper.")] = "fast",
     minutes: Annotated[float | None, typer.Option(help="Budget in minutes.")] = None,
     steps: Annotated[int | None, typer.Option(help="Budget in steps.")] = None,
     hold_out: Annotated[
-        str | None,
-        typer.Option(help="Part kept for validation, e.g. x:0:256."),
+        list[str] | None,
+        typer.Option(
+            help="Part kept for validation, e.g. x:0:256, of every volume; or, given once for each "
+            "volume, of that one, none for none."
+        ),
+    ] = None,
+    validate: Annotated[
+        list[tuple[Path, Path]] | None,
+        typer.Option(
+            metavar="IMAGE LABELS", help="A volume to validate on, with its labels; repeatable."
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Shares of the patches, one a volume, e.g. 2,1.")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in -o, if one began.")
@@ -79,11 +98,11 @@ def train(
         bool, typer.Option("--all-gpus", help="Share each step; every GPU takes a whole batch.")
     ] = False,
 ):
-    """Train a network on a labelled volume.
+    """Train a network on labelled volumes.
 
     Example: volseg train image.tif label.tif --minutes 60 --hold-out x:0:256 -o runs/h
     """
-    from ..data.volumes import class_ids, open_volume
+    from ..data.volumes import open_volume
     from ..nets.variants import get_variant
     from ..zoo.presets import load_pretrained, model_file
 
@@ -93,21 +112,34 @@ def train(
             "Invalid value for `model`. Expected none with `from`, which tells the network. "
             f"Received: model={model}, from={start}"
         )
+    if len(volumes) % 2:
+        raise ValueError(
+            "Invalid value for `volumes`. Expected each image followed by its labels. "
+            f"Received: {len(volumes)} files"
+        )
     if start:
         model_file(start)
     else:
         get_variant(model := model or "H")
-    volume, labels = open_volume(image), class_ids(open_volume(label))
+    shares = numbers("weights", weights)
+    pairs = [*zip(volumes[::2], volumes[1::2], strict=True), *(validate or ())]
+    pairs = [(open_volume(image), open_volume(label)) for image, label in pairs]
     keras = start_keras()
     from ..inference.engines import on_gpu
     from ..nets.models import at_policy, build_model
+    from ..report.console import progress_bar
     from ..training.devices import data_parallel
     from ..training.fit import fit
+    from ..training.volumes import count_classes, read_labels
 
+    with progress_bar("reading") as on_progress:
+        pairs = [(image, read_labels(image, label, on_progress)) for image, label in pairs]
+    count = len(volumes) // 2
+    images, labels = zip(*pairs[:count], strict=True)
     keras.utils.set_random_seed(seed)
     if on_gpu():
         keras.config.set_dtype_policy("mixed_bfloat16")
-    with data_parallel() if all_gpus else nullcontext():
+    with data_parallel() if all_gpus else nullcontext(), progress_bar("reading") as on_progress:
         network = (
             at_policy(load_pretrained(start))
             if start
@@ -115,19 +147,24 @@ def train(
         )
         summary = fit(
             network,
-            volume,
+            images,
             labels,
             output=output,
             recipe=recipe,
             steps=steps,
             minutes=minutes,
-            hold_out=hold_out,
+            hold_out=hold_out[0] if hold_out and len(hold_out) == 1 else hold_out,
+            validation=pairs[count:],
+            weights=shares,
             resume=resume,
             seed=seed,
             start=start,
             normalization=statistics,
+            on_progress=on_progress,
         )
     score = summary["held_out_jaccard"]
     told = f", held-out Jaccard {score:.3f}" if score is not None else ""
+    if score is not None and len(each := summary["held_out"]) > 1:
+        told += f" ({', '.join(f'{name} {value:.3f}' for name, value in each.items())})"
     name = network.name.upper()
     print(f"Trained {name}: {summary['steps']} steps{told}. Model, history and curve: {output}")

@@ -7,6 +7,8 @@ import numpy as np
 from scipy import ndimage
 
 SPACING = 32
+# How much of a change of the voxel size y and x do not share, and voxels that a section may shift.
+ANISOTROPY, SHIFT = 0.15, 6
 
 
 @dataclass(frozen=True)
@@ -21,17 +23,21 @@ class Augment:
             flips, all eight 90-degree rotations and reflections.
         elastic: probability of an elastic deformation.
         displacement: its standard deviation in voxels, drawn every 32 voxels.
-        scale: the largest relative change of the voxel size, per axis, in such a deformation.
+        scale: the largest factor by which such a deformation makes voxels larger or smaller, drawn
+            log-uniformly for z and for the plane.
+        thickness: sections are left out with probability 1/2 until they are as thick as a number of
+            nm drawn log-uniformly up to this one; for 3D patches of volumes of known voxel size.
         contrast: the largest relative change of gain.
         brightness: the largest offset.
         gamma: the largest relative change of the exponent of the grey-level curve.
-        noise: the largest standard deviation of white noise.
+        noise: the largest standard deviation of white noise; the sum is brought back to the
+            deviation of the patch.
         blur: the largest standard deviation, in voxels, of a Gaussian blur.
         shading: standard deviation of an offset that varies smoothly, drawn every 32 voxels.
         probability: how often each of gamma, noise, blur and shading is applied.
         inversion: probability of inverted contrast.
-        sections: probability that one z section of a thick patch is missing or noisy.
-        sheaths: probability of a dark sheath, like the myelin around an axon, drawn over the patch
+        sections: probability that one z section of a thick patch is missing, noisy or shifted.
+        myelin: probability of a dark sheath, like the myelin around an axon, drawn over the patch
             and labelled background: tissue that a small training volume may not show.
     """
 
@@ -39,7 +45,8 @@ class Augment:
     rotations: bool = True
     elastic: float = 0.0
     displacement: float = 3.0
-    scale: float = 0.0
+    scale: float = 1.0
+    thickness: float = 0.0
     contrast: float = 0.2
     brightness: float = 0.3
     gamma: float = 0.0
@@ -49,10 +56,20 @@ class Augment:
     probability: float = 0.25
     inversion: float = 0.0
     sections: float = 0.0
-    sheaths: float = 0.0
+    myelin: float = 0.0
 
 
 NONE = Augment(flips=False, rotations=False, contrast=0.0, brightness=0.0)
+
+
+@dataclass(frozen=True)
+class Section:
+    """Damage of one section: a grey level instead of it, noise over it, or a shift (y, x)."""
+
+    index: int
+    kind: str
+    level: float
+    shift: tuple
 
 
 @dataclass(frozen=True)
@@ -63,41 +80,49 @@ class Draw:
         flips: axes to flip.
         transpose: whether y and x are swapped.
         field: displacements `(axes, *control points)` in voxels, or None.
+        stride: every how many sections one is read.
         gain, offset, exponent, blur: of the grey levels; a negative gain inverts them.
         shading: offsets at the control points, or None.
         noise: seed and amplitude.
-        section: `(index, grey level, noise)` of a section to damage, or None.
-        sheath: seed of a sheath, or None.
+        section: a `Section`, or None.
+        myelin: seed of a sheath, or None.
     """
 
     flips: tuple
     transpose: bool
     field: np.ndarray | None
+    stride: int
     gain: float
     offset: float
     exponent: float
     blur: float
     shading: np.ndarray | None
     noise: tuple
-    section: tuple | None
-    sheath: int | None
+    section: Section | None
+    myelin: int | None
 
     @property
     def margin(self):
-        """Voxels needed around the patch, per axis, so that a deformation finds real context."""
+        """Voxels (z, y, x) needed around the patch, so that a deformation finds real context."""
         if self.field is None:
-            return 0
-        return int(np.ceil(np.abs(self.field).max())) + 1
+            return (0, 0, 0)
+        return tuple(int(np.ceil(np.abs(axis).max())) + 1 if axis.any() else 0 for axis in self.field)
 
 
-def draw(rng, shape, augment):
+def draw(rng, shape, augment, voxel_size=None):
     """Draw the augmentation of a patch of `shape` (z, y, x) from a NumPy generator.
 
     The generator is read in the same order whatever is switched on, so that one switch leaves the
     other draws as they were.
+
+    Args:
+        rng: a NumPy generator.
+        shape: `(z, y, x)` of the patch.
+        augment: an `Augment`.
+        voxel_size: `(z, y, x)` in nm of the volume, or None.
     """
-    coins, amounts = rng.random(11), rng.uniform(-1, 1, 10)
-    noise_seed = int(rng.integers(2**63))
+    coins, amounts = rng.random(12), rng.uniform(-1, 1, 12)
+    noise_seed, myelin_seed = (int(seed) for seed in rng.integers(2**63, size=2))
     # A slice of a volume is deformed and blurred in its plane only.
     spatial = [axis for axis, size in enumerate(shape) if size > 1]
     grid = [2 + (size - 1) // SPACING if size > 1 else 1 for size in shape]
@@ -106,21 +131,28 @@ def draw(rng, shape, augment):
     if coins[4] < augment.elastic:
         field = np.zeros((3, *grid), np.float32)
         field[spatial] = augment.displacement * points[spatial]
+        plane, apart = amounts[6], ANISOTROPY * amounts[7]
+        exponents = amounts[5], plane + apart, plane - apart
         for axis in spatial:
-            stretch = augment.scale * amounts[5 + axis] * shape[axis] / 2
+            stretch = (augment.scale ** exponents[axis] - 1) * (shape[axis] - 1) / 2
             ramp = np.linspace(-stretch, stretch, grid[axis], dtype=np.float32)
             field[axis] += ramp.reshape([-1 if a == axis else 1 for a in range(3)])
-    sheath_seed = int(rng.integers(2**63))
-    square = shape[1] == shape[2]
-    gamma, noise, blur, shading = coins[5:9] < augment.probability
-    gain = 1 + augment.contrast * amounts[0]
+    stride = 1
+    if augment.thickness and shape[0] > 1 and voxel_size and coins[11] < 0.5:
+        thinnest = max(1.0, augment.thickness / voxel_size[0])
+        stride = round(thinnest ** abs(amounts[10]))
     section = None
     if coins[10] < augment.sections and shape[0] >= SPACING:
-        section = (noise_seed % shape[0], 3 * amounts[8], amounts[9] > 0)
+        kind = ("missing", "noisy", "shifted")[int(3 * abs(amounts[9])) % 3]
+        shift = tuple(round(SHIFT * amount) for amount in (amounts[8], amounts[11]))
+        section = Section(noise_seed % shape[0], kind, 3 * amounts[8], shift)
+    gamma, noise, blur, shading = coins[5:9] < augment.probability
+    gain = 1 + augment.contrast * amounts[0]
     return Draw(
         flips=tuple(a for a in spatial if augment.flips and coins[a] < 0.5),
-        transpose=bool(augment.rotations and square and coins[3] < 0.5),
+        transpose=bool(augment.rotations and shape[1] == shape[2] and coins[3] < 0.5),
         field=field,
+        stride=stride,
         gain=-gain if coins[9] < augment.inversion else gain,
         offset=augment.brightness * amounts[1],
         exponent=(1 + augment.gamma) ** (amounts[2] * gamma),
@@ -128,7 +160,7 @@ def draw(rng, shape, augment):
         shading=augment.shading * points[3] if augment.shading and shading else None,
         noise=(noise_seed, float(augment.noise * abs(amounts[4]) * noise)),
         section=section,
-        sheath=sheath_seed if rng.random() < augment.sheaths else None,
+        myelin=myelin_seed if rng.random() < augment.myelin else None,
     )
 
 
@@ -136,24 +168,26 @@ def place(array, drawn, order):
     """Deform, flip and transpose an array that has `drawn.margin` voxels around it.
 
     Args:
-        array: the patch, (z, y, x) or (z, y, x, channels), with its margin on every axis of more
-            than one voxel.
+        array: the patch, (z, y, x) or (z, y, x, channels), with its margin.
         drawn: a `Draw`.
         order: 1 for images (linear), 0 for labels (nearest).
     """
     if drawn.field is not None:
         array = deform(array, drawn.field, drawn.margin, order)
     array = np.flip(array, drawn.flips)
+    if drawn.section and drawn.section.kind == "shifted":
+        array, index = array.copy(), drawn.section.index
+        shift = drawn.section.shift + (0,) * (array.ndim - 3)
+        array[index] = ndimage.shift(array[index], shift, order=0, mode="nearest")
     return array.swapaxes(1, 2) if drawn.transpose else array
 
 
 def deform(array, field, margin, order):
     """Sample an array at displaced coordinates; the margin is cut off."""
-    margins = [margin if size > 1 else 0 for size in array.shape[:3]]
-    shape = [size - 2 * m for size, m in zip(array.shape, margins, strict=False)]
+    shape = [size - 2 * m for size, m in zip(array.shape, margin, strict=False)]
     coordinates = np.indices(shape, np.float32)
     for axis, displacement in enumerate(field):
-        coordinates[axis] += smooth_field(displacement, shape) + margins[axis]
+        coordinates[axis] += smooth_field(displacement, shape) + margin[axis]
     sample = partial(ndimage.map_coordinates, coordinates=coordinates, order=order, mode="nearest")
     if array.ndim == 3:
         return sample(array)
@@ -190,8 +224,9 @@ def shade(image, drawn):
     rng = np.random.default_rng(seed)
     if amplitude:
         image += np.float32(amplitude) * rng.standard_normal(image.shape, np.float32)
-    if drawn.section:
-        index, grey, noisy = drawn.section
-        clean = image[index] if noisy else np.float32(grey)
+        image /= np.float32(np.hypot(1, amplitude))
+    if drawn.section and drawn.section.kind != "shifted":
+        index, level = drawn.section.index, np.float32(drawn.section.level)
+        clean = image[index] if drawn.section.kind == "noisy" else level
         image[index] = clean + rng.standard_normal(image.shape[1:], np.float32)
     return image

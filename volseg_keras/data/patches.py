@@ -1,16 +1,15 @@
 """Random patches: number i is a pure function of (seed, i)."""
 
-import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
 from .augment import Augment, draw, place, shade
 from .distractors import add_sheath
-from .volumes import NOT_ANNOTATED, checked_finite, class_ids
-
-# Of the grey levels' statistics: shares beyond which levels are cut off, and voxels of a sample.
-PERCENTILES, SAMPLED = (0.001, 0.999), 2**22
+from .intensity import Intensity
+from .labels import ClassIds, foreground_voxels
+from .volumes import NOT_ANNOTATED, class_ids
 
 
 @dataclass(frozen=True)
@@ -21,124 +20,12 @@ class Sample:
     label: np.ndarray
 
 
-class PatchSampler:
-    """Draw augmented patches of a labelled volume (paper, Section 4).
+class Patches:
+    """Patches by number, in batches.
 
-    Patch `i` depends on `(seed, i)` alone, so a run repeats bit for bit with any number of workers
-    and resumes at any step.
-
-    Args:
-        image: `(z, y, x)` or `(z, y, x, channels)` array-like of grey levels.
-        label: `(z, y, x)` array-like of class ids; a mask of 0 and 255 is one of 0 and 1, unless
-            255 is `ignore_class`.
-        patch_shape: `(z, y, x)` in voxels, or `(y, x)` for slices of 2D networks.
-        seed: integer seed.
-        foreground_fraction: share of patches placed with a foreground voxel near their centre; the
-            others lie anywhere.
-        jitter: how far from the centre, in voxels along each axis, that voxel may be.
-        augment: an `Augment`; the default flips, rotates and changes gain and offset.
-        normalization: `(mean, standard deviation)` that grey levels are standardised by, of several
-            channels two sequences; those of `image` by default; `(0, 1)` for a model that
-            standardises grey levels itself.
-        ignore_class: label of voxels without annotation.
-
-    Attributes:
-        normalization: the pair in use.
-
-    Raises:
-        ValueError: shapes differ, the patch is larger than the volume, there is no foreground, or
-            a number is out of range.
+    A subclass has `patch_shape` (z, y, x), `spatial_dims`, `channels`, and gives patch `index` as a
+    `Sample` by `__getitem__`.
     """
-
-    def __init__(
-        self,
-        image,
-        label,
-        patch_shape,
-        seed=0,
-        *,
-        foreground_fraction=0.8,
-        jitter=16,
-        augment=None,
-        normalization=None,
-        ignore_class=None,
-    ):
-        self.image = image
-        self.channels = channels_of(image)
-        self.label = class_ids(label, mask=ignore_class != NOT_ANNOTATED)
-        self.spatial_dims = len(patch_shape)
-        self.patch_shape = (1,) * (3 - len(patch_shape)) + tuple(patch_shape)
-        self.seed = seed
-        self.foreground_fraction = foreground_fraction
-        self.jitter = jitter
-        self.augment = augment or Augment()
-        self.check()
-        self.foreground = foreground_voxels(self.label, ignore_class)
-        own = normalization is not None
-        self.normalization = normalization if own else grey_statistics(image)
-
-    def check(self):
-        """Raise ValueError for arguments that do not fit each other."""
-        check_shape(self.image, self.label)
-        volume = tuple(self.label.shape)
-        sizes = list(zip(self.patch_shape, volume, strict=False))
-        if self.spatial_dims not in (2, 3) or any(not 0 < p <= n for p, n in sizes):
-            raise ValueError(
-                "Invalid value for `patch_shape`. Expected two or three sizes within the volume's "
-                f"{volume}. Received: patch_shape={self.patch_shape}"
-            )
-        if not isinstance(self.seed, int | np.integer):
-            raise ValueError(
-                f"Invalid value for `seed`. Expected an integer. Received: seed={self.seed!r}"
-            )
-        if not 0 <= self.foreground_fraction <= 1:
-            raise ValueError(
-                "Invalid value for `foreground_fraction`. Expected a number from 0 to 1. "
-                f"Received: foreground_fraction={self.foreground_fraction}"
-            )
-        if not self.jitter >= 0:
-            raise ValueError(
-                "Invalid value for `jitter`. Expected a number of voxels. "
-                f"Received: jitter={self.jitter}"
-            )
-
-    def __getitem__(self, index):
-        """Return patch number `index` as a `Sample`."""
-        key = np.array([int(self.seed) % 2**64, index], np.uint64)
-        rng = np.random.Generator(np.random.Philox(key=key))
-        start = self.place(rng)
-        drawn = draw(rng, self.patch_shape, self.augment)
-        box = Box(start, self.patch_shape, drawn.margin)
-        image = place(self.standardised(box), drawn, order=1)
-        label = place(box.read(self.label), drawn, order=0)
-        if drawn.sheath is not None:
-            image, label = np.array(image), np.array(label)
-            add_sheath(image, label, drawn.sheath)
-        image = shade(image, drawn)
-        shape = self.patch_shape[-self.spatial_dims :]
-        return Sample(
-            np.ascontiguousarray(image, np.float32).reshape(*shape, self.channels),
-            np.ascontiguousarray(label, np.uint8).reshape(shape),
-        )
-
-    def standardised(self, box):
-        """Return the float32 image `(z, y, x, channels)` of a box, standardised."""
-        mean, deviation = (np.float32(x) for x in self.normalization)
-        block = box.read(self.image).astype(np.float32)
-        return (block.reshape(*block.shape[:3], self.channels) - mean) / deviation
-
-    def place(self, rng):
-        """Draw the corner of a patch."""
-        volume, patch = np.array(self.label.shape), np.array(self.patch_shape)
-        near = rng.random() < self.foreground_fraction
-        corner = rng.integers(0, volume - patch + 1)
-        chosen = self.foreground[rng.integers(len(self.foreground))]
-        shift = rng.integers(-self.jitter, self.jitter + 1, 3)
-        if near:
-            shift = np.clip(shift, -((patch - 1) // 2), patch // 2)
-            centre = np.array(np.unravel_index(int(chosen), self.label.shape)) + shift
-            corner = np.clip(centre - patch // 2, 0, volume - patch)
-        return tuple(int(c) for c in corner)
 
     def batch(self, step, batch_size):
         """Return images `(batch, *spatial, channels)` and labels `(batch, *spatial)` of a step."""
@@ -180,10 +67,10 @@ class PatchSampler:
         """
         import keras
 
-        sampler = self
+        patches = self
 
-        class Patches(keras.utils.PyDataset):
-            """Batches of the sampler by number."""
+        class Batches(keras.utils.PyDataset):
+            """Batches by number."""
 
             @property
             def num_batches(self):
@@ -192,9 +79,180 @@ class PatchSampler:
 
             def __getitem__(self, index):
                 """Return batch `start + index`."""
-                return sampler.batch(start + index, batch_size)
+                return patches.batch(start + index, batch_size)
 
-        return Patches(**options)
+        return Batches(**options)
+
+
+class PatchSampler(Patches):
+    """Draw augmented patches of a labelled volume (paper, Section 2.3 and 3).
+
+    Patch `i` depends on `(seed, i)` alone, so a run repeats bit for bit with any number of workers
+    and resumes at any step. A volume in a file is read patch by patch.
+
+    Args:
+        image: `(z, y, x)` or `(z, y, x, channels)` array-like of grey levels.
+        label: `(z, y, x)` array-like of class ids; a mask of 0 and 255 is one of 0 and 1, unless
+            255 is `ignore_class`.
+        patch_shape: `(z, y, x)` in voxels, or `(y, x)` for slices of 2D networks.
+        seed: integer seed.
+        foreground_fraction: share of patches placed with a foreground voxel near their centre; the
+            others lie anywhere.
+        jitter: how far from the centre, in voxels along each axis, that voxel may be.
+        augment: an `Augment`; the default flips, rotates and changes gain and offset.
+        normalization: `(mean, standard deviation)` that grey levels are standardised by, of several
+            channels two sequences, or an `Intensity`; those of `image` by default; `(0, 1)` for a
+            model that standardises grey levels itself.
+        ignore_class: label of voxels without annotation.
+        mirror: take a volume smaller than a patch as mirrored at its faces; an error otherwise.
+        voxel_size: `(z, y, x)` in nm, or None.
+
+    Attributes:
+        intensity: the `Intensity` in use.
+
+    Raises:
+        ValueError: shapes differ, the patch is larger than the volume, there is no foreground, or
+            a number is out of range.
+    """
+
+    def __init__(
+        self,
+        image,
+        label,
+        patch_shape,
+        seed=0,
+        *,
+        foreground_fraction=0.8,
+        jitter=16,
+        augment=None,
+        normalization=None,
+        ignore_class=None,
+        mirror=False,
+        voxel_size=None,
+    ):
+        self.image = image
+        self.channels = channels_of(image)
+        lazy = isinstance(label, ClassIds)
+        self.label = label if lazy else class_ids(label, mask=ignore_class != NOT_ANNOTATED)
+        self.spatial_dims = len(patch_shape)
+        self.patch_shape = (1,) * (3 - len(patch_shape)) + tuple(patch_shape)
+        self.seed = seed
+        self.foreground_fraction = foreground_fraction
+        self.jitter = jitter
+        self.augment = augment or Augment()
+        self.voxel_size = voxel_size
+        self.check(mirror)
+        self.foreground = foreground_voxels(self.label, ignore_class)
+        if normalization is None:
+            normalization = Intensity.of(image)
+        known = isinstance(normalization, Intensity)
+        self.intensity = normalization if known else Intensity(*normalization)
+
+    @property
+    def normalization(self):
+        """The pair `(mean, standard deviation)` in use."""
+        return self.intensity.mean, self.intensity.deviation
+
+    def check(self, mirror):
+        """Raise ValueError for arguments that do not fit each other."""
+        check_shape(self.image, self.label)
+        volume = tuple(self.label.shape)
+        sizes = list(zip(self.patch_shape, volume, strict=False))
+        fits = all(0 < patch and (mirror or patch <= n) for patch, n in sizes)
+        if self.spatial_dims not in (2, 3) or not fits:
+            raise ValueError(
+                "Invalid value for `patch_shape`. Expected two or three sizes within the volume's "
+                f"{volume}. Received: patch_shape={self.patch_shape}"
+            )
+        if not isinstance(self.seed, int | np.integer):
+            raise ValueError(
+                f"Invalid value for `seed`. Expected an integer. Received: seed={self.seed!r}"
+            )
+        if not 0 <= self.foreground_fraction <= 1:
+            raise ValueError(
+                "Invalid value for `foreground_fraction`. Expected a number from 0 to 1. "
+                f"Received: foreground_fraction={self.foreground_fraction}"
+            )
+        if not self.jitter >= 0:
+            raise ValueError(
+                "Invalid value for `jitter`. Expected a number of voxels. "
+                f"Received: jitter={self.jitter}"
+            )
+
+    def __getitem__(self, index):
+        """Return patch number `index` as a `Sample`."""
+        key = np.array([int(self.seed) % 2**64, index], np.uint64)
+        rng = np.random.Generator(np.random.Philox(key=key))
+        drawn = draw(rng, self.patch_shape, self.augment, self.voxel_size)
+        stride = (drawn.stride, 1, 1)
+        box = Box(self.place(rng, stride), self.patch_shape, drawn.margin, stride)
+        image = self.intensity.standardize(box.read(self.image))
+        image = place(image.reshape(*image.shape[:3], self.channels), drawn, order=1)
+        label = place(box.read(self.label), drawn, order=0)
+        if drawn.myelin is not None:
+            image, label = np.array(image), np.array(label)
+            add_sheath(image, label, drawn.myelin)
+        image = shade(image, drawn)
+        shape = self.patch_shape[-self.spatial_dims :]
+        return Sample(
+            np.ascontiguousarray(image, np.float32).reshape(*shape, self.channels),
+            np.ascontiguousarray(label, np.uint8).reshape(shape),
+        )
+
+    def place(self, rng, stride):
+        """Draw the corner of a patch; beyond the faces of a volume that is smaller than it."""
+        volume, patch = np.array(self.label.shape), np.array(self.patch_shape)
+        reach = (patch - 1) * stride + 1
+        lowest = np.where(reach > volume, -(reach // 2), 0)
+        highest = np.where(reach > volume, volume - reach + reach // 2, volume - reach)
+        near = rng.random() < self.foreground_fraction
+        corner = rng.integers(lowest, highest + 1)
+        chosen = self.foreground[rng.integers(len(self.foreground))]
+        shift = rng.integers(-self.jitter, self.jitter + 1, 3)
+        if near:
+            shift = np.clip(shift, -((patch - 1) // 2), patch // 2)
+            centre = np.array(np.unravel_index(int(chosen), self.label.shape)) + shift
+            corner = np.clip(centre - patch // 2 * stride, lowest, highest)
+        return tuple(int(c) for c in corner)
+
+
+class PatchMix(Patches):
+    """Patches of several volumes, shared out evenly or by weights.
+
+    Args:
+        samplers: `PatchSampler`s of one patch shape and as many channels.
+        weights: shares of the patches, one a sampler; equal by default.
+    """
+
+    def __init__(self, samplers, weights=None):
+        self.samplers = list(samplers)
+        first = self.samplers[0]
+        self.patch_shape, self.spatial_dims = first.patch_shape, first.spatial_dims
+        self.channels = first.channels
+        self.order = share_out(weights or [1] * len(self.samplers))
+
+    def __getitem__(self, index):
+        """Return patch number `index` as a `Sample`."""
+        return self.samplers[self.order[index % len(self.order)]][index]
+
+
+def share_out(weights):
+    """Return a period of turns, in which every volume has as many as its weight asks for.
+
+    Example:
+        >>> share_out([2, 1])
+        [0, 1, 0]
+    """
+    shares = [Fraction(weight / sum(weights)).limit_denominator(64) for weight in weights]
+    total = sum(shares)
+    period = int(np.lcm.reduce([(share / total).denominator for share in shares]))
+    turns, had = [], [0] * len(shares)
+    for turn in range(1, period + 1):
+        # Whoever lags furthest behind what is due.
+        lags = [share / total * turn - n for share, n in zip(shares, had, strict=True)]
+        turns.append(lags.index(max(lags)))
+        had[turns[-1]] += 1
+    return turns
 
 
 @dataclass(frozen=True)
@@ -204,24 +262,35 @@ class Box:
     Attributes:
         start: corner (z, y, x) of the block without its margin.
         shape: sizes of the block without its margin.
-        margin: voxels added on both sides of axes of more than one voxel.
+        margin: voxels added on both sides of each axis.
+        stride: every how many voxels of an axis one is read.
     """
 
     start: tuple
     shape: tuple
-    margin: int = 0
+    margin: tuple = (0, 0, 0)
+    stride: tuple = (1, 1, 1)
 
     def read(self, volume):
         """Return the block of a `(z, y, x)` or `(z, y, x, channels)` array as a NumPy array."""
-        slices, pads = [], []
-        for start, size, length in zip(self.start, self.shape, volume.shape, strict=False):
-            margin = self.margin if size > 1 else 0
-            low, high = start - margin, start + size + margin
-            slices.append(slice(max(low, 0), min(high, length)))
-            pads.append((max(-low, 0), max(high - length, 0)))
-        block = np.asarray(volume[tuple(slices)])
-        pads += [(0, 0)] * (block.ndim - 3)
-        return np.pad(block, pads, mode="reflect") if np.any(pads) else block
+        axes = zip(self.start, self.shape, self.margin, self.stride, volume.shape, strict=False)
+        indices = [
+            reflected(start + stride * np.arange(-margin, size + margin), length)
+            for start, size, margin, stride, length in axes
+        ]
+        spans = [slice(int(i.min()), int(i.max()) + 1) for i in indices]
+        block = np.asarray(volume[tuple(spans)])
+        for axis, (index, span) in enumerate(zip(indices, spans, strict=True)):
+            if not np.array_equal(index, np.arange(span.start, span.stop)):
+                block = block.take(index - span.start, axis)
+        return block
+
+
+def reflected(indices, length):
+    """Return indices of an axis of which those outside are reflected at its first and last."""
+    period = max(2 * (length - 1), 1)
+    indices = indices % period
+    return np.minimum(indices, period - indices) if length > 1 else np.zeros_like(indices)
 
 
 def channels_of(image):
@@ -236,64 +305,3 @@ def check_shape(image, label):
             "Invalid value for `label`. Expected the shape (z, y, x) of `image`, "
             f"{tuple(image.shape)}. Received: shape {tuple(label.shape)}"
         )
-
-
-def foreground_voxels(label, ignore_class=None):
-    """Return flat indices of the voxels that are neither background nor unannotated."""
-    flat = np.asarray(label).ravel()
-    mask = flat > 0
-    if ignore_class is not None:
-        mask &= flat != ignore_class
-    found = np.flatnonzero(mask)
-    if not len(found):
-        raise ValueError(
-            "Invalid value for `label`. Expected at least one foreground voxel. Received: none"
-        )
-    return found.astype(np.uint32) if flat.size < 2**32 else found
-
-
-def grey_statistics(image):
-    """Return mean and standard deviation of the grey levels, in one pass through the volume.
-
-    Of an image `(z, y, x, channels)` both are tuples, of a number a channel.
-
-    Levels are cut off at their 0.1 and 99.9 percentiles first, so that a few dead or saturated
-    voxels change nothing. Exact for integers of up to 16 bits; of others every n-th voxel counts,
-    about four million in all.
-
-    Raises:
-        ValueError: the volume is constant or holds values that are not finite.
-    """
-    if len(image.shape) == 4:
-        each = (grey_statistics(image[..., channel]) for channel in range(image.shape[3]))
-        return tuple(zip(*each, strict=True))
-    levels, counts = grey_levels(image)
-    rank = counts.cumsum() / counts.sum()
-    low, high = (levels[np.searchsorted(rank, share)] for share in PERCENTILES)
-    levels = np.clip(levels, low, high)
-    mean = np.average(levels, weights=counts)
-    deviation = np.sqrt(np.average(np.square(levels - mean), weights=counts))
-    if not deviation > 1e-6 * abs(mean):
-        raise ValueError(
-            "Invalid value for `image`. Expected grey levels that vary. "
-            f"Received: mean {mean:.6g}, standard deviation {deviation:.6g}"
-        )
-    return float(mean), float(deviation)
-
-
-def grey_levels(image):
-    """Return rising float64 grey levels of a volume or its sample, and how often each occurs."""
-    dtype, (depth, *plane) = image.dtype, image.shape
-    planes = max(1, 2**26 // math.prod(plane))
-    slabs = (checked_finite(np.asarray(image[z : z + planes])) for z in range(0, depth, planes))
-    if dtype.kind not in "uib" or dtype.itemsize > 2:
-        step = 1 + depth * math.prod(plane) // SAMPLED
-        levels = np.sort(np.concatenate([slab.ravel()[::step] for slab in slabs]))
-        return levels.astype(np.float64), np.ones(len(levels))
-    lowest = np.iinfo(dtype).min if dtype.kind == "i" else 0
-    counts = np.zeros(2 ** (8 * dtype.itemsize))
-    for slab in slabs:
-        for values in slab:
-            index = np.subtract(values.ravel(), lowest, dtype=np.int64)
-            counts += np.bincount(index, minlength=len(counts))
-    return np.arange(len(counts)) + float(lowest), counts

@@ -105,21 +105,21 @@ def sample_tile(volume, spatial_dims):
     return read_tile(middle, [cut[0] for cut in axes])
 
 
-def standardised(engine, normalization, own=None):
-    """Return an engine that takes raw grey levels.
+class Standardized:
+    """An engine that takes raw grey levels.
 
     Args:
         engine: of standardised grey levels, or of grey levels of the statistics `own`.
-        normalization: `(mean, standard deviation)` of the raw grey levels, of several channels two
-            sequences.
+        intensity: `Intensity` of the raw grey levels.
         own: dict of mean and standard_deviation that the engine itself standardises by.
     """
-    mean, deviation = np.asarray(normalization, float)
-    if own:
-        deviation = deviation / np.asarray(own["standard_deviation"])
-        mean = mean - deviation * np.asarray(own["mean"])
-    mean, deviation = np.float32(mean), np.float32(deviation)
-    return lambda tile: engine((tile.astype(np.float32) - mean) / deviation)
+
+    def __init__(self, engine, intensity, own=None):
+        self.engine, self.intensity, self.own = engine, intensity, own
+
+    def __call__(self, tile):
+        """Return what the engine gives for a tile."""
+        return self.engine(self.intensity.standardize(tile, self.own))
 
 
 def averaged(engine, spatial_dims):

@@ -119,6 +119,7 @@ class StochasticDownsample(keras.layers.Layer):
         self.region = region
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
+        self.averaging = False  # in training too
 
     def pattern(self, size):
         """Draw the kept positions of an axis of `size` samples: `ceil(size / stride)`, rising."""
@@ -135,7 +136,7 @@ class StochasticDownsample(keras.layers.Layer):
 
     def call(self, inputs, training=False):
         """Return random samples in training, the mean of every stride^d block otherwise."""
-        if not training:
+        if not training or self.averaging:
             return ops.average_pool(inputs, self.stride, self.stride, padding="same")
         shape = ops.shape(inputs)
         for axis in range(1, len(shape) - 1):

@@ -1,12 +1,12 @@
 """What `fit` is given: checked before any long work."""
 
+import math
+
 import numpy as np
 
-from ..data.patches import channels_of, check_shape, foreground_voxels
-from ..data.volumes import NOT_ANNOTATED, checked_finite, class_ids
+from ..data.intensity import Intensity
 from ..nets.models import check_sizes
 from .callbacks import Budget
-from .regions import split
 
 
 def make_budget(row, steps, minutes):
@@ -26,60 +26,41 @@ def make_budget(row, steps, minutes):
     return Budget(steps or row.steps, None)
 
 
-def check_start(model, row, normalization):
-    """Raise ValueError for a network that a recipe cannot begin with, or unknown constants."""
-    if normalization not in (None, "volume"):
+def checked_start(model, own, normalization):
+    """Return "volume" or the `Intensity` to standardise by, of a network that patches fit.
+
+    Args:
+        model: the network.
+        own: `(mean, deviation, contrast)` that it came with, or None.
+        normalization: "volume", "model" or `(mean, standard deviation)`.
+
+    Raises:
+        ValueError: the network takes no patches, or has no constants.
+    """
+    check_sizes(model)
+    if isinstance(normalization, str) and normalization == "volume":
+        return normalization
+    if isinstance(normalization, str) and normalization == "model" and own:
+        return Intensity(*own[:2])
+    if isinstance(normalization, str) or np.shape(normalization)[:1] != (2,):
         raise ValueError(
-            "Invalid value for `normalization`. Expected None or 'volume'. "
+            "Invalid value for `normalization`. Expected 'volume', (mean, standard deviation), or "
+            "'model' for a network that was trained with constants. "
             f"Received: normalization={normalization!r}"
         )
-    check_sizes(model)
-    moving = [w for w in model.non_trainable_weights if w.name == "moving_variance"]
-    if row.frozen and moving and all(np.all(np.asarray(w) == 1) for w in moving):
+    return Intensity(*np.asarray(normalization, float).tolist())
+
+
+def check_weights(weights, volumes):
+    """Raise ValueError unless there is one positive weight for each volume, or None."""
+    good = weights is None or (
+        len(weights) == len(volumes) and all(0 < w < math.inf for w in weights)
+    )
+    if not good:
         raise ValueError(
-            "Invalid value for `recipe`. Expected a trained network to start from, whose batch "
-            "normalisations it keeps. Received: a new one"
+            "Invalid value for `weights`. Expected one positive number for each of "
+            f"{len(volumes)} volumes. Received: weights={weights}"
         )
-
-
-def checked_image(image, channels):
-    """Return an image in memory that fits the network, or raise ValueError."""
-    image = np.asarray(image)
-    if channels_of(image) != channels:
-        raise ValueError(
-            f"Invalid value for `image`. Expected the channels of `model`, {channels}. "
-            f"Received: {channels_of(image)}, shape {image.shape}"
-        )
-    return checked_finite(image)
-
-
-def checked_labels(label, image, num_classes):
-    """Return class ids that fit the image and the network, or raise ValueError."""
-    check_shape(image, label)
-    label = class_ids(label)
-    largest = int(label[label != NOT_ANNOTATED].max(initial=0))
-    if largest >= num_classes:
-        raise ValueError(
-            f"Invalid value for `label`. Expected class ids below {num_classes}, the classes of "
-            f"`model`. Received: {largest}"
-        )
-    return label
-
-
-def hold_out_part(image, label, hold_out):
-    """Return `(image, label)` of the training part and of the held-out part, None without one."""
-    if hold_out is None:
-        return (image, label), None
-    inner, outer = split(hold_out, image.shape)
-    try:
-        for part in (inner, outer):
-            foreground_voxels(label[part], NOT_ANNOTATED)
-    except ValueError as error:
-        raise ValueError(
-            "Invalid value for `hold_out`. Expected annotated foreground in it and beside it. "
-            f"Received: hold_out={hold_out!r}"
-        ) from error
-    return (image[inner], label[inner]), (image[outer], label[outer])
 
 
 def check_run(checkpoint, resume):

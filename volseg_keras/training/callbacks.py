@@ -40,8 +40,9 @@ class Budget:
         step: steps done.
         spent: seconds spent by earlier parts of a resumed run.
         started: when this part began (monotonic clock).
-        best: best score of the held-out part so far.
+        best: best score of the held-out parts so far.
         validated: tenths of the budget after which it was scored.
+        until: share of the budget after which to stop.
     """
 
     steps: int | None
@@ -51,6 +52,7 @@ class Budget:
     started: float = 0.0
     best: float = -1.0
     validated: int = 0
+    until: float = 1.0
 
     @property
     def elapsed(self):
@@ -92,12 +94,12 @@ class Schedule(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Count the step."""
         self.budget.step += 1
-        if self.budget.progress >= 1:
+        if self.budget.progress >= self.budget.until:
             self.model.stop_training = True
 
 
 class Validate(keras.callbacks.Callback):
-    """Score the held-out part at every tenth of the budget; keep the best weights.
+    """Score the held-out parts at every tenth of the budget; keep the best weights.
 
     Weights of the last fifth, where the learning rate has fallen, are preferred to any earlier:
     before, scores swing, and the luckiest of them did worse on another volume (0.774 Jaccard on the
@@ -116,7 +118,7 @@ class Validate(keras.callbacks.Callback):
         self.budget.validated = min(self.budget.validated, int(self.budget.progress * PARTS))
 
     def on_epoch_end(self, epoch, logs=None):
-        """Add `val_jaccard` to the logs when it is time."""
+        """Add `val_jaccard`, and that of each of several parts, to the logs when it is time."""
         before, done = self.budget.validated, int(self.budget.progress * PARTS)
         if done <= before:
             return
@@ -124,9 +126,11 @@ class Validate(keras.callbacks.Callback):
         if before < SETTLED * PARTS <= done:
             self.budget.best = -1.0
         with self.average.applied(self.model):
-            logs["val_jaccard"] = score = self.score()
-            if score > self.budget.best:
-                self.budget.best = score
+            scores = self.score()
+            logs["val_jaccard"] = scores.mean
+            logs |= {f"val_jaccard {name}": value for name, value in scores.jaccard.items()}
+            if scores.mean > self.budget.best:
+                self.budget.best = scores.mean
                 self.save()
 
 
@@ -156,13 +160,22 @@ class Finite(keras.callbacks.Callback):
 
 
 class History(keras.callbacks.Callback):
-    """Keep history.csv, a row an epoch; rows past a resumed step are dropped."""
+    """Keep history.csv, a row an epoch; rows past a resumed step are dropped.
 
-    def __init__(self, budget, path, voxels):
+    Args:
+        budget: what is spent.
+        path: of the file.
+        voxels: voxels a step.
+        held_out: names of the held-out parts; of several each has a column.
+    """
+
+    def __init__(self, budget, path, voxels, held_out=()):
         super().__init__()
         self.budget = budget
         self.path = Path(path)
         self.voxels = voxels
+        parts = held_out if len(held_out) > 1 else ()
+        self.columns = (*HISTORY, *(f"val_jaccard {name}" for name in parts))
         self.rows = []
 
     def on_train_begin(self, logs=None):
@@ -175,7 +188,7 @@ class History(keras.callbacks.Callback):
 
     def write(self):
         """Write the file."""
-        write_csv(self.path, HISTORY, self.rows)
+        write_csv(self.path, self.columns, self.rows)
 
     def on_epoch_begin(self, epoch, logs=None):
         """Note where the epoch starts."""
@@ -265,16 +278,25 @@ def variables(model):
 
 
 class Progress(keras.callbacks.Callback):
-    """Show loss, Jaccard, speed and time left: a bar on a terminal, a line an epoch elsewhere."""
+    """Show loss, Jaccard, speed and time left: a bar on a terminal, a line an epoch elsewhere.
 
-    def __init__(self, budget):
+    Args:
+        budget: what is spent.
+        held_out: names of the held-out parts.
+    """
+
+    def __init__(self, budget, held_out=()):
         super().__init__()
         self.budget = budget
+        self.held_out = held_out
 
     def on_epoch_end(self, epoch, logs=None):
         """Print the line of an epoch."""
         score = logs.get("val_jaccard")
         held_out = f"  held-out {score:.3f}" if score is not None else ""
+        if score is not None and len(self.held_out) > 1:
+            each = (f"{name} {logs[f'val_jaccard {name}']:.3f}" for name in self.held_out)
+            held_out += f" ({', '.join(each)})"
         print(
             f"\rstep {self.budget.step:6d}  loss {logs['loss']:.3f}  jaccard {logs['jaccard']:.3f}"
             f"{held_out}  {logs['mvoxel_per_s']:.2f} Mvoxel/s  {self.time_left()} left",

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from ..atomic import whole, write_json
 from ..data.augment import NONE
-from ..data.patches import PatchSampler
+from ..data.patches import PatchMix, PatchSampler
 from ..data.volumes import NOT_ANNOTATED
 from ..data.writing import writable_folder
 from ..inference.engines import keras_engine, on_gpu, usable_cores
@@ -18,68 +19,69 @@ from ..inference.predict import MULTIPLE
 from ..nets import losses
 from ..nets.metrics import Jaccard
 from ..nets.models import copy_at, split_normalization, with_normalization
-from .arguments import (
-    check_run,
-    check_start,
-    checked_image,
-    checked_labels,
-    hold_out_part,
-    make_budget,
-)
+from .arguments import check_run, check_weights, checked_start, make_budget
 from .averaging import Average
-from .calibration import at_contrast, calibrate, held_out_jaccard, held_out_slabs
+from .calibration import calibrate
 from .callbacks import Checkpoint, Finite, History, Progress, Schedule, Validate
 from .devices import replicas, use_jit
-from .freezing import frozen_norms
 from .recipes import get_recipe
+from .settling import settled
 from .statistics import BATCHES
+from .validation import score
+from .volumes import hold_out_parts, labelled_volumes
 
 CHECKPOINT = "checkpoint.h5"
 
 
 def fit(
     model,
-    image,
-    label,
+    images,
+    labels,
     *,
     output,
     recipe="fast",
     steps=None,
     minutes=None,
     hold_out=None,
+    validation=(),
+    weights=None,
     resume=False,
     seed=0,
     start=None,
-    normalization=None,
+    normalization="volume",
     steps_per_epoch=25,
+    on_progress=None,
 ):
-    """Train a network on one labelled volume and keep the best weights.
+    """Train a network on labelled volumes and keep the best weights.
 
     A convenience on top of `model.compile` and `model.fit`. The schedule follows the budget. Under
-    `tf.distribute` or `keras.distribution` every device takes the recipe's batch.
+    `tf.distribute` or `keras.distribution` every device takes the recipe's batch. Volumes larger
+    than a quarter of the free memory are read patch by patch from their files.
     `output` receives model.keras (it takes raw grey levels; best weights of the last fifth of the
-    budget, at the contrast that suits best, where a part is held out, else the last weights),
-    history.csv, curve.png, metrics.json, TensorBoard logs, and the checkpoint that `resume`
-    continues from.
+    budget where a part is held out, else the last weights), history.csv, curve.png, metrics.json,
+    TensorBoard logs, and the checkpoint that `resume` continues from.
 
     Args:
-        model: a Keras model from `build_model`, or one that an earlier `fit` saved, whose
-            normalisation and contrast are then kept, unless `normalization` is set.
-        image: `(z, y, x)` array-like of grey levels, for a model of several channels
-            `(z, y, x, channels)`.
-        label: `(z, y, x)` array-like of class ids; a mask of 0 and 255 is one of 0 and 1, and 255
-            beside other labels means "not annotated".
+        model: a Keras model from `build_model`, or one that an earlier `fit` saved.
+        images: `(z, y, x)` array-like of grey levels, for a model of several channels
+            `(z, y, x, channels)`; or a list of volumes, of any sizes.
+        labels: `(z, y, x)` array-like of class ids, or a list of one for each volume; a mask of 0
+            and 255 is one of 0 and 1, and 255 beside other labels means "not annotated".
         output: folder of the run.
-        recipe: name of a row of `training.recipes.RECIPES`.
+        recipe: name of a row of `training.recipes.RECIPES`, or a `Recipe`.
         steps: budget in steps; the recipe's own where neither is given.
         minutes: budget in minutes of wall time, instead of `steps`.
-        hold_out: part kept for validation, such as "x:0:256".
+        hold_out: part of every volume that is kept for validation, such as "x:0:256"; or a list of
+            one, or None, for each.
+        validation: pairs of an image and its labels that are validated on beside these parts.
+        weights: shares of the patches, one a volume; equal by default.
         resume: continue from the checkpoint in `output`, or start where there is none yet.
         seed: seed of patches and augmentation.
         start: what the weights of `model` came from, noted in metrics.json.
-        normalization: "volume" to standardise by the grey levels of `image` where `model` has
-            constants of its own: for another microscope's.
+        normalization: "volume" to standardise each volume by its own mean and standard deviation,
+            "model" by the constants that `model` came with, or `(mean, standard deviation)`.
         steps_per_epoch: steps between rows of history.csv.
+        on_progress: called with the number of pieces of a volume read and their total.
 
     Returns:
         The dict that is written to metrics.json.
@@ -88,42 +90,69 @@ def fit(
         ValueError: an argument does not fit; raised before any long work.
         FileExistsError: `output` holds a run and `resume` is not set.
         FloatingPointError: the loss or a weight is not finite; what was saved before is kept.
+
+    Example:
+        >>> model = volseg_keras.build_model("D")
+        >>> volseg_keras.fit(model, [epfl, sbem], [epfl_labels, sbem_labels], output="runs/d",
+        ...                  hold_out=["x:0:256", None], steps=4_000)
     """
     row = get_recipe(recipe)
     dims = len(model.inputs[0].shape) - 2
     budget = make_budget(row, steps, minutes)
     model, own = split_normalization(model)
-    check_start(model, row, normalization)
-    constants = None if normalization == "volume" or not own else at_contrast(*own)
-    voxel_size = getattr(image, "voxel_size", None)
-    image = checked_image(image, model.inputs[0].shape[-1])
-    label = checked_labels(label, image, model.output_shape[-1])
-    inner, held_out = hold_out_part(image, label, hold_out)
-    sampler = make_sampler(*inner, row, dims, seed, constants)
+    normalization = checked_start(model, own, normalization)
+    volumes = labelled_volumes(images, labels, model, normalization, on_progress)
+    check_weights(weights, volumes)
+    inner, held_out = hold_out_parts(volumes, hold_out)
+    for image, label in validation:
+        held_out += labelled_volumes(image, label, model, normalization, on_progress)
+    contrast = own[2] if own else 1.0
+    patches = make_patches(inner, row, dims, seed, weights, contrast)
     batch = row.batch[dims] * replicas()
-    told = {"from": start and str(start), "voxel_size": voxel_size}
+    about = {
+        "recipe": recipe if isinstance(recipe, str) else "custom",
+        "hold_out": hold_out,
+        "seed": int(seed),
+    }
+    told = {"from": start and str(start), "weights": weights}
     told["batch"] = batch if replicas() > 1 else None
-    about = {"recipe": recipe, "hold_out": hold_out, "seed": int(seed)}
     about |= {name: value for name, value in told.items() if value}
+    about["volumes"] = [described(volume) for volume in volumes]
     resume = check_run(Path(output) / CHECKPOINT, resume)
     output = writable_folder(output)
     average = Average(budget, row.average)
-    shared = {**about, "normalization": sampler.normalization}
-    checkpoint = Checkpoint(budget, output / CHECKPOINT, shared, average)
+    checkpoint = Checkpoint(budget, output / CHECKPOINT, about, average)
 
-    save = Saver(model, sampler.normalization, output / "model.keras")
-    with frozen_norms(model, row.frozen):
-        compile_model(model, row, dims)
-        if resume:
-            checkpoint.restore(model)
-        callbacks = [Schedule(budget, partial(row.learning_rate, dims)), Finite(budget), average]
-        if held_out:
-            score = partial(validate, model, keras_engine(model), sampler.normalization, *held_out)
-            callbacks.append(Validate(budget, score, save, average))
-        callbacks += [*reports(budget, output, batch, sampler.patch_shape), checkpoint]
-        if budget.progress < 1:
+    first = volumes[0].intensity
+    save = Saver(model, (first.mean, first.deviation, contrast), output / "model.keras")
+    compile_model(model, row, dims)
+    if resume:
+        checkpoint.restore(model)
+    callbacks = [Schedule(budget, partial(row.learning_rate, dims)), Finite(budget), average]
+    if held_out:
+        scored = partial(score, model, keras_engine(model), held_out, contrast)
+        callbacks.append(Validate(budget, scored, save, average))
+    names = [part.name for part in held_out]
+    callbacks += [*reports(budget, output, batch, patches.patch_shape, names), checkpoint]
+    if budget.progress >= 1 and (summary := told_before(output / "metrics.json", budget.step)):
+        return summary
+    train(model, patches, batch, budget, row.settle, callbacks, steps_per_epoch)
+    if not (held_out and save.path.exists()):
+        with average.applied(model):
+            save()
+    chosen = choose(save.path, held_out, patches, batch, min(BATCHES, budget.step))
+    return summarise(model, output, budget, {**about, **chosen}, volumes)
+
+
+def train(model, patches, batch, budget, settle, callbacks, steps_per_epoch):
+    """Train until the budget is spent, in its last part as the network predicts."""
+    for budget.until in sorted({1 - settle, 1.0}):
+        if budget.progress >= budget.until:
+            continue
+        with settled(model, budget.until == 1 and settle > 0):
+            model.make_train_function(force=True)
             model.fit(
-                batches(sampler, batch, budget.step),
+                batches(patches, batch, budget.step),
                 steps_per_epoch=steps_per_epoch,
                 epochs=2**31,
                 initial_epoch=budget.step // steps_per_epoch,
@@ -131,57 +160,60 @@ def fit(
                 shuffle=False,
                 verbose=0,
             )
-        elif summary := told_before(output / "metrics.json", budget.step):
-            return summary
-    if not (held_out and save.path.exists()):
-        with average.applied(model):
-            save()
-    chosen = choose(save.path, held_out, sampler, batch, min(BATCHES, budget.step))
-    return summarise(model, output, budget, {**about, **chosen}, sampler)
 
 
-def choose(path, held_out, sampler, batch, steps):
-    """Return what a held-out part chooses for a saved network, where there is one."""
+def choose(path, held_out, patches, batch, steps):
+    """Return what the held-out parts choose for a saved network, where there are any."""
     if not held_out:
-        return {"contrast": 1.0, "threshold": 0.5, "held_out_jaccard": None}
-    sampler.augment = NONE
-    settling = (sampler.batch(i, batch)[0] for i in range(steps))
-    return calibrate(path, *held_out, settling, ignore_class=NOT_ANNOTATED)
+        return {"threshold": 0.5, "held_out_jaccard": None}
+    for sampler in patches.samplers:
+        sampler.augment = NONE
+    return calibrate(path, held_out, (patches.batch(i, batch)[0] for i in range(steps)))
 
 
-def reports(budget, output, batch, patch_shape):
+def described(volume):
+    """Return what metrics.json tells of a volume."""
+    shape = [int(n) for n in volume.image.shape]
+    told = {"name": volume.name, "shape": shape, "voxel_size": volume.voxel_size}
+    return told | asdict(volume.intensity)
+
+
+def reports(budget, output, batch, patch_shape, held_out):
     """Return the callbacks that tell, in files and on the console, how a training goes."""
-    history = History(budget, output / "history.csv", batch * math.prod(patch_shape))
+    history = History(budget, output / "history.csv", batch * math.prod(patch_shape), held_out)
     if keras.backend.backend() != "tensorflow":
-        return history, Progress(budget)
+        return history, Progress(budget, held_out)
     board = keras.callbacks.TensorBoard(output / "tensorboard", write_graph=False)
-    return history, board, Progress(budget)
+    return history, board, Progress(budget, held_out)
 
 
-def make_sampler(image, label, row, dims, seed, normalization):
-    """Return the sampler of a recipe; its patches are as small as a thin volume asks for.
+def make_patches(volumes, row, dims, seed, weights, contrast=1.0):
+    """Return the patches of a recipe; they are as small as the thinnest volume asks for.
 
     A volume thinner than a patch is mirrored on both sides, so that an annotated slice may lie
     anywhere in a patch: at one place only, a network that pads by zeros would know it by that.
     """
-    sizes = list(zip(row.patch[dims], label.shape[-dims:], strict=True))
-    patch = [min(p, max(n // MULTIPLE, 1) * MULTIPLE) for p, n in sizes]
-    lacks = [max(p - n, 0) for p, (_, n) in zip(patch, sizes, strict=True)]
-    if any(lacks):  # else a volume need not be copied
-        short = [(p // 2, p // 2 + n) if n else (0, 0) for p, n in zip(patch, lacks, strict=True)]
-        short = [(0, 0)] * (3 - dims) + short
-        image = np.pad(image, short + [(0, 0)] * (image.ndim - 3), mode="symmetric")
-        label = np.pad(label, short, mode="symmetric")
-    return PatchSampler(
-        image,
-        label,
-        patch,
-        seed,
-        foreground_fraction=row.foreground_fraction,
-        augment=row.augment,
-        normalization=normalization,
-        ignore_class=NOT_ANNOTATED,
+    sizes = np.min([volume.label.shape[-dims:] for volume in volumes], axis=0)
+    patch = [
+        min(p, max(int(n) // MULTIPLE, 1) * MULTIPLE)
+        for p, n in zip(row.patch[dims], sizes, strict=True)
+    ]
+    samplers = (
+        PatchSampler(
+            volume.image,
+            volume.label,
+            patch,
+            seed,
+            foreground_fraction=row.foreground_fraction,
+            augment=row.augment,
+            normalization=volume.intensity.at_contrast(contrast),
+            ignore_class=NOT_ANNOTATED,
+            mirror=True,
+            voxel_size=volume.voxel_size,
+        )
+        for volume in volumes
     )
+    return PatchMix(samplers, weights)
 
 
 def compile_model(model, row, dims):
@@ -200,17 +232,11 @@ def compile_model(model, row, dims):
     optimizer.build(model.trainable_variables)
 
 
-def batches(sampler, batch_size, start):
+def batches(patches, batch_size, start):
     """Return the batches from step `start` on, as the backend likes them."""
     if keras.backend.backend() == "tensorflow":
-        return sampler.tf_dataset(batch_size, start=start)
-    return sampler.py_dataset(batch_size, start=start, workers=4)
-
-
-def validate(model, engine, normalization, image, label):
-    """Return the mean Jaccard index of the foreground classes of the held-out part."""
-    slabs = held_out_slabs(model, engine, image, normalization)
-    return held_out_jaccard(slabs, model.output_shape[-1], label, ignore_class=NOT_ANNOTATED)
+        return patches.tf_dataset(batch_size, start=start)
+    return patches.py_dataset(batch_size, start=start, workers=4)
 
 
 class Saver:
@@ -237,11 +263,11 @@ def told_before(path, step):
     return summary if summary.get("steps") == step else None
 
 
-def summarise(model, output, budget, about, sampler):
+def summarise(model, output, budget, about, volumes):
     """Write metrics.json and curve.png."""
     from ..report.curve import training_curve
 
-    mean, deviation = sampler.normalization
+    first = volumes[0].intensity
     summary = {
         "variant": model.name,
         "parameters": model.count_params(),
@@ -249,8 +275,11 @@ def summarise(model, output, budget, about, sampler):
         "steps": budget.step,
         "minutes": round(budget.spent / 60, 2),
         "device": f"{replicas()} GPU" if on_gpu() else f"{usable_cores()} CPU cores",
-        "normalization": {"mean": mean, "standard_deviation": deviation},
+        "normalization": {"mean": first.mean, "standard_deviation": first.deviation},
     }
+    sizes = [volume.voxel_size for volume in volumes]
+    if all(sizes):  # the size in the middle of several
+        summary["voxel_size"] = np.exp(np.log(sizes).mean(0)).round(4).tolist()
     write_json(output / "metrics.json", summary, indent=2)
     training_curve(output / "history.csv", output / "curve.png")
     return summary

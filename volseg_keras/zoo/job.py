@@ -9,6 +9,7 @@ gives the same voxels as an unbroken one.
 import json
 import shutil
 from contextlib import ExitStack
+from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
 from uuid import uuid4
@@ -18,6 +19,7 @@ import numpy as np
 from ..atomic import write_json
 from ..data.digest import sha256
 from ..data.formats import kind_of
+from ..data.intensity import Intensity
 from ..data.ome_zarr import finish_zarr, start_zarr
 from ..data.volumes import open_volume
 from ..data.writing import create_volume, put_in_place
@@ -41,7 +43,16 @@ def job_folder(output):
 
 
 def start_job(
-    output, source, *, model, engine, threshold, instances=False, resume=False, **options
+    output,
+    source,
+    *,
+    model,
+    engine,
+    threshold,
+    instances=False,
+    resume=False,
+    on_progress=None,
+    **options,
 ):
     """Describe the work on an output in a folder; go on with the one that is there.
 
@@ -53,6 +64,7 @@ def start_job(
         threshold: of `Segmenter.segment`.
         instances: keep the probability for `finish_job`, to find instances by.
         resume: go on with what an earlier run left.
+        on_progress: called with the number of pieces of the volume read and their total.
         **options: `tta`, `seamless`, `scale`, `normalization`; `probability`: whether to keep it.
 
     Returns:
@@ -73,6 +85,7 @@ def start_job(
     if instances:
         segmenter.check_two_classes()
         options["probability"] = True
+    options = {"normalization": "volume", **options}
     options["scale"] = segmenter.seen(options["scale"])
     dims, models = segmenter.metadata["spatial_dims"], model if isinstance(model, list) else [model]
     cut = {name: options[name] for name in CUT}
@@ -96,7 +109,8 @@ def start_job(
             start_zarr(folder / f"{name}.zarr", image.shape, dtype)
     # By which a process that does several jobs of one output tells them apart.
     about["id"] = uuid4().hex
-    about["constants"] = segmenter.constants(image, options.get("normalization"))
+    intensity = segmenter.intensity(image, options["normalization"], on_progress)
+    about["intensity"] = asdict(intensity) if intensity else None
     about["block"] = BLOCK
     voxels = voxels_at_once(dims, options["scale"])
     about["tile"] = block_tile(image.shape, BLOCK, dims, voxels, **cut)
@@ -149,7 +163,8 @@ def opened(folder, job_id):
 
     about = read_job(folder)
     image, segmenter = open_volume(**about["source"]), open_model(about["model"], about["engine"])
-    options = {"tta": about["tta"], "scale": about["scale"], "normalization": about["constants"]}
+    intensity = Intensity(**about["intensity"]) if about["intensity"] else "model"
+    options = {"tta": about["tta"], "scale": about["scale"], "normalization": intensity}
     engine = segmenter.engine(image, **options)
     found = [name for name in STORES if (Path(folder) / f"{name}.zarr").exists()]
     stores = {name: zarr.open_array(Path(folder) / f"{name}.zarr" / "0") for name in found}

@@ -21,7 +21,7 @@ from .segmenter import open_model
 CARD = Path(__file__).with_name("card.md")
 
 
-def publish(run, output, image, truth, *, about, before=None, on_step=None):
+def publish(run, output, image, truth, *, about, on_step=None):
     """Write a published model, which replaces an earlier one of the same name.
 
     `output` receives model.keras; a SavedModel, with test_input.npy and the test_output.npy that
@@ -34,7 +34,6 @@ def publish(run, output, image, truth, *, about, before=None, on_step=None):
         image: `(z, y, x)` uint8 test volume.
         truth: `(z, y, x)` its class ids.
         about: paragraphs on the data for the card.
-        before: an earlier model, for comparison under shifts of the grey levels.
         on_step: called with what is being done, the steps of it done, and their total.
 
     Returns:
@@ -51,7 +50,6 @@ def publish(run, output, image, truth, *, about, before=None, on_step=None):
     check(run, metrics, image, truth)
     check_output(output)
     model, segmenter = load_pretrained(run), open_model(run)
-    earlier = open_model(before) if before else None
     metrics["test"] = {
         "voxels": list(image.shape),
         "scores": post_processed(
@@ -65,10 +63,6 @@ def publish(run, output, image, truth, *, about, before=None, on_step=None):
             segmenter, image, truth, on_view=lambda *done: watch("shifts", *done)
         ),
     }
-    if earlier:
-        metrics["test"]["shifts_before"] = under_shifts(
-            earlier, image, truth, on_view=lambda *done: watch("before", *done)
-        )
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as work:
         part = Path(work) / output.name
@@ -142,7 +136,7 @@ def card(name, model, metrics, about):
         else "",
         shape=" x ".join(map(str, test["voxels"])),
         scores="\n".join(score_row(view, scores) for view, scores in test["scores"].items()),
-        shifts=shift_table(test["shifts"], test.get("shifts_before")),
+        shifts=shift_table(test["shifts"]),
     )
 
 
@@ -160,12 +154,7 @@ def score_row(view, scores):
     return f"| {view} | {' | '.join(cells)} | {100 * scores['voc']:.1f} |"
 
 
-def shift_table(shifts, before):
+def shift_table(shifts):
     """Return the table of scores under shifts as Markdown."""
-    head = ["shift", "Jaccard", "with `--normalize volume`"]
-    head += ["before", "before, with `--normalize volume`"] if before else []
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for name, scores in shifts.items():
-        cells = [*scores, *(before[name] if before else ())]
-        lines.append(f"| {name} | {' | '.join(f'{score:.3f}' for score in cells)} |")
-    return "\n".join(lines)
+    rows = (f"| {name} | {score:.3f} |" for name, score in shifts.items())
+    return "\n".join(("| change | Jaccard |", "|---|---|", *rows))

@@ -1,18 +1,18 @@
 """A model, or several together, ready to run on volumes."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
-from ..data.patches import channels_of, grey_statistics
+from ..data.intensity import Intensity
+from ..data.patches import channels_of
 from ..inference.predict import (
+    Standardized,
     averaged,
     predict_slabs,
     resampled,
     sample_tile,
     segment,
-    standardised,
     tile_plan,
     together,
 )
@@ -82,22 +82,48 @@ class Segmenter:
         dims = self.metadata["spatial_dims"]
         return (1,) * (3 - dims) + tuple(scale)[3 - dims :]
 
-    def by_volume(self, normalization):
-        """Return whether `engine` has to read a whole volume, to standardise by its statistics."""
-        return normalization == "volume" or not (normalization or self.metadata["normalization"])
+    def intensity(self, volume, normalization="volume", on_progress=None):
+        """Return the `Intensity` to standardise a volume by, None for the model's own constants.
 
-    def constants(self, volume, normalization):
-        """Return the pair to standardise by, None for the model's own; arguments of `engine`."""
-        return grey_statistics(volume) if self.by_volume(normalization) else normalization
+        Args:
+            volume: `(z, y, x)` or `(z, y, x, channels)` array-like of grey levels.
+            normalization: as of `engine`.
+            on_progress: called with the number of pieces read and their total.
 
-    def engine(self, volume, *, tta=False, normalization=None, scale=(1, 1, 1)):
+        Raises:
+            ValueError: the model has no constants, or the volume no statistics to go by.
+        """
+        if isinstance(normalization, Intensity):
+            return normalization
+        if isinstance(normalization, str) and normalization == "volume":
+            return Intensity.of(volume, on_progress)
+        if isinstance(normalization, str) and normalization == "model":
+            self.check_constants()
+            return None
+        if isinstance(normalization, str) or np.shape(normalization)[:1] != (2,):
+            raise ValueError(
+                "Invalid value for `normalization`. Expected 'volume', 'model' or (mean, standard "
+                f"deviation). Received: normalization={normalization!r}"
+            )
+        return Intensity(*np.asarray(normalization, float).tolist())
+
+    def check_constants(self):
+        """Raise ValueError unless the model itself standardises grey levels."""
+        if not self.metadata["normalization"]:
+            raise ValueError(
+                "Invalid value for `normalization`. Expected 'volume' or (mean, standard "
+                "deviation) for a model without constants. Received: 'model'"
+            )
+
+    def engine(self, volume, *, tta=False, normalization="volume", scale=(1, 1, 1)):
         """Return the engine of raw grey levels for the tiles of a volume.
 
         Args:
             volume: `(z, y, x)` or `(z, y, x, channels)` array-like of grey levels.
             tta: average over flips and transpositions.
-            normalization: `(mean, standard deviation)` to standardise grey levels by; "volume" for
-                the volume's own; None for those that the model was trained with, if it was.
+            normalization: "volume" to standardise grey levels by the volume's own statistics,
+                "model" by the constants in the model, or `(mean, standard deviation)`, or an
+                `Intensity`.
             scale: how many voxels the network sees for one of the volume, along (z, y, x).
 
         Raises:
@@ -109,11 +135,11 @@ class Segmenter:
                 f"Received: {self.metadata['channels']} channels"
             )
         dims, own = self.metadata["spatial_dims"], self.metadata["normalization"]
-        normalization = self.constants(volume, normalization)
-        sample, prepare = sample_tile(volume, dims), lambda engine: engine
-        if normalization:
-            prepare = partial(standardised, normalization=normalization, own=own)
-        engine = prepare(self.start(prepare(np.asarray)(sample)))
+        intensity, sample = self.intensity(volume, normalization), sample_tile(volume, dims)
+        if intensity:
+            engine = Standardized(self.start(intensity.standardize(sample, own)), intensity, own)
+        else:
+            engine = self.start(sample)
         engine, scale = averaged(engine, dims) if tta else engine, self.seen(scale)
         return engine if scale == (1, 1, 1) else resampled(engine, scale, dims)
 
@@ -136,20 +162,16 @@ class Ensemble(Segmenter):
                     f"Invalid value for `model`. Expected models of one {name}. "
                     f"Received: {', '.join(str(row[name]) for row in about)}"
                 )
-        known = all(row["normalization"] for row in about)
-        metadata = about[0] if known else {**about[0], "normalization": None}
-        super().__init__(None, metadata)
+        super().__init__(None, about[0])
         self.members = members
 
-    def constants(self, volume, normalization):
-        """Return those of every member: one may have constants of its own, and another not."""
-        asked = [member.by_volume(normalization) for member in self.members]
-        found = grey_statistics(volume) if any(asked) else None
-        return {"members": [found if by_volume else normalization for by_volume in asked]}
+    def check_constants(self):
+        """Raise ValueError unless every member itself standardises grey levels."""
+        for member in self.members:
+            member.check_constants()
 
-    def engine(self, volume, *, normalization=None, **options):
+    def engine(self, volume, *, normalization="volume", **options):
         """Return the engine that averages those of the members; see `Segmenter.engine`."""
-        if not isinstance(normalization, dict):
-            normalization = self.constants(volume, normalization)
-        pairs = zip(self.members, normalization["members"], strict=True)
-        return together([m.engine(volume, normalization=own, **options) for m, own in pairs])
+        intensity = self.intensity(volume, normalization) or "model"
+        engines = (m.engine(volume, normalization=intensity, **options) for m in self.members)
+        return together(list(engines))

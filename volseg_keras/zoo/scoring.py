@@ -5,10 +5,9 @@ from functools import partial
 import numpy as np
 from scipy import ndimage
 
-from ..data.patches import grey_statistics
 from ..data.volumes import NOT_ANNOTATED
 from ..inference.cleanup import median
-from ..inference.predict import label_map, predict_slabs, standardised
+from ..inference.predict import label_map
 from ..nets.metrics import foreground_jaccard, segmentation_scores
 
 scored = partial(segmentation_scores, ignore_class=NOT_ANNOTATED)
@@ -47,21 +46,17 @@ def post_processed(segmenter, image, truth, threshold, *, on_view=None):
 
 
 def under_shifts(segmenter, image, truth, *, on_view=None):
-    """Score a model on shifted copies of a uint8 volume.
+    """Score a model on changed copies of a uint8 volume, each standardised by its own statistics.
 
     Returns:
-        A dict from the name of each of `SHIFTS` to `(Jaccard by the model's grey levels, Jaccard by
-        the copy's own mean and standard deviation)`, means of the foreground classes.
+        A dict from the name of each of `SHIFTS` to the mean Jaccard index of the foreground
+        classes.
     """
-    table, dims = {}, segmenter.metadata["spatial_dims"]
-    num_classes = segmenter.metadata["num_classes"]
-    engine, constants = segmenter.engine(image), segmenter.metadata["normalization"]
+    table, num_classes = {}, segmenter.metadata["num_classes"]
     for done, (name, shift) in enumerate(SHIFTS.items(), 1):
         copy, labels = shift(image, truth)
-        own = standardised(engine, grey_statistics(copy), constants)
-        found = (label_map(predict_slabs(run, copy, dims)) for run in (engine, own))
-        scores = (scored(labels, part, num_classes=num_classes) for part in found)
-        table[name] = tuple(foreground_jaccard(row, labels) for row in scores)
+        row = scored(labels, label_map(segmenter.slabs(copy)), num_classes=num_classes)
+        table[name] = foreground_jaccard(row, labels)
         if on_view:
             on_view(done, len(SHIFTS))
     return table
@@ -100,6 +95,18 @@ def resampled(factor):
     return shift
 
 
+def framed(image, truth):
+    """Put a volume in a frame of zeros, in the middle of planes twice as high and wide."""
+    width = [(0, 0), *((n // 2, n - n // 2) for n in truth.shape[1:])]
+    padded = np.pad(image, width + [(0, 0)] * (image.ndim - 3))
+    return padded, np.pad(truth, width)
+
+
+def thinned(image, truth):
+    """Keep every eighth section: isotropic voxels of 5 nm become sections of 40 nm."""
+    return image[::8], truth[::8]
+
+
 SHIFTS = {
     "as it is": lambda image, truth: (image, truth),
     "contrast x 0.6": grey(lambda v: (v - 128) * 0.6 + 128),
@@ -108,10 +115,14 @@ SHIFTS = {
     "30 levels brighter": grey(lambda v: v + 30),
     "gamma 0.7": grey(lambda v: 255 * (v / 255) ** 0.7),
     "gamma 1.4": grey(lambda v: 255 * (v / 255) ** 1.4),
+    "16 bits": lambda image, truth: (image.astype(np.uint16) * 257, truth),
+    "0 to 1": lambda image, truth: (image.astype(np.float32) / 255, truth),
+    "in a frame of zeros": framed,
     "contrast inverted": grey(lambda v: 255 - v),
     "blur, sigma 1.5 voxels": grey(lambda v: ndimage.gaussian_filter(v, 1.5)),
     "white noise, 25 levels": grey(noisy),
     "every 16th section noise": grey(missing),
+    "every 8th section alone": thinned,
     "voxels 20 % smaller": resampled(1.25),
     "voxels 25 % larger": resampled(0.8),
 }

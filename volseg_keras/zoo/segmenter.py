@@ -34,9 +34,8 @@ KEPT = 90 * 24 * 3600
 def predict_volume(model, volume, *, engine="auto", **options):
     """Predict the class probabilities of a volume, tile by tile.
 
-    A model saved by `fit` standardises grey levels by the constants it was trained with, unless
-    `normalization` is given. Any other model gets the volume standardised by its own mean and
-    standard deviation, as `PatchSampler` does.
+    The volume is standardised by its own mean and standard deviation, as in training, so that a
+    change of brightness or contrast, or another type of voxels, makes no difference.
 
     Args:
         model: a Keras model, what else `open_model` takes, or a list of such, to be averaged.
@@ -49,8 +48,9 @@ def predict_volume(model, volume, *, engine="auto", **options):
             transpositions, takes that many times as long. `tile`: `(z, y, x)` of a tile,
             multiples of 16; a good size by default. `seamless`: tiles read so much context that
             they agree with one piece within 0.001 (in float32), two to four times as long.
-            `normalization`: `(mean, standard deviation)` of the grey levels, for example of the
-            volume that this is a crop of, or "volume" for its own. `scale`: how many voxels the
+            `normalization`: "volume"; "model" for the constants in the model; or `(mean, standard
+            deviation)` of the grey levels, for example of the volume that this is a crop of.
+            `scale`: how many voxels the
             network shall see for one of the volume, along (z, y, x), where its voxels are not of
             the size that the model was trained on. `on_tile`: called with the number of tiles done
             and their total.

@@ -1,0 +1,58 @@
+"""Scores of the held-out parts, slab by slab."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..data.volumes import NOT_ANNOTATED
+from ..inference.predict import Standardized, not_background, predict_slabs, segment
+from ..nets.metrics import Confusion, ThresholdScores, highest
+
+
+@dataclass(frozen=True)
+class HeldOutScores:
+    """How a network does on the held-out parts.
+
+    Attributes:
+        jaccard: Jaccard index of each part by its name, the mean of the foreground classes.
+        threshold: the least foreground probability that suits the mean of the parts best; 0.5 for
+            more than two classes.
+    """
+
+    jaccard: dict
+    threshold: float
+
+    @property
+    def mean(self):
+        """Mean over the parts."""
+        return float(np.mean(list(self.jaccard.values())))
+
+
+def score(model, engine, parts, contrast=1.0):
+    """Score a network of standardised intensities.
+
+    Args:
+        model: the network.
+        engine: that runs it, see `inference.engines`.
+        parts: `LabelledVolume`s that it was not trained on.
+        contrast: gain of the standardised intensities.
+
+    Returns:
+        A `HeldOutScores`.
+    """
+    dims, classes = len(model.inputs[0].shape) - 2, model.output_shape[-1]
+    jaccard, curves = {}, []
+    for part in parts:
+        confusion = Confusion(classes, NOT_ANNOTATED)
+        thresholds = ThresholdScores(NOT_ANNOTATED)
+        ready, z = Standardized(engine, part.intensity.at_contrast(contrast)), 0
+        for found, values in segment(predict_slabs(ready, part.image, dims)):
+            truth = np.asarray(part.label[z : z + len(found)])
+            confusion.add(truth, found)
+            if classes == 2:
+                thresholds.add(truth, not_background(values))
+            z += len(found)
+        jaccard[part.name] = confusion.foreground_jaccard()
+        curves.append(thresholds.jaccard())
+    threshold = highest(np.mean(curves, axis=0)) if classes == 2 else 0.5
+    return HeldOutScores(jaccard, threshold)

@@ -1,0 +1,164 @@
+"""The labelled volumes that a network is trained and validated on."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..data.intensity import Intensity
+from ..data.labels import ClassIds, cropped, foreground_voxels
+from ..data.patches import channels_of, check_shape
+from ..data.source import free_memory
+from ..data.volumes import NOT_ANNOTATED, checked_finite, class_ids
+from .regions import split
+
+# Share of the free memory from which a volume is read patch by patch.
+MEMORY_SHARE = 1 / 4
+
+
+@dataclass(frozen=True)
+class LabelledVolume:
+    """A volume or a part of one, in memory or in a file.
+
+    Attributes:
+        name: file name, or "volume 2".
+        image: `(z, y, x)` or `(z, y, x, channels)` intensities.
+        label: `(z, y, x)` class ids, 255 where nothing is annotated.
+        intensity: what the whole volume is standardised by.
+        voxel_size: `(z, y, x)` in nm, or None.
+    """
+
+    name: str
+    image: object
+    label: object
+    intensity: Intensity
+    voxel_size: tuple | None = None
+
+    def part(self, slices, name):
+        """Return a part, under a name of its own."""
+        image, label = cropped(self.image, slices), cropped(self.label, slices)
+        return replace(self, name=name, image=image, label=label)
+
+
+def labelled_volumes(images, labels, model, normalization, on_progress=None):
+    """Check volumes and their labels before any long work.
+
+    Args:
+        images: an array-like, or a list of such.
+        labels: as many.
+        model: the network that shall see them.
+        normalization: "volume", or the `Intensity` of all of them.
+        on_progress: called with the number of pieces of a volume read and their total.
+
+    Raises:
+        ValueError: volumes and labels do not fit each other or the network.
+    """
+    images, labels = listed(images), listed(labels)
+    if len(images) != len(labels) or not images:
+        raise ValueError(
+            "Invalid value for `labels`. Expected one label volume for each image. "
+            f"Received: {len(images)} images and {len(labels)} label volumes"
+        )
+    volumes = []
+    for number, (image, label) in enumerate(zip(images, labels, strict=True), 1):
+        path = getattr(image, "path", None)
+        name = Path(path).name if path else f"volume {number}"
+        voxel_size = getattr(image, "voxel_size", None)
+        label = read_labels(image, label, on_progress)
+        image = checked_image(image, model.inputs[0].shape[-1], isinstance(label, ClassIds))
+        label = checked_labels(label, image, model.output_shape[-1])
+        volume_wide = isinstance(normalization, str)
+        intensity = Intensity.of(image, on_progress) if volume_wide else normalization
+        volumes.append(LabelledVolume(name, image, label, intensity, voxel_size))
+    return volumes
+
+
+def listed(volumes):
+    """Return a list of volumes of one, or of several."""
+    return list(volumes) if isinstance(volumes, list | tuple) else [volumes]
+
+
+def held_in_file(image, label):
+    """Return whether a volume is so large that its patches are read from its file."""
+    if isinstance(image, np.ndarray) or not hasattr(image, "dtype"):
+        return False
+    size = sum(np.dtype(v.dtype).itemsize * int(np.prod(v.shape)) for v in (image, label))
+    return size > MEMORY_SHARE * free_memory()
+
+
+def checked_image(image, channels, lazy):
+    """Return an image that fits the network, in memory unless it is too large."""
+    image = image if lazy else np.asarray(image)
+    if channels_of(image) != channels:
+        raise ValueError(
+            f"Invalid value for `images`. Expected the channels of `model`, {channels}. "
+            f"Received: {channels_of(image)}, shape {tuple(image.shape)}"
+        )
+    return image if lazy else checked_finite(image)
+
+
+def checked_labels(label, image, num_classes):
+    """Return class ids that fit the image and the network."""
+    check_shape(image, label)
+    if (largest := largest_class(label)) >= num_classes:
+        raise ValueError(
+            f"Invalid value for `labels`. Expected class ids below {num_classes}, the classes of "
+            f"`model`. Received: {largest}"
+        )
+    return label
+
+
+def read_labels(image, label, on_progress=None):
+    """Return class ids in memory, or as `ClassIds` where the volume is too large."""
+    if isinstance(label, ClassIds):
+        return label
+    if held_in_file(image, label):
+        return ClassIds.scan(label, on_progress)
+    return class_ids(np.asarray(label))
+
+
+def count_classes(labels):
+    """Return the number of classes, at least 2, of the class ids of several volumes."""
+    return max(2, 1 + max(map(largest_class, labels)))
+
+
+def largest_class(label):
+    """Return the largest class id, 255 being "not annotated"."""
+    ids = np.array(list(label.ids.values())) if isinstance(label, ClassIds) else label
+    return int(ids[ids != NOT_ANNOTATED].max(initial=0))
+
+
+def hold_out_parts(volumes, hold_out):
+    """Return the parts to train on, and those that are held out.
+
+    Args:
+        volumes: `LabelledVolume`s.
+        hold_out: text such as "x:0:256" for every volume, or a list of one, or None, for each.
+
+    Raises:
+        ValueError: a text is no such part, or no foreground is in it or beside it.
+    """
+    texts = listed(hold_out) if isinstance(hold_out, list | tuple) else [hold_out] * len(volumes)
+    if len(texts) != len(volumes):
+        raise ValueError(
+            f"Invalid value for `hold_out`. Expected one part for all volumes, or one, or none, for "
+            f"each of {len(volumes)}. Received: {len(texts)}"
+        )
+    inner, held_out = [], []
+    for volume, text in zip(volumes, texts, strict=True):
+        if text in (None, "none"):
+            inner.append(volume)
+            continue
+        kept, out = split(text, tuple(volume.label.shape))
+        parts = volume.part(kept, volume.name), volume.part(out, f"{volume.name} {text}")
+        try:
+            for part in parts:
+                foreground_voxels(part.label, NOT_ANNOTATED)
+        except ValueError as error:
+            raise ValueError(
+                "Invalid value for `hold_out`. Expected annotated foreground in it and beside it. "
+                f"Received: hold_out={text!r}"
+            ) from error
+        inner.append(parts[0])
+        held_out.append(parts[1])
+    return inner, held_out
