@@ -176,7 +176,7 @@ def test_formats_of_16_bits_are_refused_first(tmp_path):
 
 def test_little_memory_makes_thin_slabs_and_the_same_instances(monkeypatch):
     probability, tell = np.random.default_rng(0).random((60, 40, 40), np.float32), Mock()
-    monkeypatch.setattr(module.psutil, "virtual_memory", lambda: Mock(available=2**20))
+    monkeypatch.setattr(module, "free_memory", lambda: 2**20)
     slabs = module.instance_slabs(probability, BytesIO(), 0.4, None, 0.5, 100, None, tell)
     found = np.concatenate(list(slabs))
     assert tell.call_args.args == (8, 8)  # four slabs of 16 planes, found and written

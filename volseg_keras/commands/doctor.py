@@ -87,16 +87,17 @@ def system():
     """Return the operating system, the CPU and its features, cores and memory."""
     import psutil
 
+    from ..data.source import free_memory
     from ..inference.engines import usable_cores
 
-    memory = psutil.virtual_memory()
+    total = psutil.virtual_memory().total
     return {
         "system": platform.platform(),
         "CPU": attempt(cpu_name),
         "CPU features": attempt(cpu_features),
         "bfloat16 (OpenVINO)": attempt(has_bfloat16),
         "cores usable": attempt(usable_cores),
-        "memory": f"{memory.total / 2**30:.1f} GiB, {memory.available / 2**30:.1f} GiB available",
+        "memory": f"{total / 2**30:.1f} GiB, {free_memory() / 2**30:.1f} GiB available",
     }
 
 

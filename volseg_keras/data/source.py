@@ -1,6 +1,7 @@
 """What a reader of a format finds: an array with named axes."""
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,18 @@ import psutil
 
 PIECE = 2**30  # most bytes of a chunk, strip or tile: each is decompressed as a whole
 DEFLATE = 1032  # most bytes that zlib and gzip store in one
+# Where Linux tells the control groups of a process, and where their files are, of version 1 and 2.
+OWN_GROUPS = Path("/proc/self/cgroup")
+GROUPS = {
+    "memory": (
+        (Path("/sys/fs/cgroup/memory"),),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ),
+    "": (
+        (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified")),
+        ("memory.max", "memory.current"),
+    ),
+}
 NANOMETRES = {
     "nm": 1,
     "nanometer": 1,
@@ -79,9 +92,55 @@ def stored_limit(shape, dtype):
     return size + size // 8 + 4096
 
 
+def free_memory():
+    """Return how many bytes this process may still take.
+
+    What the machine has, or what a control group leaves of its limit where that is less: in a
+    container (`docker run --memory`) or a job of a queue (`sbatch --mem`), whose processes are
+    killed beyond it.
+    """
+    return max(0, min([psutil.virtual_memory().available, *left_by_groups()]))
+
+
+def left_by_groups():
+    """Yield the bytes that each control group of this process, and those around it, leaves."""
+    for folder, limit, usage in control_groups():
+        with suppress(OSError, ValueError):  # no such file, or "max" in it
+            most, used = int((folder / limit).read_text()), 0
+            with suppress(OSError, ValueError):
+                used = int((folder / usage).read_text()) - file_cache(folder)
+            yield most - max(0, used)
+
+
+def control_groups():
+    """Yield the folders of the control groups that may limit memory, and their two files."""
+    own = {kind: {"/"} for kind in GROUPS}
+    with suppress(OSError):
+        for line in OWN_GROUPS.read_text().splitlines():
+            _, kinds, path = line.split(":", 2)
+            for kind in own.keys() & kinds.split(","):
+                own[kind] |= {path, *map(str, Path(path).parents)}
+    for kind, (roots, files) in GROUPS.items():
+        for root in roots:
+            for path in sorted(own[kind]):
+                yield root / path.lstrip("/"), *files
+
+
+def file_cache(folder):
+    """Return the bytes that a control group has used for files and gives back when they are due."""
+    cached = {}
+    with suppress(OSError, ValueError):
+        for line in (folder / "memory.stat").read_text().splitlines():
+            name, _, value = line.partition(" ")
+            cached[name] = int(value)
+    # Version 1 has those of the groups within under names of their own.
+    names = [(f"total_{name}", name) for name in ("inactive_file", "active_file")]
+    return sum(cached.get(total, cached.get(own, 0)) for total, own in names)
+
+
 def check_memory(size):
     """Raise ValueError where so many bytes are not free."""
-    if size > (free := psutil.virtual_memory().available):
+    if size > (free := free_memory()):
         raise ValueError(f"it needs {size / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free")
 
 

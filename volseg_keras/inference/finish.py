@@ -8,8 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 import numpy as np
-import psutil
 
+from ..data.source import free_memory
 from .cleanup import fill_holes, median, remove_small
 from .instances import check_takes_ids, instance_slabs
 from .write import write_labels
@@ -75,7 +75,7 @@ class Finish:
         """Raise ValueError for a file that takes no ids; warn of a volume larger than memory."""
         if self.instances:
             check_takes_ids(output)
-        takes, free = BYTES[self.dtype] * prod(shape), psutil.virtual_memory().available
+        takes, free = BYTES[self.dtype] * prod(shape), free_memory()
         if self.whole and takes > free:
             warnings.warn(
                 f"filling holes and dropping small objects will take {takes / 2**30:.0f} GiB of "

@@ -13,11 +13,10 @@ from tempfile import TemporaryFile
 
 import cc3d
 import numpy as np
-import psutil
 from scipy import ndimage
 
 from ..data.formats import kind_of
-from ..data.source import checked_size
+from ..data.source import checked_size, free_memory
 from ..data.writing import create_volume
 from .basins import Basins
 
@@ -127,7 +126,7 @@ def instance_slabs(probability, store, threshold, voxel_size, neck, min_voxels, 
     check(probability, threshold, neck, min_voxels, planes)
     reach = [ceil(RADIUS * min(sides) / side) for side in sides]
     if planes is None:
-        voxels = min(SLAB_VOXELS, psutil.virtual_memory().available // BYTES)
+        voxels = min(SLAB_VOXELS, free_memory() // BYTES)
         planes = max(voxels // prod(probability.shape[1:]) - 2 * reach[0], 16)
     cuts = [
         (z, min(z + planes, probability.shape[0])) for z in range(0, probability.shape[0], planes)

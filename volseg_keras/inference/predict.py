@@ -4,8 +4,8 @@ import math
 from itertools import product
 
 import numpy as np
-import psutil
 
+from ..data.source import free_memory
 from .engines import decoded, labels
 from .tiling import count_tiles, plan, read_tile, slabs
 
@@ -66,7 +66,7 @@ def voxels_at_once(spatial_dims, scale=(1, 1, 1)):
     Halved, so that the same file is mostly cut alike.
     """
     voxels = VOXELS[spatial_dims]
-    while voxels * BYTES[spatial_dims] > psutil.virtual_memory().available // 3:
+    while voxels * BYTES[spatial_dims] > free_memory() // 3:
         voxels //= 2
     return int(voxels / max(1, math.prod(scale)))
 
