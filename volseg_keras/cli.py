@@ -56,6 +56,7 @@ def main():
     """Run the command; what goes wrong is one line: wrong input or a full disk exit code 2."""
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     enable()
+    sys.argv[1:] = in_pairs(sys.argv[1:], "--validate")
     try:
         app()
     except (ValueError, OSError) as error:
@@ -67,6 +68,19 @@ def main():
             go_on = "`train` and `predict` go on with --resume, `reproduce` by the same command"
             told(f"interrupted. {go_on}", INTERRUPTED)
         raise
+
+
+def in_pairs(arguments, option):
+    """Return a command line in which an option of two values is given once for each of them.
+
+    Typer knows no option that is repeatable and takes two values.
+    """
+    spread = list(arguments)
+    places = [i for i, argument in enumerate(spread) if argument == option]
+    for i in reversed(places):
+        if i + 2 < len(spread) and not spread[i + 2].startswith("-"):
+            spread.insert(i + 2, option)
+    return spread
 
 
 def told(error, code):

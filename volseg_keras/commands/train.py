@@ -82,7 +82,7 @@ def train(
         ),
     ] = None,
     validate: Annotated[
-        list[tuple[Path, Path]] | None,
+        list[Path] | None,
         typer.Option(
             metavar="IMAGE LABELS", help="A volume to validate on, with its labels; repeatable."
         ),
@@ -112,18 +112,20 @@ def train(
             "Invalid value for `model`. Expected none with `from`, which tells the network. "
             f"Received: model={model}, from={start}"
         )
-    if len(volumes) % 2:
-        raise ValueError(
-            "Invalid value for `volumes`. Expected each image followed by its labels. "
-            f"Received: {len(volumes)} files"
-        )
+    validate = validate or []
+    for name, files in (("volumes", volumes), ("validate", validate)):
+        if len(files) % 2:
+            raise ValueError(
+                f"Invalid value for `{name}`. Expected each image followed by its labels. "
+                f"Received: {len(files)} files"
+            )
     if start:
         model_file(start)
     else:
         get_variant(model := model or "H")
     shares = numbers("weights", weights)
-    pairs = [*zip(volumes[::2], volumes[1::2], strict=True), *(validate or ())]
-    pairs = [(open_volume(image), open_volume(label)) for image, label in pairs]
+    opened = [open_volume(file) for file in (*volumes, *validate)]
+    pairs = list(zip(opened[::2], opened[1::2], strict=True))
     keras = start_keras()
     from ..inference.engines import on_gpu
     from ..nets.models import at_policy, build_model

@@ -106,7 +106,9 @@ class Draw:
         """Voxels (z, y, x) needed around the patch, so that a deformation finds real context."""
         if self.field is None:
             return (0, 0, 0)
-        return tuple(int(np.ceil(np.abs(axis).max())) + 1 if axis.any() else 0 for axis in self.field)
+        return tuple(
+            int(np.ceil(np.abs(axis).max())) + 1 if axis.any() else 0 for axis in self.field
+        )
 
 
 def draw(rng, shape, augment, voxel_size=None):

@@ -60,9 +60,7 @@ def labelled_volumes(images, labels, model, normalization, on_progress=None):
             f"Received: {len(images)} images and {len(labels)} label volumes"
         )
     volumes = []
-    for number, (image, label) in enumerate(zip(images, labels, strict=True), 1):
-        path = getattr(image, "path", None)
-        name = Path(path).name if path else f"volume {number}"
+    for name, image, label in zip(named(images), images, labels, strict=True):
         voxel_size = getattr(image, "voxel_size", None)
         label = read_labels(image, label, on_progress)
         image = checked_image(image, model.inputs[0].shape[-1], isinstance(label, ClassIds))
@@ -71,6 +69,17 @@ def labelled_volumes(images, labels, model, normalization, on_progress=None):
         intensity = Intensity.of(image, on_progress) if volume_wide else normalization
         volumes.append(LabelledVolume(name, image, label, intensity, voxel_size))
     return volumes
+
+
+def named(images):
+    """Return a name for each volume: its file's, with the folder where two are alike."""
+    paths = [getattr(image, "path", None) for image in images]
+    files = [path and Path(path).absolute() for path in paths]
+    alike = len({file and file.name for file in files}) < len(files)
+    return [
+        f"volume {number}" if not file else "/".join(file.parts[-2:]) if alike else file.name
+        for number, file in enumerate(files, 1)
+    ]
 
 
 def listed(volumes):
@@ -141,7 +150,7 @@ def hold_out_parts(volumes, hold_out):
     texts = listed(hold_out) if isinstance(hold_out, list | tuple) else [hold_out] * len(volumes)
     if len(texts) != len(volumes):
         raise ValueError(
-            f"Invalid value for `hold_out`. Expected one part for all volumes, or one, or none, for "
+            f"Invalid value for `hold_out`. Expected one part for all volumes, or one or none for "
             f"each of {len(volumes)}. Received: {len(texts)}"
         )
     inner, held_out = [], []
