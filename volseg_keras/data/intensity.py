@@ -76,13 +76,26 @@ class Intensity:
         """Return what standardises to a contrast, a gain of the standardised intensities."""
         return replace(self, deviation=np.divide(self.deviation, contrast).tolist())
 
-    def standardize(self, block, own=None):
+    def padded(self, block):
+        """Return where a block of the volume is padding, of the block's shape; None if nowhere."""
+        found = None
+        for level in self.padding:
+            alike = block == np.asarray(level).astype(block.dtype)
+            if alike.any():
+                width = [(0, 0)] * alike.ndim
+                width[2] = (RUN - 1, RUN - 1)  # a row may go on beyond the block
+                rows = _in_rows(np.pad(alike, width, mode="edge"), RUN)[:, :, RUN - 1 : 1 - RUN]
+                found = rows if found is None else found | rows
+        return found
+
+    def standardize(self, block, own=None, padded=None):
         """Return a block of the volume as float32, standardised.
 
         Args:
             block: `(z, y, x)` or `(z, y, x, channels)`.
             own: dict of mean and standard_deviation that the network itself standardises by, which
                 is then given intensities of these statistics.
+            padded: of `padded`, where it is known.
         """
         mean, deviation = np.asarray(self.mean), np.asarray(self.deviation)
         target = 0.0
@@ -92,15 +105,9 @@ class Intensity:
             mean = mean - deviation * target
         standardized = np.subtract(block, mean.astype(np.float32), dtype=np.float32)
         standardized /= deviation.astype(np.float32)
-        for level in self.padding:
-            padded = block == np.asarray(level).astype(block.dtype)
-            if padded.any():
-                width = [(0, 0)] * padded.ndim
-                width[2] = (RUN - 1, RUN - 1)  # a row may go on beyond the block
-                inside = _in_rows(np.pad(padded, width, mode="edge"), RUN)
-                inside = inside[:, :, RUN - 1 : 1 - RUN]
-                standardized = np.where(inside, np.float32(target), standardized)
-        return standardized
+        if padded is None:
+            padded = self.padded(block)
+        return standardized if padded is None else np.where(padded, np.float32(target), standardized)
 
 
 def _statistics(levels, counts):

@@ -118,8 +118,16 @@ class Standardized:
         self.engine, self.intensity, self.own = engine, intensity, own
 
     def __call__(self, tile):
-        """Return what the engine gives for a tile."""
-        return self.engine(self.intensity.standardize(tile, self.own))
+        """Return what the engine gives for a tile; padding is background."""
+        padded = self.intensity.padded(tile)
+        values = self.engine(self.intensity.standardize(tile, self.own, padded))
+        if padded is None:
+            return values
+        values, outside = np.array(values), padded if padded.ndim == 3 else padded.all(-1)
+        values[outside] = 0
+        if values.shape[-1] > 1:
+            values[outside, 0] = 1
+        return values
 
 
 def averaged(engine, spatial_dims):
