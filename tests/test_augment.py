@@ -47,19 +47,19 @@ def test_patches_that_are_not_square_are_not_transposed():
 def test_deformation_moves_voxels_as_far_as_it_says(shape):
     field = drawn(only(elastic=1.0, displacement=2.0), 3, shape)
     margin = field.margin
-    assert margin > 1
-    wide = [n + 2 * margin if n > 1 else n for n in shape]
+    assert all((m > 1) == (n > 1) for m, n in zip(margin, shape, strict=True))
+    wide = [n + 2 * m for n, m in zip(shape, margin, strict=True)]
     for axis, size in enumerate(wide):
         line = np.arange(size, dtype=np.float32)
         coordinate = np.broadcast_to(np.moveaxis(line.reshape(-1, 1, 1), 0, axis), wide)
         moved = place(np.array(coordinate), field, order=1)
         assert moved.shape == shape
         still = np.moveaxis(np.arange(shape[axis]).reshape(-1, 1, 1), 0, axis)
-        shift = moved - still - (margin if shape[axis] > 1 else 0)
+        shift = moved - still - margin[axis]
         if shape[axis] == 1:
             assert not shift.any(), "a slice is deformed in its plane only"
         else:
-            assert 0.3 < np.abs(shift).max() <= margin
+            assert 0.3 < np.abs(shift).max() <= margin[axis]
 
 
 @pytest.mark.parametrize(
@@ -78,10 +78,10 @@ def test_each_grey_level_change_alone(options, changed):
     assert np.ptp(values) > 0.01 * abs(np.mean(values))
 
 
-def test_scale_stretches_every_axis_by_its_own_share():
-    shape, largest = (40, 64, 64), 0.2
+def test_scale_stretches_every_axis_by_its_own_factor():
+    shape, largest = (40, 64, 64), 2.0
     scaled = drawn(only(elastic=1.0, displacement=0.0, scale=largest), 5, shape)
-    wide = [n + 2 * scaled.margin for n in shape]
+    wide = [n + 2 * m for n, m in zip(shape, scaled.margin, strict=True)]
     slopes = []
     for axis in range(3):
         line = np.arange(wide[axis], dtype=np.float32)
@@ -91,7 +91,7 @@ def test_scale_stretches_every_axis_by_its_own_share():
         np.testing.assert_allclose(np.diff(moved), slope, atol=1e-3)
         slopes.append(slope)
     assert len({round(s, 3) for s in slopes}) == 3
-    assert all(1e-3 < abs(s - 1) <= 1.1 * largest for s in slopes)
+    assert all(1 / 1.1 / largest < s < 1.1 * largest and abs(s - 1) > 1e-3 for s in slopes)
 
 
 def test_contrast_is_inverted_in_the_stated_share_of_draws():
@@ -103,8 +103,36 @@ def test_contrast_is_inverted_in_the_stated_share_of_draws():
 def test_one_section_of_a_thick_patch_is_damaged(depth, damaged):
     shape = (depth, 16, 16)
     image = np.random.default_rng(1).normal(size=shape).astype(np.float32)
-    out = shade(image.copy(), drawn(only(sections=1.0), 2, shape))
-    assert np.any(out != image, axis=(1, 2)).sum() == damaged
+    kinds = set()
+    for seed in range(20):
+        damage = drawn(only(sections=1.0), seed, shape)
+        out = shade(place(image.copy(), damage, order=1), damage)
+        changed = np.any(out != image, axis=(1, 2)).sum()
+        if damage.section and damage.section.kind == "shifted" and not any(damage.section.shift):
+            continue
+        assert changed == damaged
+        kinds |= {damage.section.kind} if damage.section else set()
+    assert kinds == ({"missing", "noisy", "shifted"} if damaged else set())
+
+
+def test_sections_are_left_out_up_to_a_thickness():
+    augment = only(thickness=50.0)
+    shape = (32, 64, 64)
+    strides = {
+        size: [draw(np.random.default_rng(s), shape, augment, size).stride for s in range(200)]
+        for size in ((5, 5, 5), (40, 6, 6), None)
+    }
+    assert set(strides[None]) == set(strides[40, 6, 6]) == {1}
+    assert max(strides[5, 5, 5]) == 10 and 0.4 < np.mean(np.array(strides[5, 5, 5]) == 1) < 0.75
+    flat = [draw(np.random.default_rng(s), (1, 64, 64), augment, (5, 5, 5)) for s in range(20)]
+    assert {found.stride for found in flat} == {1}
+
+
+def test_noise_leaves_the_deviation_as_it_is():
+    noisy = only(noise=1.0, probability=1.0)
+    image = np.random.default_rng(2).normal(size=(16, 64, 64)).astype(np.float32)
+    deviations = [shade(image, drawn(noisy, seed)).std() for seed in range(6)]
+    assert deviations == pytest.approx([1] * 6, rel=0.02)
 
 
 @pytest.mark.parametrize("shape", [(24, 48, 48), (1, 64, 64)])
@@ -124,7 +152,7 @@ def test_a_sheath_is_background_and_partly_dark(shape):
 
 
 def test_one_switch_leaves_the_other_draws_as_they_were():
-    full = Augment(noise=0.5, blur=1.0, gamma=0.3, probability=1, sections=1.0, sheaths=1.0)
+    full = Augment(noise=0.5, blur=1.0, gamma=0.3, probability=1, sections=1.0, myelin=1.0)
     less = Augment(noise=0.0, blur=1.0, gamma=0.3, probability=1, rotations=False)
     for seed in range(10):
         a, b = drawn(full, seed), drawn(less, seed)

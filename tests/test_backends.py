@@ -20,7 +20,7 @@ for name in volseg_keras.__all__:
 from volseg_keras.training.recipes import RECIPES
 from dataclasses import replace
 RECIPES["quick"] = replace(
-    RECIPES["demo"], patch={3: (16, 16, 16)}, rate={3: 1e-2}, warmup=1, schedule="drops"
+    RECIPES["fast"], patch={3: (16, 16, 16)}, rate={3: 1e-2}, warmup=1, schedule="drops"
 )
 image, label = volseg_keras.phantom((16, 32, 32))
 def network():

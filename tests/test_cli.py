@@ -11,7 +11,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from command import volseg
+from command import quick_recipe, volseg
 
 from volseg_keras import cli, demo, open_volume, phantom, save_volume
 from volseg_keras.commands.common import quiet
@@ -69,7 +69,7 @@ def test_models_prints_table_1(capsys):
 
 
 TRAINED = ("--train", "--minutes", 0.02)
-TRAIN = ("train", "image.tif", "label.tif", "-o", "run", "--steps", "1", "--recipe", "demo")
+TRAIN = ("train", "image.tif", "label.tif", "-o", "run", "--steps", "1", "--recipe", "fast")
 
 
 def replaced(old, new):
@@ -90,6 +90,12 @@ def replaced(old, new):
         ((*TRAIN, "--model", "D", "--from", "H"), "model=D, from=H"),
         ((*TRAIN, "--recipe", "slow"), "paper, fast"),
         ((*TRAIN, "--hold-out", "x:5"), "x:0:"),
+        ((*TRAIN, "--normalize", "128"), "MEAN,STD"),
+        ((*TRAIN, "--weights", "2,1"), "1 volumes"),
+        ((*TRAIN, "--weights", "much"), "2,1"),
+        ((*TRAIN[:2], *TRAIN[3:]), "1 files"),
+        ((*TRAIN, "--validate", "image.tif"), "1 files"),
+        ((*TRAIN, "--validate", "image.tif", "shorter.tif"), "(31, 64, 96)"),
         (replaced("run", "file/run"), "writable folder"),
         (("predict", "missing.tif", "-o", "out.tif"), "missing.tif"),
         (("predict", "four.tif", "-o", "out.tif"), "(z, y, x)"),
@@ -126,9 +132,21 @@ def test_wrong_input_is_one_line_and_exit_code_2(arguments, told, folder, monkey
     assert [p for p in sorted(folder.rglob("*")) if p.suffix] == [p for p in before if p.suffix]
 
 
+def test_training_on_several_volumes(folder, tmp_path, capsys):
+    pair = (folder / "image.tif", folder / "label.tif")
+    arguments = ("--steps", 1, "--model", "D", "--weights", "2,1", "--validate", *pair)
+    arguments += ("--hold-out", "x:0:32", "--hold-out", "none", "--validate", *pair)
+    with quick_recipe():
+        assert volseg("train", *pair, *pair, "-o", tmp_path / "run", *arguments) == 0
+    assert "held-out Jaccard" in capsys.readouterr().out
+    about = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert about["weights"] == [2, 1] and about["hold_out"] == ["x:0:32", "none"]
+    assert len(about["volumes"]) == 2 and len(about["held_out"]) == 2
+
+
 def test_the_whole_road(folder, tmp_path, capsys):
     image, label, run = folder / "image.tif", folder / "label.tif", tmp_path / "runs" / "h"
-    arguments = ("--steps", 3, "--recipe", "demo", "--hold-out", "x:0:32", "--seed", 2)
+    arguments = ("--steps", 3, "--recipe", "fast", "--hold-out", "x:0:32", "--seed", 2)
     assert volseg("train", image, label, "-o", run, *arguments) == 0
     assert "held-out Jaccard" in capsys.readouterr().out
     out, exported = tmp_path / "labels.tif", tmp_path / "saved"

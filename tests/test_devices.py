@@ -15,7 +15,7 @@ if keras.backend.backend() == "tensorflow":
 from dataclasses import replace
 from volseg_keras.training.devices import data_parallel, replicas
 from volseg_keras.training.recipes import RECIPES
-RECIPES["quick"] = replace(RECIPES["demo"], patch={3: (16, 16, 16)}, batch={3: 1})
+RECIPES["quick"] = replace(RECIPES["fast"], patch={3: (16, 16, 16)}, batch={3: 1})
 image, label = volseg_keras.phantom((16, 64, 64))
 assert replicas() == 1
 with data_parallel():

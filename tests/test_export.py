@@ -18,7 +18,7 @@ from volseg_keras import (
     phantom,
     predict_volume,
 )
-from volseg_keras.data.patches import grey_statistics
+from volseg_keras.data.intensity import Intensity
 from volseg_keras.nets.blocks import activation, input_block, residual_block, transposed
 from volseg_keras.nets.models import softmax, with_normalization
 from volseg_keras.zoo.export import TOLERANCE, checked, vectors_of
@@ -97,7 +97,8 @@ def test_constants_travel_with_every_form(saved):
 def test_a_model_without_constants_gets_a_standardised_volume():
     model = settled("C")
     image = phantom((16, 32, 48), seed=1)[0]
-    inside = with_normalization(model, *grey_statistics(image))
+    found = Intensity.of(image)
+    inside = with_normalization(model, found.mean, found.deviation)
     got, want = (predict_volume(m, image, engine="keras") for m in (model, inside))
     np.testing.assert_allclose(got, want, atol=1e-4)
 

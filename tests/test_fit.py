@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from volseg_keras import (
+    Augment,
     Jaccard,
     JaccardLoss,
     PatchSampler,
@@ -17,20 +18,24 @@ from volseg_keras import (
     build_model,
     fit,
     load_pretrained,
+    open_volume,
     phantom,
     predict_volume,
+    save_volume,
     segmentation_scores,
 )
-from volseg_keras.nets.models import with_normalization
+from volseg_keras.data.intensity import Intensity
+from volseg_keras.nets.models import split_normalization, with_normalization
 from volseg_keras.training import averaging
 from volseg_keras.training.averaging import Average
-from volseg_keras.training.calibration import CONTRASTS, LEAST_GAIN, most_suitable
 from volseg_keras.training.callbacks import Budget, Schedule, Validate
-from volseg_keras.training.fit import make_sampler
-from volseg_keras.training.freezing import frozen_norms
+from volseg_keras.training.fit import make_patches
 from volseg_keras.training.recipes import RECIPES, get_recipe
 from volseg_keras.training.regions import split
-from volseg_keras.training.statistics import settle_statistics
+from volseg_keras.training.settling import settled
+from volseg_keras.training.statistics import recalibrate_batch_norm
+from volseg_keras.training.validation import HeldOutScores
+from volseg_keras.training.volumes import labelled_volumes
 
 IMAGE, LABEL = phantom((32, 64, 96), seed=0)
 
@@ -48,10 +53,12 @@ def small_network():
 
 @pytest.fixture(autouse=True)
 def small_patches(monkeypatch):
-    quick = replace(RECIPES["demo"], patch={3: (16, 32, 32)}, batch={3: 2}, warmup=2)
+    quick = replace(
+        RECIPES["fast"], patch={3: (16, 32, 32)}, warmup=2, augment=Augment(), settle=0.0
+    )
     monkeypatch.setitem(RECIPES, "quick", quick)
     monkeypatch.setitem(RECIPES, "averaged", replace(quick, average=3.0))
-    monkeypatch.setitem(RECIPES, "frozen", replace(quick, frozen=True))
+    monkeypatch.setitem(RECIPES, "settling", replace(quick, settle=0.25))
     monkeypatch.setattr(averaging, "EVERY", 1)
 
 
@@ -73,11 +80,10 @@ def test_a_run_leaves_what_it_promises(tmp_path):
     assert [int(r["step"]) for r in rows] == [4, 8, 12]
     assert summary["steps"] == 12 and summary["hold_out"] == "x:0:32"
     scores = [float(r["val_jaccard"]) for r in rows if r["val_jaccard"]]
-    # By the contrast that suits best: hardly worse than by the one of the training.
-    assert summary["held_out_jaccard"] > max(scores) - LEAST_GAIN - 1e-5
+    # By the statistics that suit better.
+    assert summary["held_out_jaccard"] > max(scores) - 1e-5
     assert json.loads((tmp_path / "a run" / "metrics.json").read_text()) == summary
-    mean = IMAGE[:, :, 32:].mean()
-    assert summary["normalization"]["mean"] == pytest.approx(mean, abs=0.5)
+    assert summary["normalization"]["mean"] == pytest.approx(IMAGE.mean(), abs=0.5)
     names = {p.name for p in (tmp_path / "a run").iterdir()}
     assert {"model.keras", "curve.png", "checkpoint.h5", "tensorboard"} <= names
     assert not [name for name in names if name.startswith("part")]
@@ -102,7 +108,7 @@ def test_what_was_trained_in_bfloat16_is_saved_in_float32(tmp_path):
     assert saved.count_params() == model.count_params()
 
 
-@pytest.mark.parametrize("recipe", ["quick", "averaged"])
+@pytest.mark.parametrize("recipe", ["averaged", "settling"])
 def test_a_resumed_run_ends_as_an_unbroken_one(recipe, tmp_path, monkeypatch):
     whole, _ = run(tmp_path / "whole", 16, recipe=recipe)
     begin = Schedule.on_train_batch_begin
@@ -165,37 +171,46 @@ def test_statistics_settle_to_those_of_the_batches_as_the_network_predicts():
     model = keras.Model(inputs, keras.layers.BatchNormalization()(x))
     batches = np.random.default_rng(0).standard_normal((3, 2, 8, 8, 8, 1)).astype(np.float32)
     before = [np.asarray(w) for w in model.trainable_weights]
-    settle_statistics(model, iter(batches))
+    recalibrate_batch_norm(model, iter(batches))
     pooled = batches.reshape(3, 2, 4, 2, 4, 2, 4, 2).mean(axis=(3, 5, 7))
     np.testing.assert_allclose(first.moving_mean, [pooled.mean()], atol=1e-5)
     variance = np.mean([batch.var() for batch in pooled])
     np.testing.assert_allclose(first.moving_variance, [variance], rtol=1e-4)
     for old, new in zip(before, model.trainable_weights, strict=True):
         np.testing.assert_array_equal(old, new)
-    assert first.momentum == 0.99  # the copy's changed
+    assert first.momentum == 0.99
     settled = model(batches.reshape(6, 8, 8, 8, 1), training=False)
     np.testing.assert_allclose(np.std(settled, axis=(0, 1, 2, 3)), [1, 1], atol=0.05)
 
 
-@pytest.mark.parametrize("recipe, kept", [("quick", False), ("frozen", True)])
-def test_a_recipe_may_keep_the_batch_normalisations(recipe, kept, tmp_path):
-    model, _ = run(tmp_path / "first", 4)
-    before = {v.path: np.asarray(v) for v in model.variables}
-    again, _ = run(tmp_path / "second", 4, recipe=recipe, model=model)
-    assert all(layer.trainable for layer in again.layers)
-    for variable in again.weights:
-        same = np.array_equal(variable, before[variable.path])
-        assert same == (kept and "batch_norm" in variable.path), variable.path
-    assert load_pretrained(tmp_path / "second").trainable_weights
+def test_a_settled_network_trains_as_it_predicts():
+    model = small_network()
+    dropout, _, down = (
+        next(layer for layer in model.layers if isinstance(layer, kind))
+        for kind in (keras.layers.Dropout, RankOneConv, StochasticDownsample)
+    )
+    # Without batch normalisation, which is by the batch in training.
+    random = keras.Sequential([keras.Input((None, None, None, 6)), dropout, down])
+    x = np.random.default_rng(0).normal(size=(1, 8, 8, 8, 6)).astype(np.float32)
+    predicted = random(x, training=False)
+    assert np.abs(random(x, training=True) - predicted).max() > 0.1
+    with settled(model):
+        np.testing.assert_array_equal(random(x, training=True), predicted)
+    assert dropout.rate == 0.1 and np.abs(random(x, training=True) - predicted).max() > 0.1
 
 
-def test_all_normalisations_of_a_network_are_frozen_and_let_go():
-    for name in ("U-Net", "H"):
-        model = build_model(name)
-        count = len(model.trainable_weights)
-        with frozen_norms(model):
-            assert not [w for w in model.trainable_weights if w.name in ("gamma", "beta")]
-        assert len(model.trainable_weights) == count
+def test_the_last_part_of_a_budget_is_trained_settled(tmp_path, monkeypatch):
+    rates = []
+
+    def noted(self, batch, logs=None):
+        dropout = next(la for la in self.model.layers if isinstance(la, keras.layers.Dropout))
+        rates.append(dropout.rate)
+        begin(self, batch, logs)
+
+    begin = Schedule.on_train_batch_begin
+    monkeypatch.setattr(Schedule, "on_train_batch_begin", noted)
+    _, summary = run(tmp_path, 8, recipe="settling")
+    assert rates == [0.1] * 6 + [0.0] * 2 and summary["steps"] == 8
 
 
 def test_a_finished_run_resumes_to_itself(tmp_path):
@@ -215,7 +230,7 @@ def test_a_finished_run_resumes_to_itself(tmp_path):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
 
 
-@pytest.mark.parametrize("changes", [{"seed": 1}, {"hold_out": "x:0:40"}, {"recipe": "demo"}])
+@pytest.mark.parametrize("changes", [{"seed": 1}, {"hold_out": "x:0:40"}, {"recipe": "averaged"}])
 def test_a_run_resumes_with_its_own_arguments_only(changes, tmp_path):
     run(tmp_path, 4)
     with pytest.raises(ValueError, match="`resume`"):
@@ -238,25 +253,23 @@ def test_a_larger_budget_is_validated_again(tmp_path, monkeypatch):
     assert summary["steps"] == 8 and read(tmp_path)[-1]["val_jaccard"]
 
 
-def test_a_trained_model_is_trained_further_with_its_own_constants(tmp_path):
+def test_a_trained_model_is_trained_further_on_another_volume(tmp_path):
     _, first = run(tmp_path / "first", 4)
     model = load_pretrained(tmp_path / "first")
     darker = IMAGE // 2
     options = {"recipe": "quick", "steps": 4, "steps_per_epoch": 4}
     second = fit(model, darker, LABEL, output=tmp_path / "second", **options)
-    one, other = first["normalization"], second["normalization"]
-    assert other["mean"] == pytest.approx(one["mean"])
-    # At the contrast that the first one chose.
-    seen = one["standard_deviation"] / first["contrast"]
-    assert other["standard_deviation"] == pytest.approx(seen) and second["contrast"] == 1
+    assert second["normalization"]["mean"] == pytest.approx(darker.mean(), abs=1)
     again = load_pretrained(tmp_path / "second")
     assert [layer.name for layer in again.layers] == [layer.name for layer in model.layers]
+    for normalization, mean in (("model", IMAGE.mean()), ((90, 30), 90)):
+        folder = tmp_path / f"{mean}"
+        options["normalization"] = normalization
+        told = fit(model, darker, LABEL, output=folder, **options)["normalization"]
+        assert told["mean"] == pytest.approx(mean, abs=1)
     options["normalization"] = "volume"
-    third = fit(model, darker, LABEL, output=tmp_path / "third", **options)
-    assert third["normalization"]["mean"] == pytest.approx(darker.mean(), abs=1)
-    del options["normalization"]
-    with pytest.raises(ValueError, match="`resume`.*normalization"):
-        fit(model, darker, LABEL, output=tmp_path / "third", resume=True, **options)
+    with pytest.raises(ValueError, match="`resume`"):
+        fit(model, darker, LABEL, output=folder, resume=True, **options)
 
 
 def test_what_was_best_before_the_weights_settled_does_not_count_after_a_kill(tmp_path):
@@ -264,66 +277,32 @@ def test_what_was_best_before_the_weights_settled_does_not_count_after_a_kill(tm
     saved = []
     model = small_network()
     validate = Validate(
-        budget, lambda: 0.5, lambda: saved.append(budget.step), Average(budget, None)
+        budget,
+        lambda: HeldOutScores({"part": 0.5}, 0.5),
+        lambda: saved.append(budget.step),
+        Average(budget, None),
     )
     validate.set_model(model)
     validate.on_epoch_end(0, logs := {})
-    assert saved == [81] and logs == {"val_jaccard": 0.5} and budget.best == 0.5
+    assert saved == [81] and logs["val_jaccard"] == 0.5 and budget.best == 0.5
     validate.on_epoch_end(1, {})
     assert saved == [81]
 
 
 def test_training_goes_on_at_the_contrast_of_the_model(tmp_path):
     model = with_normalization(small_network(), 120.0, 30.0, 1.5)
-    options = {"recipe": "quick", "steps": 2, "steps_per_epoch": 2}
-    summary = fit(model, IMAGE, LABEL, output=tmp_path, **options)
-    assert summary["normalization"] == pytest.approx({"mean": 120, "standard_deviation": 20})
-
-
-def test_the_contrast_suits_the_held_out_part(tmp_path):
-    _, summary = run(tmp_path, 4)
-    inner = (slice(None), slice(None), slice(0, 32))
-    constants = summary["normalization"]
-    scores = {}
-    for contrast in CONTRASTS:
-        # The model multiplies by its own contrast.
-        gain = contrast / summary["contrast"]
-        deviation = constants["standard_deviation"] / gain
-        labels = predict_volume(
-            tmp_path, IMAGE[inner], engine="keras", normalization=(constants["mean"], deviation)
-        ).argmax(-1)
-        scores[contrast] = segmentation_scores(LABEL[inner], labels)["classes"][1]["jaccard"]
-    assert len(set(scores.values())) > 2
-    assert summary["held_out_jaccard"] == pytest.approx(scores[summary["contrast"]], abs=1e-4)
-    assert scores[summary["contrast"]] > max(scores.values()) - LEAST_GAIN - 1e-4
-
-
-@pytest.mark.parametrize(
-    "scores, contrast",
-    [
-        ((0.5, 0.6, 0.6, 0.6, 0.6), 1.0),
-        ((0.5, 0.6, 0.6, 0.61, 0.59), 1.2),
-        ((0.601, 0.6, 0.5, 0.4, 0.3), 1.0),
-        ((0.5, 0.6, 0.619, 0.62, 0.62), 1.1),
-        ((0.7, 0.6, 0.5, 0.4, 0.3), 0.9),
-    ],
-)
-def test_a_contrast_is_chosen_where_it_is_clearly_better(scores, contrast):
-    rows = [
-        {"statistics": statistics, "contrast": c, "held_out_jaccard": score - less}
-        for statistics, less in (("training", 0), ("prediction", 0.001))
-        for c, score in zip(CONTRASTS, scores, strict=True)
-    ]
-    chosen = most_suitable(rows)
-    assert (chosen["statistics"], chosen["contrast"]) == ("training", contrast)
-    rows[-1]["held_out_jaccard"] = 0.8
-    assert most_suitable(rows) == rows[-1]
+    fit(model, IMAGE, LABEL, output=tmp_path, recipe="quick", steps=2, steps_per_epoch=2)
+    _, (mean, deviation, contrast) = split_normalization(load_pretrained(tmp_path))
+    assert (mean, deviation) == pytest.approx((IMAGE.mean(), IMAGE.std()), rel=0.02)
+    assert contrast == 1.5
 
 
 def test_the_threshold_suits_the_held_out_part(tmp_path):
     _, summary = run(tmp_path, 4)
     inner = (slice(None), slice(None), slice(0, 32))
-    probability = predict_volume(tmp_path, IMAGE[inner], engine="keras")[..., 1]
+    own = Intensity.of(IMAGE)
+    options = {"engine": "keras", "normalization": (own.mean, own.deviation)}
+    probability = predict_volume(tmp_path, IMAGE[inner], **options)[..., 1]
     scores = [
         segmentation_scores(LABEL[inner], (probability >= t).astype(np.uint8))["classes"][1]
         for t in (summary["threshold"], 0.1, 0.5, 0.9)
@@ -353,7 +332,8 @@ def test_an_annotated_slice_of_a_thin_volume_lies_anywhere_in_a_patch():
     image, truth = IMAGE[-11:], LABEL[-11:]
     label, z = np.full_like(truth, 255), truth.sum(axis=(1, 2)).argmax()
     label[z] = truth[z]
-    sampler = make_sampler(image, label, RECIPES["quick"], 3, 0, None)
+    volumes = labelled_volumes(image, label, small_network(), "volume")
+    sampler = make_patches(volumes, RECIPES["quick"], 3, 0, None)
     places = set()
     for step in range(40):
         found = np.asarray(sampler.batch(step, 2)[1]).reshape(2, 16, -1) != 255
@@ -393,13 +373,18 @@ def test_plain_compile_and_fit_work():
         ({"label": LABEL * 0}, "label"),
         ({"label": LABEL.astype(float)}, "label"),
         ({"output": "file/run"}, "output"),
-        ({"label": LABEL * 2}, "label"),
-        ({"label": LABEL * np.uint8(255) // 2}, "label"),
+        ({"label": LABEL * 2}, "labels"),
+        ({"label": LABEL * np.uint8(255) // 2}, "labels"),
         ({"hold_out": "x:0:32", "label": LABEL * (np.arange(96) >= 32)}, "hold_out"),
         ({"hold_out": "x:0:32", "label": LABEL * (np.arange(96) < 32)}, "hold_out"),
         ({"seed": None}, "seed"),
-        ({"normalization": (120, 30)}, "normalization"),
-        ({"recipe": "frozen"}, "recipe"),
+        ({"normalization": "own"}, "normalization"),
+        ({"normalization": "model"}, "normalization"),
+        ({"normalization": 120}, "normalization"),
+        ({"label": [LABEL, LABEL]}, "labels"),
+        ({"weights": [1, 2]}, "weights"),
+        ({"weights": [0]}, "weights"),
+        ({"hold_out": ["x:0:32", None]}, "hold_out"),
     ],
     ids=str,
 )
@@ -416,7 +401,7 @@ def test_wrong_arguments_leave_nothing_behind(changes, name, tmp_path):
 def test_networks_of_fixed_sizes_are_refused_at_once(tmp_path):
     model = build_model("C", input_shape=(64, 64, 1))
     with pytest.raises(ValueError, match=r"`model`.*free spatial sizes.*\(64, 64\)"):
-        fit(model, IMAGE, LABEL, output=tmp_path, recipe="demo", steps=2)
+        fit(model, IMAGE, LABEL, output=tmp_path, recipe="fast", steps=2)
 
 
 def test_seeds_and_starts_of_other_types(tmp_path):
@@ -468,3 +453,54 @@ def test_the_fast_recipe_warms_up_and_ends_at_zero():
     rates = [row.learning_rate(3, 0, s) for s in range(60)]
     assert np.all(np.diff(rates[:50]) > 0) and rates[50] == row.rate[3]
     assert row.learning_rate(3, 1, 5000) == pytest.approx(0, abs=1e-9)
+
+
+def test_several_volumes(tmp_path, monkeypatch):
+    """Of other sizes, types and intensities; two held-out parts."""
+    image, label = phantom((20, 48, 80), seed=3)
+    images, labels = [IMAGE, image.astype(np.uint16) * 100], [LABEL, label]
+    unseen = phantom((16, 32, 32), seed=4)
+    options = {"recipe": "quick", "steps_per_epoch": 4, "weights": [2, 1], "validation": [unseen]}
+    options["hold_out"] = ["x:0:32", None]
+    summary = fit(small_network(), images, labels, output=tmp_path / "a", steps=8, **options)
+    assert [v["name"] for v in summary["volumes"]] == ["volume 1", "volume 2"]
+    assert summary["volumes"][1]["mean"] == pytest.approx(100 * image.mean(), rel=0.01)
+    each = summary["held_out"]
+    assert list(each) == ["volume 1 x:0:32", "volume 1"]
+    assert summary["held_out_jaccard"] == pytest.approx(np.mean(list(each.values())))
+    row = read(tmp_path / "a")[-1]
+    assert float(row["val_jaccard"]) == pytest.approx(
+        np.mean([float(row[f"val_jaccard {name}"]) for name in each]), abs=1e-5
+    )
+    begin = Schedule.on_train_batch_begin
+
+    def killed(self, batch, logs=None):
+        if self.budget.step == 6:
+            raise KeyboardInterrupt
+        begin(self, batch, logs)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Schedule, "on_train_batch_begin", killed)
+        fit(small_network(), images, labels, output=tmp_path / "b", steps=8, **options)
+    fit(small_network(), images, labels, output=tmp_path / "b", steps=8, resume=True, **options)
+    one, other = load_pretrained(tmp_path / "a"), load_pretrained(tmp_path / "b")
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("suffix", [".zarr", ".h5", ".tif", ".mrc", ".npy"])
+def test_a_volume_larger_than_memory_is_read_patch_by_patch(suffix, tmp_path, monkeypatch):
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    paths = [folder / f"{name}{suffix}" for name in ("image", "label")]
+    for path, array in zip(paths, (IMAGE, LABEL * 255), strict=True):
+        save_volume(path, array)
+    opened = [open_volume(path) for path in paths]
+    options = {"recipe": "quick", "hold_out": "x:0:32", "steps": 4, "steps_per_epoch": 4}
+    fit(small_network(), *opened, output=tmp_path / "memory", **options)
+    monkeypatch.setattr("volseg_keras.training.volumes.free_memory", lambda: 1000)
+    monkeypatch.setattr(type(opened[0]), "__array__", None)  # never as a whole
+    fit(small_network(), *opened, output=tmp_path / "file", **options)
+    one, other = (load_pretrained(tmp_path / name) for name in ("memory", "file"))
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -12,8 +12,8 @@ import zarr
 
 from volseg_keras import open_volume, save_volume
 from volseg_keras.data.formats import FORMATS
+from volseg_keras.data.intensity import Intensity
 from volseg_keras.data.ome_zarr import finish_zarr, start_zarr
-from volseg_keras.data.patches import grey_statistics
 from volseg_keras.data.writing import create_volume
 
 VOXELS = np.random.default_rng(0).integers(0, 100, (6, 70, 150)).astype(np.uint8)
@@ -293,7 +293,7 @@ def test_other_programs_nifti_and_nrrd(tmp_path):
     scaled = open_volume(tmp_path / "scaled.nii")
     assert scaled.dtype == scaled[:1].dtype == np.float32
     np.testing.assert_allclose(scaled[...], nibabel.load(tmp_path / "scaled.nii").get_fdata().T)
-    assert grey_statistics(scaled)[0] == pytest.approx(scaled[...].mean(), rel=0.01)
+    assert Intensity.of(scaled).mean == pytest.approx(scaled[...].mean(), rel=0.01)
     header = {
         "space dimension": 3,
         "space directions": np.diag([4.0, 5.0, 10.0]),

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volseg_keras import build_model, load_pretrained, open_volume, phantom, save_volume
-from volseg_keras.data.patches import grey_statistics
+from volseg_keras.data.intensity import Intensity
 from volseg_keras.inference.blocks import axis_plan, block_tile, blocks, predict_block
 from volseg_keras.nets.models import with_normalization
 from volseg_keras.zoo import job
@@ -244,7 +244,7 @@ def test_two_workers_of_which_one_is_killed(tmp_path, network, small_blocks):
 
 def test_a_crop_by_its_volumes_statistics_is_the_crop_of_the_prediction():
     volume = phantom((32, 160, 176), seed=1)[0]
-    model, constants = load_pretrained("H"), grey_statistics(volume)
+    model, constants = load_pretrained("H"), Intensity.of(volume)
     inside, reach = (slice(None), slice(0, 112), slice(0, 128)), 96
     whole = predict_volume(model, volume, normalization="volume")
     crop = predict_volume(model, volume[inside], normalization=constants)
@@ -267,7 +267,7 @@ def test_a_job_of_two_models_and_other_voxels(tmp_path, network, small_blocks):
     ]
     found = open_volume(tmp_path / "p.zarr")[...]
     np.testing.assert_allclose(found, np.mean(both, axis=0)[..., 1], atol=0.02)
-    # One model has grey-level constants of its own, and the other takes the volume's.
+    # One model has constants of its own, and the other has not.
     build_model("H").save(other)
     folder = start(tmp_path, [network, str(other)], volume)
     job.run_job(folder)

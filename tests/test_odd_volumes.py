@@ -24,8 +24,8 @@ from volseg_keras import (
     segmentation_scores,
 )
 from volseg_keras.data.formats import FORMATS
-from volseg_keras.data.patches import grey_statistics
-from volseg_keras.inference.predict import predict_slabs, segment, standardised
+from volseg_keras.data.intensity import Intensity
+from volseg_keras.inference.predict import Standardized, predict_slabs, segment
 from volseg_keras.nets.models import with_normalization
 
 RNG = np.random.default_rng(0)
@@ -138,11 +138,12 @@ def test_every_order_is_segmented_as_its_plain_copy(kind, network, tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_grey_levels_are_standardised(kind):
-    mean, deviation = grey_statistics(KINDS[kind])
+    found = Intensity.of(KINDS[kind])
+    mean, deviation = found.mean, found.deviation
     levels = KINDS[kind].astype(float)
     assert mean == pytest.approx(levels.mean(), rel=1e-3)
     assert deviation == pytest.approx(levels.std(), rel=1e-3)
-    tiles = standardised(lambda tile: tile, (mean, deviation))(KINDS[kind])
+    tiles = Standardized(lambda tile: tile, found)(KINDS[kind])
     np.testing.assert_allclose(tiles, (levels - mean) / deviation, atol=1e-3)
     assert tiles.dtype == np.float32 and np.isfinite(tiles).all()
 

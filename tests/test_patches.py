@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volseg_keras import Augment, PatchSampler
-from volseg_keras.data import patches
 from volseg_keras.data.augment import NONE
-from volseg_keras.data.patches import Box, grey_statistics
+from volseg_keras.data.intensity import Intensity
+from volseg_keras.data.patches import Box, PatchMix, share_out
 from volseg_keras.inference.tiling import Interval, read_tile
 
 RNG = np.random.default_rng(0)
@@ -149,10 +149,9 @@ def test_boxes_reflect_what_lies_outside(data):
     shape = data.draw(st.tuples(*[st.integers(2, 12)] * 3))
     size = tuple(data.draw(st.integers(1, n)) for n in shape)
     start = tuple(data.draw(st.integers(0, n - s)) for n, s in zip(shape, size, strict=True))
-    margin = data.draw(st.integers(0, 15))
+    margins = data.draw(st.tuples(*[st.integers(0, 15)] * 3))
     volume = np.arange(np.prod(shape)).reshape(shape)
-    got = Box(start, size, margin).read(volume)
-    margins = [margin if s > 1 else 0 for s in size]
+    got = Box(start, size, margins).read(volume)
     padded = np.pad(volume, [(m, m) for m in margins], mode="reflect")
     want = padded[
         tuple(slice(a, a + s + 2 * m) for a, s, m in zip(start, size, margins, strict=True))
@@ -185,36 +184,56 @@ def test_wrong_arguments(image, label, patch, options, name):
         PatchSampler(image, label, patch, **options)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32, ">u2", np.int32])
-def test_grey_statistics(dtype):
-    image = (IMAGE.astype(np.float64) - 100 * (np.dtype(dtype).kind != "u")).astype(dtype)
-    low, high = np.percentile(image, (0.1, 99.9), method="inverted_cdf")
-    want = np.clip(image, low, high).astype(float)
-    assert grey_statistics(image) == pytest.approx((want.mean(), want.std()), rel=1e-6)
-
-
-@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
-def test_a_few_saturated_voxels_change_no_statistics(dtype):
-    image = IMAGE.astype(dtype)
-    spoilt = image.copy()
-    spoilt.flat[:: image.size // 8] = 60_000
-    assert grey_statistics(spoilt) == pytest.approx(grey_statistics(image), rel=0.02)
-
-
-def test_statistics_of_many_floats_are_those_of_a_sample(monkeypatch):
-    monkeypatch.setattr(patches, "SAMPLED", 2000)
-    image = np.random.default_rng(0).normal(5, 2, (20, 30, 40)).astype(np.float32)
-    assert grey_statistics(image) == pytest.approx((5, 2), rel=0.06)
-
-
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_grey_levels_that_are_not_finite_are_refused(bad):
     image = IMAGE.astype(np.float32)
     image[1, 2, 3] = bad
     with pytest.raises(ValueError, match="`image`. Expected finite grey levels. Received: 1 vox"):
-        grey_statistics(image)
+        Intensity.of(image)
     with pytest.raises(ValueError, match="finite"):
         read_tile(image, intervals_of(image))
+
+
+def test_a_box_skips_sections_and_reflects_beyond_them():
+    volume = np.arange(10)[:, None, None] * np.ones((1, 3, 3), int)
+    box = Box((-3, 0, 0), (5, 3, 3), stride=(3, 1, 1))
+    assert box.read(volume)[:, 0, 0].tolist() == [3, 0, 3, 6, 9]
+
+
+def test_a_volume_smaller_than_the_patch_is_mirrored_on_request():
+    with pytest.raises(ValueError, match="`patch_shape`"):
+        sampler((32, 32, 32))
+    mirrored = sampler((32, 32, 32), mirror=True, augment=NONE)
+    for i in range(8):
+        sections = {section.tobytes() for section in mirrored[i].image}
+        assert len(IMAGE) // 2 < len(sections) <= len(IMAGE)  # some of them twice
+
+
+@pytest.mark.parametrize(
+    "weights, turns",
+    [([1, 1], [0, 1]), ([2, 1], [0, 1, 0]), ([1, 1, 1], [0, 1, 2]), ([0.75, 0.25], [0, 0, 1, 0])],
+)
+def test_patches_are_shared_out_by_weights(weights, turns):
+    assert share_out(weights) == turns
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0.1, 10), min_size=1, max_size=5))
+def test_shares_are_those_of_the_weights_wherever_one_looks(weights):
+    turns = share_out(weights)
+    for stop in range(1, len(turns) + 1):
+        had = np.bincount(turns[:stop], minlength=len(weights))
+        due = stop * np.array(weights) / sum(weights)
+        assert np.all(np.abs(had - due) < len(weights) + 0.05 * stop)
+
+
+def test_a_patch_of_a_mix_is_that_of_its_volume():
+    one, other = sampler(seed=4), PatchSampler(255 - IMAGE, LABEL, (8, 16, 16), 4)
+    mix = PatchMix([one, other], [2, 1])
+    for i, source in enumerate([one, other, one, one, other, one]):
+        np.testing.assert_array_equal(mix[i].image, source[i].image)
+    images, _ = mix.batch(1, 3)
+    np.testing.assert_array_equal(images[1], other[4].image)
 
 
 def intervals_of(image):

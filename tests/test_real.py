@@ -16,7 +16,7 @@ def test_a_few_steps_on_a_real_crop(real_data):
     keras.utils.set_random_seed(0)
     sampler = PatchSampler(image, label, (32, 64, 64))
     model = build_model("H")
-    compile_model(model, get_recipe("demo"), 3)
+    compile_model(model, get_recipe("fast"), 3)
     batches = sampler.tf_dataset(2, steps=3).cache().repeat()
     history = model.fit(batches, steps_per_epoch=12, epochs=3, verbose=0, shuffle=False)
     losses = history.history["loss"]

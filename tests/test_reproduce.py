@@ -25,7 +25,7 @@ def test_rows_are_trained_scored_interrupted_and_resumed(tmp_path):
     for name, (image, truth) in volumes.items():
         save_volume(data / f"{name}.tif", image)
         save_volume(data / f"{name}_groundtruth.tif", 255 * truth)
-    arguments = ["reproduce", "--data", data, "-o", folder, "--recipe", "demo", "--steps", 2]
+    arguments = ["reproduce", "--data", data, "-o", folder, "--recipe", "fast", "--steps", 2]
     result = volseg(*arguments, "--rows", "A,E")
     assert result.exit_code == 0, result.output
     table = list(csv.DictReader(open(folder / "table.csv")))
@@ -37,12 +37,12 @@ def test_rows_are_trained_scored_interrupted_and_resumed(tmp_path):
 
     # Stopped before one run was scored: it is not trained again, and the other stays as it is, in
     # the folder and in the table.
-    kept = (folder / "E_demo_0" / "scores.json").stat().st_mtime_ns
-    (folder / "A_demo_0" / "scores.json").unlink()
+    kept = (folder / "E_fast_0" / "scores.json").stat().st_mtime_ns
+    (folder / "A_fast_0" / "scores.json").unlink()
     result = volseg(*arguments, "--rows", "A")
     assert result.exit_code == 0, result.output
     assert (folder / "table.md").read_text() == told
-    assert (folder / "E_demo_0" / "scores.json").stat().st_mtime_ns == kept
+    assert (folder / "E_fast_0" / "scores.json").stat().st_mtime_ns == kept
 
     other = volseg(*arguments[:-1], 3, "--rows", "A")
     assert other.exit_code and "steps" in str(other.exception)
@@ -50,7 +50,7 @@ def test_rows_are_trained_scored_interrupted_and_resumed(tmp_path):
     # Files of the same names with other labels.
     (train, test), options = [phantom((16, 64, 64), seed) for seed in (0, 1)], {"steps": 2}
     with pytest.raises(ValueError, match="`output`"):
-        reproduce(folder, ["A"], Data("testing.tif", train, test), recipes=("demo",), **options)
+        reproduce(folder, ["A"], Data("testing.tif", train, test), recipes=("fast",), **options)
 
 
 def test_mean_and_spread():
@@ -58,7 +58,7 @@ def test_mean_and_spread():
         row = {"precision": 1.0, "recall": jaccard, "jaccard": jaccard}
         scores = {"as it is": {"classes": [row, row], "voc": jaccard}}
         about = {"parameters": 10, "steps": 5, "minutes": 1.0}
-        return {"row": "H", "recipe": "long", "scores": scores, **about}
+        return {"row": "H", "recipe": "fast", "scores": scores, **about}
 
     (line,) = summary([result(0.8), result(0.9)])
     assert line["VOC"] == 85 and line["VOC spread"] == pytest.approx(np.std([80, 90], ddof=1), 1e-2)

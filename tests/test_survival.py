@@ -16,13 +16,15 @@ import numpy as np
 import pytest
 from command import small_file_system, volseg
 
-from volseg_keras import atomic, load_pretrained, phantom, save_volume
+from volseg_keras import Augment, atomic, load_pretrained, phantom, save_volume
 from volseg_keras.training.recipes import RECIPES
 
 # Processes that start with TensorFlow imported and nothing of it running yet.
 FORKS = get_context("forkserver")
 FORKS.set_forkserver_preload(["tensorflow", "volseg_keras.training.fit", "volseg_keras.cli"])
-QUICK = replace(RECIPES["demo"], patch={3: (16, 32, 32)}, warmup=2, average=3.0)
+QUICK = replace(
+    RECIPES["fast"], patch={3: (16, 32, 32)}, warmup=2, average=3.0, augment=Augment(), settle=0.0
+)
 KILLS, STEPS = 10, 1000
 
 

@@ -107,7 +107,9 @@ class Intensity:
         standardized /= deviation.astype(np.float32)
         if padded is None:
             padded = self.padded(block)
-        return standardized if padded is None else np.where(padded, np.float32(target), standardized)
+        return (
+            standardized if padded is None else np.where(padded, np.float32(target), standardized)
+        )
 
 
 def _statistics(levels, counts):
