@@ -6,8 +6,9 @@ import numpy as np
 
 from .volumes import class_ids
 
-# Voxels of a label volume that are looked at together, and foreground voxels that are kept.
-SLAB, KEPT = 2**26, 2**24
+# Sections and rows of a label volume that are looked at together, as multiples of usual chunks,
+# and foreground voxels that are kept.
+BLOCK, KEPT = (64, 256), 2**24
 
 
 class Crop:
@@ -51,26 +52,47 @@ class ClassIds:
 
     Args:
         labels: `(z, y, x)` array-like that reads what is indexed by slices.
-        ids: class id of every label that there is, as of `scan`.
+        ids: class id of every label that there is.
+        foreground: flat indices of voxels that are not 0, all or evenly spread ones.
+        classes: their class ids.
     """
 
     ndim, dtype = 3, np.dtype(np.uint8)
 
-    def __init__(self, labels, ids):
+    def __init__(self, labels, ids, foreground, classes):
         self.labels, self.ids = labels, ids
+        self.foreground, self.classes = foreground, classes
         self.shape = labels.shape
 
     @classmethod
     def scan(cls, labels, on_progress=None):
-        """Read a label volume once, to tell a mask from class ids.
+        """Read a label volume once: which labels there are, and where the foreground is.
+
+        Args:
+            labels: `(z, y, x)` array-like.
+            on_progress: called with the number of blocks read and their total.
 
         Raises:
             ValueError: a label is no class id.
         """
-        found = np.zeros(0, labels.dtype)
-        for _, slab in slabs(labels, on_progress):
-            found = np.union1d(found, np.unique(slab))
-        return cls(labels, dict(zip(found.tolist(), class_ids(found).tolist(), strict=True)))
+        found, voxels = np.zeros(0, labels.dtype), Voxels()
+        for corner, block in blocks(labels, on_progress):
+            found = np.union1d(found, distinct(block))
+            voxels.add(block != 0, corner, labels.shape, block)
+        ids = dict(zip(found.tolist(), class_ids(found).tolist(), strict=True))
+        places, values = voxels.kept()
+        lookup = np.array([ids[value] for value in found.tolist()], np.uint8)
+        return cls(labels, ids, places, lookup[np.searchsorted(found, values)])
+
+    def cropped(self, part):
+        """Return a part of it."""
+        crop = Crop(self.labels, part)
+        places = np.unravel_index(self.foreground, self.shape)
+        inside = [(i >= r.start) & (i < r.stop) for i, r in zip(places, crop.ranges, strict=True)]
+        kept = np.logical_and.reduce(inside)
+        places = [i[kept] - r.start for i, r in zip(places, crop.ranges, strict=True)]
+        foreground = np.ravel_multi_index(places, crop.shape)
+        return ClassIds(crop, self.ids, foreground, self.classes[kept])
 
     def __getitem__(self, key):
         """Read a block of class ids."""
@@ -91,47 +113,83 @@ def cropped(volume, part):
     if isinstance(volume, np.ndarray):
         return volume[part]
     if isinstance(volume, ClassIds):
-        return ClassIds(Crop(volume.labels, part), volume.ids)
+        return volume.cropped(part)
     return Crop(volume, part)
 
 
-def slabs(volume, on_progress=None):
-    """Yield `(z, sections)` of a volume, as many sections at once as memory likes."""
-    depth = volume.shape[0]
-    thickness = max(1, SLAB // math.prod(volume.shape[1:]))
-    for z in range(0, depth, thickness):
-        yield z, np.asarray(volume[z : z + thickness])
+def blocks(volume, on_progress=None):
+    """Yield `(z, y)` and the block that begins there, of whole rows, until all was read."""
+    starts = [
+        (z, y)
+        for z in range(0, volume.shape[0], BLOCK[0])
+        for y in range(0, volume.shape[1], BLOCK[1])
+    ]
+    for done, (z, y) in enumerate(starts, 1):
+        yield (z, y), np.asarray(volume[z : z + BLOCK[0], y : y + BLOCK[1]])
         if on_progress:
-            on_progress(min(z + thickness, depth), depth)
+            on_progress(done, len(starts))
 
 
-def foreground_voxels(label, ignore_class=None, on_progress=None):
-    """Return rising flat indices of the voxels that are neither background nor unannotated.
+def distinct(block):
+    """Return the distinct values of an array, rising."""
+    if block.dtype != np.uint8:
+        return np.unique(block)
+    present = np.zeros(256, bool)
+    present[block] = True  # much faster than sorting
+    return np.flatnonzero(present).astype(np.uint8)
+
+
+class Voxels:
+    """Flat indices of voxels, of which every second, fourth, ... is kept beyond `KEPT`."""
+
+    def __init__(self):
+        self.places, self.values, self.every, self.count = [], [], 1, 0
+
+    def add(self, mask, corner, shape, block):
+        """Add voxels of a block at `corner` (z, y) of a volume of `shape`, where a mask holds."""
+        inside = np.flatnonzero(mask)
+        start = -self.count % self.every
+        self.count += len(inside)
+        inside = inside[start :: self.every]
+        self.values.append(block.ravel()[inside])
+        z, y, x = np.unravel_index(inside, block.shape)
+        self.places.append(np.ravel_multi_index((z + corner[0], y + corner[1], x), shape))
+        while sum(map(len, self.places)) > KEPT:
+            self.places, self.values = (
+                [np.concatenate(v)[::2]] for v in (self.places, self.values)
+            )
+            self.every *= 2
+
+    def kept(self):
+        """Return the indices, and the values there."""
+        return np.concatenate(self.places), np.concatenate(self.values)
+
+
+def foreground_voxels(label, ignore_class=None):
+    """Return flat indices of the voxels that are neither background nor unannotated.
 
     Of more than 16 million every second, fourth, ... is kept.
 
     Args:
-        label: `(z, y, x)` class ids, in memory or in a file.
+        label: `(z, y, x)` class ids, an array or `ClassIds`.
         ignore_class: label of voxels without annotation.
-        on_progress: called with the number of sections read and their total.
 
     Raises:
         ValueError: there is none.
     """
-    found, every, count = [], 1, 0
-    for z, slab in slabs(label, on_progress):
-        mask = slab > 0
-        if ignore_class is not None:
-            mask &= slab != ignore_class
-        inside = np.flatnonzero(mask)
-        start = -count % every
-        count += len(inside)
-        found.append(inside[start::every] + z * math.prod(label.shape[1:]))
-        while sum(map(len, found)) > KEPT:
-            found, every = [np.concatenate(found)[::2]], 2 * every
-    voxels = np.concatenate(found)
-    if not len(voxels):
+    if isinstance(label, ClassIds):
+        found, values = label.foreground, label.classes
+        found = found[(values > 0) & (values != ignore_class)]
+    else:
+        voxels = Voxels()
+        for corner, block in blocks(label):
+            mask = block > 0
+            if ignore_class is not None:
+                mask &= block != ignore_class
+            voxels.add(mask, corner, label.shape, block)
+        found, _ = voxels.kept()
+    if not len(found):
         raise ValueError(
             "Invalid value for `label`. Expected at least one foreground voxel. Received: none"
         )
-    return voxels.astype(np.uint32) if math.prod(label.shape) < 2**32 else voxels
+    return found.astype(np.uint32) if math.prod(label.shape) < 2**32 else found

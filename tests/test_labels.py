@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from volseg_keras import open_volume, save_volume
+from volseg_keras.data import labels
+from volseg_keras.data.labels import ClassIds, Crop, cropped, foreground_voxels
+
+RNG = np.random.default_rng(0)
+LABEL = (RNG.random((70, 300, 20)) < 0.1).astype(np.uint8)
+LABEL[0] = 255
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory):
+    path = tmp_path_factory.mktemp("a folder") / "label.zarr"
+    save_volume(path, LABEL)
+    return open_volume(path)
+
+
+KEYS = [np.s_[:], np.s_[3], np.s_[2:9, 5], np.s_[:, ::3, 1:], np.s_[-4:, :, -3], np.s_[..., 2:4]]
+
+
+@pytest.mark.parametrize("key", KEYS[:-1], ids=str)
+def test_a_part_of_a_file_is_that_of_an_array(key, volume):
+    part = np.s_[3:66, 20:, :15]
+    crop = cropped(volume, part)
+    assert isinstance(crop, Crop) and crop.shape == (63, 280, 15)
+    np.testing.assert_array_equal(crop[key], LABEL[part][key])
+    np.testing.assert_array_equal(np.asarray(cropped(LABEL, part)), np.asarray(crop))
+    again = cropped(crop, np.s_[2:, :9, :])
+    np.testing.assert_array_equal(again[:], LABEL[part][2:, :9])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
+@pytest.mark.parametrize("key", KEYS, ids=str)
+def test_class_ids_of_a_file(key, dtype):
+    ids = ClassIds.scan(LABEL.astype(dtype))
+    np.testing.assert_array_equal(ids[key], LABEL[key])
+    mask = ClassIds.scan((LABEL == 1).astype(dtype) * 255)
+    np.testing.assert_array_equal(np.asarray(mask), LABEL == 1)
+    part = cropped(mask, np.s_[1:5, :, 3:])
+    np.testing.assert_array_equal(part[:], LABEL[1:5, :, 3:] == 1)
+
+
+def test_labels_that_are_no_classes_are_refused():
+    with pytest.raises(ValueError, match="`label`"):
+        ClassIds.scan(LABEL.astype(np.int32) - 1)
+
+
+def test_foreground_voxels_of_a_file_are_those_of_an_array(volume):
+    told = []
+    ids = ClassIds.scan(volume, lambda *done: told.append(done))
+    assert told[-1] == (4, 4)
+    for one in (ids, LABEL, volume):
+        found = foreground_voxels(one, 255)
+        np.testing.assert_array_equal(np.sort(found), np.flatnonzero(LABEL == 1))
+    part = np.s_[:9, 40:290, 3:17]
+    found = foreground_voxels(cropped(ids, part), 255)
+    np.testing.assert_array_equal(np.sort(found), np.flatnonzero(LABEL[part] == 1))
+    with pytest.raises(ValueError, match="foreground"):
+        foreground_voxels(cropped(ids, np.s_[:1, :, :]), 255)
+    with pytest.raises(ValueError, match="foreground"):
+        foreground_voxels(LABEL[:1], 255)
+
+
+def test_of_very_many_foreground_voxels_some_are_kept(monkeypatch):
+    monkeypatch.setattr(labels, "KEPT", 500)
+    found, every = foreground_voxels(LABEL, 255), np.flatnonzero(LABEL == 1)
+    assert 200 <= len(found) <= 500 and set(found) <= set(every)
+    # From everywhere.
+    assert np.ptp(found) > 0.9 * np.ptp(every)
+    gaps = np.diff(np.searchsorted(every, np.sort(found)))
+    assert gaps.max() < 8 * len(every) / len(found)
