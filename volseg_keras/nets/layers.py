@@ -3,12 +3,23 @@
 import keras
 from keras import ops
 
+from .rank_one import rank_one_conv
+
 register = keras.saving.register_keras_serializable(package="volseg_keras")
 
 
 def rank_layer(kind, spatial_dims, ending=""):
     """Return the Keras layer class of a rank, e.g. `rank_layer("Conv", 3)` is `Conv3D`."""
     return getattr(keras.layers, f"{kind}{spatial_dims}D{ending}")
+
+
+def tensorflow_on_cpu():
+    """Return whether Keras computes by TensorFlow and without a GPU."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.config.list_logical_devices("GPU")
 
 
 def ceil_div(size, divisor):
@@ -68,8 +79,11 @@ class RankOneConv(keras.layers.Layer):
             branch.build(input_shape)
             self.branches.append(branch)
 
-    def call(self, inputs):
+    def call(self, inputs, training=False):
         """Return the concatenated maps of all branches."""
+        if training and self.strides == 1 and tensorflow_on_cpu():
+            weights = [getattr(b, name) for name in ("kernel", "bias") for b in self.branches]
+            return rank_one_conv()(inputs, *map(ops.convert_to_tensor, weights))
         return ops.concatenate([branch(inputs) for branch in self.branches], axis=-1)
 
     def compute_output_shape(self, input_shape):
