@@ -1,5 +1,7 @@
 """Layers that Keras does not have, for two and three spatial axes."""
 
+from functools import cache
+
 import keras
 from keras import ops
 
@@ -20,6 +22,17 @@ def tensorflow_on_cpu():
     import tensorflow as tf
 
     return not tf.config.list_logical_devices("GPU")
+
+
+@cache
+def compiled(function):
+    """Return a function that a traced step of TensorFlow runs compiled by XLA, in few passes."""
+    if keras.backend.backend() != "tensorflow":
+        return function
+    import tensorflow as tf
+
+    fast = tf.function(function, jit_compile=True, autograph=False)
+    return lambda *arguments: (function if tf.executing_eagerly() else fast)(*arguments)
 
 
 def ceil_div(size, divisor):
@@ -83,7 +96,7 @@ class RankOneConv(keras.layers.Layer):
         """Return the concatenated maps of all branches."""
         if training and self.strides == 1 and tensorflow_on_cpu():
             weights = [getattr(b, name) for name in ("kernel", "bias") for b in self.branches]
-            return rank_one_conv()(inputs, *map(ops.convert_to_tensor, weights))
+            return rank_one_conv()(inputs, *map(ops.copy, weights))
         return ops.concatenate([branch(inputs) for branch in self.branches], axis=-1)
 
     def compute_output_shape(self, input_shape):
