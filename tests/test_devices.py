@@ -32,6 +32,39 @@ out = volseg_keras.predict_volume(sys.argv[1], image, engine="keras")
 assert out.shape == (16, 64, 64, 2) and np.isfinite(out).all()
 """
 
+# Each of two devices gets the batch that one device had.
+EQUAL_STEP = """
+import keras, numpy as np, tensorflow as tf, volseg_keras
+from volseg_keras.nets.losses import JaccardCrossentropyLoss
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from volseg_keras.training.devices import data_parallel
+x = np.random.default_rng(0).normal(size=(2, 16, 16, 1)).astype(np.float32)
+y = (x[..., 0] > 0.5).astype(np.uint8)
+weight = np.where(y, 2, 1).astype(np.float32)
+def trained(loss, *batch):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((None, None, 1))
+    scores = keras.layers.Conv2D(2, 3, padding="same")(inputs)
+    model = keras.Model(inputs, keras.layers.Softmax()(scores))
+    model.compile(keras.optimizers.SGD(1.0), loss(ignore_class=255), jit_compile=False)
+    options = {"sample_weight": batch[2], "shuffle": False, "verbose": 0}
+    history = model.fit(*batch[:2], len(x) * 2, **options)
+    return [history.history["loss"], *model.get_weights()]
+for loss in volseg_keras.JaccardLoss, JaccardCrossentropyLoss:
+    one = trained(loss, x, y, weight)
+    with data_parallel():
+        two = trained(loss, *(np.concatenate([a, a]) for a in (x, y, weight)))
+    for a, b in zip(one, two):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+"""
+
+
+def test_two_replicas_take_the_step_of_one():
+    pytest.importorskip("tensorflow")
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow"}
+    subprocess.run([sys.executable, "-c", EQUAL_STEP], check=True, env=environment)
+
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_two_devices_share_a_step(backend, tmp_path):

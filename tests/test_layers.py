@@ -5,7 +5,7 @@ from scipy.stats import chisquare
 
 from volseg_keras import RankOneConv, StochasticDownsample, ZeroPadShortcut
 from volseg_keras.nets.activation import NormPReLU
-from volseg_keras.nets.layers import Probability
+from volseg_keras.nets.layers import Dropout, Probability
 
 RNG = np.random.default_rng(0)
 
@@ -117,6 +117,60 @@ def test_zero_pad_shortcut_appends_zero_maps():
     out = np.asarray(ZeroPadShortcut(5)(x))
     np.testing.assert_array_equal(out[..., :2], x)
     assert out.shape == (1, 3, 4, 5) and not out[..., 2:].any()
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_dropout_drops_its_share_and_keeps_the_mean(rate, dtype):
+    layer = Dropout(rate, seed=1, dtype=dtype)
+    x = np.ones((3, 101, 101, 9), np.float32)
+    first, second = (np.asarray(layer(x, training=True), np.float32) for _ in range(2))
+    assert (first != second).any()
+    dropped = first == 0
+    spread = (rate * (1 - rate) / x.size) ** 0.5
+    assert abs(dropped.mean() - rate) < 4 * spread
+    # No place and no neighbour of a dropped value is dropped more often.
+    both = (dropped[..., 1:] & dropped[..., :-1]).mean()
+    assert abs(both - rate**2) < 5 * spread
+    np.testing.assert_allclose(first[~dropped], 1 / (1 - rate), rtol=1e-2)
+    np.testing.assert_array_equal(np.asarray(layer(x), np.float32), x)
+    again = np.asarray(Dropout(rate, seed=1, dtype=dtype)(x, training=True), np.float32)
+    np.testing.assert_array_equal(first, again)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="gradients of TensorFlow")
+def test_the_gradient_of_dropout_has_its_mask():
+    import tensorflow as tf
+
+    x, upstream = tf.constant(RNG.normal(size=(2, 2, 5, 7, 3)), tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        out = Dropout(0.3, seed=2)(x, training=True)
+    gradient = tape.gradient(out, x, upstream)
+    np.testing.assert_allclose(gradient, np.asarray(out / x * upstream), rtol=1e-5)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="gradients of TensorFlow")
+@pytest.mark.parametrize("spatial", [(7, 6), (1, 4), (5, 6, 7)])
+@pytest.mark.parametrize("filters, kernel_size", [(7, 3), (8, 5), (6, 2), (6, 1)])
+def test_rank_one_conv_trains_as_the_convolutions_do(spatial, filters, kernel_size):
+    import tensorflow as tf
+
+    layer = RankOneConv(filters, kernel_size)
+    x = tf.constant(RNG.normal(size=(2, *spatial, 3)), tf.float32)
+    layer.build(x.shape)
+    for weight in layer.weights:
+        weight.assign(RNG.normal(size=weight.shape))
+    upstream = tf.constant(RNG.normal(size=(2, *spatial, filters)), tf.float32)
+    results = []
+    for training in (False, True):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            out = layer(x, training=training)
+        sources = [x, *(weight.value for weight in layer.weights)]
+        results.append([out, *tape.gradient(out, sources, upstream)])
+    for stock, ours in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, stock, atol=1e-5 * np.abs(stock).max())
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5])

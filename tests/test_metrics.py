@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from skimage.metrics import adapted_rand_error
 from sklearn.metrics import jaccard_score, precision_score, recall_score
 
-from volseg_keras import Jaccard, instance_scores, segmentation_scores
+from volseg_keras import Jaccard, JaccardLoss, instance_scores, segmentation_scores
 from volseg_keras.nets.metrics import best_threshold, foreground_jaccard
 from volseg_keras.report.table import PAPER
 
@@ -220,3 +220,16 @@ def test_no_threshold_is_better_than_the_best(seed, ignored, shift):
     best = best_threshold(true, probability, **ignore)
     assert 0 < best < 1 and 256 * best == int(256 * best)
     assert score(best) == pytest.approx(max(score(k / 256) for k in range(1, 256)))
+
+
+@pytest.mark.parametrize("callback", ["EarlyStopping", "ReduceLROnPlateau"])
+def test_callbacks_know_that_more_is_better(callback):
+    rng = np.random.default_rng(0)
+    x = rng.random((2, 8, 8, 1), dtype=np.float32)
+    y = (x[..., 0] > 0.5).astype(np.uint8)
+    inputs = keras.Input((8, 8, 1))
+    model = keras.Model(inputs, keras.layers.Conv2D(2, 1, activation="softmax")(inputs))
+    model.compile("adam", JaccardLoss(), metrics=[Jaccard()], jit_compile=False)
+    monitor = getattr(keras.callbacks, callback)(monitor="val_jaccard")
+    model.fit(x, y, validation_data=(x, y), verbose=0, callbacks=[monitor])
+    assert monitor.monitor_op(2, 1) and not monitor.monitor_op(1, 2)

@@ -3,7 +3,7 @@
 from keras import layers
 
 from .activation import NormPReLU
-from .layers import RankOneConv, StochasticDownsample, ZeroPadShortcut, rank_layer
+from .layers import Dropout, RankOneConv, StochasticDownsample, ZeroPadShortcut, rank_layer
 
 
 def dims_of(x):
@@ -44,7 +44,7 @@ def residual_block(x, filters, *, halve, rank_one, stochastic, dropout, name):
         return convolution(y, filters, 3, label, strides=strides)
 
     y = conv(activation(x, f"{name}_1"), 2 if halve else 1, f"{name}_conv1")
-    y = layers.Dropout(dropout, name=f"{name}_dropout")(activation(y, f"{name}_2"))
+    y = Dropout(dropout, name=f"{name}_dropout")(activation(y, f"{name}_2"))
     y = conv(y, 1, f"{name}_conv2")
     if not halve:
         x = ZeroPadShortcut(filters, name=f"{name}_pad")(x)
@@ -63,7 +63,7 @@ def bottleneck_block(x, filters, *, double, dropout, name):
     y = convolution(activation(x, f"{name}_1"), inner, 1, f"{name}_conv1")
     middle = transposed if double else convolution
     y = middle(activation(y, f"{name}_2"), inner, 3, f"{name}_conv2")
-    y = layers.Dropout(dropout, name=f"{name}_dropout")(activation(y, f"{name}_3"))
+    y = Dropout(dropout, name=f"{name}_dropout")(activation(y, f"{name}_3"))
     y = convolution(y, filters, 1, f"{name}_conv3")
     if double:
         x = convolution(x, filters, 1, f"{name}_shortcut")

@@ -1,7 +1,11 @@
 """Layers that Keras does not have, for two and three spatial axes."""
 
+from functools import cache
+
 import keras
 from keras import ops
+
+from .rank_one import rank_one_conv
 
 register = keras.saving.register_keras_serializable(package="volseg_keras")
 
@@ -9,6 +13,26 @@ register = keras.saving.register_keras_serializable(package="volseg_keras")
 def rank_layer(kind, spatial_dims, ending=""):
     """Return the Keras layer class of a rank, e.g. `rank_layer("Conv", 3)` is `Conv3D`."""
     return getattr(keras.layers, f"{kind}{spatial_dims}D{ending}")
+
+
+def tensorflow_on_cpu():
+    """Return whether Keras computes by TensorFlow and without a GPU."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.config.list_logical_devices("GPU")
+
+
+@cache
+def compiled(function):
+    """Return a function that a traced step of TensorFlow runs compiled by XLA, in few passes."""
+    if keras.backend.backend() != "tensorflow":
+        return function
+    import tensorflow as tf
+
+    fast = tf.function(function, jit_compile=True, autograph=False)
+    return lambda *arguments: (function if tf.executing_eagerly() else fast)(*arguments)
 
 
 def ceil_div(size, divisor):
@@ -68,8 +92,11 @@ class RankOneConv(keras.layers.Layer):
             branch.build(input_shape)
             self.branches.append(branch)
 
-    def call(self, inputs):
+    def call(self, inputs, training=False):
         """Return the concatenated maps of all branches."""
+        if training and self.strides == 1 and tensorflow_on_cpu():
+            weights = [getattr(b, name) for name in ("kernel", "bias") for b in self.branches]
+            return rank_one_conv()(inputs, *map(ops.copy, weights))
         return ops.concatenate([branch(inputs) for branch in self.branches], axis=-1)
 
     def compute_output_shape(self, input_shape):
@@ -192,6 +219,52 @@ class ZeroPadShortcut(keras.layers.Layer):
     def get_config(self):
         """Return the arguments of `__init__`."""
         return {**super().get_config(), "filters": self.filters}
+
+
+@register
+class Dropout(keras.layers.Dropout):
+    """Keras's dropout, which under TensorFlow draws 16 random bits a value instead of 32.
+
+    The rate is rounded to a multiple of 1/65536, and what is kept is scaled by the rounded rate.
+    """
+
+    def call(self, inputs, training=False):
+        """Drop values in training."""
+        tensorflow = keras.backend.backend() == "tensorflow"
+        if not (training and self.rate > 0 and self.noise_shape is None and tensorflow):
+            return super().call(inputs, training=training)
+        return sixteen_bit_dropout()(inputs, self.rate, self.seed_generator.next())
+
+
+@cache
+def sixteen_bit_dropout():
+    """Return a TensorFlow function of `(x, rate, seed)`."""
+    import tensorflow as tf
+
+    levels = 2**16
+
+    @tf.function(jit_compile=True, autograph=False)
+    def masked(x, bits, least, scale):
+        return tf.where(bits >= least, x * scale, tf.zeros((), x.dtype))
+
+    def dropout(x, rate, seed):
+        least = min(round(rate * levels), levels - 1)
+        scale = tf.constant(levels / (levels - least), x.dtype)
+        size = tf.size(x)
+        words = tf.random.stateless_uniform(
+            [ceil_div(size, 2)], tf.cast(seed, "int32"), None, None, "uint32"
+        )
+        bits = tf.reshape(tf.reshape(tf.bitcast(words, "uint16"), [-1])[:size], tf.shape(x))
+
+        @tf.custom_gradient
+        def linear(x):
+            """Multiply by the mask, and the gradient too: no more than its bits is kept."""
+            mask = bits, tf.constant(least, "uint16"), scale
+            return masked(x, *mask), lambda upstream: masked(upstream, *mask)
+
+        return linear(x)
+
+    return dropout
 
 
 @register

@@ -3,14 +3,16 @@
 import keras
 from keras import ops
 
-from .layers import register
+from .layers import compiled, register
 
 
 @register
 class JaccardLoss(keras.losses.Loss):
     """Smooth Jaccard loss (paper, Section 3.3).
 
-    `1 - (sum p y + C) / (sum p + sum y - sum p y + C)`, sums over every voxel of the batch.
+    `1 - (sum p y + C) / (sum p + sum y - sum p y + C)`, sums over every voxel of the batch. Under
+    `tf.distribute` every replica sums over its own share of the batch, as batch normalisations do,
+    and the loss is the mean of the replicas': of shares that are alike, that of one device.
 
     Input shapes: `y_pred` is `(batch, *spatial, classes)`; `y_true` an integer label map
         `(batch, *spatial)` or `(batch, *spatial, 1)`, or one-hot like `y_pred`. A `sample_weight`
@@ -37,12 +39,27 @@ class JaccardLoss(keras.losses.Loss):
         self.ignore_class = ignore_class
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        """Return the loss of a batch as a scalar."""
-        return self.weighted(*tensors(y_true, y_pred, sample_weight, self.ignore_class, self.dtype))
+        """Return the loss of a batch, a number; under `tf.distribute` a replica's part of it."""
+        y_true = ops.convert_to_tensor(y_true)
+        # Keras would weigh the ratio. A voxel's weight belongs in the sums.
+        return super().__call__(
+            y_true if sample_weight is None else (y_true, sample_weight), y_pred
+        )
 
     def call(self, y_true, y_pred):
-        """Return the unweighted loss of a batch as a scalar."""
-        return self(y_true, y_pred)
+        """Return the loss of a batch as `(1,)`, which Keras reduces.
+
+        Args:
+            y_true: labels, or a tuple of labels and their weights.
+            y_pred: probabilities.
+        """
+        y_true, sample_weight = y_true if isinstance(y_true, tuple) else (y_true, None)
+        return compiled(type(self).batch_loss)(self, y_true, y_pred, sample_weight)
+
+    def batch_loss(self, y_true, y_pred, sample_weight):
+        """Return the loss of a batch as `(1,)`."""
+        given = tensors(y_true, y_pred, sample_weight, self.ignore_class, self.dtype)
+        return ops.reshape(self.weighted(*given), (1,))
 
     def weighted(self, y_true, y_pred, weight):
         """Return the loss of one-hot labels with voxel weights `(batch, *spatial)`."""

@@ -6,7 +6,7 @@ from keras import ops
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from .layers import register
+from .layers import compiled, register
 from .losses import tensors
 
 
@@ -28,12 +28,19 @@ class Jaccard(keras.metrics.Metric):
         self.class_id = class_id
         self.ignore_class = ignore_class
         self.classes = (class_id,) if isinstance(class_id, int) else tuple(class_id)
+        self._direction = "up"  # for callbacks that monitor it, as Keras's own measures have it
         shape = (len(self.classes),)
         self.intersection = self.add_weight(shape, "zeros", name="intersection")
         self.union = self.add_weight(shape, "zeros", name="union")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Add a batch."""
+        intersection, union = compiled(Jaccard.counts)(self, y_true, y_pred, sample_weight)
+        self.intersection.assign_add(intersection)
+        self.union.assign_add(union)
+
+    def counts(self, y_true, y_pred, sample_weight):
+        """Return intersection and union of every class in a batch."""
         given = y_true, y_pred, sample_weight
         y_true, y_pred, weight = tensors(*given, self.ignore_class, self.dtype)
         highest = ops.max(y_pred, axis=-1)
@@ -44,8 +51,7 @@ class Jaccard(keras.metrics.Metric):
             overlap = ops.sum(weight * true * predicted)
             intersection.append(overlap)
             union.append(ops.sum(weight * (true + predicted)) - overlap)
-        self.intersection.assign_add(ops.stack(intersection))
-        self.union.assign_add(ops.stack(union))
+        return ops.stack(intersection), ops.stack(union)
 
     def result(self):
         """Return the mean of intersection / union, which is 1 where both are empty."""
