@@ -7,8 +7,8 @@ import numpy as np
 
 from .augment import Augment, draw, place, shade
 from .distractors import add_sheath
+from .foreground import ClassIds, foreground_voxels
 from .intensity import Intensity
-from .labels import ClassIds, foreground_voxels
 from .volumes import NOT_ANNOTATED, class_ids
 
 

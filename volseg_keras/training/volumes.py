@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..data.foreground import ClassIds, cropped, foreground_voxels
 from ..data.intensity import Intensity
-from ..data.labels import ClassIds, cropped, foreground_voxels
 from ..data.patches import channels_of, check_shape
 from ..data.source import free_memory
 from ..data.volumes import NOT_ANNOTATED, checked_finite, class_ids

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from volseg_keras import open_volume, save_volume
-from volseg_keras.data import labels
-from volseg_keras.data.labels import ClassIds, Crop, cropped, foreground_voxels
+from volseg_keras.data import foreground
+from volseg_keras.data.foreground import ClassIds, Crop, cropped, foreground_voxels
 
 RNG = np.random.default_rng(0)
 LABEL = (RNG.random((70, 300, 20)) < 0.1).astype(np.uint8)
@@ -64,7 +64,7 @@ def test_foreground_voxels_of_a_file_are_those_of_an_array(volume):
 
 
 def test_of_very_many_foreground_voxels_some_are_kept(monkeypatch):
-    monkeypatch.setattr(labels, "KEPT", 500)
+    monkeypatch.setattr(foreground, "KEPT", 500)
     found, every = foreground_voxels(LABEL, 255), np.flatnonzero(LABEL == 1)
     assert 200 <= len(found) <= 500 and set(found) <= set(every)
     # From everywhere.
