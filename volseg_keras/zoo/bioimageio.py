@@ -41,8 +41,8 @@ Input: grey levels as they are in the file, float32, axes {axes}. The model stan
 them itself (mean {mean}, standard deviation {standard_deviation}, then times {contrast}), as
 it sees tiles and not volumes. Give it images of another brightness, contrast or type as
 (image - m) / s * {standard_deviation} + {mean}, with the mean m and standard deviation s of the
-whole image. Sizes are multiples of {multiple}. Output: probabilities of {classes}, axes {axes}. Large
-volumes are predicted in overlapping tiles, of which the halo is cut off. Written by volseg_keras,
+whole image. Sizes are multiples of {multiple}. Output: probabilities of {classes},
+axes {axes}. Large volumes are predicted in overlapping tiles, of which the halo is cut off. Written by volseg_keras,
 whose command `volseg predict` does this.
 
 The cover and the samples are of a synthetic image, which is for testing and tells nothing about
