@@ -42,8 +42,8 @@ them itself (mean {mean}, standard deviation {standard_deviation}, then times {c
 it sees tiles and not volumes. Give it images of another brightness, contrast or type as
 (image - m) / s * {standard_deviation} + {mean}, with the mean m and standard deviation s of the
 whole image. Sizes are multiples of {multiple}. Output: probabilities of {classes},
-axes {axes}. Large volumes are predicted in overlapping tiles, of which the halo is cut off. Written by volseg_keras,
-whose command `volseg predict` does this.
+axes {axes}. Large volumes are predicted in overlapping tiles, of which the halo is cut
+off. Written by volseg_keras, whose command `volseg predict` does this.
 
 The cover and the samples are of a synthetic image, which is for testing and tells nothing about
 how good the model is.
