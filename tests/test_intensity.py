@@ -61,6 +61,7 @@ def test_padding_does_not_count(name, dtype):
     assert found.padding == (value,)
     inside = tuple(slice(a, n - b) for (a, b), n in zip(width, framed.shape, strict=True))
     standardized = found.standardize(framed)
+    assert not found.padded(framed)[inside].any()
     want = Intensity.of(image).standardize(image)
     np.testing.assert_allclose(standardized[inside], want, atol=0.01)
     standardized[inside] = 0

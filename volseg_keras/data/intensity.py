@@ -13,6 +13,8 @@ PERCENTILES = (0.001, 0.999)
 SAMPLED, LARGE = 2**25, 2**29
 # Equal voxels in a row that are no tissue, and the share of a volume from which they are padding.
 RUN, PADDING_SHARE = 16, 0.01
+# How many voxels of such a row may lie beyond the edge of a block.
+BEYOND = 12
 # Share of voxels outside such rows, below which the image is flat by nature and all of it counts.
 LEAST_TISSUE = 0.01
 
@@ -83,8 +85,8 @@ class Intensity:
             alike = block == np.asarray(level).astype(block.dtype)
             if alike.any():
                 width = [(0, 0)] * alike.ndim
-                width[2] = (RUN - 1, RUN - 1)  # a row may go on beyond the block
-                rows = _in_rows(np.pad(alike, width, mode="edge"), RUN)[:, :, RUN - 1 : 1 - RUN]
+                width[2] = (BEYOND, BEYOND)
+                rows = _in_rows(np.pad(alike, width, mode="edge"), RUN)[:, :, BEYOND:-BEYOND]
                 found = rows if found is None else found | rows
         return found
 

@@ -175,7 +175,7 @@ def described(volume):
     """Return what metrics.json tells of a volume."""
     shape = [int(n) for n in volume.image.shape]
     told = {"name": volume.name, "shape": shape, "voxel_size": volume.voxel_size}
-    return told | asdict(volume.intensity)
+    return json.loads(json.dumps(told | asdict(volume.intensity)))
 
 
 def reports(budget, output, batch, patch_shape, held_out):
