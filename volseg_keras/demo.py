@@ -2,13 +2,11 @@
 
 import shutil
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from .data.augment import Augment
 from .data.phantom import phantom
 from .data.writing import save_volume, writable_folder
 from .nets.metrics import segmentation_scores
@@ -16,7 +14,6 @@ from .nets.models import build_model
 from .report.console import progress_bar
 from .report.plots import overlay
 from .training.fit import fit
-from .training.recipes import get_recipe
 from .zoo.export import export_savedmodel
 from .zoo.presets import load_pretrained, model_card
 from .zoo.segmenter import predict_volume
@@ -24,10 +21,6 @@ from .zoo.segmenter import predict_volume
 WRITTEN = ("image.tif", "truth.tif", "labels.tif", "overlay.png", "savedmodel", "run")
 TRAIN_SHAPE = (96, 256, 256)
 TEST_SHAPE = (64, 192, 192)
-# Patches small enough for hundreds of steps in the minutes of a demonstration.
-RECIPE = replace(
-    get_recipe("fast"), patch={3: (32, 64, 64)}, augment=Augment(), warmup=30, settle=0.0
-)
 
 
 def run(output, minutes=None):
@@ -78,7 +71,7 @@ def trained(folder, minutes):
     """Train model H on a phantom; returns the folder of the run."""
     keras.utils.set_random_seed(0)
     image, label = phantom(TRAIN_SHAPE, seed=0)
-    fit(build_model("H"), image, label, output=folder, recipe=RECIPE, minutes=minutes)
+    fit(build_model("H"), image, label, output=folder, recipe="demo", minutes=minutes)
     say(f"trained     at most {minutes:g} minutes on another phantom: {folder / 'curve.png'}")
     return folder
 

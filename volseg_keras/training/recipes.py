@@ -75,6 +75,12 @@ FAST = {
     "warmup": 50,
     "settle": 0.1,
 }
+DEMO = {
+    "patch": {2: (128, 128), 3: (32, 64, 64)},
+    "batch": {2: 4, 3: 2},
+    "warmup": 30,
+    "settle": 0.0,
+}
 
 RECIPES = {
     # Paper, Section 3. It does not state the L2 coefficient. He et al. 2016 have 1e-4 in the
@@ -94,6 +100,8 @@ RECIPES = {
     "fast": Recipe(**FAST, steps=4_000, rate={2: 3e-3, 3: 3e-3}, augment=WIDE),
     # From weights that are good already, on the volume that they are wanted for.
     "finetune": Recipe(**FAST, steps=1_000, rate={2: 1e-3, 3: 1e-3}),
+    # Patches small enough for hundreds of steps in the minutes of a demonstration on phantoms.
+    "demo": Recipe(**{**FAST, **DEMO}, steps=400, rate={2: 3e-3, 3: 3e-3}),
 }
 
 
