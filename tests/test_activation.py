@@ -57,6 +57,35 @@ def test_training_equals_the_stock_layers(shape):
         np.testing.assert_allclose(mine, theirs, rtol=1e-5)
 
 
+@tensorflow_only
+def test_bfloat16_trains_as_float32_does_within_its_precision():
+    import tensorflow as tf
+
+    shape = (2, 4, 6, 8, 3)
+    exact, *_ = pair(shape)
+    layer = NormPReLU(dtype="mixed_bfloat16")
+    layer.build(shape)
+    layer.set_weights(exact.get_weights())
+    rng = np.random.default_rng(1)
+    # Numbers that bfloat16 holds, whose mean is large against their deviation.
+    x, upstream = (tf.cast(rng.normal(m, 1, shape), tf.bfloat16) for m in (8, 0))
+    results = []
+    for each, dtype in ((exact, tf.float32), (layer, tf.bfloat16)):
+        given = tf.cast(x, dtype)
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            out = each(given, training=True)
+        assert out.dtype == dtype
+        sources = [given, *(w.value for w in each.trainable_weights)]
+        gradients = tape.gradient(out, sources, tf.cast(upstream, dtype))
+        results.append([tf.cast(r, tf.float32).numpy() for r in (out, *gradients)])
+    for want, got in zip(*results, strict=True):
+        np.testing.assert_allclose(got, want, atol=0.02 * np.abs(want).max())
+    for mine, theirs in zip(layer.norm.weights, exact.norm.weights, strict=True):
+        assert mine.dtype == "float32"
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5)
+
+
 def test_inference_is_the_stock_layers():
     shape = (2, 4, 6, 8, 3)
     layer, norm, prelu = pair(shape)

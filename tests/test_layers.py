@@ -90,6 +90,22 @@ def test_training_takes_one_product_pattern_of_real_samples(spatial, stride, reg
         assert (along == along[:, :1]).all() and (np.diff(along[:, 0]) > 0).all()
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="gradients of TensorFlow")
+@pytest.mark.parametrize("spatial", [(9,), (7, 8), (5, 6, 11)])
+def test_a_sample_that_is_kept_has_the_gradient_of_its_copy(spatial):
+    import tensorflow as tf
+
+    shape = (2, *spatial, 3)
+    x = tf.reshape(tf.range(np.prod(shape), dtype=tf.float32), shape)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        out = StochasticDownsample(seed=3)(x, training=True)
+    upstream = RNG.normal(size=out.shape).astype(np.float32)
+    want = np.zeros(np.prod(shape), np.float32)
+    want[np.asarray(out).astype(int).ravel()] = upstream.ravel()
+    np.testing.assert_array_equal(tape.gradient(out, x, upstream), want.reshape(shape))
+
+
 @pytest.mark.parametrize("spatial", [(8, 6), (7, 5), (5, 4, 7)])
 def test_inference_is_average_pooling(spatial):
     x = RNG.normal(size=(2, *spatial, 3)).astype(np.float32)

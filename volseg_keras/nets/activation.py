@@ -13,8 +13,8 @@ class NormPReLU(keras.layers.Layer):
     """Batch normalisation, then a PReLU with one slope a map (paper, Section 3).
 
     Weights and values are those of `keras.layers.BatchNormalization` and `keras.layers.PReLU`,
-    which it holds and which compute everywhere but in one case: a float32 training step under
-    TensorFlow, whose own gradient of the pair takes twice the time.
+    which it holds and which compute everywhere but in one case: a training step under TensorFlow
+    in float32 or bfloat16, whose own gradient of the pair takes twice the time.
 
     Input and output shape: `(batch, *spatial, channels)`.
     """
@@ -33,7 +33,8 @@ class NormPReLU(keras.layers.Layer):
     def call(self, inputs, training=False):
         """Normalise by the batch's statistics in training, by the moving ones otherwise."""
         norm = self.norm
-        fused = keras.backend.backend() == "tensorflow" and self.compute_dtype == "float32"
+        precise = self.compute_dtype in ("float32", "bfloat16")
+        fused = keras.backend.backend() == "tensorflow" and precise
         if not (training and norm.trainable and fused):
             return self.prelu(norm(inputs, training=training))
         weights = [ops.reshape(w, (-1,)) for w in (norm.gamma, norm.beta, self.prelu.alpha)]
@@ -52,42 +53,53 @@ def norm_prelu(epsilon):
     """Return a TensorFlow function of `(x, gamma, beta, slope)`: output, batch mean, variance.
 
     Elementwise work is compiled by XLA, one pass for each group of results; sums are left to
-    TensorFlow, whose reductions use every core. Only the input is kept for the gradient.
+    TensorFlow, whose reductions use every core. Only the input is kept for the gradient. Numbers
+    are float32 inside; the output and the gradient of `x` have the type of `x`.
     """
     import tensorflow as tf
 
-    @tf.function(jit_compile=True)
-    def activate(x, scale, shift, slope):
+    def in_float32(function, narrow=False):
+        """Compile a function that is given float32; a narrow result gets the first one's type."""
+
+        def run(x, *others):
+            result = function(*(tf.cast(value, tf.float32) for value in (x, *others)))
+            return tf.cast(result, x.dtype) if narrow else result
+
+        return tf.function(run, jit_compile=True, autograph=False)
+
+    def prelu(x, scale, shift, slope):
         y = x * scale + shift
         return tf.maximum(y, 0.0) + slope * tf.minimum(y, 0.0)
 
-    @tf.function(jit_compile=True)
-    def products(x, upstream, mean, scale, shift, slope):
+    def terms(x, upstream, mean, scale, shift, slope):
         y = x * scale + shift
         d_y = tf.where(y > 0, upstream, slope * upstream)
         return d_y, d_y * (x - mean), upstream * tf.minimum(y, 0.0)
 
-    @tf.function(jit_compile=True)
-    def combine(x, d_y, scale, x_share, constant):
+    def share(x, d_y, scale, x_share, constant):
         return scale * d_y + x_share * x + constant
+
+    squares = in_float32(tf.math.squared_difference)
+    activate, combine = in_float32(prelu, narrow=True), in_float32(share, narrow=True)
+    products = in_float32(terms)
 
     @tf.custom_gradient
     def forward(x, gamma, beta, slope):
         axes = list(range(len(x.shape) - 1))
-        mean = tf.reduce_mean(x, axes)
-        variance = tf.reduce_mean(tf.math.squared_difference(x, mean), axes)
+        mean = tf.reduce_mean(tf.cast(x, tf.float32), axes)
+        variance = tf.reduce_mean(squares(x, mean), axes)
         inverse = tf.math.rsqrt(variance + epsilon)
         scale = inverse * gamma
         shift = beta - mean * scale
 
         def gradient(upstream, *_):
-            terms = products(x, upstream, mean, scale, shift, slope)
-            d_beta, centred, d_slope = (tf.reduce_sum(term, axes) for term in terms)
-            count = tf.cast(tf.size(x) // x.shape[-1], x.dtype)
+            d_y, *others = products(x, upstream, mean, scale, shift, slope)
+            d_beta, centred, d_slope = (tf.reduce_sum(term, axes) for term in (d_y, *others))
+            count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
             x_share = -scale * inverse**2 * centred / count
             constant = -x_share * mean - scale * d_beta / count
-            d_x = combine(x, terms[0], scale, x_share, constant)
-            return d_x, centred * inverse, d_beta, d_slope
+            d_x = combine(x, d_y, scale, x_share, constant)
+            return d_x, centred * inverse, d_beta, tf.cast(d_slope, slope.dtype)
 
         return (activate(x, scale, shift, slope), mean, variance), gradient
 

@@ -167,7 +167,7 @@ class StochasticDownsample(keras.layers.Layer):
             return ops.average_pool(inputs, self.stride, self.stride, padding="same")
         shape = ops.shape(inputs)
         for axis in range(1, len(shape) - 1):
-            inputs = ops.take(inputs, self.pattern(shape[axis]), axis=axis)
+            inputs = take_distinct()(inputs, self.pattern(shape[axis]), axis)
         return inputs
 
     def compute_output_shape(self, input_shape):
@@ -178,6 +178,34 @@ class StochasticDownsample(keras.layers.Layer):
         """Return the arguments of `__init__`."""
         own = {"stride": self.stride, "region": self.region, "seed": self.seed}
         return {**super().get_config(), **own}
+
+
+@cache
+def take_distinct():
+    """Return a function of `(x, places, axis)`, `ops.take` of places that differ.
+
+    TensorFlow's own gradient adds up what may have been taken twice, on one core.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return ops.take
+    import tensorflow as tf
+
+    def take(x, places, axis):
+        @tf.custom_gradient
+        def gathered(x):
+            def gradient(upstream):
+                count = tf.size(places)
+                # Where each sample went; what was not taken finds a zero behind the others.
+                origin = tf.fill([tf.shape(x)[axis]], count)
+                origin = tf.tensor_scatter_nd_update(origin, places[:, None], tf.range(count))
+                pads = [[0, int(a == axis)] for a in range(len(x.shape))]
+                return tf.gather(tf.pad(upstream, pads), origin, axis=axis)
+
+            return tf.gather(x, places, axis=axis), gradient
+
+        return gathered(x)
+
+    return take
 
 
 @register

@@ -21,19 +21,8 @@ def rank_one_conv():
         pads = [[size - 1 - before, before] if a == axis else [0, 0] for a in range(rank)]
         padded = tf.pad(upstream, pads)
         starts = ([size - 1 - tap if a == axis else 0 for a in range(rank)] for tap in range(size))
-        return [tf.slice(padded, start, shape) for start in starts]
-
-    def as_columns(kernel):
-        """Return a kernel as `(channels, taps * maps)`."""
-        channels, maps = kernel.shape[-2:]
-        taps = tf.reshape(kernel, (-1, channels, maps))
-        return tf.reshape(tf.transpose(taps, (1, 0, 2)), (channels, -1))
-
-    def as_kernel(columns, shape):
-        """Return columns as a kernel of a shape: undo `as_columns`."""
-        channels, maps = shape[-2:]
-        taps = tf.reshape(columns, (channels, -1, maps))
-        return tf.reshape(tf.transpose(taps, (1, 0, 2)), shape)
+        seen = [tf.slice(padded, start, shape) for start in starts]
+        return seen[:before] + [upstream] + seen[before + 1 :]
 
     @tf.custom_gradient
     def forward(x, *weights):
@@ -50,12 +39,18 @@ def rank_one_conv():
             parts = enumerate(zip(tf.split(upstream, shares, -1), sizes, strict=True), start=1)
             seen = [s for axis, (part, size) in parts for s in seen_by_taps(part, axis, size)]
             seen = flat(tf.concat(seen, -1))
-            columns = [as_columns(kernel) for kernel in kernels]
-            d_x = tf.matmul(seen, tf.concat(columns, -1), transpose_b=True)
-            d_columns = tf.matmul(flat(x), seen, transpose_a=True)
-            d_columns = tf.split(d_columns, [c.shape[-1] for c in columns], -1)
-            d_kernels = map(as_kernel, d_columns, (k.shape for k in kernels))
-            d_biases = tf.split(tf.reduce_sum(flat(upstream), 0), shares)
+            # Transposing a small array takes longer than to take it apart.
+            taps = (tf.unstack(tf.reshape(k, (-1, *k.shape[-2:]))) for k in kernels)
+            matrices = [matrix for own in taps for matrix in own]
+            d_x = tf.matmul(seen, tf.concat(matrices, -1), transpose_b=True)
+            d_matrices = tf.matmul(flat(x), seen, transpose_a=True)
+            d_matrices = iter(tf.split(d_matrices, [m.shape[-1] for m in matrices], -1))
+            d_kernels = [
+                tf.reshape(tf.stack([next(d_matrices) for _ in range(size)]), kernel.shape)
+                for kernel, size in zip(kernels, sizes, strict=True)
+            ]
+            total = tf.reduce_sum(tf.cast(flat(upstream), tf.float32), 0)
+            d_biases = tf.split(tf.cast(total, upstream.dtype), shares)
             return tf.reshape(d_x, tf.shape(x)), *d_kernels, *d_biases
 
         return tf.concat(maps, -1), gradient
