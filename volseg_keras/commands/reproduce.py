@@ -53,4 +53,4 @@ def reproduce(
     recipes = (recipe, "rigid") if rigid else (recipe,)
     found = load_data(data)
     run(output, names, found, recipes=recipes, seeds=seeds, steps=steps, minutes=minutes)
-    print((output / "table.md").read_text())
+    print((output / "table.md").read_text(encoding="utf-8"))

@@ -198,14 +198,8 @@ def positive(size):
     return number if 0 < number < float("inf") else None
 
 
-def differ(one, other, shape):
-    """Return in which way two volumes lie apart, or None.
-
-    Args:
-        one: a volume, or any array-like, which says nothing.
-        other: as `one`.
-        shape: sizes (z, y, x) in voxels of both.
-    """
+def differ(one, other):
+    """Return in which way two open volumes lie apart, as far as both tell, or None."""
     sizes = [getattr(volume, "voxel_size", None) for volume in (one, other)]
     if all(sizes) and not np.allclose(*sizes, rtol=0.01):
         told = [" x ".join(f"{side:.4g}" for side in size) for size in sizes]

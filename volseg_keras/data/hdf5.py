@@ -11,6 +11,7 @@ from .geometry import geometry_of, positive
 from .ome_zarr import CHUNK, fill
 from .source import (
     Source,
+    check_number,
     default_axes,
     is_volume,
     listed,
@@ -46,8 +47,9 @@ def read_hdf5(path, inside=None, level=0, series=None):
     cells = {name: told.groups() for name in found if (told := BDV.fullmatch(name))}
     if cells and not inside:
         inside = bdv_name(cells, level, series)
-    elif level or series:
-        raise ValueError(f"it has no level {level} and series {series}; it has {listed(found)}")
+    else:
+        check_number("level", level, 1)
+        check_number("series", series or 0, 1)
     name = (inside or "").strip("/")
     if isinstance(file.get(name) if name else None, h5py.Group):  # of which there may be one
         within = {key: node for key, node in found.items() if key.startswith(f"{name}/")}
@@ -97,12 +99,11 @@ def bdv_name(cells, level, series):
         raise ValueError(
             "name one of its arrays by FILE::NAME, or a setup by --series, of " + listed(cells)
         )
-    if not 0 <= (series or 0) < len(setups):
-        raise ValueError(f"it has series 0 to {len(setups) - 1}, not {series}")
-    name = f"t{times[0]}/s{setups[series or 0]}/{level}/cells"
-    if name not in cells:
-        raise ValueError(f"it has no level {level}, but {listed(cells)}")
-    return name
+    check_number("series", series or 0, len(setups))
+    setup = setups[series or 0]
+    levels = [told for told in cells.values() if told[:2] == (times[0], setup)]
+    check_number("level", level, len(levels))
+    return f"t{times[0]}/s{setup}/{level}/cells"
 
 
 def bdv_place(path, file, time, setup, level):

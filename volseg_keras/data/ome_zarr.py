@@ -6,7 +6,17 @@ from itertools import product
 import numpy as np
 
 from .geometry import geometry_of, in_nm
-from .source import MOST, Source, default_axes, is_volume, listed, named_axes, pick, stored_limit
+from .source import (
+    MOST,
+    Source,
+    check_number,
+    default_axes,
+    is_volume,
+    listed,
+    named_axes,
+    pick,
+    stored_limit,
+)
 
 MINIMUM_SIDE = 64  # of the coarsest level of a pyramid
 UNITS = {1: "nanometer", 1e3: "micrometer", 1e6: "millimeter", 0.1: "angstrom"}
@@ -26,8 +36,8 @@ def read_zarr(path, inside=None, level=0, series=None):
     except (KeyError, AttributeError) as error:
         raise ValueError(f"it has no {name}, but {listed(contents(root))}") from error
     if is_volume(node):
-        if level or series:
-            raise ValueError(f"{name or 'it'} is one array, without levels and series")
+        check_number("level", level, 1)
+        check_number("series", series or 0, 1)
         source = level_of(root, name, node) or array_source(node)
     else:
         source = read_group(node, level, series)
@@ -92,20 +102,17 @@ def check_codecs(array):
 def read_group(group, level, series):
     """Return the `Source` of a group's only image or array, or of that numbered `series`."""
     if images := pyramids(group):
-        if not 0 <= (series or 0) < len(images):
-            raise ValueError(f"it has series 0 to {len(images) - 1}, not {series}")
+        check_number("series", series or 0, len(images))
         return image_source(group, images[series or 0], level)
     found = dict(sorted(contents(group).items(), key=lambda pair: natural(pair[0])))
     if series is not None:
-        if not 0 <= series < len(found):
-            raise ValueError(f"it has series 0 to {len(found) - 1}, not {series}: {listed(found)}")
+        check_number("series", series, len(found), listed(found))
         node = list(found.values())[series]
     else:
         node = pick(found, None)
     if not is_volume(node):
         return read_group(node, level, None)
-    if level:
-        raise ValueError(f"it has no level {level}, but {listed(found)}")
+    check_number("level", level, 1)
     return array_source(node)
 
 
@@ -116,8 +123,7 @@ def natural(name):
 
 def image_source(group, image, level):
     """Return the `Source` of a level of an image that OME-Zarr describes."""
-    if not 0 <= level < len(image["datasets"]):
-        raise ValueError(f"it has levels 0 to {len(image['datasets']) - 1}, not {level}")
+    check_number("level", level, len(image["datasets"]))
     dataset = image["datasets"][level]
     array = group[dataset["path"]]
     axes = image.get("axes", list("tczyx")[-array.ndim :])

@@ -81,9 +81,9 @@ def left_by_groups():
     """Yield the bytes that each control group of this process, and those around it, leaves."""
     for folder, limit, usage in control_groups():
         with suppress(OSError, ValueError):  # no such file, or "max" in it
-            most, used = int((folder / limit).read_text()), 0
+            most, used = int((folder / limit).read_text(encoding="utf-8")), 0
             with suppress(OSError, ValueError):
-                used = int((folder / usage).read_text()) - file_cache(folder)
+                used = int((folder / usage).read_text(encoding="utf-8")) - file_cache(folder)
             yield most - max(0, used)
 
 
@@ -91,7 +91,7 @@ def control_groups():
     """Yield the folders of the control groups that may limit memory, and their two files."""
     own = {kind: {"/"} for kind in GROUPS}
     with suppress(OSError):
-        for line in OWN_GROUPS.read_text().splitlines():
+        for line in OWN_GROUPS.read_text(encoding="utf-8").splitlines():
             _, kinds, path = line.split(":", 2)
             for kind in own.keys() & kinds.split(","):
                 own[kind] |= {path, *map(str, Path(path).parents)}
@@ -105,7 +105,7 @@ def file_cache(folder):
     """Return the bytes that a control group has used for files and gives back when they are due."""
     cached = {}
     with suppress(OSError, ValueError):
-        for line in (folder / "memory.stat").read_text().splitlines():
+        for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines():
             name, _, value = line.partition(" ")
             cached[name] = int(value)
     # Version 1 has those of the groups within under names of their own.
@@ -201,6 +201,16 @@ def pick(found, inside):
     if not found:
         raise ValueError("it has no array of two axes or more")
     raise ValueError(f"name one of its arrays by FILE::NAME, of {listed(found)}")
+
+
+def check_number(name, value, count, told=""):
+    """Raise ValueError for a `level` or `series` that a file does not have."""
+    kinds = {"level": "levels", "series": "series"}[name]
+    if not 0 <= value < count:
+        raise ValueError(
+            f"Invalid value for `{name}`. Expected one of the {kinds} 0 to "
+            f"{count - 1}, not {value}{told and ', of '}{told}. Received: {value}"
+        )
 
 
 def listed(names):

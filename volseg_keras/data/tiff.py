@@ -13,7 +13,7 @@ from joblib import cpu_count
 from tifffile import PHOTOMETRIC, PLANARCONFIG, RESUNIT
 
 from .geometry import Geometry, geometry_of, in_nm, positive
-from .source import MOST, Source, beside, stored_limit
+from .source import MOST, Source, beside, check_number, stored_limit
 
 # What tifffile logs and goes on, with pages that are missing or zero.
 SIGNS_OF_DAMAGE = (
@@ -37,8 +37,7 @@ def read_tiff(path, inside=None, level=0, series=None):
             beside(path, name)
         number = check_complete(tif, series)
         finest, place = tif.series[number], place_of(tif, number)
-        if not 0 <= level < len(finest.levels):
-            raise ValueError(f"it has levels 0 to {len(finest.levels) - 1}, not {level}")
+        check_number("level", level, len(finest.levels))
         images = finest.levels[level]
         axes = sections(images)
         if not level and images.dataoffset is not None and images.dtype.kind in "uif":
@@ -212,8 +211,7 @@ def check_complete(tif, number=None):
     """
     count = len(tif.series)
     told = "; ".join(f"{i}: {s.axes} {s.shape} {s.dtype}" for i, s in enumerate(tif.series[:MOST]))
-    if number is not None and not 0 <= number < count:
-        raise ValueError(f"it has series 0 to {count - 1}, not {number}: {told}")
+    check_number("series", number or 0, count, told)
     first, *others = tif.series
     if number is None and any(other.size >= first.size for other in others):
         raise ValueError(f"it holds {count} images of different kinds; choose by --series: {told}")

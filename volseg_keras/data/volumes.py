@@ -7,6 +7,7 @@ import numpy as np
 
 from .formats import FORMATS, LEVELLED, NAMED, checked_kind, kind_of
 from .geometry import Geometry
+from .labels import NOT_ANNOTATED, class_ids, whole_numbers  # noqa: F401  (two are known by this name)
 from .slices import as_grey, find_slices, read_slices
 from .source import check_memory, checked_size, split_name
 
@@ -235,29 +236,9 @@ def checked_finite(block):
     return block
 
 
-NOT_ANNOTATED = 255  # beside other labels
-
-
-def class_ids(labels, mask=True):
-    """Return uint8 class ids of a label map; a mask of 0 and 255 becomes 0 and 1.
-
-    Any other label keeps its value, so that 255 beside other labels means "not annotated".
-
-    Args:
-        labels: array-like of integers from 0 to 255, or booleans.
-        mask: False where 0 and 255 alone are no mask: where nothing but background is annotated.
-
-    Raises:
-        ValueError: a label is out of that range or no integer.
-    """
-    labels = np.asarray(labels)
-    if labels.dtype.kind not in "uib" or labels.size and (labels.min() < 0 or labels.max() > 255):
-        raise ValueError(
-            "Invalid value for `label`. Expected class ids from 0 to 255 (ids of instances are for "
-            "`instances`). "
-            f"Received: dtype {labels.dtype}, from {labels.min()} to {labels.max()}"
-        )
-    labels = labels.astype(np.uint8, copy=False)
-    present = np.bincount(labels.ravel(), minlength=256) > 0
-    mask = mask and present[255] and not present[1:255].any()
-    return (labels > 0).astype(np.uint8) if mask else labels
+def with_whole_numbers(volume, name):
+    """Return a `Volume` of labels, read as a whole where they are stored as floats."""
+    if volume.dtype.kind != "f":
+        return volume
+    array = whole_numbers(volume, name)
+    return Volume(volume.path, array, "ZYX", {}, volume.geometry, volume._arguments)

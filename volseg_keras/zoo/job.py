@@ -123,7 +123,7 @@ def check_same(folder, about):
 
 def read_job(folder):
     """Return what job.json tells."""
-    return json.loads((Path(folder) / JOB).read_text())
+    return json.loads((Path(folder) / JOB).read_text(encoding="utf-8"))
 
 
 def blocks_of(about):
@@ -259,7 +259,7 @@ def finish_job(folder, output, probability_file=None, finish=None, on_slab=None)
 def summary(folder, about):
     """Return the `Found` of blocks that are done."""
     count = len(blocks_of(about))
-    marks = [json.loads(mark(folder, i).read_text()) for i in range(count)]
+    marks = [json.loads(mark(folder, i).read_text(encoding="utf-8")) for i in range(count)]
     share = sum(m["foreground"] for m in marks) / np.prod(about["shape"])
     center = tuple(max(marks, key=lambda m: m["most"])["center"])
     return Found(float(share), center, max(m["highest"] for m in marks))
