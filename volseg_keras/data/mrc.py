@@ -72,7 +72,7 @@ def read_mrc(path, inside=None, level=0, series=None):
         whole = mode == PACKED  # else the header counts bytes, not voxels
         stored = (*shape[:2], (shape[2] + 1) // 2) if whole else shape
         shape = shape if whole else (*shape[:2], 2 * shape[2])
-    elif mode == 0 and not has_sign(header):
+    if half or mode == 0 and not has_sign(header):
         dtype = np.dtype(np.uint8)
     names, several = axes_of(header), header.get(36, 1)
     if mode == COLOURS:

@@ -79,7 +79,7 @@ def contents(group, prefix="", depth=4):
     deeper.
     """
     found = {}
-    for name, node in group.members():
+    for name, node in sorted(group.members(), key=lambda member: natural(member[0])):
         if is_volume(node):
             found[prefix + name] = node
         elif hasattr(node, "members"):
@@ -104,7 +104,7 @@ def read_group(group, level, series):
     if images := pyramids(group):
         check_number("series", series or 0, len(images))
         return image_source(group, images[series or 0], level)
-    found = dict(sorted(contents(group).items(), key=lambda pair: natural(pair[0])))
+    found = contents(group)
     if series is not None:
         check_number("series", series, len(found), listed(found))
         node = list(found.values())[series]
