@@ -182,7 +182,7 @@ def write_nifti(path, slabs, shape, dtype, place):
     import nibabel
 
     data = np.concatenate(list(slabs)).T
-    place = place and place.voxel_size and place.in_unit("mm", "um", "m") or place
+    place = place.in_unit("mm", "um", "m") if place and in_nm(place.unit) else place
     if not place or not np.isfinite(place.steps).all():
         place = Geometry.straight((1, 1, 1), None)
     place, affine = place.in_space(RAS), np.eye(4)

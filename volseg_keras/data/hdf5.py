@@ -89,7 +89,7 @@ def place_of(dataset, axes):
     unit = unit.decode() if isinstance(unit, bytes) else unit
     units = [unit] * 3 if isinstance(unit, str) else list(map(str, np.ravel(unit)))
     good = np.size(offset) == 3 and len(units) == 3 and np.issubdtype(offset.dtype, np.number)
-    return geometry_of(np.ravel(size), units, offset) if good else None
+    return geometry_of(np.ravel(size), units, offset.tolist()) if good else None
 
 
 def bdv_name(cells, level, series):
