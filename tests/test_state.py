@@ -80,7 +80,9 @@ def test_tifffiles_logger_is_left_alone(caplog):
     before = logger.propagate, logger.level, list(logger.filters), list(logger.handlers)
     with pytest.raises(ValueError, match="corrupted"), strict_tifffile():
         logger.error("a corrupted page")
-        threading.Thread(target=logger.error, args=("corrupted, says another thread",)).start()
+        other = threading.Thread(target=logger.error, args=("corrupted, says another thread",))
+        other.start()
+        other.join()
     assert before == (logger.propagate, logger.level, logger.filters, logger.handlers)
     assert [record.getMessage() for record in caplog.records] == ["corrupted, says another thread"]
 
@@ -159,7 +161,7 @@ for name in ("C", "H", "U-Net", "A"):
     found = np.asarray(grey(10 * y))
     want = np.asarray(model((10 * y - [1, 2]) / [3, 4]))
     assert found.shape == (1,) + (16,) * dims + (2,), found.shape
-    np.testing.assert_allclose(found, want, atol=1e-4)
+    np.testing.assert_allclose(found, want, atol=1e-3)
 np.save(sys.argv[1], volseg_keras.predict_volume("H", sys.argv[2], engine="keras"))
 assert keras.config.image_data_format() == "channels_first"
 """
@@ -211,8 +213,8 @@ def test_a_saved_model_can_be_cut_open(again, tmp_path):
     feature = network.layers[-2].output
     inner = keras.Model(network.inputs, [feature, network.outputs[0]])
     grey = np.random.default_rng(0).random((1, 32, 32, 1), dtype=np.float32) * 255
-    found = inner((grey - 120) / 40)[1]
-    np.testing.assert_allclose(found, model(grey), atol=1e-5)
+    found = inner([(grey - 120) / 40])[1]
+    np.testing.assert_allclose(found, model(grey), atol=1e-3)
 
 
 def left(folder):

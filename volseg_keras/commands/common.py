@@ -133,7 +133,7 @@ def quiet():
             yield
     finally:
         for warning in caught:
-            if Path(warning.filename).is_relative_to(PACKAGE):
+            if Path(warning.filename).absolute().is_relative_to(PACKAGE):
                 place = warning.filename, warning.lineno
                 warnings.warn_explicit(warning.message, warning.category, *place)
 

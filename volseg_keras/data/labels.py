@@ -25,8 +25,8 @@ def whole_numbers(labels, name="label"):
         wrong = ~(np.isfinite(plane) & (plane == np.rint(plane)))
         if wrong.any():
             raise ValueError(
-                f"Invalid value for `{name}`. Expected whole numbers (probabilities become labels "
-                f"by a threshold, as in label > 0.5). Received: {plane[wrong].flat[0]:.6g}"
+                f"Invalid value for `{name}`. Expected integers, of any type (probabilities become "
+                f"labels by a threshold, as in label > 0.5). Received: {plane[wrong].flat[0]:.6g}"
             )
     low, high = labels.min(initial=0), labels.max(initial=0)
     for kind in (np.uint8, np.uint16, np.uint32, np.int32, np.int64):
