@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from .common import VolumeFile, count_classes, normalization, start_keras
+from .common import (
+    Axes,
+    Channel,
+    Level,
+    Series,
+    Time,
+    VolumeFile,
+    VolumeOptions,
+    VoxelSize,
+    count_classes,
+    normalization,
+    start_keras,
+)
 
 
 def demo(
@@ -78,12 +90,18 @@ def train(
     all_gpus: Annotated[
         bool, typer.Option("--all-gpus", help="Share each step; every GPU takes a whole batch.")
     ] = False,
+    axes: Axes = None,
+    time: Time = None,
+    channel: Channel = None,
+    level: Level = 0,
+    series: Series = None,
+    voxel_size: VoxelSize = None,
 ):
     """Train a network on a labelled volume.
 
     Example: volseg train image.tif label.tif --minutes 60 --hold-out x:0:256 -o runs/h
     """
-    from ..data.volumes import class_ids, open_volume
+    from ..data.labels import class_ids
     from ..nets.variants import get_variant
     from ..zoo.presets import load_pretrained, model_file
 
@@ -97,7 +115,9 @@ def train(
         model_file(start)
     else:
         get_variant(model := model or "H")
-    volume, labels = open_volume(image), class_ids(open_volume(label))
+    told = VolumeOptions(axes, time, channel, level, series, voxel_size)
+    opened = told.open_all(image=image, label=label)
+    volume, labels = opened["image"], class_ids(opened["label"])
     keras = start_keras()
     from ..inference.engines import on_gpu
     from ..nets.models import at_policy, build_model
