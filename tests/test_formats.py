@@ -12,6 +12,7 @@ import zarr
 
 from volseg_keras import open_volume, save_volume
 from volseg_keras.data.formats import FORMATS
+from volseg_keras.data.geometry import Geometry
 from volseg_keras.data.intensity import Intensity
 from volseg_keras.data.ome_zarr import finish_zarr, start_zarr
 from volseg_keras.data.writing import create_volume
@@ -265,7 +266,7 @@ def test_a_pyramid_that_was_interrupted_is_finished(tmp_path):
     start_zarr(path, voxels.shape, voxels.dtype)[...] = voxels
     group = zarr.open_group(path, mode="r+")
     group.create_array("1", shape=(1, 150, 130), chunks=(1, 64, 64), dtype="u4")
-    finish_zarr(path, SIZE)
+    finish_zarr(path, Geometry.straight(SIZE))
     for level, step in enumerate((1, 2, 4)[: len(list(group.array_keys()))]):
         found = open_volume(path, level=level)[...]
         np.testing.assert_array_equal(found, voxels[::step, ::step, ::step])

@@ -196,7 +196,7 @@ def test_class_ids(labels, want):
     np.testing.assert_array_equal(got, want)
 
 
-@pytest.mark.parametrize("labels", [[0, 256], [-1, 0], [0.0, 1.0]])
+@pytest.mark.parametrize("labels", [[0, 1, 256], [-1, 0, 1], [0.0, 0.5], [0.0, np.nan], [1j, 0]])
 def test_labels_that_are_no_class_ids(labels):
     with pytest.raises(ValueError, match="`label`"):
         class_ids(np.array(labels))

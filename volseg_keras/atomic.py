@@ -31,12 +31,12 @@ def whole(path, writer=""):
 def write_json(path, values, indent=None):
     """Write a file of JSON; several processes may at a time."""
     with whole(path, os.getpid()) as part:
-        part.write_text(json.dumps(values, indent=indent) + "\n")
+        part.write_text(json.dumps(values, indent=indent) + "\n", encoding="utf-8")
 
 
 def write_csv(path, columns, rows):
     """Write dicts under a header; numbers have six significant digits, other keys are left out."""
-    with whole(path) as part, open(part, "w", newline="") as file:
+    with whole(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         for row in rows:

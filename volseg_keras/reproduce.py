@@ -113,10 +113,10 @@ def reproduce(output, rows, data, *, recipes=("fast",), seeds=1, say=print, **bu
 def check_budget(output, told):
     """Raise ValueError where a folder holds runs of another budget or other data."""
     file = output / "budget.json"
-    if file.exists() and json.loads(file.read_text()) != told:
+    if file.exists() and (found := json.loads(file.read_text(encoding="utf-8"))) != told:
         raise ValueError(
             f"Invalid value for `output`. Expected a new folder, or one of {told}. "
-            f"Received: {output} of {json.loads(file.read_text())}"
+            f"Received: {output} of {found}"
         )
     write_json(file, told)
 
@@ -156,7 +156,9 @@ def run_row(folder, row, recipe, seed, data, budget):
 
 def finished(output):
     """Return the results of all runs in a folder, in the order of the paper's Table 1."""
-    results = [json.loads(file.read_text()) for file in sorted(output.glob(f"*/{SCORES}"))]
+    results = [
+        json.loads(file.read_text(encoding="utf-8")) for file in sorted(output.glob(f"*/{SCORES}"))
+    ]
     return sorted(results, key=lambda result: list(VARIANTS).index(result["row"]))
 
 

@@ -1,21 +1,119 @@
 """What several commands need."""
 
 import os
+import re
 import sys
 import warnings
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from math import inf, isfinite
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-VolumeFile = Annotated[Path, typer.Argument(help="Volume, axes z, y, x; FILE::NAME for HDF5.")]
+PACKAGE = Path(__file__).parents[1]
+MANY = 20  # classes that few people have
+VolumeFile = Annotated[
+    Path, typer.Argument(help="Volume, axes z, y, x; FILE::NAME for HDF5 and Zarr.")
+]
+
+
+Axes = Annotated[
+    str | None, typer.Option(help="Axes of the file, e.g. tczyx, where it is wrong or silent.")
+]
+Time = Annotated[int | None, typer.Option(help="Index on a time axis.")]
+Channel = Annotated[int | None, typer.Option(help="Index on a channel axis, or of colours.")]
+Level = Annotated[int, typer.Option(help="Level of a pyramid, 0 the finest.")]
+Series = Annotated[
+    int | None, typer.Option(help="Number of an image in a file that has several, from 0.")
+]
+VoxelSize = Annotated[
+    str | None,
+    typer.Option(help="Sides z,y,x in nm, e.g. 5,5,5, where the file is wrong or silent."),
+]
+
+
+@dataclass(frozen=True)
+class VolumeOptions:
+    """What a user says of the volumes of a command, in the words of its options.
+
+    Attributes:
+        axes: as of `open_volume`, like the others.
+        time: see `axes`.
+        channel: see `axes`.
+        level: see `axes`.
+        series: see `axes`.
+        voxel_size: text "z,y,x" in nm; read back as three numbers.
+
+    Raises:
+        ValueError: `voxel_size` is no such text.
+    """
+
+    axes: str | None = None
+    time: int | None = None
+    channel: int | None = None
+    level: int = 0
+    series: int | None = None
+    voxel_size: str | None = None
+
+    def __post_init__(self):
+        """Check the text."""
+        object.__setattr__(self, "voxel_size", triple("voxel_size", self.voxel_size))
+
+    def open(self, path):
+        """Open a volume of which every option is true."""
+        from ..data.volumes import open_volume
+
+        return open_volume(path, **asdict(self))
+
+    def open_all(self, **paths):
+        """Open volumes that belong together; an option counts for those that it can be true of.
+
+        So `--channel` of an image says nothing of its labels, which have no channels.
+
+        Args:
+            **paths: files by what they are; None is left out.
+
+        Returns:
+            The open volumes by the same names.
+
+        Raises:
+            ValueError: a volume cannot be opened, or an option is true of none.
+        """
+        from ..data.geometry import differ
+        from ..data.volumes import open_volume
+
+        opened, refused = {}, {}
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        left = dict.fromkeys(given)
+        for what, path in paths.items():
+            kept = dict(given)
+            while path is not None and what not in opened:
+                try:
+                    opened[what] = open_volume(path, **kept)
+                except ValueError as error:
+                    told = re.match(r"Invalid value for `(\w+)`", str(error))
+                    if not told or kept.pop(told[1], None) is None:
+                        raise
+                    refused.setdefault(told[1], error)
+            for name in kept if path is not None else ():
+                left.pop(name, None)
+        for name in left:
+            if name in refused:
+                raise refused[name]
+        first, *others = opened
+        for what in others:
+            if apart := differ(opened[first], opened[what]):
+                warnings.warn(f"{what} does not lie on {first}: {apart}", stacklevel=2)
+        return opened
 
 
 def file_of(path):
     """Return the file of FILE::NAME."""
-    return Path(str(path).partition("::")[0])
+    from ..data.source import split_name
+
+    return split_name(path)[0]
 
 
 def place_of(path):
@@ -30,26 +128,48 @@ def quiet():
 
     Warnings of this package are shown in the end.
     """
-    sys.stderr.flush()
-    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
     caught = []
     try:
-        with warnings.catch_warnings(record=True) as caught:
+        with silent_stderr(), warnings.catch_warnings(record=True) as caught:
             yield
     finally:
-        sys.stderr.flush()
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)
         for warning in caught:
-            if "volseg_keras" in warning.filename:
+            if Path(warning.filename).absolute().is_relative_to(PACKAGE):
                 place = warning.filename, warning.lineno
                 warnings.warn_explicit(warning.message, warning.category, *place)
 
 
+@contextmanager
+def silent_stderr():
+    """Turn the file of standard error, if there is one, to nowhere."""
+    flush()
+    try:
+        saved = os.dup(2)
+    except OSError:  # a program without a console
+        yield
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        flush()
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
+
+
+def flush():
+    """Write what waits for standard error."""
+    if sys.stderr:
+        sys.stderr.flush()
+
+
 def start_keras():
     """Import Keras and its backend without their greetings."""
+    from ..nets.backend import check_backend
+
+    check_backend()
     with quiet():
         import keras
 
@@ -58,9 +178,28 @@ def start_keras():
 
 
 def count_classes(*labels):
-    """Return the number of classes of label maps in which 255 means "not annotated"."""
-    present = [int(values[values != 255].max(initial=0)) for values in labels]
-    return max(2, 1 + max(present))
+    """Return the number of classes of label maps in which 255 means "not annotated".
+
+    A warning tells where classes have no voxel, or are as many as grey levels or instances.
+    """
+    from ..data.labels import present_ids
+
+    present = sorted({i for values in labels for i in present_ids(values)})
+    top = max(present, default=0)
+    missing = sorted(set(range(1, top)) - set(present))
+    if top > 1 and not any((values == 0).any() for values in labels):
+        missing = [0, *missing]
+    if missing:
+        names = ", ".join(map(str, missing[:9])) + ", ..." * (len(missing) > 9)
+        warnings.warn(
+            f"labels of {top + 1} classes, 0 to {top}, have no voxel of {names}", stacklevel=2
+        )
+    elif top >= MANY:
+        warnings.warn(
+            f"labels are taken for {top + 1} classes: are they grey levels, or ids of instances?",
+            stacklevel=2,
+        )
+    return max(2, 1 + top)
 
 
 def class_scores(truth, labels):

@@ -116,7 +116,7 @@ def cpu_features():
 def cpu_info():
     """Return what Linux tells of the CPU, "" elsewhere."""
     path = Path("/proc/cpuinfo")
-    return path.read_text() if path.is_file() else ""
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def has_bfloat16():

@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from .common import class_scores, place_of
+from .common import (
+    Axes,
+    Channel,
+    Level,
+    Series,
+    Time,
+    VolumeOptions,
+    VoxelSize,
+    class_scores,
+    place_of,
+)
 
 
 def evaluate(
@@ -27,21 +37,31 @@ def evaluate(
             "the ids as they are.",
         ),
     ] = False,
+    axes: Axes = None,
+    time: Time = None,
+    channel: Channel = None,
+    level: Level = 0,
+    series: Series = None,
+    voxel_size: VoxelSize = None,
 ):
     """Score predicted labels: precision, recall, Jaccard per class, and VOC.
 
     Example: volseg evaluate labels.tif truth.tif --json scores.json --image volume.tif
     """
     from ..atomic import write_json
-    from ..data.volumes import NOT_ANNOTATED, open_volume
+    from ..data.labels import NOT_ANNOTATED
     from ..data.writing import writable_folder
+    from ..report.plots import check_shapes
 
     if json_file:
         writable_folder(json_file.parent)
-    maps, ids = [open_volume(path) for path in (truth, prediction)], None
+    told = VolumeOptions(axes, time, channel, level, series, voxel_size)
+    opened = told.open_all(truth=truth, prediction=prediction, image=image)
+    maps, ids = [opened["truth"], opened["prediction"]], None
+    check_shapes(opened["truth"], prediction=opened["prediction"], of="truth")
     if instances:
         maps, ids = instance_maps(maps)
-    grey = open_volume(image) if image else None
+    grey = opened.get("image")
     if grey and grey.shape != maps[0].shape:
         raise ValueError(
             f"Invalid value for `image`. Expected shape {maps[0].shape} as of the labels. "

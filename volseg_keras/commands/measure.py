@@ -5,32 +5,42 @@ from typing import Annotated
 
 import typer
 
-from .common import VolumeFile, triple
+from .common import (
+    Axes,
+    Channel,
+    Level,
+    Series,
+    Time,
+    VolumeFile,
+    VolumeOptions,
+    VoxelSize,
+)
 
 
 def measure(
     labels: VolumeFile,
     output: Annotated[Path, typer.Option("-o", "--output", help="CSV file to write.")],
-    voxel_size: Annotated[
-        str | None,
-        typer.Option(help="Sides z,y,x in nm, e.g. 5,5,5; by default as the file tells."),
-    ] = None,
     components: Annotated[
         bool,
         typer.Option(
             "--components", help="Labels are a mask or classes: measure connected components."
         ),
     ] = False,
+    axes: Axes = None,
+    time: Time = None,
+    channel: Channel = None,
+    level: Level = 0,
+    series: Series = None,
+    voxel_size: VoxelSize = None,
 ):
     """Measure instances: volume, surface, place and form, one row each.
 
     Example: volseg measure instances.tif -o measures.csv --voxel-size 5,5,5
     """
-    from ..data.volumes import class_ids, open_volume
+    from ..data.labels import classes_or_mask, whole_numbers
     from ..data.writing import writable_folder
 
-    sides = triple("voxel_size", voxel_size)
-    volume = open_volume(labels, voxel_size=sides)
+    volume = VolumeOptions(axes, time, channel, level, series, voxel_size).open(labels)
     if volume.voxel_size is None:
         raise ValueError(
             f"Invalid value for `voxel_size`. Expected --voxel-size z,y,x in nm, since {labels} "
@@ -45,9 +55,9 @@ def measure(
     from ..inference.measures import measure as measured
     from ..report.console import progress_bar
 
-    ids, classes = volume[...], None
+    ids, classes = whole_numbers(volume[...], "labels"), None
     if components:
-        ids, classes, _ = as_instances(class_ids(ids))
+        ids, classes, _ = as_instances(classes_or_mask(ids))
     elif is_mask(ids) and as_instances(ids)[0].max() > 1:
         raise ValueError(
             "Invalid value for `labels`. Expected instance ids, or --components for a mask. "

@@ -2,13 +2,26 @@
 
 import math
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
-from .common import VolumeFile, normalization, place_of, quiet, triple
+from .common import (
+    Axes,
+    Channel,
+    Level,
+    Series,
+    Time,
+    VolumeFile,
+    VolumeOptions,
+    VoxelSize,
+    normalization,
+    place_of,
+    quiet,
+)
 
 
 def predict(
@@ -62,15 +75,12 @@ def predict(
         bool,
         typer.Option("--rescale", help="Show the model voxels of the size it was trained on."),
     ] = False,
-    axes: Annotated[
-        str | None, typer.Option(help="Axes of the file, e.g. tczyx, where it is wrong or silent.")
-    ] = None,
-    time: Annotated[int | None, typer.Option(help="Index on a time axis.")] = None,
-    channel: Annotated[int | None, typer.Option(help="Index on a channel axis.")] = None,
-    level: Annotated[int, typer.Option(help="Level of a pyramid, 0 the finest.")] = 0,
-    voxel_size: Annotated[
-        str | None, typer.Option(help="z,y,x in nm, where the file is wrong or silent.")
-    ] = None,
+    axes: Axes = None,
+    time: Time = None,
+    channel: Channel = None,
+    level: Level = 0,
+    series: Series = None,
+    voxel_size: VoxelSize = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an unfinished run stopped.")
     ] = False,
@@ -94,8 +104,8 @@ def predict(
     model = list(model)
     threshold = chosen_threshold(threshold, model)
     finish = Finish(median, instances, fill_holes, min_size)
-    source = {"path": str(volume), "axes": axes, "time": time, "channel": channel, "level": level}
-    source["voxel_size"] = triple("voxel_size", voxel_size)
+    told = VolumeOptions(axes, time, channel, level, series, voxel_size)
+    source = {"path": str(volume), **asdict(told)}
     files = checked_files(volume, output, probability)
     image = open_volume(**source)
     options["scale"] = scale_to(model, image) if rescale else (1, 1, 1)

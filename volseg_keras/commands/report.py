@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from .common import VolumeFile, class_scores
+from .common import (
+    Axes,
+    Channel,
+    Level,
+    Series,
+    Time,
+    VolumeFile,
+    VolumeOptions,
+    VoxelSize,
+    class_scores,
+)
 
 Labels = Annotated[Path, typer.Option(help="Labels of the volume, outlined.")]
 Probability = Annotated[Path | None, typer.Option(help="Probabilities, laid over on demand.")]
@@ -25,6 +35,12 @@ def report(
     instances: Annotated[
         Path | None, typer.Option(help="Instance ids, for a histogram of their sizes.")
     ] = None,
+    axes: Axes = None,
+    time: Time = None,
+    channel: Channel = None,
+    level: Level = 0,
+    series: Series = None,
+    voxel_size: VoxelSize = None,
 ):
     """Write one HTML page that shows a segmentation, to send or to archive.
 
@@ -39,21 +55,23 @@ def report(
         )
     if output.suffix.lower() not in (".html", ".htm") or output.is_dir():
         raise ValueError(f"Invalid value for `output`. Expected a file .html. Received: {output}")
-    layers = open_layers(volume, labels, probability, truth, instances)
+    told = VolumeOptions(axes, time, channel, level, series, voxel_size)
+    layers = open_layers(volume, labels, probability, truth, instances, told)
     writable_folder(output.parent)
     print(f"Wrote {page(output, layers, history)}")
 
 
-def open_layers(image, labels=None, probability=None, truth=None, instances=None):
-    """Open what is not None, by name; shapes must agree."""
-    from ..data.volumes import open_volume
+def open_layers(image, labels=None, probability=None, truth=None, instances=None, told=None):
+    """Open what is not None, by name, as a user told; shapes must agree."""
+    from ..data.volumes import with_whole_numbers
     from ..report.plots import check_integers, check_shapes
 
     paths = {"image": image, "labels": labels, "probability": probability}
     paths |= {"truth": truth, "instances": instances}
-    layers = {name: open_volume(path) for name, path in paths.items() if path}
+    layers = (told or VolumeOptions()).open_all(**paths)
     check_shapes(**layers)
     names = ("labels", "truth", "instances")
+    layers |= {name: with_whole_numbers(layers[name], name) for name in names if name in layers}
     check_integers(**{name: layers.get(name) for name in names})
     return layers
 

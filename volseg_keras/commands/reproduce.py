@@ -45,4 +45,4 @@ def reproduce(
     names = [row.strip() for row in rows.split(",")]
     found = load_data(data)
     run(output, names, found, recipes=(recipe,), seeds=seeds, steps=steps, minutes=minutes)
-    print((output / "table.md").read_text())
+    print((output / "table.md").read_text(encoding="utf-8"))

@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from .common import normalization, numbers, start_keras
+from .common import (
+    Axes,
+    Channel,
+    Level,
+    Series,
+    Time,
+    VolumeOptions,
+    VoxelSize,
+    normalization,
+    numbers,
+    start_keras,
+)
 
 
 def demo(
@@ -97,12 +108,17 @@ def train(
     all_gpus: Annotated[
         bool, typer.Option("--all-gpus", help="Share each step; every GPU takes a whole batch.")
     ] = False,
+    axes: Axes = None,
+    time: Time = None,
+    channel: Channel = None,
+    level: Level = 0,
+    series: Series = None,
+    voxel_size: VoxelSize = None,
 ):
     """Train a network on labelled volumes.
 
     Example: volseg train image.tif label.tif --minutes 60 --hold-out x:0:256 -o runs/h
     """
-    from ..data.volumes import open_volume
     from ..nets.variants import get_variant
     from ..zoo.presets import load_pretrained, model_file
 
@@ -124,8 +140,10 @@ def train(
     else:
         get_variant(model := model or "H")
     shares = numbers("weights", weights)
-    opened = [open_volume(file) for file in (*volumes, *validate)]
-    pairs = list(zip(opened[::2], opened[1::2], strict=True))
+    given = VolumeOptions(axes, time, channel, level, series, voxel_size)
+    files = [*zip(volumes[::2], volumes[1::2], strict=True)]
+    files += zip(validate[::2], validate[1::2], strict=True)
+    pairs = [tuple(given.open_all(image=a, label=b).values()) for a, b in files]
     keras = start_keras()
     from ..inference.engines import on_gpu
     from ..nets.models import at_policy, build_model

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from .common import VolumeFile
+from .common import (
+    Axes,
+    Channel,
+    Level,
+    Series,
+    Time,
+    VolumeFile,
+    VolumeOptions,
+    VoxelSize,
+)
 from .report import Probability, open_layers, page
 
 
@@ -15,12 +24,19 @@ def view(
     volume: VolumeFile,
     labels: Annotated[Path | None, typer.Option(help="Labels of the volume.")] = None,
     probability: Probability = None,
+    axes: Axes = None,
+    time: Time = None,
+    channel: Channel = None,
+    level: Level = 0,
+    series: Series = None,
+    voxel_size: VoxelSize = None,
 ):
     """Look at a volume and its labels: in napari where it is installed, else in the browser.
 
     Example: volseg view volume.tif --labels labels.tif
     """
-    layers = open_layers(volume, labels, probability)
+    told = VolumeOptions(axes, time, channel, level, series, voxel_size)
+    layers = open_layers(volume, labels, probability, told=told)
     try:
         import napari
         from qtpy import QtCore  # noqa: F401

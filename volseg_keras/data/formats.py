@@ -1,105 +1,58 @@
-"""Array formats other than TIFF: HDF5, Zarr, MRC, NIfTI, NRRD and NumPy, by their libraries."""
+"""Every format by its suffix; NIfTI, NRRD and NumPy, by their libraries."""
 
 import bz2
 import gzip
 import io
 import math
-import os
 from contextlib import nullcontext
-from itertools import product
 
 import numpy as np
 
-from .ome_zarr import CHUNK, fill, read_zarr, write_zarr
-from .source import (
-    DEFLATE,
-    Source,
-    beside,
-    check_memory,
-    default_axes,
-    is_volume,
-    nanometres,
-    pick,
-    stored_limit,
-)
+from . import mrc
+from .geometry import RAS, SHORT, Geometry, as_tuples, geometry_of, in_nm
+from .hdf5 import read_hdf5, write_hdf5
+from .mrc import read_mrc, write_mrc
+from .ome_zarr import read_zarr, write_zarr
+from .source import DEFLATE, Source, beside, check_memory, default_axes, named_axes
 from .tiff import read_tiff, write_tiff
 
 COMPRESSED = {name: gzip.open for name in ("gzip", "gz")}
 COMPRESSED |= {name: bz2.open for name in ("bzip2", "bz2")}  # encodings of NRRD
-EIGHT_BITS = "8 bits written as 16"  # label of an MRC file
+# Kinds of the axes of a NRRD file that are none in space.
+COLOURS = ("rgb-color", "rgba-color", "hsv-color", "xyz-color", "3-color", "4-color")
+VALUES = ("list", "point", "vector", "covariant-vector", "normal", "complex", "stub", "scalar")
+KINDS = {"time": "T"} | dict.fromkeys(COLOURS, "S") | dict.fromkeys(VALUES, "C")
+KINDS |= {f"{n}-{kind}": "C" for n in (2, 3, 4) for kind in ("vector", "gradient", "normal")}
 EXTENSIONS = 2**24  # most bytes before the voxels of a NIfTI file
 
 
-def read_hdf5(path, inside=None, level=0):
-    """Return the `Source` of a dataset; `inside` may be left out where there is only one."""
-    import h5py
-
-    file = h5py.File(path)
-    found = {}
-    file.visititems(lambda name, node: found.update({name: node}) if is_volume(node) else None)
-    dataset = pick(found, inside)
-    if dataset.external or dataset.is_virtual:
-        raise ValueError("its voxels lie in other files or datasets")
-    size = dataset.attrs.get("element_size_um", (None,) * 3)
-    array = Chunked(dataset) if dataset.chunks else dataset
-    return Source(default_axes(dataset), array, nanometres(size, 3 * ["um"]))
-
-
-class Chunked:
-    """An HDF5 dataset whose chunks are checked before they are decompressed."""
-
-    def __init__(self, dataset):
-        self.dataset, self.shape, self.dtype = dataset, dataset.shape, dataset.dtype
-        self.limit = stored_limit(dataset.chunks, dataset.dtype)
-        made = dataset.id.get_create_plist()
-        filters = [made.get_filter(i)[0] for i in range(made.get_nfilters())]
-        if len(set(filters)) < len(filters):
-            raise ValueError("it is compressed twice")
-
-    def __getitem__(self, key):
-        """Read a block."""
-        corners = []
-        for k, n, c in zip(key, self.shape, self.dataset.chunks, strict=True):
-            start, stop, _ = (k if isinstance(k, slice) else slice(k, k + 1)).indices(n)
-            corners.append(range(start // c * c, stop, c))
-        for corner in product(*corners):
-            if self.dataset.id.get_chunk_info_by_coord(corner).size > self.limit:
-                raise ValueError(f"the chunk at {corner} is larger than its voxels")
-        return self.dataset[key]
-
-
-def read_mrc(path, inside=None, level=0):
-    """Return the `Source` of an MRC file; its voxel size is in angstrom."""
-    import mrcfile
-
-    with open(path, "rb") as file:
-        header, size = file.read(1024), os.fstat(file.fileno()).st_size
-    if min(int.from_bytes(header[92:96], order) for order in ("little", "big")) > size:
-        raise ValueError("the file is cut off: its extended header is longer")
-    file = mrcfile.mmap(path, mode="r")
-    size = [float(file.voxel_size[axis]) for axis in "zyx"]
-    # Another program may have changed the voxels, but not the labels.
-    low, high = file.header.dmin, file.header.dmax
-    ours = (
-        EIGHT_BITS in file.get_labels() and file.data.dtype.kind == "u" and 0 <= low <= high < 256
-    )
-    data = Typed(file.data, np.dtype(np.uint8)) if ours else file.data
-    return Source(default_axes(data), data, nanometres(size, 3 * ["angstrom"]))
-
-
-def read_nifti(path, inside=None, level=0):
-    """Return the `Source` of a NIfTI file, whose axes are x, y, z, t."""
+def read_nifti(path, inside=None, level=0, series=None):
+    """Return the `Source` of a NIfTI file, whose axes are x, y, z, t, and another."""
     import nibabel
 
     check_nifti(path)
     image = nibabel.load(path)
-    unit = image.header.get_xyzt_units()[0]
-    zooms = image.header.get_zooms()[:3]
-    size = nanometres(zooms[::-1], 3 * [unit]) if len(zooms) == 3 else None
-    data = image.dataobj
+    data, dims = image.dataobj, len(image.shape)
+    if dims > 5:
+        raise ValueError(f"it has {dims} axes")
     plain = data.slope == 1 and data.inter == 0
     array = Typed(data, data.dtype if plain else np.dtype(np.float32))
-    return Source("XYZT"[: len(image.shape)], array, size)
+    return Source("XYZTC"[:dims], array, nifti_place(image))
+
+
+def nifti_place(image):
+    """Return the `Geometry` of a NIfTI image, or None."""
+    codes = tuple(int(image.header[f"{name}_code"]) for name in ("qform", "sform"))
+    unit = image.header.get_xyzt_units()[0]
+    unit = None if unit == "unknown" else unit
+    zooms = [*image.header.get_zooms()[:3], None][:3]
+    affine = image.affine
+    if not any(codes):
+        return geometry_of(zooms[::-1], 3 * [unit], codes=codes)
+    if affine is None or not np.isfinite(affine).all() or len(image.shape) < 3:
+        return geometry_of(zooms[::-1], 3 * [unit])
+    steps, origin = affine[:3, :3].T[::-1], affine[:3, 3].tolist()
+    return Geometry(as_tuples(steps), tuple(origin), unit, RAS, codes=codes)
 
 
 def check_nifti(path):
@@ -131,7 +84,7 @@ class Typed:
         return np.asarray(self.proxy[key]).astype(self.dtype)
 
 
-def read_nrrd(path, inside=None, level=0):
+def read_nrrd(path, inside=None, level=0, series=None):
     """Return the `Source` of a NRRD file; one that is compressed is read as a whole."""
     import nrrd
 
@@ -143,13 +96,54 @@ def read_nrrd(path, inside=None, level=0):
     data = nrrd.read_data(header, io.BytesIO(raw), index_order="C")
     if header["encoding"] == "raw" and "byte skip" not in header and data.nbytes != len(raw):
         raise ValueError(f"it holds {len(raw)} bytes, not {data.nbytes}")
+    axes = nrrd_axes(header, data)
+    return Source(axes, data, nrrd_place(header, axes))
+
+
+def nrrd_axes(header, data):
+    """Return the letters of a NRRD file's axes, slowest first, by its kinds and labels."""
+    count = data.ndim
+    labels = [str(name).strip('"') for name in header.get("labels") or ()]
+    if len(labels) == count and (named := named_axes(labels[::-1], data)):
+        return named
+    kinds = [str(kind).lower() for kind in header.get("kinds") or count * ["domain"]]
+    if len(kinds) != count:
+        raise ValueError(f"it has {len(kinds)} kinds for {count} axes")
     directions = header.get("space directions")
-    sizes = header.get("spacings")
-    if directions is not None:
-        sizes = np.linalg.norm(directions, axis=1)
-    units = header.get("space units") or header.get("units")
-    known = sizes is not None and units is not None and len(units) == len(sizes) == 3
-    return Source(default_axes(data), data, nanometres(sizes[::-1], units[::-1]) if known else None)
+    if directions is not None and len(directions) == count and "kinds" not in header:
+        kinds = ["list" if np.isnan(row).any() else "domain" for row in np.array(directions, float)]
+    space = iter("XYZ")
+    letters = [KINDS.get(kind) or next(space, None) for kind in kinds]
+    if None in letters or letters.count("T") > 1:
+        return default_axes(data)
+    letters = ["C" if a not in "XYZTS" else a for a in letters]
+    return "".join(letters[::-1])
+
+
+def nrrd_place(header, axes):
+    """Return the `Geometry` of a NRRD file whose axes are named, slowest first, or None."""
+    rows = [axes[::-1].find(a) for a in "ZYX"]
+    if -1 in rows:
+        return None
+
+    def of_axes(name):
+        values = header.get(name)
+        return None if values is None or max(rows) >= len(values) else [values[r] for r in rows]
+
+    directions, sides = of_axes("space directions"), of_axes("spacings")
+    if directions is None:
+        units = of_axes("units") or 3 * [None]
+        return geometry_of(sides, [unit or None for unit in units]) if sides else None
+    if np.shape(directions) != (3, 3):
+        return None
+    units = {str(unit) for unit in header.get("space units") or ()}
+    unit = units.pop() if len(units) == 1 else None
+    space = header.get("space")
+    space = SHORT.get(space, space) and SHORT.get(space, space).lower()
+    origin = header.get("space origin")
+    good = origin is not None and np.shape(origin) == (3,) and np.isfinite(origin).all()
+    origin = tuple(map(float, origin)) if good else (0.0, 0.0, 0.0)
+    return Geometry(as_tuples(directions), origin, unit or None, space)
 
 
 def nrrd_bytes(header, file):
@@ -177,81 +171,53 @@ def nrrd_bytes(header, file):
     return raw[skip:]
 
 
-def read_npy(path, inside=None, level=0):
+def read_npy(path, inside=None, level=0, series=None):
     """Return the `Source` of a NumPy file."""
     data = np.lib.format.open_memmap(path, mode="r")
     return Source(default_axes(data), data)
 
 
-def write_hdf5(path, slabs, shape, dtype, size):
-    """Write z slabs as the dataset `data`."""
-    import h5py
-
-    with h5py.File(path, "w") as file:
-        chunks = tuple(min(c, n) for c, n in zip(CHUNK, shape, strict=True))
-        data = file.create_dataset("data", shape, dtype, chunks=chunks, compression="gzip")
-        if size:
-            data.attrs["element_size_um"] = [s / 1e3 for s in size]
-        fill(data, slabs)
-
-
-def write_mrc(path, slabs, shape, dtype, size):
-    """Write z slabs as an MRC file; 8 bits become 16, which all readers know."""
-    import mrcfile
-
-    kinds = {"u1": "u2", "u2": "u2", "i1": "i2", "i2": "i2", "f2": "f4", "f4": "f4", "f8": "f4"}
-    kind = kinds.get(np.dtype(dtype).str[1:])
-    if kind is None:
-        raise ValueError(
-            "Invalid value for `dtype`. Expected integers of up to 16 bits, or floats, for MRC. "
-            f"Received: {dtype}"
-        )
-    mode = mrcfile.utils.mode_from_dtype(np.dtype(kind))
-    with mrcfile.new_mmap(path, shape, mode, overwrite=True) as file:
-        reserve(path)
-        fill(file.data, slabs)
-        set_statistics(file)
-        if np.dtype(dtype) == np.uint8:
-            file.add_label(EIGHT_BITS)
-        if size:
-            file.voxel_size = tuple(10 * s for s in size[::-1])
-
-
-def set_statistics(file):
-    """Write the statistics of an MRC file's voxels to its header; mrcfile's own takes memory."""
-    planes = [(p.min(), p.max(), p.mean(dtype="f8"), p.var(dtype="f8")) for p in file.data]
-    low, high, mean, variance = map(np.array, zip(*planes, strict=True))
-    file.header.dmin, file.header.dmax, file.header.dmean = low.min(), high.max(), mean.mean()
-    file.header.rms = np.sqrt(variance.mean() + mean.var())
-
-
-def reserve(path):
-    """Take all of a mapped file's room on the disk now; where it is full, writing would crash."""
-    if hasattr(os, "posix_fallocate"):
-        with open(path, "r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-
-
-def write_nifti(path, slabs, shape, dtype, size):
+def write_nifti(path, slabs, shape, dtype, place):
     """Write z slabs, joined in memory, as a NIfTI file."""
     import nibabel
 
     data = np.concatenate(list(slabs)).T
-    affine = np.diag([*(s / 1e6 for s in (size or (1e6, 1e6, 1e6))[::-1]), 1])
-    image = nibabel.Nifti1Image(data, affine, dtype=dtype)
-    image.header.set_xyzt_units("mm" if size else "unknown")
+    place = place.in_unit("mm", "um", "m") if place and in_nm(place.unit) else place
+    if not place or not np.isfinite(place.steps).all():
+        place = Geometry.straight((1, 1, 1), None)
+    place, affine = place.in_space(RAS), np.eye(4)
+    affine[:3, :3], affine[:3, 3] = np.array(place.steps)[::-1].T, place.origin
+    plain = place.codes == (0, 0)  # readers take the first voxel's place from the sizes alone
+    image = nibabel.Nifti1Image(data, None if plain else affine, dtype=dtype)
+    if plain:
+        image.header.set_zooms(place.sides[::-1])
+    elif place.codes:
+        image.set_sform(affine, place.codes[1])
+        image.set_qform(affine, place.codes[0])
+    names = {1e6: "mm", 1e3: "micron", 1e9: "meter"}
+    image.header.set_xyzt_units(names.get(in_nm(place.unit), "unknown"))
     image.to_filename(path)
 
 
-def write_nrrd(path, slabs, shape, dtype, size):
+def write_nrrd(path, slabs, shape, dtype, place):
     """Write z slabs, joined in memory, as a NRRD file."""
     import nrrd
 
-    header = {"spacings": size[::-1], "units": ["nm"] * 3} if size else {}
+    header = {}
+    if place and np.isfinite(place.steps).all():
+        placed = place.space or not place.is_straight or any(place.origin)
+        unit = {"units": [place.unit] * 3} if place.unit else {}
+        header = {"spacings": place.sides[::-1], **unit}
+        if placed:
+            space = {"space": place.space} if place.space else {"space dimension": 3}
+            unit = {"space units": [place.unit] * 3} if place.unit else {}
+            directions = np.array(place.steps)[::-1]
+            header = {**space, "space directions": directions, "space origin": place.origin, **unit}
+            header["kinds"] = ["domain"] * 3
     nrrd.write(str(path), np.concatenate(list(slabs)), header, index_order="C")
 
 
-def write_npy(path, slabs, shape, dtype, size):
+def write_npy(path, slabs, shape, dtype, place):
     """Write z slabs as a NumPy file."""
     header = np.lib.format
     about = {"descr": header.dtype_to_descr(dtype), "fortran_order": False, "shape": tuple(shape)}
@@ -261,21 +227,20 @@ def write_npy(path, slabs, shape, dtype, size):
             file.write(np.ascontiguousarray(slab).data)
 
 
-# Formats whose files hold several arrays, and those with pyramids.
-NAMED, LEVELLED = (".h5", ".hdf5", ".zarr"), (".tif", ".tiff", ".zarr")
+# Formats whose files hold several arrays, and those with pyramids or several images.
+NAMED = (".h5", ".hdf5", ".zarr")
+LEVELLED = (".tif", ".tiff", *NAMED)
 FORMATS = {
     ".tif": (read_tiff, write_tiff),
     ".tiff": (read_tiff, write_tiff),
     ".h5": (read_hdf5, write_hdf5),
     ".hdf5": (read_hdf5, write_hdf5),
     ".zarr": (read_zarr, write_zarr),
-    ".mrc": (read_mrc, write_mrc),
-    ".rec": (read_mrc, write_mrc),
     ".nii": (read_nifti, write_nifti),
     ".nii.gz": (read_nifti, write_nifti),
     ".nrrd": (read_nrrd, write_nrrd),
     ".npy": (read_npy, write_npy),
-}
+} | {suffix: (read_mrc, write_mrc) for suffix in mrc.SUFFIXES}
 
 
 def kind_of(path):

@@ -1,27 +1,95 @@
 """Zarr arrays and OME-Zarr pyramids."""
 
+import re
 from itertools import product
 
 import numpy as np
 
-from .source import Source, default_axes, is_volume, nanometres, pick, stored_limit
+from .geometry import geometry_of, in_nm
+from .source import (
+    MOST,
+    Source,
+    check_number,
+    default_axes,
+    is_volume,
+    listed,
+    named_axes,
+    pick,
+    stored_limit,
+)
 
 MINIMUM_SIDE = 64  # of the coarsest level of a pyramid
+UNITS = {1: "nanometer", 1e3: "micrometer", 1e6: "millimeter", 0.1: "angstrom"}
 CHUNK = (64, 128, 128)
 
 
-def read_zarr(path, inside=None, level=0):
+def read_zarr(path, inside=None, level=0, series=None):
     """Return the `Source` of a Zarr array, or of a level of an OME-Zarr image (0.4, 0.5)."""
     import zarr
 
     from .folder_store import FolderStore
 
-    node = zarr.open(FolderStore(str(path)), mode="r", path=inside and inside.strip("/"))
-    source = Source(default_axes(node), node) if is_volume(node) else read_group(node, level)
+    name = (inside or "").strip("/")
+    root = zarr.open(FolderStore(str(path)), mode="r")
+    try:
+        node = root[name] if name else root
+    except (KeyError, AttributeError) as error:
+        raise ValueError(f"it has no {name}, but {listed(contents(root))}") from error
+    if is_volume(node):
+        check_number("level", level, 1)
+        check_number("series", series or 0, 1)
+        source = level_of(root, name, node) or array_source(node)
+    else:
+        source = read_group(node, level, series)
     array = source.array
     array.store.largest = stored_limit(array.shards or array.chunks, array.dtype)
     check_codecs(array)
     return source
+
+
+def array_source(array):
+    """Return the `Source` of an array by its own metadata."""
+    names = getattr(array.metadata, "dimension_names", None)
+    names = names or array.attrs.asdict().get("_ARRAY_DIMENSIONS")
+    axes = named_axes(names, array) if names else None
+    return Source(axes or default_axes(array), array)
+
+
+def level_of(root, name, array):
+    """Return the `Source` of an array that is a level of an image of the group around it."""
+    around, _, own = name.rpartition("/")
+    parent = (root[around] if around else root) if own else None
+    for image in pyramids(parent) if parent is not None else ():
+        for i, dataset in enumerate(image["datasets"]):
+            if dataset["path"] == own:
+                return image_source(parent, image, i)
+    return None
+
+
+def pyramids(group):
+    """Return the multiscale images of a group, as OME-Zarr describes them."""
+    attributes = group.attrs.asdict()
+    return attributes.get("ome", attributes).get("multiscales") or ()
+
+
+def contents(group, prefix="", depth=4):
+    """Return the images and arrays of a group and of those within, by name.
+
+    The root of what bioformats2raw writes, and a plate, have their images two to three groups
+    deeper.
+    """
+    found = {}
+    for name, node in sorted(group.members(), key=lambda member: natural(member[0])):
+        if is_volume(node):
+            found[prefix + name] = node
+        elif hasattr(node, "members"):
+            if pyramids(node):
+                found[prefix + name] = node
+            elif depth:
+                found |= contents(node, f"{prefix}{name}/", depth - 1)
+        if len(found) > MOST:
+            break
+    return found
 
 
 def check_codecs(array):
@@ -31,35 +99,51 @@ def check_codecs(array):
         raise ValueError("its chunks are Python objects")
 
 
-def read_group(node, level):
-    """Return the `Source` of a group's only array, or of a level of an OME-Zarr image."""
-    attributes = node.attrs.asdict()
-    scales = attributes.get("ome", attributes).get("multiscales")
-    if not scales:
-        found = {name: array for name, array in node.arrays() if is_volume(array)}
-        return Source(default_axes(array := pick(found, None)), array)
-    image = scales[0]
-    if not 0 <= level < len(image["datasets"]):
-        raise ValueError(f"it has levels 0 to {len(image['datasets']) - 1}, not {level}")
+def read_group(group, level, series):
+    """Return the `Source` of a group's only image or array, or of that numbered `series`."""
+    if images := pyramids(group):
+        check_number("series", series or 0, len(images))
+        return image_source(group, images[series or 0], level)
+    found = contents(group)
+    if series is not None:
+        check_number("series", series, len(found), listed(found))
+        node = list(found.values())[series]
+    else:
+        node = pick(found, None)
+    if not is_volume(node):
+        return read_group(node, level, None)
+    check_number("level", level, 1)
+    return array_source(node)
+
+
+def natural(name):
+    """Return a key that sorts names by the numbers in them."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
+def image_source(group, image, level):
+    """Return the `Source` of a level of an image that OME-Zarr describes."""
+    check_number("level", level, len(image["datasets"]))
     dataset = image["datasets"][level]
-    array = node[dataset["path"]]
+    array = group[dataset["path"]]
     axes = image.get("axes", list("tczyx")[-array.ndim :])
     names = [axis["name"] if isinstance(axis, dict) else axis for axis in axes]
-    units = {axis["name"]: axis.get("unit") for axis in axes if isinstance(axis, dict)}
-    scale = np.ones(array.ndim)
-    for step in dataset.get("coordinateTransformations", []) + image.get(
-        "coordinateTransformations", []
-    ):
-        scale = scale * step.get("scale", 1)
-    sides = dict(zip(names, scale, strict=True))
-    size = nanometres([sides.get(a) for a in "zyx"], [units.get(a) for a in "zyx"])
-    return Source("".join(names).upper(), array, size)
+    letters = named_axes(names, array) or default_axes(array)
+    units = {a: x.get("unit") for a, x in zip(letters, axes, strict=True) if isinstance(x, dict)}
+    scale, shift = np.ones(array.ndim), np.zeros(array.ndim)
+    steps = [dataset, image]
+    for step in [step for told in steps for step in told.get("coordinateTransformations") or ()]:
+        scale, shift = scale * step.get("scale", 1), shift * step.get("scale", 1)
+        shift = shift + step.get("translation", 0)
+    sides, origin = dict(zip(letters, scale, strict=True)), dict(zip(letters, shift, strict=True))
+    rows = [[values.get(a) for a in "ZYX"] for values in (sides, units)]
+    return Source(letters, array, geometry_of(*rows, [origin.get(a, 0) for a in "ZYX"]))
 
 
-def write_zarr(path, slabs, shape, dtype, size):
+def write_zarr(path, slabs, shape, dtype, place):
     """Write z slabs as an OME-Zarr 0.4 image with coarser levels of every second voxel."""
     fill(start_zarr(path, shape, dtype), slabs)
-    finish_zarr(path, size)
+    finish_zarr(path, place)
 
 
 def start_zarr(path, shape, dtype):
@@ -69,7 +153,7 @@ def start_zarr(path, shape, dtype):
     return zarr_array(zarr.open_group(path, mode="w", zarr_format=2), 0, shape, dtype)
 
 
-def finish_zarr(path, size):
+def finish_zarr(path, place):
     """Add coarser levels of every second voxel, and metadata, to an image that is filled."""
     import zarr
 
@@ -82,7 +166,7 @@ def finish_zarr(path, size):
             wanted = tuple(slice(2 * r.start, 2 * r.stop) for r in rows)
             array[rows] = np.asarray(finer[wanted])[::2, ::2, ::2]
         levels.append(2 * levels[-1])
-    group.attrs["multiscales"] = [multiscale(levels, size)]
+    group.attrs["multiscales"] = [multiscale(levels, place)]
 
 
 def mark_labels(path):
@@ -107,14 +191,22 @@ def zarr_array(group, level, shape, dtype):
     return group.create_array(str(level), shape=shape, dtype=dtype, overwrite=True, **options)
 
 
-def multiscale(levels, size):
-    """Return the OME-Zarr 0.4 metadata of a pyramid."""
-    unit = {"unit": "nanometer"} if size else {}
+def multiscale(levels, place):
+    """Return the OME-Zarr 0.4 metadata of a pyramid at a `Geometry`, which may be None.
+
+    Every level has the first voxel of the one before.
+    """
+    place = place and place.voxel_size and place.in_unit("nm", "um", "mm", "angstrom")
+    unit = {"unit": UNITS[in_nm(place.unit)]} if place else {}
+    sides, shift = place.sides if place else (1, 1, 1), []
+    if place and place.is_straight and any(place.origin):
+        shift = [{"type": "translation", "translation": list(place.origin[::-1])}]
     datasets = [
         {
             "path": str(i),
             "coordinateTransformations": [
-                {"type": "scale", "scale": [level * s for s in size or (1, 1, 1)]}
+                {"type": "scale", "scale": [level * s for s in sides]},
+                *shift,
             ],
         }
         for i, level in enumerate(levels)

@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from .geometry import Geometry
+
+MOST = 20  # names that a message lists
 PIECE = 2**30  # most bytes of a chunk, strip or tile: each is decompressed as a whole
 DEFLATE = 1032  # most bytes that zlib and gzip store in one
 # Where Linux tells the control groups of a process, and where their files are, of version 1 and 2.
@@ -22,25 +25,6 @@ GROUPS = {
         ("memory.max", "memory.current"),
     ),
 }
-NANOMETRES = {
-    "nm": 1,
-    "nanometer": 1,
-    "a": 0.1,
-    "å": 0.1,
-    "angstrom": 0.1,
-    "um": 1e3,
-    "µm": 1e3,
-    "μm": 1e3,
-    "\\u00b5m": 1e3,
-    "micron": 1e3,
-    "micrometer": 1e3,
-    "mm": 1e6,
-    "millimeter": 1e6,
-    "cm": 1e7,
-    "centimeter": 1e7,
-    "m": 1e9,
-    "meter": 1e9,
-}
 
 
 @dataclass(frozen=True)
@@ -50,21 +34,12 @@ class Source:
     Attributes:
         axes: a letter an axis: T, C, Z, Y, X; S for colours; any other is taken for Z.
         array: has `shape` and `dtype` and reads what is indexed by slices.
-        voxel_size: (z, y, x) in nm, or None where the file does not tell.
+        geometry: where it lies, as far as the file tells, or None.
     """
 
     axes: str
     array: object
-    voxel_size: tuple | None = None
-
-
-def nanometres(sizes, units):
-    """Return sizes in nm, or None unless every one is known and positive."""
-    names = [str(unit).strip().lower() for unit in units]
-    scales = [NANOMETRES.get(name) or NANOMETRES.get(name.rstrip("s")) for name in names]
-    if not all(scales) or not all(size and 0 < float(size) < math.inf for size in sizes):
-        return None
-    return tuple(float(size) * scale for size, scale in zip(sizes, scales, strict=True))
+    geometry: Geometry | None = None
 
 
 def checked_size(voxel_size):
@@ -106,9 +81,9 @@ def left_by_groups():
     """Yield the bytes that each control group of this process, and those around it, leaves."""
     for folder, limit, usage in control_groups():
         with suppress(OSError, ValueError):  # no such file, or "max" in it
-            most, used = int((folder / limit).read_text()), 0
+            most, used = int((folder / limit).read_text(encoding="utf-8")), 0
             with suppress(OSError, ValueError):
-                used = int((folder / usage).read_text()) - file_cache(folder)
+                used = int((folder / usage).read_text(encoding="utf-8")) - file_cache(folder)
             yield most - max(0, used)
 
 
@@ -116,7 +91,7 @@ def control_groups():
     """Yield the folders of the control groups that may limit memory, and their two files."""
     own = {kind: {"/"} for kind in GROUPS}
     with suppress(OSError):
-        for line in OWN_GROUPS.read_text().splitlines():
+        for line in OWN_GROUPS.read_text(encoding="utf-8").splitlines():
             _, kinds, path = line.split(":", 2)
             for kind in own.keys() & kinds.split(","):
                 own[kind] |= {path, *map(str, Path(path).parents)}
@@ -130,7 +105,7 @@ def file_cache(folder):
     """Return the bytes that a control group has used for files and gives back when they are due."""
     cached = {}
     with suppress(OSError, ValueError):
-        for line in (folder / "memory.stat").read_text().splitlines():
+        for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines():
             name, _, value = line.partition(" ")
             cached[name] = int(value)
     # Version 1 has those of the groups within under names of their own.
@@ -155,6 +130,22 @@ def beside(path, name):
     return file
 
 
+def split_name(path):
+    """Return the file of FILE::NAME, and NAME or None; names of files may have "::" in them too."""
+    parts = str(path).split("::")
+    files = [Path("::".join(parts[: i + 1])) for i in range(len(parts))]
+    there = [i for i, file in enumerate(files) if exists(file)]
+    likely = [i for i, file in enumerate(files) if file.suffix and file.parent.is_dir()]
+    i = there[-1] if there else likely[0] if likely else 0
+    # Backslashes are of a Path on Windows.
+    return files[i], "::".join(parts[i + 1 :]).replace("\\", "/") or None
+
+
+def exists(file):
+    """Return whether there is such a file, folder or folder of a pattern."""
+    return file.parent.is_dir() if "*" in file.name else file.exists()
+
+
 def is_volume(node):
     """Return whether a node is an array of two axes or more."""
     return len(getattr(node, "shape", ())) >= 2 and hasattr(node, "dtype")
@@ -165,10 +156,63 @@ def default_axes(array):
     return "TCZYX"[-len(array.shape) :]
 
 
+# Letters of axes by what files call them.
+NAMES = {
+    "Z": ("z", "depth", "section", "slice", "plane", "altitude"),
+    "Y": ("y", "height", "row", "line"),
+    "X": ("x", "width", "col", "column"),
+    "C": ("c", "channel", "ch", "band"),
+    "T": ("t", "time", "frame", "timepoint"),
+    "S": ("s", "rgb", "rgba", "sample", "color", "colour"),
+}
+LETTERS = {name: letter for letter, names in NAMES.items() for name in names}
+
+
+def named_axes(names, array):
+    """Return the letters of axes that a file names, or None where its names say nothing.
+
+    Args:
+        names: a text or None an axis.
+        array: of these axes.
+
+    Raises:
+        ValueError: there are more or fewer names than axes, or two alike.
+    """
+    names = [str(name or "").strip().lower() for name in names]
+    letters = [LETTERS.get(name) or LETTERS.get(name.rstrip("s")) for name in names]
+    if not {"Y", "X"} & set(letters):
+        return None
+    told = [letter for letter in letters if letter]
+    if len(names) != len(array.shape) or len(set(told)) < len(told):
+        raise ValueError(
+            f"it names the axes {', '.join(names)} of an array of shape {tuple(array.shape)}; "
+            "say what they are, as in --axes zyx"
+        )
+    spare = iter(sorted(set("IJKLMNOPQRUVW")))
+    return "".join(letter or next(spare) for letter in letters)
+
+
 def pick(found, inside):
     """Return the array called `inside`, or the only one; raise ValueError that lists them."""
     if inside and inside.strip("/") in found:
         return found[inside.strip("/")]
     if not inside and len(found) == 1:
         return next(iter(found.values()))
-    raise ValueError(f"name one of its arrays by FILE::NAME: {', '.join(found) or 'it has none'}")
+    if not found:
+        raise ValueError("it has no array of two axes or more")
+    raise ValueError(f"name one of its arrays by FILE::NAME, of {listed(found)}")
+
+
+def check_number(name, value, count, told=""):
+    """Raise ValueError for a `level` or `series` that a file does not have."""
+    kinds = {"level": "levels", "series": "series"}[name]
+    if not 0 <= value < count:
+        raise ValueError(
+            f"Invalid value for `{name}`. Expected one of the {kinds} 0 to "
+            f"{count - 1}, not {value}{told and ', of '}{told}. Received: {value}"
+        )
+
+
+def listed(names):
+    """Return names as one text, the first ones of many."""
+    return ", ".join(list(names)[:MOST]) + (", ..." if len(names) > MOST else "")

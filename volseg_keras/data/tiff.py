@@ -3,15 +3,17 @@
 import logging
 import math
 import re
-import struct
+import threading
 from contextlib import contextmanager
 from functools import cached_property
 
 import numpy as np
 import tifffile
 from joblib import cpu_count
+from tifffile import PHOTOMETRIC, PLANARCONFIG, RESUNIT
 
-from .source import Source, beside, nanometres, stored_limit
+from .geometry import Geometry, geometry_of, in_nm, positive
+from .source import MOST, Source, beside, check_number, stored_limit
 
 # What tifffile logs and goes on, with pages that are missing or zero.
 SIGNS_OF_DAMAGE = (
@@ -23,28 +25,44 @@ SIGNS_OF_DAMAGE = (
 )
 
 TOGETHER = 2**26  # bytes of planes decoded at a time
+COARSEST = 1e4  # nm: what is said of a screen or printer is coarser
+MICRO = "\\u00B5"  # as ImageJ writes the letter
+FILTERS = threading.Lock()
 
 
-def read_tiff(path, inside=None, level=0):
-    """Return the `Source` of a TIFF file's first series."""
+def read_tiff(path, inside=None, level=0, series=None):
+    """Return the `Source` of a TIFF file's only series of images, or of one by its number."""
     with strict_tifffile(), tifffile.TiffFile(path) as tif:
         for name in re.findall(r'FileName="([^"]*)"', tif.ome_metadata or ""):
             beside(path, name)
-        check_complete(tif)
-        finest, size = tif.series[0], voxel_size(tif)
-        if not 0 <= level < len(finest.levels):
-            raise ValueError(f"it has levels 0 to {len(finest.levels) - 1}, not {level}")
-        series = finest.levels[level]
-        if not level and series.dataoffset is not None and series.dtype.kind in "uif":
-            return Source(series.axes, tifffile.memmap(path, mode="r"), size)
-        if size:
-            sides = dict(zip(series.axes, np.divide(finest.shape, series.shape), strict=True))
-            size = tuple(s * float(sides.get(a, 1)) for a, s in zip("ZYX", size, strict=True))
-        stored_limit(series.keyframe.chunks, series.dtype)
-        pages = Pages(path, level, series)
-        whole = all(series.pages) and series.keyframe.shape == series.shape[-2:]
-        whole = whole and len(series.pages) == math.prod(series.shape[:-2])
-        return Source(series.axes, pages if whole else pages.strips, size)
+        number = check_complete(tif, series)
+        finest, place = tif.series[number], place_of(tif, number)
+        check_number("level", level, len(finest.levels))
+        images = finest.levels[level]
+        axes = sections(images)
+        if not level and images.dataoffset is not None and images.dtype.kind in "uif":
+            array = tifffile.memmap(path, mode="r", series=number)
+            return Source(axes, array, place)
+        if place and level:
+            sides = dict(zip(images.axes, np.divide(finest.shape, images.shape), strict=True))
+            coarse = [s * float(sides.get(a, 1)) for a, s in zip("ZYX", place.sides, strict=True)]
+            place = Geometry.straight(coarse, place.unit, place.origin)
+        stored_limit(images.keyframe.chunks, images.dtype)
+        pages = Pages(path, number, level, images)
+        whole = all(images.pages) and images.keyframe.shape == images.shape[-2:]
+        whole = whole and len(images.pages) == math.prod(images.shape[:-2])
+        return Source(axes, pages if whole else pages.strips, place)
+
+
+def sections(series):
+    """Return the axes of a series, planar samples of grey levels being sections.
+
+    So does tifffile write a NumPy array of three or four sections, if nobody says what they are.
+    """
+    page, axes = series.keyframe, series.axes
+    grey = page.photometric in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
+    planar = axes == "SYX" and page.planarconfig == PLANARCONFIG.SEPARATE
+    return "ZYX" if planar and (grey or page.is_shaped) else axes
 
 
 class Pages:
@@ -55,21 +73,23 @@ class Pages:
 
     Args:
         path: of the file.
+        series: number of its series.
         level: of its pyramid.
-        series: the images of the level, as tifffile has them.
+        images: of the level, as tifffile has them.
     """
 
-    def __init__(self, path, level, series):
-        self.path, self.level = path, level
-        self.shape, self.dtype = series.shape, series.dtype
-        self.strip = series.keyframe.chunks
+    def __init__(self, path, series, level, images):
+        self.path, self.series, self.level = path, series, level
+        self.shape, self.dtype = images.shape, images.dtype
+        self.strip = images.keyframe.chunks
 
     @cached_property
     def strips(self):
         """The Zarr array of the same."""
         import zarr
 
-        return zarr.open(tifffile.imread(self.path, aszarr=True, level=self.level), mode="r")
+        which = {"series": self.series, "level": self.level}
+        return zarr.open(tifffile.imread(self.path, aszarr=True, **which), mode="r")
 
     def __getitem__(self, key):
         """Read a block; `key` has an integer or slice an axis."""
@@ -80,7 +100,7 @@ class Pages:
         numbers, plane = pages.ravel().tolist(), self.shape[-2:]
         few = max(cpu_count(), TOGETHER // (math.prod(plane) * self.dtype.itemsize))
         block = np.empty((len(numbers), *np.broadcast_to(0, plane)[inner].shape), self.dtype)
-        which = {"series": 0, "level": self.level, "maxworkers": cpu_count()}
+        which = {"series": self.series, "level": self.level, "maxworkers": cpu_count()}
         with strict_tifffile(), tifffile.TiffFile(self.path) as tif:
             for start in range(0, len(numbers), few):
                 some = slice(start, start + few)
@@ -94,55 +114,12 @@ class Pages:
         return math.prod(min(1, (np.size(np.arange(n)[k]) + c) / n) for k, n, c in spans)
 
 
-def read_slices(paths):
-    """Return the `Source` of images of one size, in the order of the numbers in their names."""
-    import zarr
-
-    paths = tifffile.natural_sorted(str(path) for path in paths)
-    is_tiff = paths[0].lower().endswith((".tif", ".tiff"))
-    read = read_page if is_tiff else read_png
-    first = read(paths[0])
-
-    def alike(path):
-        image = read(path)
-        if (image.shape, image.dtype) != (first.shape, first.dtype):
-            raise ValueError(
-                f"{path} is {image.shape} {image.dtype}, not {first.shape} {first.dtype} "
-                f"as {paths[0]}"
-            )
-        return image
-
-    sequence = tifffile.FileSequence(alike, paths)
-    axes = "Z" + "YXS"[: first.ndim]
-    return Source(axes, zarr.open(sequence.aszarr(axestiled={}), mode="r"), None)
-
-
-def read_page(path):
-    """Return the image of a TIFF file."""
-    with tifffile.TiffFile(path, is_ome=False) as tif:
-        check_complete(tif)
-        stored_limit(tif.series[0].shape, tif.series[0].dtype)
-        image, axes = tif.asarray(), tif.series[0].axes
-    plane = [n for n, a in zip(image.shape, axes, strict=True) if a in "YXS"]
-    return image.reshape(plane) if image.size == np.prod(plane) else image
-
-
-def read_png(path):
-    """Return the image of a PNG file, unless it declares absurd sizes."""
-    import imagecodecs
-
-    with open(path, "rb") as file:
-        data = file.read()
-    stored_limit(struct.unpack_from(">2I", data, 16), np.dtype("u2"))
-    return imagecodecs.png_decode(data)
-
-
-def write_tiff(path, slabs, shape, dtype, size):
-    """Write z slabs as one deflated stack."""
+def write_tiff(path, slabs, shape, dtype, place):
+    """Write z slabs as one deflated stack that Fiji opens with its voxel size."""
     pages = (np.ascontiguousarray(page) for slab in slabs for page in slab)
     if shape[-1] == 1:  # of single pages tifffile takes this axis for samples
         pages = np.stack(list(pages))
-    metadata = {"axes": "ZYX", **({"voxel_size_nm": size} if size else {})}
+    told = path.name.lower().endswith((".ome.tif", ".ome.tiff"))
     tifffile.imwrite(
         path,
         pages,
@@ -152,54 +129,124 @@ def write_tiff(path, slabs, shape, dtype, size):
         compression="zlib",
         maxworkers=cpu_count(),
         photometric="minisblack",
-        metadata=metadata,
+        **(ome_options(place) if told else imagej_options(shape, place)),
     )
 
 
-def voxel_size(tif):
-    """Return the voxel size (z, y, x) in nm that a TIFF tells, or None."""
+def ome_options(place):
+    """Return options of tifffile for OME-TIFF at a `Geometry`, which may be None."""
+    metadata = {"axes": "ZYX"}
+    place = place and place.in_unit("nm", "um", "mm", "angstrom")
+    if place:
+        unit = {1: "nm", 1e3: "µm", 1e6: "mm", 0.1: "Å"}[in_nm(place.unit)]
+        for axis, side in zip("ZYX", place.sides, strict=True):
+            if positive(side):
+                metadata |= {f"PhysicalSize{axis}": side, f"PhysicalSize{axis}Unit": unit}
+    return {"ome": True, "metadata": metadata}
+
+
+def imagej_options(shape, place):
+    """Return options of tifffile for a stack of ImageJ at a `Geometry`, which may be None.
+
+    Its own `imagej=True` takes neither integers of 32 bits nor more than 4 GB.
+    """
+    lines = ["ImageJ=1.54f", f"images={shape[0]}", f"slices={shape[0]}", "loop=false"]
+    place = place and (place if in_nm(place.unit) else place.in_unit("nm"))
+    options = {"metadata": None, "resolutionunit": RESUNIT.NONE}
+    if place:
+        z, y, x = map(positive, place.sides)
+        lines.append(f"unit={place.unit.replace('µ', MICRO).replace('μ', MICRO)}")
+        if x and y:
+            options["resolution"] = (1 / x, 1 / y)
+        if z:
+            lines.append(f"spacing={z!r}")
+        if place.is_straight and x and y:
+            pairs = zip("xyz", place.origin, (x, y, z), strict=True)
+            lines += [f"{a}origin={-o / s!r}" for a, o, s in pairs if o and s]
+    options["description"] = "\n".join([*lines, ""])
+    return options
+
+
+def place_of(tif, series):
+    """Return the `Geometry` that a TIFF tells, as far as it does, or None.
+
+    Args:
+        tif: an open `tifffile.TiffFile`.
+        series: number of a series.
+    """
     if tif.is_shaped and "voxel_size_nm" in (tif.shaped_metadata or [{}])[0]:
-        return tuple(map(float, tif.shaped_metadata[0]["voxel_size_nm"]))
+        return Geometry.straight(tif.shaped_metadata[0]["voxel_size_nm"])
     if tif.is_ome:
-        image = tifffile.xml2dict(tif.ome_metadata)["OME"]["Image"]
-        pixels = (image[0] if isinstance(image, list) else image)["Pixels"]
+        images = tifffile.xml2dict(tif.ome_metadata)["OME"]["Image"]
+        images = images if isinstance(images, list) else [images]
+        pixels = images[min(series, len(images) - 1)]["Pixels"]
         sizes = [pixels.get(f"PhysicalSize{axis}") for axis in "ZYX"]
         units = [pixels.get(f"PhysicalSize{axis}Unit", "µm") for axis in "ZYX"]
-        return nanometres(sizes, units)
+        return geometry_of(sizes, units)
+    tags = tif.pages[0].tags
+    samples = [tags[name].value for name in ("YResolution", "XResolution") if name in tags]
+    sides = [below / above if above else None for above, below in samples]
+    if len(sides) < 2:
+        return None
     if tif.is_imagej:
-        about, tags = tif.imagej_metadata, tif.pages[0].tags
-        samples = [tags[name].value for name in ("YResolution", "XResolution") if name in tags]
-        sides = [below / above if above else None for above, below in samples]
-        if len(sides) == 2:
-            return nanometres([about.get("spacing"), *sides], [about.get("unit")] * 3)
-    return None
+        about = tif.imagej_metadata
+        unit, sides = about.get("unit"), [about.get("spacing"), *sides]
+        if not in_nm(unit):
+            return None
+        pairs = zip("zyx", sides, strict=True)
+        corner = [-float(about.get(f"{a}origin") or 0) * (s or 0) for a, s in pairs]
+        return geometry_of(sides, 3 * [unit], corner)
+    unit = {RESUNIT.CENTIMETER: "cm", RESUNIT.INCH: "inch"}.get(
+        tags["ResolutionUnit"].value if "ResolutionUnit" in tags else None
+    )
+    microscopic = unit and all(side and side * in_nm(unit) < COARSEST for side in sides)
+    return geometry_of([None, *sides], 3 * [unit]) if microscopic else None
 
 
-def check_complete(tif):
-    """Raise ValueError where data are missing, or where other series hold as much as the first."""
-    series, *others = tif.series
-    if any(other.size >= series.size for other in others):
-        raise ValueError(f"it holds {1 + len(others)} images of different kinds")
-    for page in filter(None, series.pages):
+def check_complete(tif, number=None):
+    """Return the number of the series to read, the only large one unless it was chosen.
+
+    Raises:
+        ValueError: data are missing, or other series hold as much as the first.
+    """
+    count = len(tif.series)
+    told = "; ".join(f"{i}: {s.axes} {s.shape} {s.dtype}" for i, s in enumerate(tif.series[:MOST]))
+    check_number("series", number or 0, count, told)
+    first, *others = tif.series
+    if number is None and any(other.size >= first.size for other in others):
+        raise ValueError(f"it holds {count} images of different kinds; choose by --series: {told}")
+    for page in filter(None, tif.series[number or 0].pages):
         size = page.parent.filehandle.size  # of OME-TIFF, pages may lie in several files
         spans = zip(page.dataoffsets, page.databytecounts, strict=True)
         if any(offset + count > size for offset, count in spans):
             raise ValueError("the file is cut off")
+    return number or 0
 
 
 @contextmanager
 def strict_tifffile():
-    """Raise ValueError for damage that tifffile only logs: pages of a cut file would be missing."""
-    records = []
-    logger, handler = logging.getLogger("tifffile"), logging.Handler()
-    handler.emit, propagate = records.append, logger.propagate
-    logger.addHandler(handler)
-    logger.propagate = False
+    """Raise ValueError for damage that tifffile only logs: pages of a cut file would be missing.
+
+    What this thread makes it log is kept from the user. Other threads may do the same meanwhile,
+    or read good files: each has a filter of its own, and the list of filters is replaced, not
+    changed, while another thread goes through it.
+    """
+    own, records = threading.get_ident(), []
+
+    def keep(record):
+        if record.thread != own:
+            return True
+        records.append(record)
+        return False
+
+    logger = logging.getLogger("tifffile")
+    with FILTERS:
+        logger.filters = [*logger.filters, keep]
     try:
         yield
     finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagate
+        with FILTERS:
+            logger.filters = [other for other in logger.filters if other is not keep]
     for message in (record.getMessage() for record in records):
         if any(sign in message for sign in SIGNS_OF_DAMAGE):
             raise ValueError(message)

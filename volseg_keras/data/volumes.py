@@ -1,15 +1,17 @@
 """Open volumes: (z, y, x) arrays in files of any kind, read lazily."""
 
 import math
-from pathlib import Path
+import os
 
 import numpy as np
 
 from .formats import FORMATS, LEVELLED, NAMED, checked_kind, kind_of
-from .source import check_memory, checked_size
-from .tiff import read_slices
+from .geometry import Geometry
+from .labels import NOT_ANNOTATED, class_ids, whole_numbers  # noqa: F401  (two are known by this name)
+from .slices import as_grey, find_slices, read_slices
+from .source import check_memory, checked_size, split_name
 
-IMAGES = (".png", ".tif", ".tiff")
+ZARR = (".zarray", ".zgroup", "zarr.json")  # what a folder of Zarr holds, whatever its name
 
 
 class Volume:
@@ -23,14 +25,17 @@ class Volume:
         shape: sizes (z, y, x) in voxels.
         dtype: type of a voxel.
         voxel_size: sides (z, y, x) of a voxel in nm, or None where the file does not tell.
+        geometry: where it lies in space, a `Geometry`, as far as the file tells, or None.
     """
 
     ndim = 3
 
-    def __init__(self, path, array, axes, fixed, voxel_size):
+    def __init__(self, path, array, axes, fixed, geometry, arguments):
         self.path = path
         self.dtype = np.dtype(array.dtype)
-        self.voxel_size = voxel_size
+        self.geometry = geometry
+        self.voxel_size = geometry.voxel_size if geometry else None
+        self._arguments = arguments
         self.shape = tuple(array.shape[axes.index(a)] if a in axes else 1 for a in "ZYX")
         self._array, self._axes, self._fixed = array, axes, fixed
 
@@ -53,6 +58,10 @@ class Volume:
         whole = [slice(None) if isinstance(k, slice) else 0 for k in key]
         return block[tuple(whole)]
 
+    def __reduce__(self):
+        """Open the file again where a volume is sent to another process."""
+        return reopened, (self._arguments,)
+
     def __len__(self):
         """Return the number of z slices."""
         return self.shape[0]
@@ -65,6 +74,11 @@ class Volume:
         """Name, shape, type and voxel size."""
         size = f", voxel_size={self.voxel_size}" if self.voxel_size else ""
         return f"Volume({str(self.path)!r}, shape={self.shape}, dtype={self.dtype}{size})"
+
+
+def reopened(arguments):
+    """Return the `Volume` of arguments of `open_volume`."""
+    return open_volume(**arguments)
 
 
 def full_key(key):
@@ -82,19 +96,20 @@ def full_key(key):
     return key
 
 
-def open_volume(path, *, axes=None, level=0, time=None, channel=None, voxel_size=None):
+def open_volume(path, *, axes=None, level=0, time=None, channel=None, series=None, voxel_size=None):
     """Open a volume without reading its voxels.
 
     TIFF (BigTIFF, ImageJ, OME), a folder of slices or a pattern such as "slices/*.png", HDF5
     ("file.h5::/name"), Zarr and OME-Zarr, MRC, NIfTI, NRRD and NumPy. A single image is a volume
-    one voxel thick; axes of one sample are dropped.
+    one voxel thick; axes of one sample are dropped. Colours that are all grey are grey levels.
 
     Args:
         path: the file, folder or pattern; of several arrays, one is named after "::".
         axes: names of all axes in the file, such as "zyx" or "tczyx", where it is wrong or silent.
-        level: of a pyramid in OME-Zarr or TIFF, 0 being the finest.
+        level: of a pyramid in OME-Zarr, TIFF or HDF5 of BigDataViewer, 0 being the finest.
         time: index on a time axis of more than one sample.
-        channel: index on a channel axis of more than one sample.
+        channel: index on a channel axis, or of colours, of more than one sample.
+        series: number of an image in a TIFF, OME-Zarr or HDF5 of BigDataViewer that has several.
         voxel_size: sides (z, y, x) of a voxel in nm, where the file is wrong or silent.
 
     Returns:
@@ -104,50 +119,67 @@ def open_volume(path, *, axes=None, level=0, time=None, channel=None, voxel_size
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged or of no known format, or its axes leave no volume.
     """
-    file, _, inside = str(path).partition("::")
-    inside = inside.replace("\\", "/")  # of a Path on Windows
+    arguments = {"path": os.path.abspath(path), "axes": axes, "level": level, "time": time}
+    arguments |= {"channel": channel, "series": series, "voxel_size": voxel_size}
+    file, inside = split_name(path)
     try:
-        source = read_source(Path(file), inside or None, level)
+        source = read_source(file, inside, level, series)
     except Exception as error:  # a damaged file fails anywhere in its library
         if isinstance(error, OSError | ValueError) and str(error).startswith("Invalid value for"):
             raise
         raise unreadable(path, error) from error
-    shape = source.array.shape
-    names = axes.upper() if axes else distinct(source.axes.upper())
-    if len(names) != len(shape) or len(set(names)) < len(names):
+    array, found = source.array, distinct(source.axes.upper())
+    names = "".join(axes.upper().split()) if axes else found
+    if len(names) != len(array.shape) or len(set(names)) < len(names):
         raise ValueError(
-            f"Invalid value for `axes`. Expected names of the {len(shape)} axes of {path}, shape "
-            f"{tuple(shape)}. Received: axes={names.lower()}"
+            f"Invalid value for `axes`. Expected names of the {len(array.shape)} axes of {path}, "
+            f"shape {tuple(array.shape)}, as {found.lower()}. Received: axes={names.lower()}"
         )
-    voxel_size = checked_size(voxel_size)
-    names, fixed = spatial_axes(path, source.array, names, {"T": time, "C": channel})
-    return Volume(path, source.array, names, fixed, voxel_size or source.voxel_size)
+    if channel is None:
+        try:
+            array, names = as_grey(array, names)
+        except Exception as error:  # a damaged file
+            raise unreadable(path, error) from error
+    size, place = checked_size(voxel_size), source.geometry
+    if place and axes:
+        place = place.renamed(source.axes.upper(), axes.upper())
+    if size:
+        place = place.resized(size) if place else Geometry.straight(size)
+    colours = "S" if "S" in names and "C" not in names else "C"
+    names, fixed = spatial_axes(path, array, names, {"T": time, colours: channel})
+    return Volume(path, array, names, fixed, place, arguments)
 
 
-def read_source(path, inside, level):
+def read_source(path, inside, level, series=None):
     """Return the `Source` of a file, a folder of slices or a pattern."""
-    if "*" in path.name or path.is_dir() and kind_of(path) is None:
-        pattern = path.name if "*" in path.name else "*"
-        folder = path.parent if "*" in path.name else path
-        found = [file for file in folder.glob(pattern) if file.suffix.lower() in IMAGES]
-        if not found:
-            raise FileNotFoundError(
-                f"Invalid value for `path`. Expected images {', '.join(IMAGES)}. Received: {path}"
-            )
-        return read_slices(found)
+    kind = kind_of(path)
+    if kind is None and path.is_dir() and any((path / name).is_file() for name in ZARR):
+        around = [folder for folder in path.parents if folder.suffix == ".zarr"]
+        if around:  # a part of an image, whose axes the whole tells
+            inside = "/".join(filter(None, [path.relative_to(around[-1]).as_posix(), inside]))
+        path, kind = around[-1] if around else path, ".zarr"
+    if (path / "attributes.json").is_file() and kind is None:
+        raise ValueError(
+            "Invalid value for `path`. Expected Zarr, HDF5 or TIFF: N5 is not read, but Fiji opens "
+            f"it by File > Import > HDF5/N5/Zarr and saves it as TIFF. Received: {path}"
+        )
+    if "*" in path.name or path.is_dir() and kind is None:
+        return read_slices(find_slices(path))
     if not path.exists():
         raise FileNotFoundError(f"Invalid value for `path`. Expected a file. Received: {path}")
-    kind = checked_kind(path)
+    kind = kind or checked_kind(path)
     if inside and kind not in NAMED:
         raise ValueError(
             f"Invalid value for `path`. Expected FILE::NAME for {', '.join(NAMED)} only. "
             f"Received: {path}::{inside}"
         )
-    if level and kind not in LEVELLED:
-        raise ValueError(
-            f"Invalid value for `level`. Expected 0 for {path}, which has one. Received: {level}"
-        )
-    return FORMATS[kind][0](path, inside, level)
+    for name, value in (("level", level), ("series", series)):
+        if value and kind not in LEVELLED:
+            raise ValueError(
+                f"Invalid value for `{name}`. Expected 0 for {path}, which has one. "
+                f"Received: {value}"
+            )
+    return FORMATS[kind][0](path, inside, level, series)
 
 
 def distinct(names):
@@ -181,7 +213,7 @@ def spatial_axes(path, array, names, chosen):
     if left or not {"Y", "X"} <= set(names) or array.dtype.kind not in "uifb" or 0 in array.shape:
         raise ValueError(
             "Invalid value for `path`. Expected one grey-level volume with axes (z, y, x), or "
-            "`axes`, `time` or `channel` that say where it is. "
+            "`axes`, `time` or `channel` that say where it is, as --axes zyx or --channel 0. "
             f"Received: {path} with axes {names}, shape {tuple(array.shape)}, dtype {array.dtype}"
         )
     for axis, index in chosen.items():
@@ -204,29 +236,9 @@ def checked_finite(block):
     return block
 
 
-NOT_ANNOTATED = 255  # beside other labels
-
-
-def class_ids(labels, mask=True):
-    """Return uint8 class ids of a label map; a mask of 0 and 255 becomes 0 and 1.
-
-    Any other label keeps its value, so that 255 beside other labels means "not annotated".
-
-    Args:
-        labels: array-like of integers from 0 to 255, or booleans.
-        mask: False where 0 and 255 alone are no mask: where nothing but background is annotated.
-
-    Raises:
-        ValueError: a label is out of that range or no integer.
-    """
-    labels = np.asarray(labels)
-    if labels.dtype.kind not in "uib" or labels.size and (labels.min() < 0 or labels.max() > 255):
-        raise ValueError(
-            "Invalid value for `label`. Expected class ids from 0 to 255 (ids of instances are for "
-            "`instances`). "
-            f"Received: dtype {labels.dtype}, from {labels.min()} to {labels.max()}"
-        )
-    labels = labels.astype(np.uint8, copy=False)
-    present = np.bincount(labels.ravel(), minlength=256) > 0
-    mask = mask and present[255] and not present[1:255].any()
-    return (labels > 0).astype(np.uint8) if mask else labels
+def with_whole_numbers(volume, name):
+    """Return a `Volume` of labels, read as a whole where they are stored as floats."""
+    if volume.dtype.kind != "f":
+        return volume
+    array = whole_numbers(volume, name)
+    return Volume(volume.path, array, "ZYX", {}, volume.geometry, volume._arguments)

@@ -10,17 +10,19 @@ from queue import Full, Queue
 import numpy as np
 
 from .formats import FORMATS, checked_kind, kind_of
+from .geometry import Geometry
 from .ome_zarr import mark_labels
 from .source import checked_size
 
 
-def save_volume(path, array, *, voxel_size=None):
+def save_volume(path, array, *, voxel_size=None, like=None):
     """Write a (z, y, x) array; a killed run leaves no half file.
 
     Args:
         path: a file of a format that `open_volume` knows by its suffix; its folder is created.
         array: the voxels.
         voxel_size: sides (z, y, x) of a voxel in nm, if known.
+        like: an open `Volume` that the array lies on, so that viewers show both at one place.
 
     Returns:
         The path.
@@ -35,13 +37,13 @@ def save_volume(path, array, *, voxel_size=None):
             "Invalid value for `array`. Expected axes (z, y, x). "
             f"Received: shape {tuple(array.shape)}"
         )
-    with create_volume(path, array.shape, array.dtype, voxel_size) as append:
+    with create_volume(path, array.shape, array.dtype, voxel_size, like=like) as append:
         append(array)
     return Path(path)
 
 
 @contextmanager
-def create_volume(path, shape, dtype, voxel_size=None, *, labels=False):
+def create_volume(path, shape, dtype, voxel_size=None, *, labels=False, like=None):
     """Write a volume slab by slab, in a thread; a killed or failed run leaves no half file.
 
     Args:
@@ -50,6 +52,7 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False):
         dtype: type of a voxel.
         voxel_size: sides (z, y, x) of a voxel in nm, if known.
         labels: whether the voxels are labels, which OME-Zarr tells viewers.
+        like: as of `save_volume`.
 
     Yields:
         A function that takes the next `(depth, y, x)` array.
@@ -58,7 +61,7 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False):
         ValueError: the suffix is not known.
         OSError: the file cannot be written.
     """
-    path, voxel_size = checked_output(path), checked_size(voxel_size)
+    path, place = checked_output(path), place_like(like, voxel_size)
     kind, dtype = checked_kind(path), np.dtype(dtype)
     if dtype.kind not in "uifb":
         raise ValueError(
@@ -87,7 +90,7 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False):
 
     try:
         with ThreadPoolExecutor(1) as pool:
-            written = pool.submit(FORMATS[kind][1], part, slabs(), shape, dtype, voxel_size)
+            written = pool.submit(FORMATS[kind][1], part, slabs(), shape, dtype, place)
 
             try:
                 yield append
@@ -101,6 +104,15 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False):
         if part.is_dir():
             shutil.rmtree(part)
         part.unlink(missing_ok=True)
+
+
+def place_like(like, voxel_size=None):
+    """Return the `Geometry` of a volume, or of a voxel size (z, y, x) in nm; None if unknown."""
+    place, own = getattr(like, "geometry", None), getattr(like, "voxel_size", None)
+    size = checked_size(voxel_size) or own
+    if not size:
+        return place
+    return place.resized(size) if place else Geometry.straight(size)
 
 
 def put_in_place(part, path, labels):

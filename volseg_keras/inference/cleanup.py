@@ -4,7 +4,7 @@ import cc3d
 import numpy as np
 from scipy import ndimage
 
-from ..data.volumes import class_ids
+from ..data.labels import NOT_ANNOTATED, classes_or_mask, whole_numbers
 
 # Voxels hang together by faces; so do those of the background.
 CONNECTIVITY = 6
@@ -95,10 +95,10 @@ def as_instances(labels):
     Connected components are taken of a mask (one label besides 0) and of 8-bit labels, which are
     classes, 255 beside others being "not annotated"; other integers are instance ids of one class.
     """
-    labels = np.asarray(labels)
-    if labels.dtype.itemsize == 1 or labels.dtype.kind not in "iu":
-        classes = class_ids(labels)
-        return components(classes * (classes != 255)), classes, True
+    labels = whole_numbers(labels)
+    if labels.dtype.itemsize == 1:
+        classes = classes_or_mask(labels)
+        return components(classes * (classes != NOT_ANNOTATED)), classes, True
     mask = is_mask(labels)
     return components(labels) if mask else labels, (labels > 0).astype(np.uint8), mask
 

@@ -15,6 +15,7 @@ import cc3d
 import numpy as np
 from scipy import ndimage
 
+from ..data import mrc
 from ..data.formats import kind_of
 from ..data.source import checked_size, free_memory
 from ..data.writing import create_volume
@@ -87,9 +88,10 @@ def write_instances(
     """
     voxel_size = checked_size(voxel_size) or getattr(probability, "voxel_size", None)
     check_takes_ids(output)
-    count = 0
+    count, shape = 0, probability.shape
+    like = {"like": probability, "labels": True}
     with (
-        create_volume(output, probability.shape, np.uint32, voxel_size, labels=True) as write,
+        create_volume(output, shape, np.uint32, voxel_size, **like) as write,
         TemporaryFile(dir=Path(output).parent) as store,
     ):
         for slab in instance_slabs(
@@ -102,7 +104,7 @@ def write_instances(
 
 def check_takes_ids(output):
     """Raise ValueError for a file of a format that has no 32-bit integers."""
-    if kind_of(Path(output)) in (".mrc", ".rec"):
+    if kind_of(Path(output)) in mrc.SUFFIXES:
         raise ValueError(
             "Invalid value for `output`. Expected a format that takes 32-bit integers. "
             f"Received: {output}"

@@ -28,12 +28,13 @@ def write_labels(slabs, image, output, probability_file, dtype=np.uint8):
         The labels, in memory if they are small; and a `Found`.
     """
     z = total = most = highest = 0
-    kept, shape, size = [], image.shape, image.voxel_size
+    kept, shape = [], image.shape
     center = tuple(n // 2 for n in shape)
     with ExitStack() as files:
-        write = files.enter_context(create_volume(output, shape, dtype, size, labels=True))
+        write = files.enter_context(create_volume(output, shape, dtype, labels=True, like=image))
         if probability_file:
-            keep = files.enter_context(create_volume(probability_file, shape, np.float32, size))
+            levels = create_volume(probability_file, shape, np.float32, like=image)
+            keep = files.enter_context(levels)
         for labels, values in slabs:
             write(labels)
             if math.prod(shape) < SMALL:

@@ -3,7 +3,14 @@
 from keras import layers
 
 from .activation import NormPReLU
-from .layers import Dropout, RankOneConv, StochasticDownsample, ZeroPadShortcut, rank_layer
+from .layers import (
+    LAST,
+    Dropout,
+    RankOneConv,
+    StochasticDownsample,
+    ZeroPadShortcut,
+    rank_layer,
+)
 
 
 def dims_of(x):
@@ -14,8 +21,8 @@ def dims_of(x):
 def convolution(x, filters, size, name, strides=1, ending=""):
     """Convolve with zero "same" padding, he_normal and a bias."""
     layer = rank_layer("Conv", dims_of(x), ending)
-    options = {"padding": "same", "kernel_initializer": "he_normal", "name": name}
-    return layer(filters, size, strides, **options)(x)
+    options = {"padding": "same", "data_format": LAST, "name": name}
+    return layer(filters, size, strides, kernel_initializer="he_normal", **options)(x)
 
 
 def transposed(x, filters, size, name):
@@ -30,7 +37,8 @@ def activation(x, name):
 
 def input_block(x, filters, name="input_block"):
     """Halve the resolution: max-pooling beside a convolution of stride 2, `filters` maps in all."""
-    pooled = rank_layer("MaxPooling", dims_of(x))(2, padding="same", name=f"{name}_pool")(x)
+    pool = rank_layer("MaxPooling", dims_of(x))
+    pooled = pool(2, padding="same", data_format=LAST, name=f"{name}_pool")(x)
     convolved = convolution(x, filters - x.shape[-1], 3, f"{name}_conv", strides=2)
     return layers.Concatenate(name=f"{name}_concat")([pooled, convolved])
 
@@ -67,7 +75,8 @@ def bottleneck_block(x, filters, *, double, dropout, name):
     y = convolution(y, filters, 1, f"{name}_conv3")
     if double:
         x = convolution(x, filters, 1, f"{name}_shortcut")
-        x = rank_layer("UpSampling", dims_of(x))(2, name=f"{name}_up")(x)
+        up = rank_layer("UpSampling", dims_of(x))
+        x = up(2, data_format=LAST, name=f"{name}_up")(x)
     return layers.Add(name=f"{name}_add")([x, y])
 
 

@@ -7,6 +7,8 @@ from keras import ops
 
 from .rank_one import rank_one_conv
 
+# Said to every layer that asks, since a configuration of Keras may say otherwise.
+LAST = "channels_last"
 register = keras.saving.register_keras_serializable(package="volseg_keras")
 
 
@@ -85,6 +87,7 @@ class RankOneConv(keras.layers.Layer):
                 [self.kernel_size if a == axis else 1 for a in range(dims)],
                 strides=self.strides,
                 padding="same",
+                data_format=LAST,
                 kernel_initializer=self.kernel_initializer.clone(),
                 dtype=self.dtype_policy,
                 name=f"axis_{axis}",
@@ -164,7 +167,9 @@ class StochasticDownsample(keras.layers.Layer):
     def call(self, inputs, training=False):
         """Return random samples in training, the mean of every stride^d block otherwise."""
         if not training or self.averaging:
-            return ops.average_pool(inputs, self.stride, self.stride, padding="same")
+            return ops.average_pool(
+                inputs, self.stride, self.stride, padding="same", data_format=LAST
+            )
         shape = ops.shape(inputs)
         for axis in range(1, len(shape) - 1):
             inputs = take_distinct()(inputs, self.pattern(shape[axis]), axis)

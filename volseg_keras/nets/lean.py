@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from .layers import rank_layer, register
+from .layers import LAST, rank_layer, register
 from .models import split_normalization, with_normalization
 
 LEVELS = 256
@@ -71,7 +71,7 @@ def lean_model(model):
         kernel, bias = kernel[:, 1:] - kernel[:, :1], bias[1:] - bias[:1]
     positions, maps, width = kernel.shape
     scores = rank_layer("Conv", len(network.inputs[0].shape) - 2)(
-        positions * maps, 1, dtype=head.dtype_policy, name="head"
+        positions * maps, 1, data_format=LAST, dtype=head.dtype_policy, name="head"
     )
     shares = Shares(maps, dtype="float32", name="shares")
     lean = keras.Model(network.inputs[0], shares(scores(head.input)), name=network.name)

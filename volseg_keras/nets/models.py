@@ -13,7 +13,7 @@ from .blocks import (
     transposed,
     unet_level,
 )
-from .layers import Probability, check_positive
+from .layers import LAST, Probability, check_positive
 from .variants import get_variant
 
 ENCODER = (40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128)
@@ -57,7 +57,7 @@ def build_model(variant, *, num_classes=2, input_shape=None, in_channels=1, drop
         raise ValueError(
             f"Invalid value for `dropout`. Expected 0 <= dropout < 1. Received: dropout={dropout!r}"
         )
-    inputs = keras.Input(checked_shape(row, input_shape, in_channels), name="image")
+    inputs = keras.Input(checked_shape(row, input_shape, in_channels), name="standardised_image")
     body = unet if row.unet else residual_network
     outputs = body(inputs, row, num_classes, dropout)
     return keras.Model(inputs, outputs, name=name or row.model_name)
@@ -110,7 +110,7 @@ def unet(x, row, num_classes, dropout):
     for filters in UNET[:-1]:
         x = unet_level(x, filters, f"down{filters}")
         skips.append(x)
-        x = layers.MaxPooling2D(2, name=f"pool{filters}")(x)
+        x = layers.MaxPooling2D(2, data_format=LAST, name=f"pool{filters}")(x)
     x = layers.Dropout(dropout, name="dropout")(unet_level(x, UNET[-1], f"bottom{UNET[-1]}"))
     for filters, skip in zip(UNET[-2::-1], reversed(skips), strict=True):
         x = transposed(x, x.shape[-1], 2, f"up{filters}_transposed")
@@ -133,8 +133,12 @@ def with_normalization(model, mean, deviation, contrast=1.0):
         deviation: grey levels that become 1, or such a number a channel.
         contrast: gain of the standardised grey values.
     """
-    inputs = keras.Input(model.inputs[0].shape[1:], name="image")
+    # Tools that look into a model take the inputs of both, by their names.
+    name = "image" if model.inputs[0].name != "image" else "grey_levels"
+    inputs = keras.Input(model.inputs[0].shape[1:], name=name)
     mean, deviation = np.asarray(mean, float), np.asarray(deviation, float)
+    if deviation.ndim:  # (1, 1, channels), which no configuration of Keras makes channels first
+        mean, deviation = mean[None, None], deviation[None, None]
     scale, offset = (1 / deviation).tolist(), (-mean / deviation).tolist()
     x = layers.Rescaling(scale, offset, dtype="float32", name="normalization")(inputs)
     x = layers.Rescaling(float(contrast), dtype="float32", name="contrast")(x)
@@ -152,6 +156,7 @@ def split_normalization(model):
     if "normalization" not in found or not isinstance(model.layers[-1], keras.Model):
         return model, None
     scale, offset = (np.asarray(getattr(found["normalization"], n)) for n in ("scale", "offset"))
+    scale, offset = (n.ravel() if n.ndim else n for n in (scale, offset))
     contrast = found["contrast"].scale if "contrast" in found else 1.0
     return model.layers[-1], ((-offset / scale).tolist(), (1 / scale).tolist(), contrast)
 

@@ -54,7 +54,7 @@ def training_curve(history, path):
 
 
 def _read_history(history):
-    with open(history, newline="") as file:
+    with open(history, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     if not rows:
         raise ValueError(

@@ -85,17 +85,23 @@ def tidy(ax, label):
     ax.set_axisbelow(True)
 
 
-def check_shapes(image, **others):
-    """Raise ValueError unless `image` is (z, y, x) and what is not None of the others like it."""
+def check_shapes(image, of="image", **others):
+    """Raise ValueError unless `image` is (z, y, x) and what is not None of the others like it.
+
+    Args:
+        image: array-like.
+        of: what an error calls it.
+        **others: array-likes by what an error calls them.
+    """
     shape = tuple(image.shape)
     if len(shape) != 3:
         raise ValueError(
-            f"Invalid value for `image`. Expected shape (z, y, x). Received: shape {shape}"
+            f"Invalid value for `{of}`. Expected shape (z, y, x). Received: shape {shape}"
         )
     for name, other in others.items():
         if other is not None and tuple(other.shape) != shape:
             raise ValueError(
-                f"Invalid value for `{name}`. Expected shape {shape} as of `image`. "
+                f"Invalid value for `{name}`. Expected shape {shape} as of `{of}`. "
                 f"Received: shape {tuple(other.shape)}"
             )
 

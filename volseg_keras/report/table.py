@@ -36,12 +36,12 @@ PLAIN = "as it is"
 def write_tables(folder, table, title):
     """Write table.csv, table.md and table.png of the dicts of `reproduce.summary`."""
     folder = Path(folder)
-    with whole(folder / "table.csv") as part, open(part, "w", newline="") as file:
+    with whole(folder / "table.csv") as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, table[0])
         writer.writeheader()
         writer.writerows(table)
     with whole(folder / "table.md") as part:
-        part.write_text(markdown(table, title))
+        part.write_text(markdown(table, title), encoding="utf-8")
     figure(table, title, folder / "table.png")
 
 

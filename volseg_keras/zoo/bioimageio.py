@@ -93,7 +93,7 @@ def write_package(model, path, vector, card):
         folder = Path(folder)
         write_weights(model, folder)
         write_pictures(vector, folder)
-        (folder / "README.md").write_text(documentation(card, about))
+        (folder / "README.md").write_text(documentation(card, about), encoding="utf-8")
         save_bioimageio_package(description(model, folder, card), output_path=path)
 
 

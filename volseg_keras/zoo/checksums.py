@@ -12,7 +12,7 @@ def write_checksums(folder):
     folder = Path(folder)
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != NAME)
     lines = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
-    (folder / NAME).write_text("".join(lines))
+    (folder / NAME).write_text("".join(lines), encoding="utf-8")
 
 
 def check_files(folder, names=None):
@@ -28,7 +28,7 @@ def check_files(folder, names=None):
     folder = Path(folder)
     if not (folder / NAME).is_file():
         return
-    lines = (folder / NAME).read_text().splitlines()
+    lines = (folder / NAME).read_text(encoding="utf-8").splitlines()
     known = {line[66:]: line[:64] for line in lines}  # between them "  ", or " *" of binary mode
     for name in known if names is None else names:
         path = folder / name

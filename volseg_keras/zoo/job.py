@@ -22,7 +22,7 @@ from ..data.formats import kind_of
 from ..data.intensity import Intensity
 from ..data.ome_zarr import finish_zarr, start_zarr
 from ..data.volumes import open_volume
-from ..data.writing import create_volume, put_in_place
+from ..data.writing import create_volume, place_like, put_in_place
 from ..inference.blocks import BLOCK, block_tile, blocks, predict_block
 from ..inference.engines import labels, usable_cores
 from ..inference.finish import write_finished
@@ -137,7 +137,7 @@ def check_same(folder, about):
 
 def read_job(folder):
     """Return what job.json tells."""
-    return json.loads((Path(folder) / JOB).read_text())
+    return json.loads((Path(folder) / JOB).read_text(encoding="utf-8"))
 
 
 def blocks_of(about):
@@ -260,9 +260,9 @@ def finish_job(folder, output, probability_file=None, finish=None, on_slab=None)
     stores = {store: path for store, path in stores.items() if store.exists()}
     for store, path in stores.items():
         if kind_of(path) == ".zarr":  # takes long, so before the first is renamed
-            finish_zarr(store, image.voxel_size)
+            finish_zarr(store, place_like(image))
     for store, path in stores.items():
-        deliver(store, path, image.voxel_size)
+        deliver(store, path, image)
     if finish:
         ready.replace(output)
     # First, for what is resumed with a part of its data gone would be wrong.
@@ -274,7 +274,7 @@ def finish_job(folder, output, probability_file=None, finish=None, on_slab=None)
 def summary(folder, about):
     """Return the `Found` of blocks that are done."""
     count = len(blocks_of(about))
-    marks = [json.loads(mark(folder, i).read_text()) for i in range(count)]
+    marks = [json.loads(mark(folder, i).read_text(encoding="utf-8")) for i in range(count)]
     share = sum(m["foreground"] for m in marks) / np.prod(about["shape"])
     center = tuple(max(marks, key=lambda m: m["most"])["center"])
     return Found(float(share), center, max(m["highest"] for m in marks))
@@ -294,7 +294,7 @@ def finish_labels(folder, about, image, path, finish, on_slab):
     return write_finished(labels, probability, image, path, finish, threshold, on_slab)[1]
 
 
-def deliver(store, path, voxel_size):
+def deliver(store, path, image):
     """Rename a finished array to a Zarr output, or copy it to a file of another format."""
     import zarr
 
@@ -302,6 +302,6 @@ def deliver(store, path, voxel_size):
         put_in_place(store, path, labels=store.name == "labels.zarr")
         return
     array = zarr.open_array(store / "0", mode="r")
-    with create_volume(path, array.shape, array.dtype, voxel_size) as append:
+    with create_volume(path, array.shape, array.dtype, like=image) as append:
         for z in range(0, array.shape[0], array.chunks[0]):
             append(array[z : z + array.chunks[0]])

@@ -4,6 +4,7 @@ import json
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..nets.backend import check_backend
 from ..nets.registration import register
 from .checksums import check_files
 
@@ -28,6 +29,7 @@ def load_pretrained(name):
     Raises:
         ValueError: there is no such model, or its file is damaged or would run code of its own.
     """
+    check_backend()
     import keras
 
     register()
@@ -98,7 +100,7 @@ def told_file(model):
 
 def read_told(file):
     """Return what a file of JSON tells, nothing where there is none."""
-    return json.loads(file.read_text()) if file.is_file() else {}
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def stored_threshold(model):

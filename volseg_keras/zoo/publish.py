@@ -46,7 +46,7 @@ def publish(run, output, image, truth, *, about, on_step=None):
     """
     run, output = Path(run), Path(output).resolve()
     watch = on_step or (lambda *_: None)
-    metrics = json.loads((run / "metrics.json").read_text())
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     check(run, metrics, image, truth)
     check_output(output)
     model, segmenter = load_pretrained(run), open_model(run)
@@ -103,7 +103,7 @@ def write_files(model, run, folder, metrics, about):
         if (run / name).is_file():
             shutil.copy(run / name, folder)
     write_json(folder / "metrics.json", metrics, indent=2)
-    (folder / "card.md").write_text(card(folder.name, model, metrics, about))
+    (folder / "card.md").write_text(card(folder.name, model, metrics, about), encoding="utf-8")
     write_checksums(folder)
 
 
@@ -111,7 +111,7 @@ def card(name, model, metrics, about):
     """Return the model card as Markdown."""
     row, facts = get_variant(metrics["variant"]), metadata(model)
     constants, test = facts["normalization"], metrics["test"]
-    return Template(CARD.read_text()).substitute(
+    return Template(CARD.read_text(encoding="utf-8")).substitute(
         name=name,
         network=row.description,
         parameters=f"{metrics['parameters']:,}",

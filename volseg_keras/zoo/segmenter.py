@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import tempfile
 import time
 import warnings
@@ -20,6 +19,7 @@ from ..atomic import write_json
 from ..data.volumes import open_volume
 from ..inference import engines
 from ..inference.predict import probabilities
+from ..nets.backend import check_backend, keras_backend
 from .checksums import check_files
 from .presets import METADATA, load_pretrained, model_file, readable
 from .running import Ensemble, Segmenter
@@ -92,6 +92,7 @@ def open_model(model, engine="auto"):
             'Invalid value for `engine`. Expected "volseg_keras[onnx]" to be installed. '
             f"Received: engine={engine!r}"
         )
+    check_backend()
     if isinstance(model, list | tuple):
         opened = [open_model(member, engine) for member in model]
         return opened[0] if len(opened) == 1 else Ensemble(opened)
@@ -143,7 +144,7 @@ def open_savedmodel(path, engine):
     needed = (path / "saved_model.pb", path / METADATA, *sorted((path / "variables").iterdir()))
     check_files(path, [file.relative_to(path).as_posix() for file in needed])
     with readable(path):
-        about = json.loads((path / METADATA).read_text())
+        about = json.loads((path / METADATA).read_text(encoding="utf-8"))
         dims = about["spatial_dims"]
     if engine == "openvino":
 
@@ -175,10 +176,11 @@ def open_graph(model, engine):
                 write_graph(load_pretrained(model), kept, engine)
                 prune(cache)
             folder = kept
+            owner.cleanup()  # of no use, so that nothing is left of it where this process is killed
             os.utime(kept / ABOUT)
     if not folder.exists():
         write_graph(load_pretrained(model) if isinstance(model, Path) else model, folder, engine)
-    about = json.loads((folder / ABOUT).read_text())
+    about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     start = getattr(engines, f"{engine}_engine")
 
     def started(sample):
@@ -220,10 +222,3 @@ def prune(cache):
     for about in cache.glob(f"*/*/{ABOUT}"):
         if time.time() - about.stat().st_mtime > KEPT:
             shutil.rmtree(about.parent)
-
-
-def keras_backend():
-    """Return the backend that Keras has, or would have, without importing it."""
-    if "keras" in sys.modules:
-        return sys.modules["keras"].backend.backend()
-    return os.environ.get("KERAS_BACKEND", "tensorflow")

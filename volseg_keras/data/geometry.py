@@ -1,0 +1,215 @@
+"""Where the voxels of a volume lie in space: their sides, directions, first corner and unit."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+NANOMETRES = {
+    "pm": 1e-3,
+    "picometer": 1e-3,
+    "nm": 1,
+    "nanometer": 1,
+    "nanometre": 1,
+    "a": 0.1,
+    "å": 0.1,
+    "angstrom": 0.1,
+    "um": 1e3,
+    "µm": 1e3,
+    "μm": 1e3,
+    "\\u00b5m": 1e3,
+    "micron": 1e3,
+    "micrometer": 1e3,
+    "micrometre": 1e3,
+    "mm": 1e6,
+    "millimeter": 1e6,
+    "millimetre": 1e6,
+    "cm": 1e7,
+    "centimeter": 1e7,
+    "centimetre": 1e7,
+    "inch": 2.54e7,
+    "m": 1e9,
+    "meter": 1e9,
+    "metre": 1e9,
+}
+RAS = "right-anterior-superior"
+# Signs of x, y and z that turn the coordinates of a space of NRRD to those of NIfTI.
+LPS, LAS = "left-posterior-superior", "left-anterior-superior"
+SIGNS = {RAS: (1, 1, 1), LPS: (-1, -1, 1), LAS: (-1, 1, 1)}
+SHORT = {"RAS": RAS, "LPS": LPS, "LAS": LAS}
+
+
+def in_nm(unit):
+    """Return how many nm a unit has, or None for a name that is not known."""
+    name = str(unit).strip().strip('"').lower()
+    return NANOMETRES.get(name) or NANOMETRES.get(name.rstrip("s")) if unit else None
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where a volume lies, in the words of its file, so that others can be laid on it.
+
+    Attributes:
+        steps: for the axes z, y and x the vector (x, y, z) from a voxel to the next one along it;
+            NaN where the file does not tell.
+        origin: (x, y, z) of the first voxel.
+        unit: of both, as the file spells it; None where it does not tell.
+        space: what x, y and z are, in the words of NRRD; None where they are the axes alone.
+        voxel: sides (z, y, x) in nm that somebody told of a file without a unit.
+        codes: `qform_code` and `sform_code` of NIfTI.
+        start: `nzstart`, `nystart` and `nxstart` of MRC.
+        mrc: `nversion` of MRC, IMOD's flags or None, and whether its origin has the sign of these.
+    """
+
+    steps: tuple
+    origin: tuple = (0.0, 0.0, 0.0)
+    unit: str | None = None
+    space: str | None = None
+    voxel: tuple | None = None
+    codes: tuple | None = None
+    start: tuple = (0, 0, 0)
+    mrc: tuple | None = None
+
+    @classmethod
+    def straight(cls, sides, unit="nm", origin=(0.0, 0.0, 0.0), **others):
+        """Return that of axes along x, y and z, from sides (z, y, x), None where not known."""
+        sides = [float("nan") if side is None else float(side) for side in sides]
+        steps = np.where(np.eye(3)[::-1] > 0, np.array(sides)[:, None], 0.0)
+        return cls(as_tuples(steps), tuple(map(float, origin)), unit, **others)
+
+    @property
+    def sides(self):
+        """Lengths (z, y, x) of a voxel in `unit`, NaN where they are not known."""
+        return tuple(np.linalg.norm(np.array(self.steps), axis=1).tolist())
+
+    @property
+    def voxel_size(self):
+        """Sides (z, y, x) of a voxel in nm, or None where one is not known."""
+        scale, sides = in_nm(self.unit), np.array(self.sides)
+        good = np.isfinite(sides).all() and (sides > 0).all()
+        return self.voxel or (tuple((sides * scale).tolist()) if scale and good else None)
+
+    @property
+    def is_straight(self):
+        """Whether every axis runs along its own coordinate, upwards."""
+        steps = np.array(self.steps)[::-1]
+        known = np.nan_to_num(steps)
+        off = np.abs(known - np.diag(np.diag(known))).max()
+        return bool(off <= 1e-6 * np.abs(known).max() and (np.diag(known) >= 0).all())
+
+    def in_unit(self, *units):
+        """Return the same in the first of some units, unless in one already; None if unknown."""
+        own = in_nm(self.unit)
+        if self.voxel and not own:
+            own = float(np.mean(np.divide(self.voxel, self.sides)))
+        if not own:
+            return None
+        if own in map(in_nm, units):
+            return self if self.unit else replace(self, unit=units[0])
+        return self.scaled(own / in_nm(units[0]), units[0])
+
+    def scaled(self, factor, unit):
+        """Return the same in another unit, of which there are `factor` for one of this."""
+        steps, origin = np.array(self.steps) * factor, np.array(self.origin) * factor
+        return replace(self, steps=as_tuples(steps), origin=tuple(origin.tolist()), unit=unit)
+
+    def in_space(self, space):
+        """Return the same with the coordinates of another space, where both are known."""
+        if self.space not in SIGNS or space not in SIGNS:
+            return self
+        signs = np.array(SIGNS[self.space]) * SIGNS[space]
+        steps, origin = np.array(self.steps) * signs, np.array(self.origin) * signs
+        return replace(self, steps=as_tuples(steps), origin=tuple(origin.tolist()), space=space)
+
+    def resized(self, voxel_size):
+        """Return the same with sides (z, y, x) in nm that somebody told.
+
+        Where they only tell a unit, no number changes, so that programs which know no units lay
+        both on each other as before.
+        """
+        scale, sides = in_nm(self.unit), np.array(self.sides)
+        known, size = np.isfinite(sides) & (sides > 0), np.array(voxel_size)
+        ratios = size[known] / sides[known]
+        if scale and np.allclose(ratios, scale, rtol=1e-4):
+            sides = size / scale
+        elif not scale and known.all() and np.allclose(ratios, ratios[0], rtol=1e-4):
+            return replace(self, voxel=tuple(voxel_size))
+        else:
+            sides, known = size, np.zeros(3, bool)
+        steps = np.array(self.steps)
+        for axis in np.flatnonzero(~known):
+            length = np.linalg.norm(steps[axis])
+            along = steps[axis] / length if 0 < length < np.inf else np.eye(3)[2 - axis]
+            steps[axis] = along * sides[axis]
+        if known.any():
+            return replace(self, steps=as_tuples(steps))
+        origin = tuple((np.array(self.origin) * (scale or 0)).tolist())
+        return replace(self, steps=as_tuples(steps), origin=origin, unit="nm")
+
+    def renamed(self, old, new):
+        """Return that of axes which somebody called otherwise, as "ZYX" that is "XYZ"."""
+        order = {a: a for a in "ZYX"}
+        pairs = zip(old, new, strict=True)
+        order |= {b: a for a, b in pairs if a in "ZYX" and b in "ZYX"}
+        which = ["ZYX".index(order[a]) for a in "ZYX"]
+        steps, start = [self.steps[i] for i in which], [self.start[i] for i in which]
+        named_only = self.space is None and self.codes is None and self.is_straight
+        if named_only and sorted(which) == [0, 1, 2]:  # x, y and z are no more than the axes
+            sides, origin = self.sides, self.origin[::-1]
+            origin = [origin[i] for i in which][::-1]
+            named = Geometry.straight([sides[i] for i in which], self.unit, origin)
+            return replace(self, steps=named.steps, origin=named.origin, start=tuple(start))
+        return replace(self, steps=tuple(steps), start=tuple(start))
+
+
+def as_tuples(steps):
+    """Return a matrix as tuples of numbers."""
+    return tuple(map(tuple, np.asarray(steps, float).tolist()))
+
+
+def geometry_of(sizes, units, origin=None, **others):
+    """Return the `Geometry` of sides (z, y, x) with a unit each, None where no side is known.
+
+    Args:
+        sizes: numbers or texts; those that are no positive number are not known.
+        units: names or None.
+        origin: (z, y, x) in the same units, or None.
+        **others: of `Geometry`.
+    """
+    sides = [positive(size) for size in sizes]
+    if not any(sides):
+        return None
+    origin = [float(value) for value in origin or (0, 0, 0)]
+    if len({str(unit) for unit in units}) == 1:
+        unit = units[0] or None
+    else:
+        scales = [in_nm(unit) for unit in units]
+        sides = [s * u if s and u else None for s, u in zip(sides, scales, strict=True)]
+        origin = [o * (u or 0) for o, u in zip(origin, scales, strict=True)]
+        unit = "nm"
+    return Geometry.straight(sides, unit, origin[::-1], **others)
+
+
+def positive(size):
+    """Return a size as a number, or None."""
+    try:
+        number = float(size)
+    except (TypeError, ValueError):
+        return None
+    return number if 0 < number < float("inf") else None
+
+
+def differ(one, other):
+    """Return in which way two open volumes lie apart, as far as both tell, or None."""
+    sizes = [getattr(volume, "voxel_size", None) for volume in (one, other)]
+    if all(sizes) and not np.allclose(*sizes, rtol=0.01):
+        told = [" x ".join(f"{side:.4g}" for side in size) for size in sizes]
+        return f"its voxels are {told[1]} nm, not {told[0]} nm"
+    places = [getattr(volume, "geometry", None) for volume in (one, other)]
+    if not all(places) or not all(place.voxel_size for place in places):
+        return None
+    corners = [np.array(place.in_unit("nm").in_space(RAS).origin) for place in places]
+    told = [place.origin != (0.0, 0.0, 0.0) for place in places]
+    if all(told) and np.abs(corners[0] - corners[1]).max() > 0.5 * min(sizes[0]):
+        shift = ", ".join(f"{d:.4g}" for d in corners[1] - corners[0])
+        return f"it lies ({shift}) nm (x, y, z) away"
+    return None

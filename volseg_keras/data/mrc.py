@@ -1,0 +1,243 @@
+"""MRC files of microscopes and of IMOD, RELION and others, read lazily, and written."""
+
+import os
+import struct
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from .geometry import geometry_of
+from .ome_zarr import fill
+from .source import Source
+
+SUFFIXES = (".mrc", ".rec", ".map", ".st", ".ali", ".preali", ".mrcs")
+HEADER = 1024
+EIGHT_BITS = "8 bits written as 16"  # label of an MRC file
+MODES = {0: "i1", 1: "i2", 2: "f4", 3: "V4", 4: "c8", 6: "u2", 12: "f2", 16: "u1", 101: "u1"}
+COLOURS, PACKED = 16, 101
+# Of IMOD: what says that it wrote a file, and bits of its flags.
+STAMP = 1146047817
+SIGNED, UPRIGHT, HALF_BYTES = 1, 4, 16
+STANDARD = 20140  # first version of MRC2014, whose origin is the first voxel's place
+VERSIONS = (0, 20140, 20141)
+VOLUMES = range(401, 631)  # space groups of several volumes in one file
+LARGEST = 1e9  # of an origin in angstrom that is no accident
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a header tells, by the names of MRC2014, in the order of the file."""
+
+    raw: bytes
+    order: str
+
+    def get(self, offset, count=3, kind="i"):
+        """Return numbers at an offset in bytes."""
+        found = struct.unpack_from(f"{self.order}{count}{kind}", self.raw, offset)
+        return found if count > 1 else found[0]
+
+    @property
+    def labels(self):
+        """The texts that tell a file's history."""
+        count = min(max(self.get(220, 1), 0), 10)
+        cut = [self.raw[224 + 80 * i : 304 + 80 * i] for i in range(count)]
+        return [text.decode("latin-1").strip(" \0") for text in cut]
+
+    @property
+    def imod(self):
+        """The flags of IMOD, None of a file that another program wrote."""
+        stamp, flags = self.get(152, 2)
+        return flags if stamp == STAMP else None
+
+    @property
+    def has_map(self):
+        """Whether the word "MAP" is where MRC2000 and later have it."""
+        return self.raw[208:211] == b"MAP"
+
+
+def read_mrc(path, inside=None, level=0, series=None):
+    """Return the `Source` of an MRC file; its voxel size is in angstrom.
+
+    Bytes have a sign as IMOD's flags tell; where there are none, as the least and greatest grey
+    level of the header do; else they have one, as MRC2014 says.
+    """
+    with open(path, "rb") as file:
+        raw, size = file.read(HEADER), os.fstat(file.fileno()).st_size
+    header = Header(raw, byte_order(raw))
+    shape, mode, start = header.get(0)[::-1], header.get(12, 1), HEADER + header.get(92, 1)
+    half = is_packed(header, mode)
+    stored, dtype = shape, np.dtype(MODES[mode]).newbyteorder(header.order)
+    if half:
+        whole = mode == PACKED  # else the header counts bytes, not voxels
+        stored = (*shape[:2], (shape[2] + 1) // 2) if whole else shape
+        shape = shape if whole else (*shape[:2], 2 * shape[2])
+    if half or mode == 0 and not has_sign(header):
+        dtype = np.dtype(np.uint8)
+    names, several = axes_of(header), header.get(36, 1)
+    if mode == COLOURS:
+        stored, names = (*stored, 3), names + "S"
+    if header.get(88, 1) in VOLUMES and 0 < several < shape[0] and shape[0] % several == 0:
+        stored, names = (shape[0] // several, several, *stored[1:]), "C" + names
+    shape = shape if half else stored
+    if min(shape) < 1 or start < HEADER:
+        raise ValueError(f"its shape is {shape} and its voxels begin at {start}")
+    if start + prod(stored) * dtype.itemsize > size:
+        raise ValueError(f"the file is cut off: {prod(stored)} voxels are to begin at {start}")
+    array = np.memmap(path, dtype, "r", start, stored)
+    if half:
+        array = Packed(array, shape)
+    elif EIGHT_BITS in header.labels and dtype.kind == "u" and in_range(header):
+        array = Bytes(array)  # another program may have changed the voxels, but not the labels
+    return Source(names, array, place_of(header, names, shape))
+
+
+def byte_order(raw):
+    """Return "<" or ">" by what makes sense of a header; raise ValueError where neither does."""
+    if len(raw) < HEADER:
+        raise ValueError("the file is cut off: its header has 1024 bytes")
+    little = raw[212:214] != b"\x11\x11"
+    for order in ("<", ">") if little else (">", "<"):
+        header = Header(raw, order)
+        crs = [abs(axis) for axis in header.get(64)]
+        sizes = header.get(0)
+        if header.get(12, 1) in MODES and max(crs) < 4 and min(sizes) > 0 and min(sizes) < 2**16:
+            return order
+    raise ValueError("it is no MRC file: its header has no shape and mode of one")
+
+
+def has_sign(header):
+    """Return whether bytes have a sign."""
+    if header.imod is not None:
+        return bool(header.imod & SIGNED)
+    low, high = header.get(76, 2, "f")
+    return not (0 <= low < high <= 255 and high > 127)
+
+
+def is_packed(header, mode):
+    """Return whether a byte holds two voxels of 4 bits, the first in its lower half."""
+    told = (header.imod or 0) & HALF_BYTES or "4 bits packed" in str(header.labels[:1])
+    return mode == PACKED or mode == 0 and bool(told)
+
+
+def in_range(header):
+    """Return whether the least and greatest grey levels that are told are bytes."""
+    low, high = header.get(76, 2, "f")
+    return 0 <= low <= high < 256
+
+
+def axes_of(header):
+    """Return the names of sections, rows and columns, which need not be z, y and x."""
+    crs = header.get(64)
+    if not any(crs):  # never filled in
+        return "ZYX"
+    if sorted(crs) != [1, 2, 3]:
+        raise ValueError(f"its columns, rows and sections are the axes {crs}, not 1, 2 and 3")
+    return "".join("XYZ"[axis - 1] for axis in crs[::-1])
+
+
+def place_of(header, names, shape):
+    """Return the `Geometry` of a file in angstrom, or None."""
+    counts = dict(zip(names, shape, strict=True))
+    grid = dict(zip("XYZ", header.get(28), strict=True))
+    cell = dict(zip("XYZ", header.get(40, kind="f"), strict=True))
+    if is_packed(header, header.get(12, 1)) and grid["X"] * 2 == counts["X"]:
+        grid["X"], cell["X"] = 2 * grid["X"], 2 * cell["X"]
+    sides = [cell[a] / (grid[a] if grid[a] > 0 else counts[a]) for a in "ZYX"]
+    old = not header.has_map
+    origin = header.get(208, kind="f") if old else header.get(196, kind="f")[::-1]
+    if old:  # of before MRC2000: z, x, y
+        origin = (origin[0], origin[2], origin[1])
+    if not all(abs(value) < LARGEST for value in origin):
+        origin = (0.0, 0.0, 0.0)
+    flags, version = header.imod, header.get(108, 1)
+    mirrored = old or flags is not None and not flags & UPRIGHT and version < STANDARD
+    origin = [-value if mirrored and value else value for value in origin]
+    first = dict(zip([a for a in names[::-1] if a in "ZYX"], header.get(16), strict=True))
+    start = tuple(first[a] for a in "ZYX")
+    told = (version, flags, mirrored) if version in VERSIONS and not old else None
+    if old and any(origin):
+        told = (0, 0, True)
+    return geometry_of(sides, 3 * ["angstrom"], origin, start=start, mrc=told)
+
+
+class Packed:
+    """Voxels of 4 bits, two a byte, as bytes.
+
+    Args:
+        array: `(z, y, bytes)`.
+        shape: `(z, y, x)`; an odd row ends with half a byte that is not used.
+    """
+
+    def __init__(self, array, shape):
+        self.array, self.shape, self.dtype = array, tuple(shape), np.dtype(np.uint8)
+
+    def __getitem__(self, key):
+        """Read a block."""
+        *outer, inner = key
+        rows = np.asarray(self.array[tuple(outer)])
+        both = np.stack([rows & 15, rows >> 4], axis=-1)
+        return both.reshape(*rows.shape[:-1], -1)[..., : self.shape[-1]][..., inner]
+
+
+class Bytes:
+    """Integers of 16 bits that hold bytes."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype = array, array.shape, np.dtype(np.uint8)
+
+    def __getitem__(self, key):
+        """Read a block."""
+        return np.asarray(self.array[key]).astype(self.dtype)
+
+
+def write_mrc(path, slabs, shape, dtype, place):
+    """Write z slabs as an MRC file; 8 bits become 16, which all readers know."""
+    import mrcfile
+
+    kinds = {"u1": "u2", "u2": "u2", "i1": "i2", "i2": "i2", "f2": "f4", "f4": "f4", "f8": "f4"}
+    kind = kinds.get(np.dtype(dtype).str[1:])
+    if kind is None:
+        raise ValueError(
+            "Invalid value for `dtype`. Expected integers of up to 16 bits, or floats, for MRC. "
+            f"Received: {dtype}"
+        )
+    mode = mrcfile.utils.mode_from_dtype(np.dtype(kind))
+    with mrcfile.new_mmap(path, shape, mode, overwrite=True) as file:
+        reserve(path)
+        fill(file.data, slabs)
+        set_statistics(file)
+        if np.dtype(dtype) == np.uint8:
+            file.add_label(EIGHT_BITS)
+        place = place and place.in_unit("angstrom")
+        if place and place.voxel_size:
+            file.voxel_size = place.sides[::-1]
+            if place.is_straight:
+                set_place(file.header, place)
+
+
+def set_place(header, place):
+    """Write where a volume lies to an MRC file's header, with the sign that its reader expects."""
+    version, flags, mirrored = place.mrc or (int(header.nversion), None, False)
+    header.origin = tuple(-v if mirrored and v else v for v in place.origin)
+    header.nzstart, header.nystart, header.nxstart = place.start
+    header.nversion = version
+    if flags is not None:
+        extra, at = bytearray(header.extra2.tobytes()), 152 - header.dtype.fields["extra2"][1]
+        struct.pack_into("<2i", extra, at, STAMP, flags & UPRIGHT)
+        header.extra2 = np.void(bytes(extra))
+
+
+def set_statistics(file):
+    """Write the statistics of an MRC file's voxels to its header; mrcfile's own takes memory."""
+    planes = [(p.min(), p.max(), p.mean(dtype="f8"), p.var(dtype="f8")) for p in file.data]
+    low, high, mean, variance = map(np.array, zip(*planes, strict=True))
+    file.header.dmin, file.header.dmax, file.header.dmean = low.min(), high.max(), mean.mean()
+    file.header.rms = np.sqrt(variance.mean() + mean.var())
+
+
+def reserve(path):
+    """Take all of a mapped file's room on the disk now; where it is full, writing would crash."""
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

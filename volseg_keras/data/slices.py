@@ -1,0 +1,166 @@
+"""Folders of slices, and images in colour that are grey."""
+
+import re
+import struct
+import warnings
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from .source import Source, listed, stored_limit
+from .tiff import check_complete
+
+IMAGES = (".png", ".tif", ".tiff")
+PALETTE = 3  # colour type of PNG
+
+
+def find_slices(path):
+    """Return the images of a folder or a pattern.
+
+    Hidden files are none of them: macOS puts a "._" file beside every one on other file systems.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: a folder holds images of several kinds.
+    """
+    folder, pattern = (path.parent, path.name) if "*" in path.name else (path, "*")
+    found = [
+        file
+        for file in folder.glob(pattern)
+        if file.suffix.lower() in IMAGES and not file.name.startswith(".")
+    ]
+    if not found:
+        raise FileNotFoundError(
+            f"Invalid value for `path`. Expected images {', '.join(IMAGES)}. Received: {path}"
+        )
+    kinds = sorted({file.suffix.lower().replace("tiff", "tif") for file in found})
+    if len(kinds) > 1:
+        raise ValueError(
+            "Invalid value for `path`. Expected images of one kind, as "
+            f'"{folder}/*{kinds[0]}". Received: {path} with {" and ".join(kinds)}'
+        )
+    return found
+
+
+def read_slices(paths):
+    """Return the `Source` of images of one size, in the order of the numbers in their names."""
+    import zarr
+
+    paths = tifffile.natural_sorted(str(path) for path in paths)
+    warn_of_gaps(paths)
+    is_tiff = paths[0].lower().endswith((".tif", ".tiff"))
+    read = read_page if is_tiff else read_png
+    first = read(paths[0])
+
+    def alike(path):
+        image = read(path)
+        if (image.shape, image.dtype) != (first.shape, first.dtype):
+            raise ValueError(
+                f"{path} is {image.shape} {image.dtype}, not {first.shape} {first.dtype} "
+                f"as {paths[0]}"
+            )
+        return image
+
+    sequence = tifffile.FileSequence(alike, paths)
+    axes = "Z" + "YXS"[: first.ndim]
+    return Source(axes, zarr.open(sequence.aszarr(axestiled={}), mode="r"), None)
+
+
+def warn_of_gaps(paths):
+    """Warn where numbers of slices are missing, of names that are alike but for one number."""
+    parts = [re.split(r"(\d+)", Path(path).name) for path in paths]
+    texts = {tuple(part[::2]) for part in parts}
+    if len(parts) < 3 or len(texts) > 1:
+        return
+    columns = list(zip(*(map(int, part[1::2]) for part in parts), strict=True))
+    running = [column for column in columns if len(set(column)) > 1]
+    if len(running) != 1:
+        return
+    steps = np.diff(running[0])
+    step = int(np.median(steps))
+    gaps = [
+        f"{running[0][i]} and {running[0][i + 1]}" for i in np.flatnonzero(steps > max(step, 1))
+    ]
+    if step > 0 and gaps:
+        warnings.warn(
+            f"slices are missing between {listed(gaps)}: the others are taken for neighbours",
+            stacklevel=2,
+        )
+
+
+def read_page(path):
+    """Return the image of a TIFF file."""
+    with tifffile.TiffFile(path, is_ome=False) as tif:
+        check_complete(tif)
+        stored_limit(tif.series[0].shape, tif.series[0].dtype)
+        image, axes = tif.asarray(), tif.series[0].axes
+    plane = [n for n, a in zip(image.shape, axes, strict=True) if a in "YXS"]
+    return image.reshape(plane) if image.size == np.prod(plane) else image
+
+
+def read_png(path):
+    """Return the image of a PNG file, unless it declares absurd sizes.
+
+    Of colours in a palette it is their numbers, as labels have them; of greys their levels.
+    """
+    import imagecodecs
+
+    with open(path, "rb") as file:
+        data = file.read()
+    stored_limit(struct.unpack_from(">2I", data, 16), np.dtype("u2"))
+    if data[25] != PALETTE:
+        return imagecodecs.png_decode(data)
+    from PIL import Image
+
+    with Image.open(BytesIO(data)) as image:
+        colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        numbers = np.asarray(image)
+    grey = (colours == colours[:, :1]).all() and len(colours) > numbers.max(initial=0)
+    return colours[:, 0][numbers] if grey else numbers
+
+
+class Grey:
+    """The grey levels of an image in colour, whose colours are checked as they are read.
+
+    Args:
+        array: with an axis of three colours, or four with opacity.
+        axis: its number.
+    """
+
+    def __init__(self, array, axis):
+        self.array, self.axis, self.dtype = array, axis, array.dtype
+        self.shape = tuple(n for i, n in enumerate(array.shape) if i != axis)
+
+    def __getitem__(self, key):
+        """Read a block; `key` has an integer or slice an axis."""
+        whole = (*key[: self.axis], slice(None), *key[self.axis :])
+        block = np.asarray(self.array[whole])
+        axis = sum(isinstance(k, slice) for k in key[: self.axis])
+        first, *others = np.moveaxis(block, axis, 0)[:3]
+        if not all((first == other).all() for other in others):
+            raise ValueError("it is in colour; take one of them, as by --channel 0")
+        return first
+
+
+def as_grey(array, axes):
+    """Return an image in colour and its axes without that of colours, where it is grey.
+
+    Three of its planes are looked at; the others are as they are read.
+    """
+    axis = axes.find("S")
+    if axis < 0 or array.shape[axis] not in (3, 4):
+        return array, axes
+    grey, rest = Grey(array, axis), axes.replace("S", "")
+    outer = [i for i, a in enumerate(rest) if a not in "YX"]
+    found = False
+    for share in (0, 0.5, 1):
+        key = [slice(None)] * len(rest)
+        for i in outer:
+            key[i] = int(share * (grey.shape[i] - 1))
+        try:
+            found = bool(grey[tuple(key)].any()) or found
+        except ValueError:
+            return array, axes
+    return (grey, rest) if found else (array, axes)
