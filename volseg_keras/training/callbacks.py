@@ -181,7 +181,7 @@ class History(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         """Keep the rows that a resumed run builds on."""
         if self.path.exists():
-            with open(self.path, newline="") as file:
+            with open(self.path, newline="", encoding="utf-8") as file:
                 rows = csv.DictReader(file)
                 self.rows = [r for r in rows if int(r["step"]) <= self.budget.step]
         self.write()

@@ -259,7 +259,7 @@ class Saver:
 
 def told_before(path, step):
     """Return the metrics.json of a run that had ended at a step, or None."""
-    summary = json.loads(path.read_text()) if path.is_file() else {}
+    summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return summary if summary.get("steps") == step else None
 
 
