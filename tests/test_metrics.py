@@ -9,7 +9,8 @@ from skimage.metrics import adapted_rand_error
 from sklearn.metrics import jaccard_score, precision_score, recall_score
 
 from volseg_keras import Jaccard, JaccardLoss, instance_scores, segmentation_scores
-from volseg_keras.nets.metrics import best_threshold, foreground_jaccard
+from volseg_keras.nets.counts import Confusion, ThresholdScores, highest
+from volseg_keras.nets.metrics import foreground_jaccard
 from volseg_keras.report.table import PAPER
 
 RNG = np.random.default_rng(0)
@@ -217,9 +218,27 @@ def test_no_threshold_is_better_than_the_best(seed, ignored, shift):
         predicted = (probability >= threshold).astype(np.uint8)
         return segmentation_scores(true, predicted, **ignore)["classes"][1]["jaccard"]
 
-    best = best_threshold(true, probability, **ignore)
+    scores = ThresholdScores(**ignore)
+    for piece in (slice(0, 90), slice(90, 200)):
+        scores.add(true[piece], probability[piece])
+    best = highest(scores.jaccard())
     assert 0 < best < 1 and 256 * best == int(256 * best)
     assert score(best) == pytest.approx(max(score(k / 256) for k in range(1, 256)))
+
+
+@given(seed=st.integers(0, 999), classes=st.integers(2, 4), ignored=st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_scores_piece_by_piece_are_those_of_the_whole(seed, classes, ignored):
+    true, predicted = np.random.default_rng(seed).integers(0, classes, (2, 60))
+    true = np.minimum(true, seed % classes)  # some classes are missing
+    if ignored:
+        true[:20] = 255
+    confusion = Confusion(classes, 255)
+    for piece in (slice(0, 25), slice(25, 60)):
+        confusion.add(true[piece], predicted[piece])
+    scores = segmentation_scores(true, predicted, num_classes=classes, ignore_class=255)
+    want = foreground_jaccard(scores, true)
+    assert confusion.foreground_jaccard() == pytest.approx(want)
 
 
 @pytest.mark.parametrize("callback", ["EarlyStopping", "ReduceLROnPlateau"])

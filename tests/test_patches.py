@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 
 from volseg_keras import Augment, PatchSampler
 from volseg_keras.data.augment import NONE
+from volseg_keras.data.box import Box
 from volseg_keras.data.intensity import Intensity
-from volseg_keras.data.patches import Box, PatchMix, share_out
+from volseg_keras.data.patches import PatchMix, share_out
 from volseg_keras.inference.tiling import Interval, read_tile
 
 RNG = np.random.default_rng(0)

@@ -20,7 +20,6 @@ TRAIN = """
 import json, sys, time
 from pathlib import Path
 import keras, numpy as np, volseg_keras
-from volseg_keras.report.console import progress_bar
 from volseg_keras.training.fit import fit
 
 def peak():
@@ -39,12 +38,11 @@ class Times(keras.callbacks.Callback):
         self.ends.append(time.perf_counter())
 
 import volseg_keras.training.fit as module
-reports = module.reports
-module.reports = lambda *given: (*reports(*given), Times())
+callbacks = module.logging_callbacks
+module.logging_callbacks = lambda *given: (*callbacks(*given), Times())
 start = time.perf_counter()
-with progress_bar("reading") as on_progress:
-    options = {"steps": steps, "output": folder / sys.argv[3], "on_progress": on_progress}
-    fit(volseg_keras.build_model("H"), *pair, **options)
+options = {"steps": steps, "output": folder / sys.argv[3]}
+fit(volseg_keras.build_model("H"), *pair, **options)
 waited = Times.ends[0] - start
 print(json.dumps([float(np.median(np.diff(Times.ends))), peak() - before, waited]))
 """

@@ -230,7 +230,7 @@ def by_blocks(files, source, job, finish, workers, cluster):
     """Segment block by block, resumably; return a `Found`."""
     from rich.console import Console
 
-    with Console().status("opening the model"), quiet():
+    with Console().status("opening the model and measuring the volume"), quiet():
         from ..zoo.job import dask, finish_job, run_job, start_job
 
         if workers or cluster:

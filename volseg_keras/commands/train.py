@@ -119,51 +119,30 @@ def train(
 
     Example: volseg train image.tif label.tif --minutes 60 --hold-out x:0:256 -o runs/h
     """
-    from ..nets.variants import get_variant
-    from ..zoo.presets import load_pretrained, model_file
+    from ..zoo.presets import load_pretrained
 
     statistics = normalization(normalize)
-    if start and model:
-        raise ValueError(
-            "Invalid value for `model`. Expected none with `from`, which tells the network. "
-            f"Received: model={model}, from={start}"
-        )
-    validate = validate or []
-    for name, files in (("volumes", volumes), ("validate", validate)):
-        if len(files) % 2:
-            raise ValueError(
-                f"Invalid value for `{name}`. Expected each image followed by its labels. "
-                f"Received: {len(files)} files"
-            )
-    if start:
-        model_file(start)
-    else:
-        get_variant(model := model or "H")
+    check_network(start, model)
     shares = numbers("weights", weights)
     given = VolumeOptions(axes, time, channel, level, series, voxel_size)
-    files = [*zip(volumes[::2], volumes[1::2], strict=True)]
-    files += zip(validate[::2], validate[1::2], strict=True)
-    pairs = [tuple(given.open_all(image=a, label=b).values()) for a, b in files]
+    trained = opened_pairs("volumes", volumes, given)
+    validated = opened_pairs("validate", validate or [], given)
     keras = start_keras()
     from ..inference.engines import on_gpu
     from ..nets.models import at_policy, build_model
-    from ..report.console import progress_bar
     from ..training.devices import data_parallel
     from ..training.fit import fit
-    from ..training.volumes import count_classes, read_labels
+    from ..training.volumes import count_classes, with_class_ids
 
-    with progress_bar("reading") as on_progress:
-        pairs = [(image, read_labels(image, label, on_progress)) for image, label in pairs]
-    count = len(volumes) // 2
-    images, labels = zip(*pairs[:count], strict=True)
+    (images, labels), validated = with_class_ids(trained), with_class_ids(validated)
     keras.utils.set_random_seed(seed)
     if on_gpu():
         keras.config.set_dtype_policy("mixed_bfloat16")
-    with data_parallel() if all_gpus else nullcontext(), progress_bar("reading") as on_progress:
+    with data_parallel() if all_gpus else nullcontext():
         network = (
             at_policy(load_pretrained(start))
             if start
-            else build_model(model, num_classes=count_classes(labels))
+            else build_model(model or "H", num_classes=count_classes(labels))
         )
         summary = fit(
             network,
@@ -174,17 +153,58 @@ def train(
             steps=steps,
             minutes=minutes,
             hold_out=hold_out[0] if hold_out and len(hold_out) == 1 else hold_out,
-            validation=pairs[count:],
+            validation=zip(*validated, strict=True),
             weights=shares,
             resume=resume,
             seed=seed,
             start=start,
             normalization=statistics,
-            on_progress=on_progress,
         )
-    score = summary["held_out_jaccard"]
-    told = f", held-out Jaccard {score:.3f}" if score is not None else ""
-    if score is not None and len(each := summary["held_out"]) > 1:
-        told += f" ({', '.join(f'{name} {value:.3f}' for name, value in each.items())})"
     name = network.name.upper()
-    print(f"Trained {name}: {summary['steps']} steps{told}. Model, history and curve: {output}")
+    print(
+        f"Trained {name}: {summary['steps']} steps{held_out_text(summary)}. "
+        f"Model, history and curve: {output}"
+    )
+
+
+def check_network(start, model):
+    """Raise ValueError unless there is a network to start from, or one of that name."""
+    from ..nets.variants import get_variant
+    from ..zoo.presets import model_file
+
+    if start and model:
+        raise ValueError(
+            "Invalid value for `model`. Expected none with `from`, which tells the network. "
+            f"Received: model={model}, from={start}"
+        )
+    if start:
+        model_file(start)
+    else:
+        get_variant(model or "H")
+
+
+def opened_pairs(name, files, given):
+    """Return open `(image, labels)` of files in turn, or raise ValueError for an odd number.
+
+    Args:
+        name: of the argument.
+        files: an image, its labels, and so on.
+        given: a `VolumeOptions`.
+    """
+    if len(files) % 2:
+        raise ValueError(
+            f"Invalid value for `{name}`. Expected each image followed by its labels. "
+            f"Received: {len(files)} files"
+        )
+    pairs = zip(files[::2], files[1::2], strict=True)
+    return [tuple(given.open_all(image=image, label=label).values()) for image, label in pairs]
+
+
+def held_out_text(summary):
+    """Return the score of the held-out parts as text, of several each one's too."""
+    if summary["held_out_jaccard"] is None:
+        return ""
+    each = summary["held_out"]
+    parts = ", ".join(f"{name} {value:.3f}" for name, value in each.items())
+    more = f" ({parts})" if len(each) > 1 else ""
+    return f", held-out Jaccard {summary['held_out_jaccard']:.3f}{more}"

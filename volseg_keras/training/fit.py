@@ -19,11 +19,13 @@ from ..inference.predict import MULTIPLE
 from ..nets import losses
 from ..nets.metrics import Jaccard
 from ..nets.models import copy_at, split_normalization, with_normalization
+from ..report.console import progress_bar
 from .arguments import check_run, check_weights, checked_start, make_budget
 from .averaging import Average
 from .calibration import calibrate
-from .callbacks import Checkpoint, Finite, History, Progress, Schedule, Validate
+from .callbacks import Checkpoint, Finite, Schedule, Validate
 from .devices import replicas, use_jit
+from .logging_callbacks import History, Progress
 from .recipes import get_recipe
 from .settling import settled
 from .statistics import BATCHES
@@ -50,7 +52,6 @@ def fit(
     start=None,
     normalization="volume",
     steps_per_epoch=25,
-    on_progress=None,
 ):
     """Train a network on labelled volumes and keep the best weights.
 
@@ -81,7 +82,6 @@ def fit(
         normalization: "volume" to standardise each volume by its own mean and standard deviation,
             "model" by the constants that `model` came with, or `(mean, standard deviation)`.
         steps_per_epoch: steps between rows of history.csv.
-        on_progress: called with the number of pieces of a volume read and their total.
 
     Returns:
         The dict that is written to metrics.json.
@@ -101,11 +101,12 @@ def fit(
     budget = make_budget(row, steps, minutes)
     model, own = split_normalization(model)
     normalization = checked_start(model, own, normalization)
-    volumes = labelled_volumes(images, labels, model, normalization, on_progress)
-    check_weights(weights, volumes)
-    inner, held_out = hold_out_parts(volumes, hold_out)
-    for image, label in validation:
-        held_out += labelled_volumes(image, label, model, normalization, on_progress)
+    with progress_bar("reading volumes") as on_progress:
+        volumes = labelled_volumes(images, labels, model, normalization, on_progress)
+        check_weights(weights, volumes)
+        inner, held_out = hold_out_parts(volumes, hold_out)
+        for image, label in validation:
+            held_out += labelled_volumes(image, label, model, normalization, on_progress)
     contrast = own[2] if own else 1.0
     patches = make_patches(inner, row, dims, seed, weights, contrast)
     batch = row.batch[dims] * replicas()
@@ -133,7 +134,7 @@ def fit(
         scored = partial(score, model, keras_engine(model), held_out, contrast)
         callbacks.append(Validate(budget, scored, save, average))
     names = [part.name for part in held_out]
-    callbacks += [*reports(budget, output, batch, patches.patch_shape, names), checkpoint]
+    callbacks += [*logging_callbacks(budget, output, batch, patches.patch_shape, names), checkpoint]
     if budget.progress >= 1 and (summary := told_before(output / "metrics.json", budget.step)):
         return summary
     train(model, patches, batch, budget, row.settle, callbacks, steps_per_epoch)
@@ -178,7 +179,7 @@ def described(volume):
     return json.loads(json.dumps(told | asdict(volume.intensity)))
 
 
-def reports(budget, output, batch, patch_shape, held_out):
+def logging_callbacks(budget, output, batch, patch_shape, held_out):
     """Return the callbacks that tell, in files and on the console, how a training goes."""
     history = History(budget, output / "history.csv", batch * math.prod(patch_shape), held_out)
     if keras.backend.backend() != "tensorflow":

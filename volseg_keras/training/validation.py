@@ -6,7 +6,7 @@ import numpy as np
 
 from ..data.volumes import NOT_ANNOTATED
 from ..inference.predict import Standardized, not_background, predict_slabs, segment
-from ..nets.metrics import Confusion, ThresholdScores, highest
+from ..nets.counts import Confusion, ThresholdScores, highest
 
 
 @dataclass(frozen=True)

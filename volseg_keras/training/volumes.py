@@ -126,6 +126,15 @@ def read_labels(image, label, on_progress=None):
     return class_ids(np.asarray(label))
 
 
+def with_class_ids(pairs):
+    """Return the images and the class ids of pairs of open volumes, as two lists."""
+    from ..report.console import progress_bar
+
+    with progress_bar("reading labels") as on_progress:
+        labels = [read_labels(image, label, on_progress) for image, label in pairs]
+    return [image for image, _ in pairs], labels
+
+
 def count_classes(labels):
     """Return the number of classes, at least 2, of the class ids of several volumes."""
     return max(2, 1 + max(map(largest_class, labels)))

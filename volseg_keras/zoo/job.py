@@ -43,16 +43,7 @@ def job_folder(output):
 
 
 def start_job(
-    output,
-    source,
-    *,
-    model,
-    engine,
-    threshold,
-    instances=False,
-    resume=False,
-    on_progress=None,
-    **options,
+    output, source, *, model, engine, threshold, instances=False, resume=False, **options
 ):
     """Describe the work on an output in a folder; go on with the one that is there.
 
@@ -64,7 +55,6 @@ def start_job(
         threshold: of `Segmenter.segment`.
         instances: keep the probability for `finish_job`, to find instances by.
         resume: go on with what an earlier run left.
-        on_progress: called with the number of pieces of the volume read and their total.
         **options: `tta`, `seamless`, `scale`, `normalization`; `probability`: whether to keep it.
 
     Returns:
@@ -109,7 +99,7 @@ def start_job(
             start_zarr(folder / f"{name}.zarr", image.shape, dtype)
     # By which a process that does several jobs of one output tells them apart.
     about["id"] = uuid4().hex
-    intensity = segmenter.intensity(image, options["normalization"], on_progress)
+    intensity = segmenter.intensity(image, options["normalization"])
     about["intensity"] = asdict(intensity) if intensity else None
     about["block"] = BLOCK
     voxels = voxels_at_once(dims, options["scale"])
