@@ -62,7 +62,7 @@ def models():
 
 def train(
     image: VolumeFile,
-    label: Annotated[Path, typer.Argument(help="Labels: class ids, or a mask of 0 and 255.")],
+    label: Annotated[Path, typer.Argument(help="Labels: class ids, or a mask of two grey levels.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run.")],
     model: Annotated[
         str | None, typer.Option(help="Network, see `volseg models`; H by default.")
