@@ -64,7 +64,7 @@ def train(
         list[Path],
         typer.Argument(
             metavar="IMAGE LABELS [IMAGE LABELS]...",
-            help="Volumes, each followed by its labels: class ids, or a mask of 0 and 255.",
+            help="Volumes, each followed by its labels: class ids, or a mask of two grey levels.",
         ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run.")],

@@ -256,6 +256,7 @@ def checked_kind(path):
     kind = kind_of(path)
     if kind is None:
         raise ValueError(
-            f"Invalid value for `path`. Expected one of {', '.join(FORMATS)}. Received: {path}"
+            f"Invalid value for `path`. Expected one of {', '.join(FORMATS)} (Fiji saves other "
+            f"files by File > Save As > Tiff). Received: {path}"
         )
     return kind

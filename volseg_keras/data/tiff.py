@@ -211,7 +211,10 @@ def check_complete(tif, number=None):
     """
     count = len(tif.series)
     told = "; ".join(f"{i}: {s.axes} {s.shape} {s.dtype}" for i, s in enumerate(tif.series[:MOST]))
-    check_number("series", number or 0, count, told)
+    if not count:
+        raise ValueError("it holds no image")
+    if number is not None:
+        check_number("series", number, count, told)
     first, *others = tif.series
     if number is None and any(other.size >= first.size for other in others):
         raise ValueError(f"it holds {count} images of different kinds; choose by --series: {told}")
