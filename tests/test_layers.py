@@ -5,8 +5,7 @@ from scipy.stats import chisquare
 
 from volseg_keras import RankOneConv, StochasticDownsample, ZeroPadShortcut
 from volseg_keras.nets.activation import NormPReLU
-from volseg_keras.nets.dropout import Dropout
-from volseg_keras.nets.layers import Probability
+from volseg_keras.nets.layers import Dropout, Probability
 
 RNG = np.random.default_rng(0)
 

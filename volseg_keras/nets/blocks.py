@@ -3,9 +3,9 @@
 from keras import layers
 
 from .activation import NormPReLU
-from .dropout import Dropout
 from .layers import (
     LAST,
+    Dropout,
     RankOneConv,
     StochasticDownsample,
     ZeroPadShortcut,

@@ -1,11 +1,9 @@
 """Layers that Keras does not have, for two and three spatial axes."""
 
-from functools import cache
-
 import keras
 from keras import ops
 
-from .rank_one import rank_one_conv
+from .training_ops import rank_one_conv, sixteen_bit_dropout, take_distinct, tensorflow_on_cpu
 
 # Said to every layer that asks, since a configuration of Keras may say otherwise.
 LAST = "channels_last"
@@ -15,26 +13,6 @@ register = keras.saving.register_keras_serializable(package="volseg_keras")
 def rank_layer(kind, spatial_dims, ending=""):
     """Return the Keras layer class of a rank, e.g. `rank_layer("Conv", 3)` is `Conv3D`."""
     return getattr(keras.layers, f"{kind}{spatial_dims}D{ending}")
-
-
-def tensorflow_on_cpu():
-    """Return whether Keras computes by TensorFlow and without a GPU."""
-    if keras.backend.backend() != "tensorflow":
-        return False
-    import tensorflow as tf
-
-    return not tf.config.list_logical_devices("GPU")
-
-
-@cache
-def compiled(function):
-    """Return a function that a traced step of TensorFlow runs compiled by XLA, in few passes."""
-    if keras.backend.backend() != "tensorflow":
-        return function
-    import tensorflow as tf
-
-    fast = tf.function(function, jit_compile=True, autograph=False)
-    return lambda *arguments: (function if tf.executing_eagerly() else fast)(*arguments)
 
 
 def ceil_div(size, divisor):
@@ -185,34 +163,6 @@ class StochasticDownsample(keras.layers.Layer):
         return {**super().get_config(), **own}
 
 
-@cache
-def take_distinct():
-    """Return a function of `(x, places, axis)`, `ops.take` of places that differ.
-
-    TensorFlow's own gradient adds up what may have been taken twice, on one core.
-    """
-    if keras.backend.backend() != "tensorflow":
-        return ops.take
-    import tensorflow as tf
-
-    def take(x, places, axis):
-        @tf.custom_gradient
-        def gathered(x):
-            def gradient(upstream):
-                count = tf.size(places)
-                # Where each sample went; what was not taken finds a zero behind the others.
-                origin = tf.fill([tf.shape(x)[axis]], count)
-                origin = tf.tensor_scatter_nd_update(origin, places[:, None], tf.range(count))
-                pads = [[0, int(a == axis)] for a in range(len(x.shape))]
-                return tf.gather(tf.pad(upstream, pads), origin, axis=axis)
-
-            return tf.gather(x, places, axis=axis), gradient
-
-        return gathered(x)
-
-    return take
-
-
 @register
 class ZeroPadShortcut(keras.layers.Layer):
     """Widen a shortcut by appending zero maps (paper, Section 3; He et al. 2016, option A).
@@ -252,6 +202,21 @@ class ZeroPadShortcut(keras.layers.Layer):
     def get_config(self):
         """Return the arguments of `__init__`."""
         return {**super().get_config(), "filters": self.filters}
+
+
+@register
+class Dropout(keras.layers.Dropout):
+    """Keras's dropout, which under TensorFlow draws 16 random bits a value instead of 32.
+
+    The rate is rounded to a multiple of 1/65536, and what is kept is scaled by the rounded rate.
+    """
+
+    def call(self, inputs, training=False):
+        """Drop values in training."""
+        tensorflow = keras.backend.backend() == "tensorflow"
+        if not (training and self.rate > 0 and self.noise_shape is None and tensorflow):
+            return super().call(inputs, training=training)
+        return sixteen_bit_dropout()(inputs, self.rate, self.seed_generator.next())
 
 
 @register

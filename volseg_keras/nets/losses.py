@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from .layers import compiled, register
+from .layers import register
+from .training_ops import compiled
 
 
 @register

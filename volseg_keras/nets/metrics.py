@@ -6,8 +6,9 @@ from keras import ops
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from .layers import compiled, register
+from .layers import register
 from .losses import tensors
+from .training_ops import compiled
 
 
 @register
