@@ -7,7 +7,8 @@ import sys
 TWICE = """
 import keras, numpy as np, tensorflow as tf, volseg_keras
 from volseg_keras.training.fit import compile_model
-from volseg_keras.training.recipes import RECIPES, replace
+from dataclasses import replace
+from volseg_keras.training.recipes import RECIPES
 tf.config.experimental.enable_op_determinism()
 image, label = volseg_keras.phantom((16, 64, 64))
 # By SGD, traced in half the time; tests/test_survival.py has AdamW.
