@@ -151,7 +151,7 @@ def train(model, patches, batch, budget, settle, callbacks, steps_per_epoch):
         if budget.progress >= budget.until:
             continue
         with settled(model, budget.until == 1 and settle > 0):
-            model.make_train_function(force=True)
+            model.train_function = None  # trace a step anew
             model.fit(
                 batches(patches, batch, budget.step),
                 steps_per_epoch=steps_per_epoch,
