@@ -141,7 +141,22 @@ def test_training_on_several_volumes(folder, tmp_path, capsys):
     assert "held-out Jaccard" in capsys.readouterr().out
     about = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert about["weights"] == [2, 1] and about["hold_out"] == ["x:0:32", "none"]
-    assert len(about["volumes"]) == 2 and len(about["held_out"]) == 2
+    assert len(about["volumes"]) == 2 and len(about["held_out"]) == 3
+
+
+@pytest.mark.parametrize(
+    "typed, read",
+    [
+        ("a b --validate c d", "a b --validate c --validate d"),
+        ("--validate c d --validate e f a b", "-V c -V d -V e -V f a b"),
+        ("--validate c --validate d a b", "--validate c --validate d a b"),
+        ("a b --validate c", "a b --validate c"),
+        ("--validate c --steps 3", "--validate c --steps 3"),
+    ],
+)
+def test_an_option_of_two_values_may_be_given_once_for_both(typed, read):
+    want = read.replace("-V", "--validate").split()
+    assert cli.in_pairs(typed.split(), "--validate") == want
 
 
 def test_the_whole_road(folder, tmp_path, capsys):

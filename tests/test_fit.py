@@ -384,6 +384,7 @@ def test_plain_compile_and_fit_work():
         ({"label": [LABEL, LABEL]}, "labels"),
         ({"weights": [1, 2]}, "weights"),
         ({"weights": [0]}, "weights"),
+        ({"normalization": (120, 0)}, "normalization"),
         ({"hold_out": ["x:0:32", None]}, "hold_out"),
     ],
     ids=str,
@@ -460,13 +461,14 @@ def test_several_volumes(tmp_path, monkeypatch):
     image, label = phantom((20, 48, 80), seed=3)
     images, labels = [IMAGE, image.astype(np.uint16) * 100], [LABEL, label]
     unseen = phantom((16, 32, 32), seed=4)
-    options = {"recipe": "quick", "steps_per_epoch": 4, "weights": [2, 1], "validation": [unseen]}
+    options = {"recipe": "quick", "steps_per_epoch": 4, "weights": [2, 1]}
+    options["validation"] = [unseen, (unseen[0][::-1], unseen[1][::-1])]
     options["hold_out"] = ["x:0:32", None]
     summary = fit(small_network(), images, labels, output=tmp_path / "a", steps=8, **options)
     assert [v["name"] for v in summary["volumes"]] == ["volume 1", "volume 2"]
     assert summary["volumes"][1]["mean"] == pytest.approx(100 * image.mean(), rel=0.01)
     each = summary["held_out"]
-    assert list(each) == ["volume 1 x:0:32", "volume 1"]
+    assert list(each) == ["volume 1 x:0:32", "volume 1", "volume 2"]
     assert summary["held_out_jaccard"] == pytest.approx(np.mean(list(each.values())))
     row = read(tmp_path / "a")[-1]
     assert float(row["val_jaccard"]) == pytest.approx(
@@ -482,6 +484,9 @@ def test_several_volumes(tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Schedule, "on_train_batch_begin", killed)
         fit(small_network(), images, labels, output=tmp_path / "b", steps=8, **options)
+    fewer = {**options, "validation": [unseen]}
+    with pytest.raises(ValueError, match="`resume`"):
+        fit(small_network(), images, labels, output=tmp_path / "b", steps=8, resume=True, **fewer)
     fit(small_network(), images, labels, output=tmp_path / "b", steps=8, resume=True, **options)
     one, other = load_pretrained(tmp_path / "a"), load_pretrained(tmp_path / "b")
     for a, b in zip(one.get_weights(), other.get_weights(), strict=True):

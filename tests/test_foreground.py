@@ -31,6 +31,13 @@ def test_a_part_of_a_file_is_that_of_an_array(key, volume):
     np.testing.assert_array_equal(again[:], LABEL[part][2:, :9])
 
 
+def test_a_part_of_several_channels():
+    image = np.stack([LABEL, LABEL + 1], axis=-1)
+    crop = Crop(image, np.s_[3:66, 20:, :15])
+    assert crop.ndim == 4 and crop.shape == (63, 280, 15, 2)
+    np.testing.assert_array_equal(crop[1:4, 7], image[4:7, 27, :15])
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
 @pytest.mark.parametrize("key", KEYS, ids=str)
 def test_class_ids_of_a_file(key, dtype):

@@ -226,6 +226,12 @@ def test_shares_are_those_of_the_weights_wherever_one_looks(weights):
         had = np.bincount(turns[:stop], minlength=len(weights))
         due = stop * np.array(weights) / sum(weights)
         assert np.all(np.abs(had - due) < len(weights) + 0.05 * stop)
+    assert len(turns) < 32 * 100 * len(weights)
+
+
+def test_a_small_weight_has_a_turn():
+    turns = share_out([1, 200])
+    assert len(turns) == 201 and turns.count(0) == 1
 
 
 def test_a_patch_of_a_mix_is_that_of_its_volume():

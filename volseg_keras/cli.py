@@ -91,11 +91,16 @@ def in_pairs(arguments, option):
 
     Typer knows no option that is repeatable and takes two values.
     """
-    spread = list(arguments)
-    places = [i for i, argument in enumerate(spread) if argument == option]
-    for i in reversed(places):
-        if i + 2 < len(spread) and not spread[i + 2].startswith("-"):
-            spread.insert(i + 2, option)
+    spread, waiting = [], 0  # values that belong to the option
+    for argument in arguments:
+        if argument == option:
+            waiting = 2 if waiting != 1 else 1
+        elif waiting == 1 and spread[-2:-1] == [option] and not argument.startswith("-"):
+            spread.append(option)
+            waiting = 0
+        elif waiting:
+            waiting -= 1
+        spread.append(argument)
     return spread
 
 

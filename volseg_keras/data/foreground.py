@@ -19,10 +19,10 @@ class Crop:
         part: three slices without steps.
     """
 
-    ndim = 3
-
     def __init__(self, volume, part):
         self.volume = volume
+        self.ndim = len(volume.shape)
+        part = (*part, *[slice(None)] * (self.ndim - len(part)))
         self.ranges = [range(n)[p] for n, p in zip(volume.shape, part, strict=True)]
         self.shape = tuple(map(len, self.ranges))
         self.dtype = volume.dtype
@@ -31,7 +31,7 @@ class Crop:
     def __getitem__(self, key):
         """Read a block."""
         key = key if isinstance(key, tuple) else (key,)
-        key = (*key, *[slice(None)] * (3 - len(key)))
+        key = (*key, *[slice(None)] * (self.ndim - len(key)))
         return self.volume[tuple(_within(r, k) for r, k in zip(self.ranges, key, strict=True))]
 
     def __array__(self, dtype=None, copy=None):
@@ -166,7 +166,7 @@ class Voxels:
 
 
 def foreground_voxels(label, ignore_class=None):
-    """Return flat indices of the voxels that are neither background nor unannotated.
+    """Return rising flat indices of the voxels that are neither background nor unannotated.
 
     Of more than 16 million every second, fourth, ... is kept.
 
@@ -192,4 +192,5 @@ def foreground_voxels(label, ignore_class=None):
         raise ValueError(
             "Invalid value for `label`. Expected at least one foreground voxel. Received: none"
         )
+    found = np.sort(found)  # the same for arrays and files
     return found.astype(np.uint32) if math.prod(label.shape) < 2**32 else found

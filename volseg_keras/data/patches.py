@@ -1,7 +1,6 @@
 """Random patches: number i is a pure function of (seed, i)."""
 
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 
@@ -230,7 +229,7 @@ class PatchMix(Patches):
         first = self.samplers[0]
         self.patch_shape, self.spatial_dims = first.patch_shape, first.spatial_dims
         self.channels = first.channels
-        self.order = share_out(weights or [1] * len(self.samplers))
+        self.order = share_out([1] * len(self.samplers) if weights is None else weights)
 
     def __getitem__(self, index):
         """Return patch number `index` as a `Sample`."""
@@ -244,14 +243,14 @@ def share_out(weights):
         >>> share_out([2, 1])
         [0, 1, 0]
     """
-    shares = [Fraction(weight / sum(weights)).limit_denominator(64) for weight in weights]
-    total = sum(shares)
-    period = int(np.lcm.reduce([(share / total).denominator for share in shares]))
-    turns, had = [], [0] * len(shares)
+    ratios = np.array(weights, float) / min(weights)
+    # The smallest whole numbers that have these ratios, or nearly.
+    errors = [np.max(np.abs(np.rint(k * ratios) / (k * ratios) - 1)).round(9) for k in range(1, 33)]
+    counts = np.rint(ratios * (1 + int(np.argmin(errors)))).astype(int)
+    period, turns, had = counts.sum(), [], np.zeros(len(counts), int)
     for turn in range(1, period + 1):
         # Whoever lags furthest behind what is due.
-        lags = [share / total * turn - n for share, n in zip(shares, had, strict=True)]
-        turns.append(lags.index(max(lags)))
+        turns.append(int(np.argmax(counts * turn - had * period)))
         had[turns[-1]] += 1
     return turns
 

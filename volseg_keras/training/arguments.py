@@ -8,6 +8,8 @@ from ..data.intensity import Intensity
 from ..nets.models import check_sizes
 from .callbacks import Budget
 
+LARGEST_RATIO = 1000  # of the shares of two volumes
+
 
 def make_budget(row, steps, minutes):
     """Return the budget, or raise ValueError."""
@@ -48,18 +50,25 @@ def checked_start(model, own, normalization):
             "'model' for a network that was trained with constants. "
             f"Received: normalization={normalization!r}"
         )
-    return Intensity(*np.asarray(normalization, float).tolist())
+    mean, deviation = np.asarray(normalization, float)
+    if not (np.isfinite([mean, deviation]).all() and np.all(deviation > 0)):
+        raise ValueError(
+            "Invalid value for `normalization`. Expected a finite mean and a positive standard "
+            f"deviation. Received: normalization={normalization!r}"
+        )
+    return Intensity(mean.tolist(), deviation.tolist())
 
 
 def check_weights(weights, volumes):
     """Raise ValueError unless there is one positive weight for each volume, or None."""
-    good = weights is None or (
-        len(weights) == len(volumes) and all(0 < w < math.inf for w in weights)
-    )
-    if not good:
+    if weights is None:
+        return
+    positive = len(weights) == len(volumes) and all(0 < w < math.inf for w in weights)
+    if not positive or max(weights) > LARGEST_RATIO * min(weights):
         raise ValueError(
             "Invalid value for `weights`. Expected one positive number for each of "
-            f"{len(volumes)} volumes. Received: weights={weights}"
+            f"{len(volumes)} volumes, none {LARGEST_RATIO} times another. "
+            f"Received: weights={weights}"
         )
 
 

@@ -30,7 +30,7 @@ from .recipes import get_recipe
 from .settling import settled
 from .statistics import BATCHES
 from .validation import score
-from .volumes import hold_out_parts, labelled_volumes
+from .volumes import hold_out_parts, labelled_volumes, told_apart
 
 CHECKPOINT = "checkpoint.h5"
 
@@ -101,12 +101,18 @@ def fit(
     budget = make_budget(row, steps, minutes)
     model, own = split_normalization(model)
     normalization = checked_start(model, own, normalization)
+    resume = check_run(Path(output) / CHECKPOINT, resume)
+    validation = list(validation)
+    weights = None if weights is None else [float(weight) for weight in weights]
     with progress_bar("reading volumes") as on_progress:
         volumes = labelled_volumes(images, labels, model, normalization, on_progress)
         check_weights(weights, volumes)
         inner, held_out = hold_out_parts(volumes, hold_out)
-        for image, label in validation:
-            held_out += labelled_volumes(image, label, model, normalization, on_progress)
+        images, labels = ([pair[i] for pair in validation] for i in (0, 1))
+        validation = validation and labelled_volumes(
+            images, labels, model, normalization, on_progress
+        )
+        held_out = told_apart([*held_out, *validation])
     contrast = own[2] if own else 1.0
     patches = make_patches(inner, row, dims, seed, weights, contrast)
     batch = row.batch[dims] * replicas()
@@ -119,7 +125,7 @@ def fit(
     told["batch"] = batch if replicas() > 1 else None
     about |= {name: value for name, value in told.items() if value}
     about["volumes"] = [described(volume) for volume in volumes]
-    resume = check_run(Path(output) / CHECKPOINT, resume)
+    about["validation"] = [described(volume) for volume in validation]
     output = writable_folder(output)
     average = Average(budget, row.average)
     checkpoint = Checkpoint(budget, output / CHECKPOINT, about, average)

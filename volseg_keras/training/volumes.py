@@ -82,6 +82,16 @@ def named(images):
     ]
 
 
+def told_apart(volumes):
+    """Return volumes of which no two have the same name."""
+    names = [volume.name for volume in volumes]
+    counts = [names[:i].count(name) for i, name in enumerate(names)]
+    return [
+        replace(volume, name=f"{volume.name} ({count + 1})") if count else volume
+        for volume, count in zip(volumes, counts, strict=True)
+    ]
+
+
 def listed(volumes):
     """Return a list of volumes of one, or of several."""
     return list(volumes) if isinstance(volumes, list | tuple) else [volumes]

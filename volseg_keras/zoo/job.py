@@ -32,6 +32,7 @@ from .presets import is_model, model_file
 from .segmenter import open_model
 
 JOB = "job.json"
+FORMAT = 2  # of job.json
 CUT = ("seamless", "scale")
 STORES = {"labels": np.uint8, "probability": np.float32}
 
@@ -80,6 +81,7 @@ def start_job(
     dims, models = segmenter.metadata["spatial_dims"], model if isinstance(model, list) else [model]
     cut = {name: options[name] for name in CUT}
     about = {
+        "format": FORMAT,
         "source": {**source, "path": str(Path(source["path"]).absolute())},
         "shape": list(image.shape),
         "model": [str(Path(m).absolute()) if is_model(m) else m for m in models],

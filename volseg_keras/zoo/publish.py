@@ -126,10 +126,10 @@ def card(name, model, metrics, about):
         steps=f"{metrics['steps']:,}",
         minutes=f"{metrics['minutes']:.0f}",
         device=metrics.get("device", "a CPU"),
-        hold_out=metrics["hold_out"],
+        hold_out=", ".join(metrics["held_out"]),
         held_out=f"{metrics['held_out_jaccard']:.3f}",
-        statistics=", with batch statistics as in prediction"
-        if metrics.get("statistics") == "prediction"
+        statistics=", with recalibrated batch statistics"
+        if metrics["statistics"] == "recalibrated"
         else "",
         threshold=f", and best at a threshold of {metrics['threshold']:.3f}"
         if facts["num_classes"] == 2

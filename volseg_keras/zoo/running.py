@@ -136,11 +136,10 @@ class Segmenter:
             )
         dims, own = self.metadata["spatial_dims"], self.metadata["normalization"]
         intensity, sample = self.intensity(volume, normalization), sample_tile(volume, dims)
-        if intensity:
-            engine = Standardized(self.start(intensity.standardize(sample, own)), intensity, own)
-        else:
-            engine = self.start(sample)
+        engine = self.start(intensity.standardize(sample, own) if intensity else sample)
         engine, scale = averaged(engine, dims) if tta else engine, self.seen(scale)
+        if intensity:
+            engine = Standardized(engine, intensity, own)
         return engine if scale == (1, 1, 1) else resampled(engine, scale, dims)
 
 
