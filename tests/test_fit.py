@@ -371,7 +371,7 @@ def test_plain_compile_and_fit_work():
         ({"hold_out": "x:0"}, "hold_out"),
         ({"label": LABEL[1:]}, "label"),
         ({"label": LABEL * 0}, "label"),
-        ({"label": LABEL.astype(float)}, "label"),
+        ({"label": LABEL / 2}, "label"),
         ({"output": "file/run"}, "output"),
         ({"label": LABEL * 2}, "labels"),
         ({"label": LABEL * np.uint8(255) // 2}, "labels"),
