@@ -374,7 +374,7 @@ def test_plain_compile_and_fit_work():
         ({"label": LABEL / 2}, "label"),
         ({"output": "file/run"}, "output"),
         ({"label": LABEL * 2}, "labels"),
-        ({"label": LABEL * np.uint8(255) // 2}, "labels"),
+        ({"label": LABEL * np.uint8(20)}, "labels"),
         ({"hold_out": "x:0:32", "label": LABEL * (np.arange(96) >= 32)}, "hold_out"),
         ({"hold_out": "x:0:32", "label": LABEL * (np.arange(96) < 32)}, "hold_out"),
         ({"seed": None}, "seed"),
