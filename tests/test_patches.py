@@ -171,7 +171,7 @@ def test_boxes_reflect_what_lies_outside(data):
         (IMAGE, LABEL, (0, 8, 8), {}, "patch_shape"),
         (IMAGE, LABEL * 0, (8, 8, 8), {}, "label"),
         (IMAGE, LABEL / 3, (8, 8, 8), {}, "label"),
-        (IMAGE, LABEL - 1.0, (8, 8, 8), {}, "label"),
+        (IMAGE, LABEL - 0.5, (8, 8, 8), {}, "label"),
         (IMAGE, LABEL, (8, 8, 8), {"seed": 0.5}, "seed"),
         (IMAGE * 0, LABEL, (8, 8, 8), {}, "image"),
         (IMAGE * np.nan, LABEL, (8, 8, 8), {}, "image"),
