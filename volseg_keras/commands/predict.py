@@ -200,8 +200,13 @@ def in_one_go(files, image, model, engine, threshold, finish, options):
         if finish and finish.instances:
             segmenter.check_two_classes()
         whole = options["normalization"] == "volume"
-        ready = segmenter.engine(reading.result() if whole else image, **options)
+        pixels = reading.result() if whole else image
+        intensity = segmenter.intensity(pixels, options["normalization"])
+        options["normalization"] = intensity or "model"
+        ready = segmenter.engine(pixels, **options)
     pixels = reading.result()
+    if intensity:
+        print(intensity, flush=True)
     from ..data.volumes import open_volume
     from ..inference.finish import write_finished
     from ..inference.write import write_labels
@@ -231,11 +236,13 @@ def by_blocks(files, source, job, finish, workers, cluster):
     from rich.console import Console
 
     with Console().status("opening the model and measuring the volume"), quiet():
-        from ..zoo.job import dask, finish_job, run_job, start_job
+        from ..zoo.job import dask, finish_job, job_intensity, run_job, start_job
 
         if workers or cluster:
             dask()
         folder = start_job(files["labels"], source, **job)
+    if intensity := job_intensity(folder):
+        print(intensity, flush=True)
     from ..report.console import progress_bar
 
     with progress_bar("predicting") as on_block:

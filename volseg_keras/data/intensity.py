@@ -76,6 +76,14 @@ class Intensity:
         mean, deviation = _statistics(levels, counts)
         return cls(mean, deviation, padding)
 
+    def __str__(self):
+        """One line for people."""
+        pairs = zip(np.atleast_1d(self.mean), np.atleast_1d(self.deviation), strict=True)
+        levels = ", ".join(f"{mean:.4g} +- {deviation:.4g}" for mean, deviation in pairs)
+        padding = " and ".join(f"{level:g}" for level in self.padding)
+        also = f"; padding of {padding} is background" if padding else ""
+        return f"Standardised by the grey levels of the volume, {levels}{also}"
+
     def at_contrast(self, contrast):
         """Return what standardises to a contrast, a gain of the standardised intensities."""
         return replace(self, deviation=np.divide(self.deviation, contrast).tolist())

@@ -17,7 +17,6 @@ from uuid import uuid4
 import numpy as np
 
 from ..atomic import write_json
-from ..data.digest import sha256
 from ..data.formats import kind_of
 from ..data.intensity import Intensity
 from ..data.ome_zarr import finish_zarr, start_zarr
@@ -28,7 +27,7 @@ from ..inference.engines import labels, usable_cores
 from ..inference.finish import write_finished
 from ..inference.predict import not_background, voxels_at_once
 from ..inference.write import Found, busiest
-from .presets import is_model, model_file
+from .presets import digest, is_model
 from .segmenter import open_model
 
 JOB = "job.json"
@@ -110,12 +109,6 @@ def start_job(
     return folder
 
 
-def digest(model):
-    """Return the hash of a model's weights."""
-    weights = Path(model) / "variables" / "variables.data-00000-of-00001"
-    return sha256(weights if weights.is_file() else model_file(model))
-
-
 def check_same(folder, about):
     """Raise where the work in a folder cannot be gone on with."""
     found, about = read_job(folder), json.loads(json.dumps(about))
@@ -130,6 +123,12 @@ def check_same(folder, about):
 def read_job(folder):
     """Return what job.json tells."""
     return json.loads((Path(folder) / JOB).read_text(encoding="utf-8"))
+
+
+def job_intensity(folder):
+    """Return the `Intensity` that a job standardises by, None for the model's own constants."""
+    found = read_job(folder)["intensity"]
+    return Intensity(**found) if found else None
 
 
 def blocks_of(about):
@@ -155,7 +154,7 @@ def opened(folder, job_id):
 
     about = read_job(folder)
     image, segmenter = open_volume(**about["source"]), open_model(about["model"], about["engine"])
-    intensity = Intensity(**about["intensity"]) if about["intensity"] else "model"
+    intensity = job_intensity(folder) or "model"
     options = {"tta": about["tta"], "scale": about["scale"], "normalization": intensity}
     engine = segmenter.engine(image, **options)
     found = [name for name in STORES if (Path(folder) / f"{name}.zarr").exists()]

@@ -4,6 +4,7 @@ import json
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..data.digest import sha256
 from ..nets.backend import check_backend
 from ..nets.registration import register
 from .checksums import check_files
@@ -82,6 +83,12 @@ def model_file(name):
         )
     check_files(path.parent, [path.name])
     return path
+
+
+def digest(model):
+    """Return the hash of a model's weights."""
+    weights = Path(model) / "variables" / "variables.data-00000-of-00001"
+    return sha256(weights if weights.is_file() else model_file(model))
 
 
 def told_file(model):
