@@ -102,17 +102,10 @@ def fit(
     model, own = split_normalization(model)
     normalization = checked_start(model, own, normalization)
     resume = check_run(Path(output) / CHECKPOINT, resume)
-    validation = list(validation)
     weights = None if weights is None else [float(weight) for weight in weights]
-    with progress_bar("reading volumes") as on_progress:
-        volumes = labelled_volumes(images, labels, model, normalization, on_progress)
-        check_weights(weights, volumes)
-        inner, held_out = hold_out_parts(volumes, hold_out)
-        images, labels = ([pair[i] for pair in validation] for i in (0, 1))
-        validation = validation and labelled_volumes(
-            images, labels, model, normalization, on_progress
-        )
-        held_out = told_apart([*held_out, *validation])
+    volumes, inner, validation, held_out = read_volumes(
+        model, images, labels, hold_out, list(validation), weights, normalization
+    )
     contrast = own[2] if own else 1.0
     patches = make_patches(inner, row, dims, seed, weights, contrast)
     batch = row.batch[dims] * replicas()
@@ -120,12 +113,12 @@ def fit(
         "recipe": recipe if isinstance(recipe, str) else "custom",
         "hold_out": hold_out,
         "seed": int(seed),
+        **({"from": str(start)} if start else {}),
+        **({"weights": weights} if weights else {}),
+        **({"batch": batch} if replicas() > 1 else {}),
+        "volumes": [described(volume) for volume in volumes],
+        "validation": [described(volume) for volume in validation],
     }
-    told = {"from": start and str(start), "weights": weights}
-    told["batch"] = batch if replicas() > 1 else None
-    about |= {name: value for name, value in told.items() if value}
-    about["volumes"] = [described(volume) for volume in volumes]
-    about["validation"] = [described(volume) for volume in validation]
     output = writable_folder(output)
     average = Average(budget, row.average)
     checkpoint = Checkpoint(budget, output / CHECKPOINT, about, average)
@@ -149,6 +142,21 @@ def fit(
             save()
     chosen = choose(save.path, held_out, patches, batch, min(BATCHES, budget.step))
     return summarise(model, output, budget, {**about, **chosen}, volumes)
+
+
+def read_volumes(model, images, labels, hold_out, validation, weights, normalization):
+    """Return the volumes, what of them is trained on, those to validate on, and all held-out parts.
+
+    Arguments are those of `fit`, with the checked `normalization`.
+    """
+    with progress_bar("reading volumes") as on_progress:
+        volumes = labelled_volumes(images, labels, model, normalization, on_progress)
+        check_weights(weights, volumes)
+        inner, held_out = hold_out_parts(volumes, hold_out)
+        if validation:
+            pairs = ([pair[i] for pair in validation] for i in (0, 1))
+            validation = labelled_volumes(*pairs, model, normalization, on_progress)
+    return volumes, inner, validation, told_apart([*held_out, *validation])
 
 
 def train(model, patches, batch, budget, settle, callbacks, steps_per_epoch):
