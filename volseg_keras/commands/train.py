@@ -14,6 +14,7 @@ from .common import (
     Time,
     VolumeOptions,
     VoxelSize,
+    count_classes,
     normalization,
     numbers,
     start_keras,
@@ -132,7 +133,7 @@ def train(
     from ..nets.models import at_policy, build_model
     from ..training.devices import data_parallel
     from ..training.fit import fit
-    from ..training.volumes import count_classes, with_class_ids
+    from ..training.volumes import known_ids, with_class_ids
 
     (images, labels), validated = with_class_ids(trained), with_class_ids(validated)
     keras.utils.set_random_seed(seed)
@@ -142,7 +143,7 @@ def train(
         network = (
             at_policy(load_pretrained(start))
             if start
-            else build_model(model or "H", num_classes=count_classes(labels))
+            else build_model(model or "H", num_classes=count_classes(*map(known_ids, labels)))
         )
         summary = fit(
             network,

@@ -145,14 +145,14 @@ def with_class_ids(pairs):
     return [image for image, _ in pairs], labels
 
 
-def count_classes(labels):
-    """Return the number of classes, at least 2, of the class ids of several volumes."""
-    return max(2, 1 + max(map(largest_class, labels)))
+def known_ids(label):
+    """Return class ids in memory, of `ClassIds` those that there are."""
+    return np.array(list(label.ids.values()), np.uint8) if isinstance(label, ClassIds) else label
 
 
 def largest_class(label):
     """Return the largest class id, 255 being "not annotated"."""
-    ids = np.array(list(label.ids.values())) if isinstance(label, ClassIds) else label
+    ids = known_ids(label)
     return int(ids[ids != NOT_ANNOTATED].max(initial=0))
 
 
