@@ -14,7 +14,7 @@ import tifffile
 from command import quick_recipe, volseg
 
 from volseg_keras import cli, demo, open_volume, phantom, save_volume
-from volseg_keras.commands.common import quiet
+from volseg_keras.commands.common import PACKAGE, quiet
 from volseg_keras.demo import clear
 
 
@@ -260,7 +260,7 @@ def test_evaluate_draws_beside_slices_not_among_them(tmp_path, monkeypatch):
 def test_what_this_package_warns_of_while_it_starts_is_shown(capfd):
     with pytest.warns(UserWarning, match="of ours") as found, quiet():
         os.write(2, b"of a library")
-        warnings.warn_explicit("of ours", UserWarning, "volseg_keras/a.py", 1)
+        warnings.warn_explicit("of ours", UserWarning, str(PACKAGE / "a.py"), 1)
         warnings.warn_explicit("of theirs", UserWarning, "keras/a.py", 1)
     assert len(found) == 1 and "library" not in capfd.readouterr().err
 
