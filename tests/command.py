@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from volseg_keras import Augment, cli
+from volseg_keras import Augment
+from volseg_keras.cli import command as cli
 from volseg_keras.training.recipes import RECIPES
 
 

@@ -30,7 +30,7 @@ def write_valid(folder):
     import zarr
 
     from volseg_keras import save_volume
-    from volseg_keras.data.formats import FORMATS
+    from volseg_keras.volumes.formats import FORMATS
 
     for suffix in set(FORMATS) - {".tiff", ".hdf5", ".rec"}:
         save_volume(folder / f"v{suffix}", VOXELS, voxel_size=(10, 5, 4))

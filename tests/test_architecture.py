@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -13,15 +14,17 @@ from supply import listed
 import volseg_keras
 
 ROOT = Path(volseg_keras.__file__).parent
-MAY_IMPORT = {
-    "atomic": set(),
-    "nets": {"nets"},
-    "data": {"data"},
-    "report": {"report"},
-    "inference": {"inference", "data"},
-    "training": {"training", "inference", "nets", "data", "report"},
-    "zoo": {"zoo", "inference", "nets", "data", "report"},
-}
+# From the ground up. A room imports from lower floors, and from itself.
+FLOORS = (
+    {"networks", "volumes", "scores", "files"},
+    {"patches", "postprocessing", "report"},
+    {"pretrained", "datasets"},
+    {"inference"},
+    {"training", "export"},
+    {"publishing", "demo"},
+    {"cli"},
+)
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 
 def room(path):
@@ -29,7 +32,8 @@ def room(path):
 
 
 EVERY = sorted(ROOT.rglob("*.py"))
-FILES = [path for path in EVERY if room(path) in MAY_IMPORT]
+ENTRANCES = [ROOT / "__init__.py", ROOT / "__main__.py"]
+FILES = [path for path in EVERY if path not in ENTRANCES]
 # TensorFlow has its callback import it.
 NOT_IMPORTED = {"tensorboard"}
 
@@ -42,8 +46,8 @@ def nodes(path, kind):
     return (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kind))
 
 
-def own_imports(path):
-    """Rooms of this package that a file imports."""
+def imported(path):
+    """Names of this package that a file imports, as lists of their parts."""
     package = list(path.relative_to(ROOT.parent).parts[:-1])
     for node in nodes(path, ast.Import | ast.ImportFrom):
         if isinstance(node, ast.Import):
@@ -52,16 +56,37 @@ def own_imports(path):
             base = package[: len(package) + 1 - node.level] if node.level else []
             base = base + (node.module or "").split(".") if node.module else base
             names = [[*base, alias.name] for alias in node.names]
-        yield from (name[1] for name in names if name[0] == "volseg_keras" and len(name) > 1)
+        yield from (name[1:] for name in names if name[0] == "volseg_keras" and len(name) > 1)
+
+
+def own_imports(path):
+    """Rooms of this package that a file imports."""
+    return (name[0] for name in imported(path))
+
+
+def siblings(path):
+    """Modules of its own room that a file imports."""
+    return (name[1] for name in imported(path) if name[0] == room(path) and len(name) > 1)
 
 
 @pytest.mark.parametrize("path", FILES, ids=named)
 def test_imports_go_down(path):
-    assert set(own_imports(path)) <= MAY_IMPORT[room(path)] | {"atomic"}
+    own = room(path)
+    others = set(own_imports(path)) - {own, "__version__"}
+    assert all(FLOOR[other] < FLOOR[own] for other in others), others
+
+
+@pytest.mark.parametrize("own", FLOOR)
+def test_no_room_has_a_circle(own):
+    """Of imports at the top of files and within functions alike."""
+    files = {path.stem: path for path in EVERY if room(path) == own}
+    graph = {name: set(siblings(path)) & set(files) - {name} for name, path in files.items()}
+    TopologicalSorter(graph).prepare()
 
 
 def test_the_reader_of_imports_sees_them():
-    assert {"inference", "nets", "data"} <= set(own_imports(ROOT / "training" / "fit.py"))
+    assert {"inference", "networks", "patches"} <= set(own_imports(ROOT / "training" / "fit.py"))
+    assert "recipes" in set(siblings(ROOT / "training" / "fit.py"))
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from volseg_keras.data.augment import NONE, Augment, draw, place, shade
-from volseg_keras.data.distractors import add_sheath
+from volseg_keras.patches.augment import NONE, Augment, draw, place, shade
+from volseg_keras.patches.myelin import add_sheath
 
 SHAPE = (12, 16, 16)
 IMAGE = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)

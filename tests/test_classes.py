@@ -22,9 +22,9 @@ from volseg_keras import (
     save_volume,
     segmentation_scores,
 )
-from volseg_keras.data.intensity import Intensity
-from volseg_keras.nets.metrics import foreground_jaccard
-from volseg_keras.zoo.export import metadata
+from volseg_keras.networks.models import metadata
+from volseg_keras.scores import foreground_jaccard
+from volseg_keras.volumes.intensity import Intensity
 
 
 def three_classes(shape, seed=0):

@@ -13,8 +13,9 @@ import pytest
 import tifffile
 from command import quick_recipe, volseg
 
-from volseg_keras import cli, demo, open_volume, phantom, save_volume
-from volseg_keras.commands.common import PACKAGE, quiet
+from volseg_keras import demo, open_volume, phantom, save_volume
+from volseg_keras.cli import command as cli
+from volseg_keras.cli.common import PACKAGE, quiet
 from volseg_keras.demo import clear
 
 

@@ -21,7 +21,7 @@ assert replicas() == 1
 with data_parallel():
     assert replicas() == 2
     inputs = keras.Input((None, None, None, 1))
-    x = volseg_keras.nets.activation.NormPReLU()(volseg_keras.RankOneConv(6)(inputs))
+    x = volseg_keras.networks.norm_prelu.NormPReLU()(volseg_keras.RankOneConv(6)(inputs))
     model = keras.Model(inputs, keras.layers.Conv3D(2, 1, activation="softmax")(x))
     before = [np.array(w) for w in model.get_weights()]
     options = dict(output=sys.argv[1], recipe="quick", steps_per_epoch=2, hold_out="x:0:32")
@@ -35,7 +35,7 @@ assert out.shape == (16, 64, 64, 2) and np.isfinite(out).all()
 # Each of two devices gets the batch that one device had.
 EQUAL_STEP = """
 import keras, numpy as np, tensorflow as tf, volseg_keras
-from volseg_keras.nets.losses import JaccardCrossentropyLoss
+from volseg_keras.networks.losses import JaccardCrossentropyLoss
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from volseg_keras.training.devices import data_parallel

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from test_cli import volseg
 
 import volseg_keras
-from volseg_keras.commands.doctor import OPTIONAL, attempt, lines, missing, versions
+from volseg_keras.cli.doctor import OPTIONAL, attempt, lines, missing, versions
 
 PACKAGE = str(Path(volseg_keras.__file__).parents[1])
 MAIN = "from volseg_keras import cli; cli.main()"

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from volseg_keras import open_volume, phantom, save_volume
-from volseg_keras.data import download as module
-from volseg_keras.data import epfl
-from volseg_keras.data.download import download
+from volseg_keras.datasets import download as module
+from volseg_keras.datasets import epfl
+from volseg_keras.datasets.download import download
 
 BYTES = np.random.default_rng(0).bytes(3_000_001)
 SHA256 = hashlib.sha256(BYTES).hexdigest()
@@ -93,7 +93,7 @@ def test_a_later_call_resumes(server, tmp_path):
 
 def test_a_killed_process_leaves_what_came(server, tmp_path):
     server.headers = {"Content-Length": len(BYTES) + 1}  # the client waits for one more byte
-    code = "import os, sys; from volseg_keras.data.download import download; download("
+    code = "import os, sys; from volseg_keras.datasets.download import download; download("
     code += "*sys.argv[1:], on_bytes=lambda done, total: done > 2e6 and os._exit(9))"
     arguments = (f"{server.url}/file", str(tmp_path / "file"))
     assert subprocess.run([sys.executable, "-c", code, *arguments]).returncode == 9

@@ -11,10 +11,10 @@ import pytest
 from test_export import settled
 
 from volseg_keras import export_savedmodel, load_pretrained, phantom, predict_volume, save_volume
-from volseg_keras.data.formats import FORMATS
 from volseg_keras.inference import engines
-from volseg_keras.nets.models import with_normalization
-from volseg_keras.zoo.segmenter import KEPT, graph_key, open_model
+from volseg_keras.inference.open_model import KEPT, graph_key, open_model
+from volseg_keras.networks.models import with_normalization
+from volseg_keras.volumes.formats import FORMATS
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from volseg_keras import PatchSampler, open_volume
-from volseg_keras.data.epfl import find_pairs
+from volseg_keras.datasets.epfl import find_pairs
 
 FILES = Path(__file__).parents[1] / "volseg_keras" / "data" / "epfl_hippocampus"
-CODE = "import sys; sys.modules['tensorflow_datasets'] = None; import volseg_keras.data.epfl"
+CODE = "import sys; sys.modules['tensorflow_datasets'] = None; import volseg_keras.datasets.epfl"
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_without_the_extra_a_line_tells_how_to_get_it():
 
 
 def test_the_package_does_not_import_it():
-    code = "import sys, volseg_keras.cli, volseg_keras.data.epfl, volseg_keras.data.patches"
+    code = "import sys, volseg_keras.cli, volseg_keras.datasets.epfl, volseg_keras.patches.sampler"
     check = f"{code}; assert 'tensorflow_datasets' not in sys.modules"
     subprocess.run([sys.executable, "-c", check], check=True)
 
@@ -56,7 +56,7 @@ def manual(tmp_path):
 def loaded(folder, tmp_path, config="lucchi_pp"):
     """The datasets by split that `tfds.load` makes of a folder of files."""
     tfds = pytest.importorskip("tensorflow_datasets", reason="the extra tfds is not installed")
-    import volseg_keras.data.epfl_hippocampus  # noqa: F401
+    import volseg_keras.datasets.epfl_hippocampus  # noqa: F401
 
     options = {"download_config": tfds.download.DownloadConfig(manual_dir=folder)}
     name, data_dir = f"epfl_hippocampus/{config}", tmp_path / "tfds"
@@ -128,7 +128,7 @@ except ImportError as error:
     def test_builder():
         """The checks that TensorFlow Datasets makes of every builder."""
 else:
-    from volseg_keras.data.epfl_hippocampus import Builder
+    from volseg_keras.datasets.epfl_hippocampus import Builder
 
     class TestBuilder(dataset_builder_testing.DatasetBuilderTestCase):
         """The checks that TensorFlow Datasets makes of every builder."""

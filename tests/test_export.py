@@ -18,13 +18,12 @@ from volseg_keras import (
     phantom,
     predict_volume,
 )
-from volseg_keras.data.intensity import Intensity
-from volseg_keras.nets.blocks import activation, input_block, residual_block, transposed
-from volseg_keras.nets.models import softmax, with_normalization
-from volseg_keras.zoo.export import TOLERANCE, checked, vectors_of
-from volseg_keras.zoo.formats import FORMATS
-from volseg_keras.zoo.presets import model_card, stored_threshold, trained_voxel_size
-from volseg_keras.zoo.segmenter import open_model
+from volseg_keras.export.export_model import FORMATS, TOLERANCE, checked, vectors_of
+from volseg_keras.inference.open_model import open_model
+from volseg_keras.networks.blocks import activation, input_block, residual_block, transposed
+from volseg_keras.networks.models import softmax, with_normalization
+from volseg_keras.pretrained.presets import model_card, stored_threshold, trained_voxel_size
+from volseg_keras.volumes.intensity import Intensity
 
 ELSEWHERE = """
 import sys, numpy as np, tensorflow as tf

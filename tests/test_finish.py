@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from volseg_keras import clean_labels, instances, open_volume, save_volume
 from volseg_keras.inference import finish as module
-from volseg_keras.inference.cleanup import components, fill_holes, median, remove_small
+from volseg_keras.inference import runner as job
 from volseg_keras.inference.finish import Filtered, Finish
-from volseg_keras.nets.models import with_normalization
-from volseg_keras.zoo import job
-from volseg_keras.zoo.presets import published, stored_threshold, trained_voxel_size
+from volseg_keras.networks.models import with_normalization
+from volseg_keras.postprocessing.labels import components, fill_holes, median, remove_small
+from volseg_keras.pretrained.presets import published, stored_threshold, trained_voxel_size
 
 SIDES = (8.0, 5.0, 5.0)
 CENTERS = [(20, 30, 30), (20, 30, 54), (40, 90, 90), (64, 128, 64)]

@@ -24,8 +24,7 @@ from volseg_keras import (
     save_volume,
     segmentation_scores,
 )
-from volseg_keras.data.intensity import Intensity
-from volseg_keras.nets.models import split_normalization, with_normalization
+from volseg_keras.networks.models import split_normalization, with_normalization
 from volseg_keras.training import averaging
 from volseg_keras.training.averaging import Average
 from volseg_keras.training.callbacks import Budget, Schedule, Validate
@@ -36,6 +35,7 @@ from volseg_keras.training.settling import settled
 from volseg_keras.training.statistics import recalibrate_batch_norm
 from volseg_keras.training.validation import HeldOutScores
 from volseg_keras.training.volumes import labelled_volumes
+from volseg_keras.volumes.intensity import Intensity
 
 IMAGE, LABEL = phantom((32, 64, 96), seed=0)
 

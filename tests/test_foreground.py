@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from volseg_keras import open_volume, save_volume
-from volseg_keras.data import foreground
-from volseg_keras.data.foreground import ClassIds, Crop, cropped, foreground_voxels
+from volseg_keras.patches import foreground
+from volseg_keras.patches.foreground import ClassIds, Crop, cropped, foreground_voxels
 
 RNG = np.random.default_rng(0)
 LABEL = (RNG.random((70, 300, 20)) < 0.1).astype(np.uint8)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from volseg_keras import instances, open_volume, phantom, save_volume, write_instances
-from volseg_keras.inference import instances as module
+from volseg_keras.postprocessing import instances as module
 
 SIDES = [(1, 1, 1), (5, 5, 5), (40, 6, 6), (7, 11, 5)]
 

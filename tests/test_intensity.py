@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volseg_keras import phantom, predict_volume
-from volseg_keras.data import intensity
-from volseg_keras.data.intensity import RUN, Intensity
+from volseg_keras.volumes import intensity
+from volseg_keras.volumes.intensity import RUN, Intensity
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(40, 256, (20, 40, 44)).astype(np.uint8)

@@ -8,9 +8,9 @@ import pytest
 from command import volseg
 
 from volseg_keras import open_volume, save_volume
-from volseg_keras.commands.common import count_classes
-from volseg_keras.data.labels import classes_or_mask, whole_numbers
-from volseg_keras.data.volumes import class_ids
+from volseg_keras.cli.common import count_classes
+from volseg_keras.volumes.labels import classes_or_mask, whole_numbers
+from volseg_keras.volumes.volume import class_ids
 
 MASK = np.zeros((6, 24, 32), bool)
 MASK[1:5, 4:15, 6:20] = True

@@ -4,8 +4,8 @@ import pytest
 from scipy.stats import chisquare
 
 from volseg_keras import RankOneConv, StochasticDownsample, ZeroPadShortcut
-from volseg_keras.nets.activation import NormPReLU
-from volseg_keras.nets.layers import Dropout, Probability
+from volseg_keras.networks.layers import Dropout, Probability
+from volseg_keras.networks.norm_prelu import NormPReLU
 
 RNG = np.random.default_rng(0)
 

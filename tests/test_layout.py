@@ -19,7 +19,7 @@ import zarr
 from PIL import Image
 
 from volseg_keras import open_volume, save_volume
-from volseg_keras.data.mrc import SUFFIXES
+from volseg_keras.volumes.mrc import SUFFIXES
 
 RNG = np.random.default_rng(5)
 VOXELS = RNG.integers(0, 256, (5, 18, 23)).astype(np.uint8)

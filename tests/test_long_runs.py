@@ -8,8 +8,8 @@ import pytest
 
 from volseg_keras import load_pretrained, phantom, predict_volume
 from volseg_keras.inference.engines import keras_engine
+from volseg_keras.inference.open_model import open_model
 from volseg_keras.inference.predict import label_map, predict_slabs
-from volseg_keras.zoo.segmenter import open_model
 
 VOLUME = phantom((16, 32, 48), seed=3)[0]
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from volseg_keras import Jaccard, JaccardLoss
-from volseg_keras.nets.losses import JaccardCrossentropyLoss
+from volseg_keras.networks.losses import JaccardCrossentropyLoss
 
 RNG = np.random.default_rng(0)
 LABEL = RNG.integers(0, 3, (2, 4, 5, 6))

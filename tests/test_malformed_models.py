@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from volseg_keras import build_model, load_pretrained
-from volseg_keras.nets.models import with_normalization
-from volseg_keras.zoo.export import describe
-from volseg_keras.zoo.formats import write_savedmodel
-from volseg_keras.zoo.segmenter import open_model
+from volseg_keras.export.export_model import describe
+from volseg_keras.export.formats import write_savedmodel
+from volseg_keras.inference.open_model import open_model
+from volseg_keras.networks.models import with_normalization
 
 
 def lambda_model(path):

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from skimage.measure import regionprops
 
 from volseg_keras import measure, phantom, save_volume
-from volseg_keras.inference import measures
-from volseg_keras.inference.cleanup import components
+from volseg_keras.postprocessing import measures
+from volseg_keras.postprocessing.labels import components
 
 SIDES = [(5, 5, 5), (40, 6, 6), (7, 11, 5)]
 

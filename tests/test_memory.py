@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from volseg_keras.data import source
-from volseg_keras.inference import finish, instances, predict
+from volseg_keras.inference import finish, predict
+from volseg_keras.postprocessing import instances
+from volseg_keras.volumes import source
 
 GIB = 2**30
 UNLIMITED = {1: str(2**63 - 4096), 2: "max"}

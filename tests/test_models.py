@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from volseg_keras import VARIANTS, build_model, load_pretrained, phantom
-from volseg_keras.nets.losses import JaccardCrossentropyLoss
-from volseg_keras.nets.models import at_policy, split_normalization, with_normalization
-from volseg_keras.nets.variants import get_variant
+from volseg_keras.networks.losses import JaccardCrossentropyLoss
+from volseg_keras.networks.models import at_policy, split_normalization, with_normalization
+from volseg_keras.networks.variants import get_variant
 
 PARAMETERS = {
     "U-Net": "36.97",

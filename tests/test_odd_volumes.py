@@ -23,10 +23,10 @@ from volseg_keras import (
     save_volume,
     segmentation_scores,
 )
-from volseg_keras.data.formats import FORMATS
-from volseg_keras.data.intensity import Intensity
 from volseg_keras.inference.predict import Standardized, predict_slabs, segment
-from volseg_keras.nets.models import with_normalization
+from volseg_keras.networks.models import with_normalization
+from volseg_keras.volumes.formats import FORMATS
+from volseg_keras.volumes.intensity import Intensity
 
 RNG = np.random.default_rng(0)
 VOXELS = RNG.integers(0, 1000, (5, 6, 7)).astype(np.uint16)

@@ -4,11 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volseg_keras import Augment, PatchSampler
-from volseg_keras.data.augment import NONE
-from volseg_keras.data.box import Box
-from volseg_keras.data.intensity import Intensity
-from volseg_keras.data.patches import PatchMix, share_out
 from volseg_keras.inference.tiling import Interval, read_tile
+from volseg_keras.patches.augment import NONE
+from volseg_keras.patches.sampler import PatchMix, share_out
+from volseg_keras.volumes.box import Box
+from volseg_keras.volumes.intensity import Intensity
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (20, 40, 44)).astype(np.uint8)

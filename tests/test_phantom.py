@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from volseg_keras.data.phantom import phantom
+from volseg_keras.datasets.phantom import phantom
 
 
 def _best_band_jaccard(image, label):

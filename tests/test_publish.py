@@ -10,13 +10,13 @@ from command import quick_recipe
 from typer.testing import CliRunner
 
 from volseg_keras import build_model, fit, load_pretrained, phantom, predict_volume, save_volume
-from volseg_keras.cli import app
-from volseg_keras.nets.metrics import foreground_jaccard, segmentation_scores
-from volseg_keras.zoo.checksums import NAME, check_files, sha256
-from volseg_keras.zoo.presets import METADATA
-from volseg_keras.zoo.publish import publish
-from volseg_keras.zoo.scoring import post_processed, under_shifts
-from volseg_keras.zoo.segmenter import open_model
+from volseg_keras.cli.command import app
+from volseg_keras.inference.open_model import open_model
+from volseg_keras.pretrained.checksums import NAME, check_files, sha256
+from volseg_keras.pretrained.presets import METADATA
+from volseg_keras.publishing.publish import publish
+from volseg_keras.publishing.robustness import post_processed, under_shifts
+from volseg_keras.scores import foreground_jaccard, segmentation_scores
 
 ELSEWHERE = """
 import sys, numpy as np, tensorflow as tf
@@ -91,7 +91,7 @@ def test_what_is_not_annotated_does_not_count(published):
 def test_no_folder_is_replaced_but_a_published_model(published, monkeypatch):
     run = published.parent / "run"
     pair = phantom((16, 64, 64), seed=1)
-    monkeypatch.setattr("volseg_keras.zoo.publish.post_processed", None)  # is not reached
+    monkeypatch.setattr("volseg_keras.publishing.publish.post_processed", None)  # is not reached
     with pytest.raises(FileExistsError, match="`output`.*without SHA256SUMS"):
         publish(run, published.parent, *pair, about="")
     with pytest.raises(FileExistsError, match="`output`"):
@@ -103,9 +103,11 @@ def test_a_model_is_published_to_the_working_directory(published, tmp_path, monk
     """Of which the last name is "." and the folder itself holds the work."""
     scores = json.loads((published / "metrics.json").read_text())["test"]
     monkeypatch.setattr(
-        "volseg_keras.zoo.publish.post_processed", lambda *_, **__: scores["scores"]
+        "volseg_keras.publishing.publish.post_processed", lambda *_, **__: scores["scores"]
     )
-    monkeypatch.setattr("volseg_keras.zoo.publish.under_shifts", lambda *_, **__: scores["shifts"])
+    monkeypatch.setattr(
+        "volseg_keras.publishing.publish.under_shifts", lambda *_, **__: scores["shifts"]
+    )
     here = shutil.copytree(published, tmp_path / "H")
     monkeypatch.chdir(here)
     publish(published.parent / "run", ".", *phantom((16, 64, 64), seed=1), about="anew")

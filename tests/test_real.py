@@ -4,9 +4,9 @@ import keras
 import numpy as np
 
 from volseg_keras import PatchSampler, build_model, open_volume, predict_volume, segmentation_scores
-from volseg_keras.data.volumes import class_ids
 from volseg_keras.training.fit import compile_model
 from volseg_keras.training.recipes import get_recipe
+from volseg_keras.volumes.volume import class_ids
 
 
 def test_a_few_steps_on_a_real_crop(real_data):

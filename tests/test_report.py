@@ -22,7 +22,7 @@ from test_cli import volseg
 from test_plots import HEADER, Planes
 
 from volseg_keras import open_volume, phantom, save_volume
-from volseg_keras.commands.view import add_layers
+from volseg_keras.cli.view import add_layers
 from volseg_keras.report import slices
 from volseg_keras.report.page import write_page
 from volseg_keras.report.sizes import instance_sizes, size_histogram

@@ -6,9 +6,9 @@ from command import quick_recipe
 from typer.testing import CliRunner
 
 from volseg_keras import phantom, save_volume
-from volseg_keras.cli import app
-from volseg_keras.report.table import MEASURES
-from volseg_keras.reproduce import Data, load_data, measures, reproduce, summary
+from volseg_keras.cli.command import app
+from volseg_keras.publishing.table1 import Data, load_data, measures, reproduce, summary
+from volseg_keras.publishing.tables import MEASURES
 
 
 def volseg(*arguments):

@@ -18,10 +18,11 @@ import tifffile
 from command import volseg
 
 import volseg_keras
-from volseg_keras import build_model, cli, open_volume, phantom, save_volume
-from volseg_keras.commands.common import quiet
-from volseg_keras.data.tiff import strict_tifffile
-from volseg_keras.nets.models import split_normalization, with_normalization
+from volseg_keras import build_model, open_volume, phantom, save_volume
+from volseg_keras.cli import command as cli
+from volseg_keras.cli.common import quiet
+from volseg_keras.networks.models import split_normalization, with_normalization
+from volseg_keras.volumes.tiff import strict_tifffile
 
 ROOT = Path(volseg_keras.__file__).parent
 VOLSEG = [sys.executable, "-c", "from volseg_keras.cli import main; main()"]
@@ -93,7 +94,7 @@ def test_warnings_of_other_packages_stay_hidden(tmp_path):
         warnings.simplefilter("always")
         with quiet():
             warnings.simplefilter("always")
-            for file in (tmp_path / "volseg_keras/lib/other.py", ROOT / "data/tiff.py"):
+            for file in (tmp_path / "volseg_keras/lib/other.py", ROOT / "volumes/tiff.py"):
                 warnings.warn_explicit(file.name, UserWarning, str(file), 1)
     assert [str(warning.message) for warning in caught] == ["tiff.py"]
 
@@ -152,7 +153,7 @@ CHANNELS_FIRST = """
 import keras, numpy as np, sys, volseg_keras
 assert keras.config.image_data_format() == "channels_first"
 x = np.random.default_rng(0).random((1, 16, 16, 16, 1), dtype=np.float32)
-from volseg_keras.nets.models import with_normalization
+from volseg_keras.networks.models import with_normalization
 for name in ("C", "H", "U-Net", "A"):
     model = volseg_keras.build_model(name, in_channels=2)
     dims = len(model.inputs[0].shape) - 2

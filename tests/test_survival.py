@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from command import small_file_system, volseg
 
-from volseg_keras import Augment, atomic, load_pretrained, phantom, save_volume
+from volseg_keras import Augment, load_pretrained, phantom, save_volume
+from volseg_keras import files as atomic
 from volseg_keras.training.recipes import RECIPES
 
 # Processes that start with TensorFlow imported and nothing of it running yet.
@@ -33,7 +34,7 @@ def save_network(path):
     import keras
 
     from volseg_keras import RankOneConv, StochasticDownsample
-    from volseg_keras.nets.activation import NormPReLU
+    from volseg_keras.networks.norm_prelu import NormPReLU
 
     keras.utils.set_random_seed(1)
     inputs = keras.Input((None, None, None, 1))

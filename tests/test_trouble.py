@@ -9,12 +9,12 @@ import pytest
 from command import small_file_system, volseg
 
 from volseg_keras import build_model, open_volume, phantom, save_volume
-from volseg_keras.data.formats import FORMATS
+from volseg_keras.inference import runner as job
 from volseg_keras.inference.engines import keras_engine
 from volseg_keras.inference.predict import predict_slabs, segment
 from volseg_keras.inference.write import write_labels
-from volseg_keras.nets.models import with_normalization
-from volseg_keras.zoo import job
+from volseg_keras.networks.models import with_normalization
+from volseg_keras.volumes.formats import FORMATS
 
 IMAGE = phantom((16, 32, 48), seed=3)[0]
 

@@ -5,8 +5,8 @@ import pytest
 import tifffile
 
 from volseg_keras import open_volume, save_volume
-from volseg_keras.data import tiff
-from volseg_keras.data.volumes import class_ids
+from volseg_keras.volumes import tiff
+from volseg_keras.volumes.volume import class_ids
 
 VOXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 9)).astype(np.uint8)
 

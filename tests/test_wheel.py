@@ -34,7 +34,7 @@ def test_the_whole_package_and_the_published_models_are_in_it(names):
 @pytest.mark.parametrize(
     "end",
     [
-        "zoo/card.md",
+        "publishing/card.md",
         "report/page.html",
         "epfl_hippocampus/dummy_data/original/training.tif",
         "saved_models/H/metrics.json",

@@ -6,7 +6,7 @@ The public names are imported when first used, so that `import volseg_keras` is 
 import os
 from importlib import import_module
 
-from .nets.registration import register, watch
+from .networks.registration import register, watch
 
 __version__ = "0.1.0"
 
@@ -16,29 +16,29 @@ __version__ = "0.1.0"
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 _HOME = {
-    "build_model": "nets.models",
-    "VARIANTS": "nets.variants",
-    "RankOneConv": "nets.layers",
-    "StochasticDownsample": "nets.layers",
-    "ZeroPadShortcut": "nets.layers",
-    "JaccardLoss": "nets.losses",
-    "Jaccard": "nets.metrics",
-    "segmentation_scores": "nets.metrics",
-    "instance_scores": "nets.metrics",
-    "open_volume": "data.volumes",
-    "save_volume": "data.writing",
-    "phantom": "data.phantom",
-    "Augment": "data.augment",
-    "PatchSampler": "data.patches",
+    "build_model": "networks.models",
+    "VARIANTS": "networks.variants",
+    "RankOneConv": "networks.layers",
+    "StochasticDownsample": "networks.layers",
+    "ZeroPadShortcut": "networks.layers",
+    "JaccardLoss": "networks.losses",
+    "Jaccard": "networks.metrics",
+    "segmentation_scores": "scores",
+    "instance_scores": "scores",
+    "open_volume": "volumes.volume",
+    "save_volume": "volumes.writing",
+    "phantom": "datasets.phantom",
+    "Augment": "patches.augment",
+    "PatchSampler": "patches.sampler",
     "fit": "training.fit",
-    "predict_volume": "zoo.segmenter",
-    "instances": "inference.instances",
-    "write_instances": "inference.instances",
+    "predict_volume": "inference.open_model",
+    "instances": "postprocessing.instances",
+    "write_instances": "postprocessing.instances",
     "clean_labels": "inference.finish",
-    "measure": "inference.measures",
-    "load_pretrained": "zoo.presets",
-    "export_model": "zoo.export",
-    "export_savedmodel": "zoo.export",
+    "measure": "postprocessing.measures",
+    "load_pretrained": "pretrained.presets",
+    "export_model": "export.export_model",
+    "export_savedmodel": "export.export_model",
 }
 __all__ = [*_HOME, "__version__"]
 

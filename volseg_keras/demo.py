@@ -7,16 +7,16 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from .data.phantom import phantom
-from .data.writing import save_volume, writable_folder
-from .nets.metrics import segmentation_scores
-from .nets.models import build_model
+from .datasets.phantom import phantom
+from .export.export_model import export_savedmodel
+from .inference.open_model import predict_volume
+from .networks.models import build_model
+from .pretrained.presets import load_pretrained, model_card
 from .report.console import progress_bar
 from .report.plots import overlay
+from .scores import segmentation_scores
 from .training.fit import fit
-from .zoo.export import export_savedmodel
-from .zoo.presets import load_pretrained, model_card
-from .zoo.segmenter import predict_volume
+from .volumes.writing import save_volume, writable_folder
 
 WRITTEN = ("image.tif", "truth.tif", "labels.tif", "overlay.png", "savedmodel", "run")
 TRAIN_SHAPE = (96, 256, 256)

@@ -58,7 +58,7 @@ import sys, time
 from pathlib import Path
 from volseg_keras import cli
 import numpy, openvino, tifffile, matplotlib.figure
-import volseg_keras.zoo.segmenter
+import volseg_keras.inference.open_model
 def peak():
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**20
@@ -93,12 +93,12 @@ def predict_file(volume, labels, *options):
 
 def saved_model(folder):
     """Return the published model H, or save an untrained one where there is none."""
-    from volseg_keras.zoo.presets import published
+    from volseg_keras.pretrained.presets import published
 
     if "h" in published():
         return published()["h"]
     from volseg_keras import build_model
-    from volseg_keras.nets.models import with_normalization
+    from volseg_keras.networks.models import with_normalization
 
     path = Path(folder) / "h.keras"
     with_normalization(build_model("H"), 130.0, 40.0).save(path)

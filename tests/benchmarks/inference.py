@@ -15,8 +15,8 @@ def patch_systems(model):
     import torch
 
     from volseg_keras import load_pretrained
+    from volseg_keras.inference.open_model import open_model
     from volseg_keras.inference.predict import sample_tile
-    from volseg_keras.zoo.segmenter import open_model
 
     patch = mosaic(PATCH)
     ours = open_model(model).start(sample_tile(patch, 3))
@@ -50,9 +50,9 @@ def compute_seconds(model, path):
     import time
 
     from volseg_keras import open_volume
+    from volseg_keras.inference.open_model import open_model
     from volseg_keras.inference.predict import sample_tile, tile_plan
     from volseg_keras.inference.tiling import read_tiles
-    from volseg_keras.zoo.segmenter import open_model
 
     volume = open_volume(path)[...]
     engine = open_model(model).start(sample_tile(volume, 3))

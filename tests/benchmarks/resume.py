@@ -14,7 +14,7 @@ from random import uniform
 import numpy as np
 from common import mosaic, report, saved_model, scratch
 
-from volseg_keras.zoo.job import job_folder, pending
+from volseg_keras.inference.runner import job_folder, pending
 
 # Mvoxel: 268 and 4295.
 SHAPES = ((256, 1024, 1024), (1024, 2048, 2048))
@@ -24,7 +24,7 @@ COMMAND = """
 import sys
 from volseg_keras import cli
 import numpy, openvino, tifffile, matplotlib.figure, zarr
-import volseg_keras.zoo.segmenter
+import volseg_keras.inference.open_model
 print("ready", flush=True)
 sys.argv = ["volseg", *sys.argv[1:]]
 cli.main()
@@ -33,7 +33,7 @@ cli.main()
 
 def write_source(path, shape):
     """Write a Zarr volume of a phantom and its mirror images."""
-    from volseg_keras.data.writing import create_volume
+    from volseg_keras.volumes.writing import create_volume
 
     slab = mosaic((SLAB, *shape[1:]))
     with create_volume(path, shape, np.uint8) as append:

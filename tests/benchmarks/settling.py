@@ -79,9 +79,9 @@ def scores(data, folder):
     """Yield what a run scores, by the statistics of its batch normalisations and the contrast."""
     import keras
 
-    from volseg_keras.data.augment import NONE
     from volseg_keras.inference.engines import keras_engine
-    from volseg_keras.nets.models import split_normalization
+    from volseg_keras.networks.models import split_normalization
+    from volseg_keras.patches.augment import NONE
     from volseg_keras.training.fit import get_recipe, make_patches
     from volseg_keras.training.statistics import BATCHES, recalibrate_batch_norm
     from volseg_keras.training.validation import score

@@ -80,7 +80,7 @@ def run(study, count, folder, steps):
     import keras
 
     from volseg_keras import fit, predict_volume, segmentation_scores
-    from volseg_keras.atomic import write_json
+    from volseg_keras.files import write_json
     from volseg_keras.training.fit import NOT_ANNOTATED
 
     done = folder / "jaccard.json"
@@ -121,8 +121,8 @@ def draw(rows, steps, path):
 
 def main():
     """Run all that is missing; print a JSON line a run."""
-    from volseg_keras.atomic import write_csv
-    from volseg_keras.reproduce import load_data
+    from volseg_keras.files import write_csv
+    from volseg_keras.publishing.table1 import load_data
 
     if len(sys.argv) < 3:
         sys.exit(__doc__)

@@ -22,7 +22,7 @@ def stock_network(name):
     """Return a network of layers that Keras has, but for rank-1 convolutions and downsampling."""
     from keras import layers
 
-    from volseg_keras.nets import blocks, models
+    from volseg_keras.networks import blocks, models
 
     def activation(x, name):
         x = layers.BatchNormalization(name=f"{name}_bn")(x)

@@ -1,1 +1,1 @@
-"""Tiled prediction."""
+"""A model ready to run, and the tiles, blocks and engines it runs by."""

@@ -9,9 +9,9 @@ from tempfile import TemporaryFile
 
 import numpy as np
 
-from ..data.source import free_memory
-from .cleanup import fill_holes, median, remove_small
-from .instances import check_takes_ids, instance_slabs
+from ..postprocessing.instances import check_takes_ids, instance_slabs
+from ..postprocessing.labels import fill_holes, median, remove_small
+from ..volumes.source import free_memory
 from .write import write_labels
 
 SLAB_VOXELS = 2**25

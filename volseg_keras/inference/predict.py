@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 
-from ..data.source import free_memory
+from ..volumes.source import free_memory
 from .engines import decoded, labels
 from .tiling import count_tiles, plan, read_tile, slabs
 

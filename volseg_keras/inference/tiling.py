@@ -13,7 +13,7 @@ from itertools import product
 
 import numpy as np
 
-from ..data.volumes import checked_finite
+from ..volumes.volume import checked_finite
 
 SLAB_BYTES, SLAB_PLANES = 2**29, 64
 

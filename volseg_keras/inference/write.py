@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..data.volumes import open_volume
-from ..data.writing import create_volume
+from ..volumes.volume import open_volume
+from ..volumes.writing import create_volume
 from .predict import not_background
 
 SMALL = 2**27  # voxels

@@ -1,1 +1,1 @@
-"""Figures of a training and of a segmentation."""
+"""Figures, tables and pages about a training or a segmentation."""

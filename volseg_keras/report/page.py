@@ -11,7 +11,7 @@ from string import Template
 import numpy as np
 from PIL import Image
 
-from ..atomic import whole
+from ..files import whole
 from .plots import busiest, check_integers, check_shapes
 from .slices import PLANES, averaged, cuts, nearest, outline, read_rows, read_slices
 

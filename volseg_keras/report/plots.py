@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from ..atomic import whole
+from ..files import whole
 
 # Orange and sky blue of Okabe and Ito: told apart by colour-blind readers too.
 PREDICTION, TRUTH = "#e69f00", "#56b4e9"

@@ -1,1 +1,1 @@
-"""Recipes and fitting."""
+"""Recipes, fitting, and what happens during it."""

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from ..data.intensity import Intensity
-from ..nets.models import check_sizes
+from ..networks.models import check_sizes
+from ..volumes.intensity import Intensity
 from .callbacks import Budget
 
 LARGEST_RATIO = 1000  # of the shares of two volumes

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import keras
 
-from ..atomic import whole
+from ..files import whole
 from ..inference.engines import keras_engine
-from ..nets.models import split_normalization, with_normalization
+from ..networks.models import split_normalization, with_normalization
 from .statistics import batch_norms, recalibrate_batch_norm
 from .validation import score
 

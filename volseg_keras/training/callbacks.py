@@ -11,7 +11,7 @@ import h5py
 import keras
 import numpy as np
 
-from ..atomic import whole
+from ..files import whole
 
 # Parts of the budget after which to validate, and the share after which the weights have settled.
 PARTS, SETTLED = 10, 0.8

@@ -9,17 +9,17 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ..atomic import whole, write_json
-from ..data.augment import NONE
-from ..data.patches import PatchMix, PatchSampler
-from ..data.volumes import NOT_ANNOTATED
-from ..data.writing import writable_folder
+from ..files import whole, write_json
 from ..inference.engines import keras_engine, on_gpu, usable_cores
 from ..inference.predict import MULTIPLE
-from ..nets import losses
-from ..nets.metrics import Jaccard
-from ..nets.models import copy_at, split_normalization, with_normalization
+from ..networks import losses
+from ..networks.metrics import Jaccard
+from ..networks.models import copy_at, split_normalization, with_normalization
+from ..patches.augment import NONE
+from ..patches.sampler import PatchMix, PatchSampler
 from ..report.console import progress_bar
+from ..volumes.volume import NOT_ANNOTATED
+from ..volumes.writing import writable_folder
 from .arguments import check_run, check_weights, checked_start, make_budget
 from .averaging import Average
 from .calibration import calibrate

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import keras
 
-from ..atomic import write_csv
+from ..files import write_csv
 
 HISTORY = (
     "step",

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from ..data.augment import Augment
+from ..patches.augment import Augment
 
 
 @dataclass(frozen=True)

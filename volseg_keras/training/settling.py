@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import keras
 
-from ..nets.layers import StochasticDownsample
+from ..networks.layers import StochasticDownsample
 
 
 @contextmanager

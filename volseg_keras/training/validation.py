@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..data.volumes import NOT_ANNOTATED
 from ..inference.predict import Standardized, not_background, predict_slabs, segment
-from ..nets.counts import Confusion, ThresholdScores, highest
+from ..scores import Confusion, ThresholdScores, highest
+from ..volumes.volume import NOT_ANNOTATED
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.foreground import ClassIds, cropped, foreground_voxels
-from ..data.intensity import Intensity
-from ..data.patches import channels_of, check_shape
-from ..data.source import free_memory
-from ..data.volumes import NOT_ANNOTATED, checked_finite, class_ids
+from ..patches.foreground import ClassIds, cropped, foreground_voxels
+from ..patches.sampler import channels_of, check_shape
+from ..volumes.intensity import Intensity
+from ..volumes.source import free_memory
+from ..volumes.volume import NOT_ANNOTATED, checked_finite, class_ids
 from .regions import split
 
 # Share of the free memory from which a volume is read patch by patch.

@@ -1,0 +1,65 @@
+import keras
+import numpy as np
+import pytest
+from test_export import settled
+
+from volseg_keras import build_model
+from volseg_keras.inference.engines import decoded, unfold
+from volseg_keras.networks.inference_graph import Shares, inference_graph
+from volseg_keras.networks.models import with_normalization
+
+
+@pytest.mark.parametrize(
+    "name, classes", [("H", 2), ("E", 3), ("C", 2), ("B", 4), ("U-Net", 2), ("U-Net", 3)]
+)
+def test_the_lean_graph_gives_the_probabilities_of_the_network(name, classes):
+    network = settled(name, num_classes=classes)
+    dims = len(network.input_shape) - 2
+    image = np.random.default_rng(0).normal(size=(2, *[16, 32, 16][:dims], 1)).astype(np.float32)
+    want = np.asarray(network(image))
+    levels = np.asarray(inference_graph(network)(image))
+    got = unfold(levels, image.shape[1:-1])
+    if classes > 2:
+        return np.testing.assert_allclose(got, want, atol=1e-5)
+    assert levels.dtype == np.float32 and 0 <= levels.min() and levels.max() <= 255
+    np.testing.assert_array_equal(got, np.floor(got))
+    rounded = np.abs(decoded(got.astype(np.uint8)) - want[..., 1:])
+    assert rounded.max() <= 1 / 512 + 1e-5
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_sign_of_a_score_is_never_lost(dtype):
+    scores = np.array([-50, -1, -1e-3, -1e-5, 0, 1e-5, 1e-3, 1, 50], np.float32)
+    levels = Shares(1, dtype=dtype)(scores[:, None, None, None])
+    levels = keras.ops.convert_to_numpy(keras.ops.cast(levels, "float32")).ravel()
+    np.testing.assert_array_equal(levels >= 128, scores >= 0)
+    assert levels[0] == 0 and levels[-1] == 255 and (np.diff(levels) >= 0).all()
+
+
+def test_constants_go_along():
+    network = settled("C")
+    inside = with_normalization(network, 130.0, 40.0, 1.25)
+    image = np.random.default_rng(1).uniform(0, 255, (1, 16, 32, 1)).astype(np.float32)
+    one, other = inference_graph(inside)(image), inference_graph(network)((image - 130) / 32)
+    assert np.abs(one - other).max() <= 1 and np.mean(np.asarray(one) != other) < 0.01
+
+
+def test_another_network_is_refused():
+    inputs = keras.Input((None, None, 1))
+    model = keras.Model(inputs, keras.layers.Conv2D(2, 1)(inputs))
+    ours = build_model("C")
+    blurred = keras.Model(ours.inputs, keras.layers.AveragePooling2D(1)(ours.outputs[0]))
+    outer = keras.Model(ours.inputs, blurred(ours.inputs[0]))
+    for other in (model, blurred, outer, build_model("C", num_classes=1)):
+        with pytest.raises(ValueError, match="`model`"):
+            inference_graph(other)
+
+
+def test_the_network_is_left_as_it_was():
+    network = build_model("C")
+    before = network.get_weights()
+    count = len(network.layers)
+    inference_graph(network)
+    assert len(network.layers) == count
+    for a, b in zip(before, network.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -1,0 +1,6 @@
+"""`python -m volseg_keras` is the `volseg` command."""
+
+from .cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""The `volseg` command, one module a subcommand: parse, call one function, print."""
+
+from .command import app, main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,174 @@
+"""The `volseg` command."""
+
+import os
+import signal
+import sys
+import threading
+import warnings
+from contextlib import contextmanager, suppress
+
+import typer
+
+from .completion import completion, enable
+from .data import epfl
+from .doctor import doctor
+from .evaluate import evaluate
+from .export import export
+from .measure import measure
+from .predict import predict
+from .publish import publish
+from .report import report
+from .reproduce import reproduce
+from .train import demo, models, train
+from .view import view
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+# What Typer exits with at Ctrl-C, and what this does at a signal.
+INTERRUPTED = (130, *(128 + number for number in SIGNALS))
+
+app = typer.Typer(
+    help="Segment volumes with small convolutional networks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (
+    demo,
+    models,
+    train,
+    predict,
+    evaluate,
+    measure,
+    report,
+    view,
+    export,
+    publish,
+    reproduce,
+    doctor,
+    completion,
+):
+    app.command()(command)
+data = typer.Typer(help="Get public volumes.", no_args_is_help=True)
+data.command()(epfl)
+app.add_typer(data, name="data")
+
+
+def main():
+    """Run the command; what goes wrong is one line: wrong input or a full disk exit code 2."""
+    enable()
+    sys.argv[1:] = in_pairs(sys.argv[1:], "--validate")
+    try:
+        with standard_streams(), plain_warnings(), ended_by_signals():
+            run()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream and stream.flush()
+
+
+def run():
+    """Run the command and exit with its code."""
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        sys.exit(told(error, 2))
+    except FloatingPointError as error:
+        sys.exit(told(error, 1))
+    except ImportError as error:
+        sys.exit(told(f"{error}: something is not installed; see `volseg doctor`", 2))
+    except SystemExit as stop:
+        if stop.code in INTERRUPTED:
+            go_on = "`train` and `predict` go on with --resume, `reproduce` by the same command"
+            told(f"interrupted. {go_on}", stop.code)
+        raise
+
+
+def in_pairs(arguments, option):
+    """Return a command line in which an option of two values is given once for each of them.
+
+    Typer knows no option that is repeatable and takes two values.
+    """
+    spread, waiting = [], 0  # values that belong to the option
+    for argument in arguments:
+        if argument == option:
+            waiting = 2 if waiting != 1 else 1
+        elif waiting == 1 and spread[-2:-1] == [option] and not argument.startswith("-"):
+            spread.append(option)
+            waiting = 0
+        elif waiting:
+            waiting -= 1
+        spread.append(argument)
+    return spread
+
+
+def told(error, code):
+    """Print an error as one line and return its exit code."""
+    print(f"volseg: {' '.join(str(error).split())}", file=sys.stderr)
+    return code
+
+
+@contextmanager
+def plain_warnings():
+    """Show warnings as one line."""
+    saved, warnings.formatwarning = warnings.formatwarning, plain
+    try:
+        yield
+    finally:
+        warnings.formatwarning = saved
+
+
+def plain(message, *_, **__):
+    """Return the line of a warning."""
+    return f"warning: {' '.join(str(message).split())}\n"
+
+
+@contextmanager
+def standard_streams():
+    """Have somewhere to write to where a program without a console runs the command.
+
+    Errors go to standard output where there is only that. No other file takes the numbers of
+    files that are closed, to which libraries write.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    saved = sys.stdout, sys.stderr
+    nowhere = None
+    if None in saved:
+        nowhere = open(os.devnull, "w", encoding="utf-8")
+        sys.stdout = saved[0] or nowhere
+        sys.stderr = saved[1] or sys.stdout
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = saved
+        if nowhere:
+            nowhere.close()
+
+
+@contextmanager
+def ended_by_signals():
+    """Let a queue (`scancel`), `docker stop` or a closed terminal end a command as Ctrl-C does.
+
+    So it removes what it has begun to write. A signal that is ignored, as by `nohup`, stays so.
+    """
+    saved = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            if signal.getsignal(number) is signal.SIG_DFL:
+                saved[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in saved.items():
+            signal.signal(number, handler)
+
+
+def stop(number, frame):
+    """Exit with the code of a shell for a signal."""
+    raise SystemExit(128 + number)

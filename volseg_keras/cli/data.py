@@ -1,0 +1,26 @@
+"""`volseg data epfl`."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def epfl(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
+    source: Annotated[
+        str | None, typer.Option(help="URL of a folder with the same files, if not the original.")
+    ] = None,
+):
+    """Download the EPFL hippocampus volumes, with original and Lucchi++ labels (0.7 GB).
+
+    Run it again after a broken connection: it goes on where it stopped.
+
+    Example: volseg data epfl -o data
+    """
+    from ..datasets.epfl import fetch_epfl
+    from ..report.console import progress_bar
+
+    progress = partial(progress_bar, in_bytes=True)
+    fetch_epfl(output, source=source, progress=progress, tell=print)

@@ -1,0 +1,126 @@
+"""`volseg evaluate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .common import (
+    Axes,
+    Channel,
+    Level,
+    Series,
+    Time,
+    VolumeOptions,
+    VoxelSize,
+    class_scores,
+    place_of,
+)
+
+
+def evaluate(
+    prediction: Annotated[Path, typer.Argument(help="Predicted labels.")],
+    truth: Annotated[Path, typer.Argument(help="True labels.")],
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", help="Also write the scores as JSON."),
+    ] = None,
+    image: Annotated[
+        Path | None,
+        typer.Option(help="Grey levels; draws prediction and truth on them."),
+    ] = None,
+    instances: Annotated[
+        bool,
+        typer.Option(
+            "--instances",
+            help="Also score instances: connected components of masks and of 8-bit labels, else "
+            "the ids as they are.",
+        ),
+    ] = False,
+    axes: Axes = None,
+    time: Time = None,
+    channel: Channel = None,
+    level: Level = 0,
+    series: Series = None,
+    voxel_size: VoxelSize = None,
+):
+    """Score predicted labels: precision, recall, Jaccard per class, and VOC.
+
+    Example: volseg evaluate labels.tif truth.tif --json scores.json --image volume.tif
+    """
+    from ..files import write_json
+    from ..report.plots import check_shapes
+    from ..volumes.labels import NOT_ANNOTATED
+    from ..volumes.writing import writable_folder
+
+    if json_file:
+        writable_folder(json_file.parent)
+    told = VolumeOptions(axes, time, channel, level, series, voxel_size)
+    opened = told.open_all(truth=truth, prediction=prediction, image=image)
+    maps, ids = [opened["truth"], opened["prediction"]], None
+    check_shapes(opened["truth"], prediction=opened["prediction"], of="truth")
+    if instances:
+        maps, ids = instance_maps(maps)
+    grey = opened.get("image")
+    if grey and grey.shape != maps[0].shape:
+        raise ValueError(
+            f"Invalid value for `image`. Expected shape {maps[0].shape} as of the labels. "
+            f"Received: shape {grey.shape}"
+        )
+    file = place_of(prediction)
+    picture = writable_folder(file.parent) / f"{file.stem}_scores.png" if image else None
+    from ..report.console import print_table
+    from ..report.plots import overlay
+
+    scores, *maps = class_scores(*maps)
+    rows = [
+        (str(c), *(f"{100 * row[name]:.1f}" for name in ("precision", "recall", "jaccard")))
+        for c, row in enumerate(scores["classes"])
+    ]
+    print_table(("class", "precision", "recall", "Jaccard"), rows)
+    print(f"VOC {100 * scores['voc']:.1f}")
+    if instances:
+        from ..scores import instance_scores
+
+        scores["instances"] = instance_scores(*ids)
+        print_instances(scores["instances"])
+    if json_file:
+        write_json(json_file, scores, indent=2)
+    if grey is not None:
+        truth = maps[0] * (maps[0] != NOT_ANNOTATED)
+        print(f"Wrote {overlay(grey, maps[1], picture, truth=truth)}")
+
+
+def instance_maps(volumes):
+    """Return class ids and instance ids of truth and prediction; tell which they were."""
+    import numpy as np
+
+    from ..postprocessing.labels import as_instances
+    from ..postprocessing.measures import dense
+
+    ids, maps, joined = map(list, zip(*(as_instances(volume) for volume in volumes), strict=True))
+    told = ["connected components" if j else "ids as they are" for j in joined]
+    print(f"Instances of the truth: {told[0]}; of the prediction: {told[1]}")
+    ignored = (maps[0] == 255) if joined[0] else None
+    if not all(joined):
+        # Ids tell no classes.
+        maps = [np.where(classes == 255, classes, classes > 0) for classes in maps]
+    if ignored is not None and ignored.shape == ids[1].shape:
+        ids[1] = np.where(ignored, 0, ids[1])
+    return maps, [dense(each)[0] for each in ids]
+
+
+def print_instances(scores):
+    """Print the scores of instances."""
+    from ..report.console import print_table
+
+    names = ("matched", "precision", "recall", "f1", "average_precision")
+    rows = [
+        (f"{row['iou']}", str(row["matched"]), *(f"{100 * row[name]:.1f}" for name in names[1:]))
+        for row in scores["matches"]
+    ]
+    print_table(("least IoU", "matched", "precision", "recall", "F1", "average precision"), rows)
+    print(
+        f"{scores['true']} true and {scores['predicted']} predicted instances, "
+        f"adapted Rand error {scores['adapted_rand_error']:.3f}"
+    )

@@ -1,0 +1,33 @@
+"""`volseg export`."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .common import quiet, start_keras
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="Folder of a run, .keras or published name.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder or file to write.")],
+    format: Annotated[
+        str, typer.Option(help="savedmodel, keras, onnx, openvino or bioimageio.")
+    ] = "savedmodel",
+):
+    """Write a model for other programs, and compare what it says there with Keras.
+
+    Example: volseg export runs/h --format onnx -o h.onnx
+    """
+    start_keras()
+    from ..export.export_model import export_model, new_path
+    from ..pretrained.presets import load_pretrained, model_card
+
+    new_path(output, format)
+    loaded, card = load_pretrained(model), model_card(model)
+    with quiet():
+        difference = export_model(
+            loaded, output, format, card=card, on_step=partial(print, flush=True)
+        )
+    print(f"Wrote {output}; probabilities differ from those of Keras by at most {difference:.1e}")

@@ -1,0 +1,137 @@
+"""`volseg report`."""
+
+import tempfile
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .common import (
+    Axes,
+    Channel,
+    Level,
+    Series,
+    Time,
+    VolumeFile,
+    VolumeOptions,
+    VoxelSize,
+    class_scores,
+)
+
+Labels = Annotated[Path, typer.Option(help="Labels of the volume, outlined.")]
+Probability = Annotated[Path | None, typer.Option(help="Probabilities, laid over on demand.")]
+
+
+def report(
+    volume: VolumeFile,
+    labels: Labels,
+    output: Annotated[Path, typer.Option("-o", "--output", help="HTML page to write.")],
+    probability: Probability = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="True labels: outlined too, and scores are printed.")
+    ] = None,
+    run: Annotated[Path | None, typer.Option(help="Folder of a run, for its curve.")] = None,
+    instances: Annotated[
+        Path | None, typer.Option(help="Instance ids, for a histogram of their sizes.")
+    ] = None,
+    axes: Axes = None,
+    time: Time = None,
+    channel: Channel = None,
+    level: Level = 0,
+    series: Series = None,
+    voxel_size: VoxelSize = None,
+):
+    """Write one HTML page that shows a segmentation, to send or to archive.
+
+    Example: volseg report volume.tif --labels labels.tif --truth truth.tif -o report.html
+    """
+    from ..volumes.writing import writable_folder
+
+    history = run and run / "history.csv"
+    if history and not history.is_file():
+        raise ValueError(
+            f"Invalid value for `run`. Expected a folder with history.csv. Received: {run}"
+        )
+    if output.suffix.lower() not in (".html", ".htm") or output.is_dir():
+        raise ValueError(f"Invalid value for `output`. Expected a file .html. Received: {output}")
+    told = VolumeOptions(axes, time, channel, level, series, voxel_size)
+    layers = open_layers(volume, labels, probability, truth, instances, told)
+    writable_folder(output.parent)
+    print(f"Wrote {page(output, layers, history)}")
+
+
+def open_layers(image, labels=None, probability=None, truth=None, instances=None, told=None):
+    """Open what is not None, by name, as a user told; shapes must agree."""
+    from ..report.plots import check_integers, check_shapes
+    from ..volumes.volume import with_whole_numbers
+
+    paths = {"image": image, "labels": labels, "probability": probability}
+    paths |= {"truth": truth, "instances": instances}
+    layers = (told or VolumeOptions()).open_all(**paths)
+    check_shapes(**layers)
+    names = ("labels", "truth", "instances")
+    layers |= {name: with_whole_numbers(layers[name], name) for name in names if name in layers}
+    check_integers(**{name: layers.get(name) for name in names})
+    return layers
+
+
+def page(output, layers, history=None):
+    """Write the page of opened volumes and of a run's history; returns its path."""
+    from ..report.console import progress_bar
+    from ..report.page import write_page
+
+    image, told, scores = layers["image"], facts(layers), None
+    if "truth" in layers:
+        scores, true, found = class_scores(layers["truth"], layers["labels"])
+        layers = {**layers, "truth": true * (true != 255), "labels": found}
+    shown = {name: layers[name] for name in ("labels", "truth", "probability") if name in layers}
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = figures(Path(folder), history, layers.get("instances"), image.voxel_size)
+        with progress_bar("drawing") as on_tile:
+            return write_page(
+                output,
+                image,
+                **shown,
+                title=name_of(image),
+                facts=told,
+                voxel_size=image.voxel_size,
+                scores=scores,
+                figures=drawn,
+                on_tile=on_tile,
+            )
+
+
+def name_of(volume):
+    """Return a volume's file without its folder, as in "file.h5::/name"."""
+    file, *inside = str(volume.path).split("::")
+    return "::".join((Path(file).name, *inside))
+
+
+def facts(layers):
+    """Return what the page says about its files."""
+    from .. import __version__
+
+    image = layers["image"]
+    told = {"Size (z, y, x)": " × ".join(map(str, image.shape)) + f" voxels, {image.dtype}"}
+    if image.voxel_size:
+        told["Voxel"] = " × ".join(f"{side:g}" for side in image.voxel_size) + " nm"
+    others = {name: layer for name, layer in layers.items() if name != "image"}
+    told |= {name.capitalize(): name_of(layer) for name, layer in others.items()}
+    return told | {"Written": f"{date.today()} by volseg_keras {__version__}"}
+
+
+def figures(folder, history, instances, voxel_size):
+    """Draw a run's curve and the sizes of instances in a folder; returns captions and files."""
+    from ..report.console import progress_bar
+    from ..report.curve import training_curve
+    from ..report.sizes import instance_sizes, size_histogram
+
+    drawn = {}
+    if history:
+        drawn["Training"] = training_curve(history, folder / "curve.png")
+    if instances is not None:
+        with progress_bar("counting") as on_tile:
+            sizes = instance_sizes(instances, on_tile)
+        drawn["Sizes of instances"] = size_histogram(sizes, folder / "sizes.png", voxel_size)
+    return drawn

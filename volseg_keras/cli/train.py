@@ -1,0 +1,211 @@
+"""`volseg train`, `volseg demo`, `volseg models`."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .common import (
+    Axes,
+    Channel,
+    Level,
+    Series,
+    Time,
+    VolumeOptions,
+    VoxelSize,
+    count_classes,
+    normalization,
+    numbers,
+    start_keras,
+)
+
+
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("demo"),
+    train: Annotated[bool, typer.Option("--train", help="Train on another phantom first.")] = False,
+    minutes: Annotated[
+        float | None, typer.Option(help="Training time, of --train. [default: 3]")
+    ] = None,
+):
+    """Segment a phantom by the published model H, score, export, reload, draw.
+
+    Example: volseg demo -o demo
+    """
+    if minutes is not None and not (train and minutes > 0):
+        raise ValueError(
+            "Invalid value for `minutes`. Expected a positive number, and --train. "
+            f"Received: minutes={minutes}, train={train}"
+        )
+    start_keras()
+    from ..demo import run
+
+    run(output, (minutes or 3.0) if train else None)
+
+
+def models():
+    """Print the networks of Table 1 with their parameters.
+
+    Example: volseg models
+    """
+    start_keras()
+    from ..networks.models import build_model
+    from ..networks.variants import VARIANTS
+    from ..report.console import print_table
+
+    rows = [
+        (name, f"{build_model(name).count_params() / 1e6:.2f}", row.description)
+        for name, row in VARIANTS.items()
+    ]
+    print_table(("model", "parameters (M)", "network"), rows)
+
+
+def train(
+    volumes: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IMAGE LABELS [IMAGE LABELS]...",
+            help="Volumes, each followed by its labels: class ids, or a mask of two grey levels.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run.")],
+    model: Annotated[
+        str | None, typer.Option(help="Network, see `volseg models`; H by default.")
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", help="Published name, run or .keras whose weights to start from."),
+    ] = None,
+    normalize: Annotated[
+        str,
+        typer.Option(
+            help="Standardise by the statistics of each volume, with --from the constants of the "
+            "model, or MEAN,STD."
+        ),
+    ] = "volume",
+    recipe: Annotated[str, typer.Option(help="fast, finetune or paper.")] = "fast",
+    minutes: Annotated[float | None, typer.Option(help="Budget in minutes.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Budget in steps.")] = None,
+    hold_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Part kept for validation, e.g. x:0:256, of every volume; or, given once for each "
+            "volume, of that one, none for none."
+        ),
+    ] = None,
+    validate: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="IMAGE LABELS", help="A volume to validate on, with its labels; repeatable."
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Shares of the patches, one a volume, e.g. 2,1.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in -o, if one began.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of weights and patches.")] = 0,
+    all_gpus: Annotated[
+        bool, typer.Option("--all-gpus", help="Share each step; every GPU takes a whole batch.")
+    ] = False,
+    axes: Axes = None,
+    time: Time = None,
+    channel: Channel = None,
+    level: Level = 0,
+    series: Series = None,
+    voxel_size: VoxelSize = None,
+):
+    """Train a network on labelled volumes.
+
+    Example: volseg train image.tif label.tif --minutes 60 --hold-out x:0:256 -o runs/h
+    """
+    from ..pretrained.presets import load_pretrained
+
+    statistics = normalization(normalize)
+    check_network(start, model)
+    shares = numbers("weights", weights)
+    given = VolumeOptions(axes, time, channel, level, series, voxel_size)
+    trained = opened_pairs("volumes", volumes, given)
+    validated = opened_pairs("validate", validate or [], given)
+    keras = start_keras()
+    from ..inference.engines import on_gpu
+    from ..networks.models import at_policy, build_model
+    from ..training.devices import data_parallel
+    from ..training.fit import fit
+    from ..training.volumes import known_ids, with_class_ids
+
+    (images, labels), validated = with_class_ids(trained), with_class_ids(validated)
+    keras.utils.set_random_seed(seed)
+    if on_gpu():
+        keras.config.set_dtype_policy("mixed_bfloat16")
+    with data_parallel() if all_gpus else nullcontext():
+        network = (
+            at_policy(load_pretrained(start))
+            if start
+            else build_model(model or "H", num_classes=count_classes(*map(known_ids, labels)))
+        )
+        summary = fit(
+            network,
+            images,
+            labels,
+            output=output,
+            recipe=recipe,
+            steps=steps,
+            minutes=minutes,
+            hold_out=hold_out[0] if hold_out and len(hold_out) == 1 else hold_out,
+            validation=zip(*validated, strict=True),
+            weights=shares,
+            resume=resume,
+            seed=seed,
+            start=start,
+            normalization=statistics,
+        )
+    name = network.name.upper()
+    print(
+        f"Trained {name}: {summary['steps']} steps{held_out_text(summary)}. "
+        f"Model, history and curve: {output}"
+    )
+
+
+def check_network(start, model):
+    """Raise ValueError unless there is a network to start from, or one of that name."""
+    from ..networks.variants import get_variant
+    from ..pretrained.presets import model_file
+
+    if start and model:
+        raise ValueError(
+            "Invalid value for `model`. Expected none with `from`, which tells the network. "
+            f"Received: model={model}, from={start}"
+        )
+    if start:
+        model_file(start)
+    else:
+        get_variant(model or "H")
+
+
+def opened_pairs(name, files, given):
+    """Return open `(image, labels)` of files in turn, or raise ValueError for an odd number.
+
+    Args:
+        name: of the argument.
+        files: an image, its labels, and so on.
+        given: a `VolumeOptions`.
+    """
+    if len(files) % 2:
+        raise ValueError(
+            f"Invalid value for `{name}`. Expected each image followed by its labels. "
+            f"Received: {len(files)} files"
+        )
+    pairs = zip(files[::2], files[1::2], strict=True)
+    return [tuple(given.open_all(image=image, label=label).values()) for image, label in pairs]
+
+
+def held_out_text(summary):
+    """Return the score of the held-out parts as text, of several each one's too."""
+    if summary["held_out_jaccard"] is None:
+        return ""
+    each = summary["held_out"]
+    parts = ", ".join(f"{name} {value:.3f}" for name, value in each.items())
+    more = f" ({parts})" if len(each) > 1 else ""
+    return f", held-out Jaccard {summary['held_out_jaccard']:.3f}{more}"

@@ -1,1 +1,0 @@
-"""The commands of `volseg`, one module a stage; each parses, calls, prints."""

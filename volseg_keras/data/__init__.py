@@ -1,1 +1,0 @@
-"""Volumes, phantoms and augmented patches."""

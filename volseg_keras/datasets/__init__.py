@@ -1,0 +1,1 @@
+"""Volumes to try things on: phantoms and public data."""

@@ -1,0 +1,265 @@
+"""Packages for bioimage.io: model descriptions as of https://bioimage-io.github.io/spec-bioimage-io."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from ..inference.predict import HALO, MULTIPLE
+from ..networks.models import class_names, metadata
+from ..report.plots import cover
+from .formats import TOLERANCE, read_onnx, read_savedmodel, write_onnx, write_savedmodel
+
+BUNDLE, ONNX = "savedmodel.zip", "weights.onnx"
+CARD = {
+    "description": "Gives the probability of every class for every voxel of an image or volume.",
+    "tags": ["segmentation", "semantic-segmentation", "tensorflow", "volseg_keras"],
+    "license": "Apache-2.0",
+    "authors": [{"name": "The volseg_keras maintainers"}],
+    "cite": [
+        {
+            "text": "H.-C. Cheng and A. Varshney, Volume segmentation using convolutional neural "
+            "networks with limited training data, IEEE ICIP 2017, pp. 590-594",
+            "url": "https://www.semanticscholar.org/paper/d86cc655aee9596de5e0db001275c6fee495eb08",
+        }
+    ],
+    "training_data": None,
+    "voxel_size": None,
+    "validation": "Its authors give no figures.",
+}
+DOCUMENTATION = """# {name}
+
+{description}
+
+## Use
+
+Input: grey levels as they are in the file, float32, axes {axes}. The model standardises
+them itself (mean {mean}, standard deviation {standard_deviation}, then times {contrast}), as
+it sees tiles and not volumes. Give it images of another brightness, contrast or type as
+(image - m) / s * {standard_deviation} + {mean}, with the mean m and standard deviation s of the
+whole image. Sizes are multiples of {multiple}. Output: probabilities of {classes},
+axes {axes}. Large volumes are predicted in overlapping tiles, of which the halo is cut
+off. Written by volseg_keras, whose command `volseg predict` does this.
+
+The cover and the samples are of a synthetic image, which is for testing and tells nothing about
+how good the model is.
+
+## Training data
+
+{data}
+
+## Validation
+
+{validation}
+
+On data of your own: predict a part whose labels you know and compare, for instance by
+`volseg evaluate labels.tif truth.tif`, which prints precision, recall and Jaccard index.
+"""
+TEST = """
+import sys
+from bioimageio.core import test_model
+summary = test_model(sys.argv[1])
+errors = [error.msg for detail in summary.details for error in detail.errors]
+sys.exit(0 if summary.status == "passed" else f"{summary.status}: {' '.join(errors)}")
+"""
+
+
+def write_package(model, path, vector, card):
+    """Write a .zip with a model's weights as SavedModel and ONNX, their description and test.
+
+    Args:
+        model: a Keras model of grey levels.
+        path: of the .zip.
+        vector: pair of a batch and its probabilities.
+        card: as of `presets.model_card`.
+
+    Raises:
+        ValueError: the model does not standardise grey levels, or the card does not fit.
+    """
+    from bioimageio.spec import save_bioimageio_package
+
+    about = metadata(model)
+    if not about["normalization"]:
+        raise ValueError(
+            "Invalid value for `model`. Expected one that takes grey levels, as `fit` saves it. "
+            f"Received: {about['name']}, which takes standardised grey levels"
+        )
+    card = filled(card, about)
+    with tempfile.TemporaryDirectory(prefix="volseg.") as folder:
+        folder = Path(folder)
+        write_weights(model, folder)
+        write_pictures(vector, folder)
+        (folder / "README.md").write_text(documentation(card, about), encoding="utf-8")
+        save_bioimageio_package(description(model, folder, card), output_path=path)
+
+
+def filled(card, about):
+    """Return a card with what it leaves out."""
+    name = f"Segmentation in {about['spatial_dims']}D by volseg_keras ({about['name']})"
+    return {"name": name, "classes": class_names(about["num_classes"]), **CARD, **card}
+
+
+def write_weights(model, folder):
+    """Write the weights in two formats."""
+    bundle = folder / "savedmodel"
+    write_savedmodel(model, bundle)
+    shutil.make_archive(bundle, "zip", bundle)
+    write_onnx(model, folder / ONNX)
+
+
+def write_pictures(vector, folder):
+    """Write the test vector, also as images that people can look at, and a cover."""
+    for name, array in zip(("input", "output"), vector, strict=True):
+        np.save(folder / f"test_{name}.npy", array)
+        tifffile.imwrite(folder / f"sample_{name}.tif", array[0], photometric="minisblack")
+    image, labels = vector[0][0, ..., 0], vector[1][0].argmax(-1)
+    if image.ndim == 3:
+        best = np.count_nonzero(labels, axis=(1, 2)).argmax()
+        image, labels = image[best], labels[best]
+    cover(image, labels, folder / "cover.png")
+
+
+def documentation(card, about):
+    """Return the text that is shown with a model."""
+    data = card["training_data"]
+    constants = {
+        name: ", ".join(f"{number:.2f}" for number in np.atleast_1d(values))
+        for name, values in about["normalization"].items()
+    }
+    return DOCUMENTATION.format(
+        **card | constants | {"classes": ", ".join(card["classes"])},
+        axes=", ".join(["batch", *"zyx"[-about["spatial_dims"] :], "channel"]),
+        multiple=MULTIPLE,
+        data=f"{data['name']}: {data['description']}" if data else "Its authors do not tell.",
+    )
+
+
+def description(model, folder, card):
+    """Return the `ModelDescr` of the files in a folder."""
+    from bioimageio.spec.model import v0_5
+
+    def file(name):
+        return v0_5.FileDescr(source=folder / name)
+
+    return v0_5.ModelDescr(
+        **{key: card[key] for key in ("name", "description", "tags", "license")},
+        authors=[v0_5.Author(**author) for author in card["authors"]],
+        cite=[v0_5.CiteEntry(**entry) for entry in card["cite"]],
+        covers=[file("cover.png")],
+        documentation=file("README.md"),
+        inputs=[tensor(model, card, file, "input")],
+        outputs=[tensor(model, card, file, "output")],
+        training_data=card["training_data"] and v0_5.DatasetDescr(**card["training_data"]),
+        weights=weights(file),
+        config=v0_5.Config(bioimageio=config(model)),
+    )
+
+
+def tensor(model, card, file, which):
+    """Return the description of the input or the output tensor."""
+    from bioimageio.spec.model import v0_5
+
+    kinds = {"input": v0_5.InputTensorDescr, "output": v0_5.OutputTensorDescr}
+    channels = [f"grey{i}" for i in range(model.inputs[0].shape[-1])]
+    return kinds[which](
+        id={"input": "image", "output": "probability"}[which],
+        description={"input": "Grey levels", "output": "Probability of every class"}[which],
+        axes=[
+            v0_5.BatchAxis(),
+            *space_axes(model, card["voxel_size"], which),
+            v0_5.ChannelAxis(channel_names={"input": channels, "output": card["classes"]}[which]),
+        ],
+        test_tensor=file(f"test_{which}.npy"),
+        sample_tensor=file(f"sample_{which}.tif"),
+        data=v0_5.IntervalOrRatioDataDescr(
+            type="float32", range={"input": (None, None), "output": (0.0, 1.0)}[which]
+        ),
+    )
+
+
+def space_axes(model, voxel_size, which):
+    """Return the spatial axes of the input, or those of the output that refer to them."""
+    from bioimageio.spec.model import v0_5
+
+    sizes = model.inputs[0].shape[1:-1]
+    dims = len(sizes)
+    scales = [{"unit": "nanometer", "scale": s} for s in voxel_size or ()] or [{}] * 3
+    rows = zip("zyx"[-dims:], sizes, HALO[dims][-dims:], scales[-dims:], strict=True)
+    if which == "output":
+        return [
+            v0_5.SpaceOutputAxisWithHalo(
+                id=name,
+                size=v0_5.SizeReference(tensor_id="image", axis_id=name),
+                halo=halo,
+                **scale,
+            )
+            for name, _, halo, scale in rows
+        ]
+    return [
+        v0_5.SpaceInputAxis(
+            id=name,
+            # The least is one multiple more than the halos on both sides.
+            size=size
+            or v0_5.ParameterizedSize(min=MULTIPLE * (1 + -(-2 * halo // MULTIPLE)), step=MULTIPLE),
+            **scale,
+        )
+        for name, size, halo, scale in rows
+    ]
+
+
+def weights(file):
+    """Return the description of the weights."""
+    import onnx
+    import tensorflow as tf
+    from bioimageio.spec.model import v0_5
+
+    bundle, graph = file(BUNDLE), file(ONNX)
+    opset = onnx.load(graph.source.absolute(), load_external_data=False).opset_import[0].version
+    return v0_5.WeightsDescr(
+        tensorflow_saved_model_bundle=v0_5.TensorflowSavedModelBundleWeightsDescr(
+            source=bundle.source, tensorflow_version=v0_5.Version(tf.__version__)
+        ),
+        onnx=v0_5.OnnxWeightsDescr(
+            source=graph.source, opset_version=opset, parent="tensorflow_saved_model_bundle"
+        ),
+    )
+
+
+def config(model):
+    """Return how exactly the test must be met, and the size of the network."""
+    from bioimageio.spec.model import v0_5
+
+    exact = v0_5.ReproducibilityTolerance(
+        relative_tolerance=0, absolute_tolerance=TOLERANCE, mismatched_elements_per_million=0
+    )
+    return v0_5.BioimageioConfig(
+        reproducibility_tolerance=[exact],
+        architecture_type=f"volseg_keras {model.name}"[:32],
+        task="semantic segmentation",
+        model_parameter_count=model.count_params(),
+    )
+
+
+def read_package(path):
+    """Return what runs the weights of a package, once `bioimageio.core.test_model` passes.
+
+    Raises:
+        ValueError: it does not pass.
+    """
+    with tempfile.TemporaryDirectory(prefix="volseg.") as folder:
+        # In a process of its own, and a folder: it unpacks where it runs.
+        command = [sys.executable, "-c", TEST, path]
+        test = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        if test.returncode:
+            raise ValueError((test.stderr.strip() or "no answer").splitlines()[-1])
+        folder = Path(folder)
+        shutil.unpack_archive(path, folder / "package")
+        shutil.unpack_archive(folder / "package" / BUNDLE, folder / "savedmodel")
+        return [
+            *read_savedmodel(folder / "savedmodel"),
+            *read_onnx(folder / "package" / ONNX),
+        ]

@@ -1,0 +1,173 @@
+"""Write models in formats that run without this package, and prove that they say the same."""
+
+import tempfile
+from importlib.util import find_spec
+from itertools import product
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from ..datasets.phantom import phantom
+from ..files import write_json
+from ..networks.inference_graph import check_tensorflow
+from ..networks.models import metadata
+from ..pretrained.presets import METADATA
+from .bioimageio import read_package, write_package
+from .formats import (
+    ONNX,
+    TOLERANCE,
+    Format,
+    read_keras,
+    read_onnx,
+    read_openvino,
+    read_savedmodel,
+    write_onnx,
+    write_openvino,
+    write_savedmodel,
+)
+
+FORMATS = {
+    "savedmodel": Format(write_savedmodel, read_savedmodel),
+    "keras": Format(lambda model, path, *_: model.save(path), read_keras, ".keras"),
+    "onnx": Format(write_onnx, read_onnx, ".onnx", ONNX, "onnx"),
+    "openvino": Format(write_openvino, read_openvino),
+    "bioimageio": Format(write_package, read_package, ".zip", (*ONNX, "bioimageio"), "bioimageio"),
+}
+# Of the test vectors. No two sizes are equal, so that exchanged axes are found out.
+SIZES, SMALLER = {3: (48, 96, 112), 2: (128, 160)}, {3: (16, 32, 48), 2: (32, 48)}
+
+
+def export_model(model, path, format="savedmodel", *, card=None, on_step=None):
+    """Write a model for another program, reload it there and compare it with Keras.
+
+    All formats take float32 `(batch, *spatial, channels)`, the input of `model`, any spatial sizes
+    that are multiples of 8 (16 for U-Net), and give the probabilities `(batch, *spatial, classes)`.
+    A folder also holds a test vector, `test_input.npy` and `test_output.npy`, and tells in
+    `assets.extra/volseg.json` what the input is.
+
+    Args:
+        model: a Keras model.
+        path: what to write; it must not exist, or be an empty folder.
+        format: a name of `FORMATS`. "savedmodel": a folder, whose endpoint `serve` gives a dict of
+            `probability`. "keras": a .keras file. "onnx": an .onnx file. "openvino": a folder with
+            model.xml. "bioimageio": a .zip for bioimage.io that has passed its `test_model`.
+        card: facts about the model, as of `presets.model_card`. "bioimageio" tells all, a folder
+            `threshold` and `voxel_size`.
+        on_step: called with a line about what is done next.
+
+    Returns:
+        The greatest difference of a probability of two test vectors.
+
+    Raises:
+        FileExistsError: the path is taken.
+        ValueError: an argument does not fit, or the difference is above `TOLERANCE`; nothing is
+            written then.
+    """
+    path, row, say = new_path(path, format), FORMATS[format], on_step or (lambda _: None)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as work:
+        part = Path(work) / path.name
+        say(f"Writing {path}")
+        vectors = vectors_of(model)
+        row.write(model, part, vectors[0], card or {})
+        if part.is_dir():
+            describe(model, part, vectors[0], card or {})
+        say("Reloading it to compare it with Keras")
+        difference = checked(part, format, vectors)
+        if path.is_dir():
+            path.rmdir()  # Windows replaces no folder
+        part.replace(path)
+    return difference
+
+
+def export_savedmodel(model, path, card=None):
+    """Write a TensorFlow SavedModel by `export_model`; returns its path."""
+    export_model(model, path, card=card)
+    return Path(path)
+
+
+def new_path(path, format):
+    """Return the path of an export that can be written, or raise; creates its parent."""
+    if format not in FORMATS:
+        raise ValueError(
+            f"Invalid value for `format`. Expected one of {', '.join(FORMATS)}. "
+            f"Received: format={format!r}"
+        )
+    row, path = FORMATS[format], Path(path).absolute()
+    if path.exists() and (row.suffix or not path.is_dir() or any(path.iterdir())):
+        kind = "file" if row.suffix else "folder"
+        raise FileExistsError(
+            f"Invalid value for `path`. Expected a new {kind}. Received: {path} exists"
+        )
+    if not path.name.endswith(row.suffix):
+        raise ValueError(
+            f"Invalid value for `path`. Expected a file that ends in {row.suffix}. Received: {path}"
+        )
+    if not all(find_spec(module) for module in row.modules):
+        raise ValueError(
+            f'Invalid value for `format`. Expected "volseg_keras[{row.extra}]" to be installed. '
+            f"Received: format={format!r}"
+        )
+    if format != "keras":
+        check_tensorflow()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def vectors_of(model):
+    """Return two pairs of a batch of phantoms and its probabilities by Keras.
+
+    The second batch is of two phantoms and smaller, where the model takes that.
+    """
+    _, *fixed, channels = model.inputs[0].shape
+    dims = len(fixed)
+    sizes = [size or own for size, own in zip(fixed, SIZES[dims], strict=True)]
+    shape = (*[16] * (3 - dims), *(max(size, 16) for size in sizes))
+    image = np.stack([phantom(shape, seed)[0] for seed in range(channels)], -1, dtype=np.float32)
+    image = (image if dims == 3 else image[8])[tuple(slice(size) for size in sizes)][None]
+    # In the range of what the model was trained with, where it would be far from constant.
+    own = metadata(model)["normalization"] or {"mean": 0, "standard_deviation": 1}
+    mean, deviation = (np.asarray(own[name]) for name in ("mean", "standard_deviation"))
+    image = ((image - image.mean()) / image.std() * deviation + mean).astype(np.float32)
+    smaller = [slice(size or own) for size, own in zip(fixed, SMALLER[dims], strict=True)]
+    crop = image[(slice(None), *smaller)]
+    with keras.device("cpu:0"):
+        return [
+            (batch, keras.ops.convert_to_numpy(model(batch, training=False)))
+            for batch in (image, np.concatenate([crop, crop[:, ::-1]]))
+        ]
+
+
+def describe(model, folder, vector, card):
+    """Put what a user of a model must know, and a test vector, in the folder of an export."""
+    about = folder / METADATA
+    about.parent.mkdir(exist_ok=True)
+    known = {name: card[name] for name in ("threshold", "voxel_size") if card.get(name)}
+    write_json(about, metadata(model) | known, indent=2)
+    for name, array in zip(("test_input", "test_output"), vector, strict=True):
+        np.save(folder / f"{name}.npy", array)
+
+
+def checked(path, format, vectors):
+    """Return the greatest difference of an export from Keras, or raise ValueError for too great.
+
+    Args:
+        path: of the export.
+        format: its name.
+        vectors: pairs of a batch and its probabilities.
+    """
+    expected = f"Invalid value for `format`. Expected {format} within {TOLERANCE} of Keras."
+    try:
+        with keras.device("cpu:0"):
+            pairs = product(FORMATS[format].read(path), vectors)
+            difference = np.max([distance(run(image), want) for run, (image, want) in pairs])
+    except Exception as error:  # every runtime has errors of its own
+        raise ValueError(f"{expected} Received: {error}; nothing is written") from error
+    if not difference <= TOLERANCE:
+        raise ValueError(f"{expected} Received: {difference:.2g} from it; nothing is written")
+    return float(difference)
+
+
+def distance(got, want):
+    """Return the greatest difference of two arrays, infinity where their shapes differ."""
+    return np.abs(got - want).max() if np.shape(got) == want.shape else np.inf

@@ -1,0 +1,86 @@
+"""The formats of single files and folders: how each is written, and run without this package."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+
+from ..inference.engines import onnx_runner
+from ..networks.inference_graph import write_graph
+
+OPENVINO = "model.xml"
+ONNX = ("tf2onnx", "onnx", "onnxruntime")
+TOLERANCE = 1e-3  # greatest difference of a probability from that of Keras
+
+
+def write_savedmodel(model, path, *_):
+    """Write the SavedModel's graph and variables."""
+    import tensorflow as tf
+
+    def serve(image):
+        return {"probability": model(image, training=False)}
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    shape = (None, *model.inputs[0].shape[1:])
+    signature = [tf.TensorSpec(shape, tf.float32, name="image")]
+    archive.add_endpoint("serve", serve, input_signature=signature)
+    archive.write_out(path, verbose=False)
+
+
+def write_onnx(model, path, *_):
+    """Write an .onnx file."""
+    write_graph(model, path, "onnx")
+
+
+def write_openvino(model, path, *_):
+    """Write a folder with OpenVINO's two files."""
+    path.mkdir()
+    write_graph(model, path / OPENVINO, "openvino")
+
+
+def read_savedmodel(path):
+    """Return what runs the export: callables from a batch to probabilities, here one."""
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(path)
+    return [lambda batch: loaded.serve(batch)["probability"]]
+
+
+def read_keras(path):
+    """Return what runs the export."""
+    model = keras.saving.load_model(path, compile=False)
+    return [lambda batch: keras.ops.convert_to_numpy(model(batch, training=False))]
+
+
+def read_onnx(path):
+    """Return what runs the export."""
+    return [onnx_runner(path, ["CPUExecutionProvider"])]
+
+
+def read_openvino(path):
+    """Return what runs the export, in float32 also where OpenVINO would choose bfloat16."""
+    import openvino
+
+    options = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.Core().compile_model(path / OPENVINO, "CPU", options)
+    return [lambda batch: compiled(batch)[0]]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of `export_model`.
+
+    Attributes:
+        write: called with the model, a path, a test vector and a card.
+        read: callable from the path to callables from a batch to probabilities.
+        suffix: of the file; nothing for a folder.
+        modules: that must be installed.
+        extra: of this package that installs them.
+    """
+
+    write: Callable
+    read: Callable
+    suffix: str = ""
+    modules: tuple = ()
+    extra: str = ""

@@ -1,1 +1,0 @@
-"""The nine networks, their layers, losses and measures."""

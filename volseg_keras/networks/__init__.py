@@ -1,0 +1,1 @@
+"""The nine networks: layers, blocks, losses, Keras metrics, and the graph that predicts."""

@@ -1,0 +1,137 @@
+"""The graph that predicts: the same values as the trained network from far less memory traffic."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from .layers import LAST, rank_layer, register
+from .models import split_normalization, with_normalization
+
+LEVELS = 256
+
+
+@register
+class Shares(keras.layers.Layer):
+    """Turn the scores of voxels side by side into probabilities.
+
+    Input shape: `(batch, *spatial, positions * maps)`; one map is the score of the foreground
+        against the background.
+    Output shape: the input's. Of one map levels of 1/256, whole numbers from 0 to 255; of several,
+        probabilities.
+
+    Args:
+        maps: number of scores a voxel.
+    """
+
+    def __init__(self, maps, **kwargs):
+        super().__init__(**kwargs)
+        self.maps = maps
+
+    def call(self, inputs):
+        """Return levels or probabilities in float32."""
+        if self.maps == 1:
+            # 256 times the sigmoid. About a score of 0 this stays exact in bfloat16, in which a
+            # sigmoid of 0.499 would become 0.5.
+            half = LEVELS / 2
+            return half + ops.floor(ops.minimum(half * ops.tanh(inputs / 2), half - 1))
+        shares = ops.softmax(ops.reshape(inputs, (-1, self.maps)), axis=-1)
+        return ops.reshape(shares, ops.shape(inputs))
+
+    def compute_output_shape(self, input_shape):
+        """Return the input's shape."""
+        return input_shape
+
+    def get_config(self):
+        """Return the arguments of `__init__`."""
+        return {**super().get_config(), "maps": self.maps}
+
+
+def inference_graph(model):
+    """Return a model that gives the probabilities of `model` in a form that is fast to compute.
+
+    At full resolution a map or two cost more memory traffic than the whole network. So the head,
+    a transposed convolution of stride 2, becomes a 1^d convolution to the maps of all 2^d voxels
+    side by side; and of two classes only the score of one against the other is computed.
+
+    Input shape: the input's of `model`.
+    Output shape: `(batch, *spatial / f, f**d * maps)` with f = 2, for U-Net 1; position in the f^d
+        block first, then the map: one, the foreground's, for two classes, else all classes. Values
+        are those of `Shares`.
+
+    Args:
+        model: a network of `build_model`, or one that `with_normalization` wraps.
+
+    Raises:
+        ValueError: `model` is no such network.
+    """
+    network, constants = split_normalization(model)
+    head = head_of(network)
+    kernel, bias = head_weights(head)
+    if len(bias) == 2:
+        kernel, bias = kernel[:, 1:] - kernel[:, :1], bias[1:] - bias[:1]
+    positions, maps, width = kernel.shape
+    scores = rank_layer("Conv", len(network.inputs[0].shape) - 2)(
+        positions * maps, 1, data_format=LAST, dtype=head.dtype_policy, name="head"
+    )
+    shares = Shares(maps, dtype="float32", name="shares")
+    lean = keras.Model(network.inputs[0], shares(scores(head.input)), name=network.name)
+    spatial = [1] * (len(scores.kernel.shape) - 2)
+    kernel = kernel.reshape(positions * maps, width).T.reshape(*spatial, width, positions * maps)
+    scores.set_weights([kernel, np.tile(bias, positions)])
+    return with_normalization(lean, *constants) if constants else lean
+
+
+def head_of(network):
+    """Return the convolution whose scores, as probabilities, are all that a network gives."""
+    layers = {layer.name: layer for layer in getattr(network, "layers", [])}
+    head, last = layers.get("head_conv"), layers.get("probability")
+    if head and last and last.output is network.outputs[0] and last.input is head.output:
+        if head.output.shape[-1] > 1:
+            return head
+    raise ValueError(
+        f"Invalid value for `model`. Expected a network of `build_model`. Received: {network.name}"
+    )
+
+
+def head_weights(head):
+    """Return the head's kernel as (positions, classes, width), and its bias."""
+    kernel, bias = (ops.convert_to_numpy(w).astype(np.float32) for w in head.weights)
+    if "Transpose" not in type(head).__name__:
+        kernel = np.swapaxes(kernel, -1, -2)
+    return kernel.reshape(-1, *kernel.shape[-2:]), bias
+
+
+def check_tensorflow():
+    """Raise ValueError unless Keras runs on TensorFlow."""
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            "Invalid value for KERAS_BACKEND. Expected tensorflow, which alone writes other "
+            f"formats. Received: {keras.backend.backend()}"
+        )
+
+
+def write_graph(model, path, format):
+    """Write the graph of a model for OpenVINO (.xml, its weights beside it) or ONNX."""
+    model.export(str(path), format=format, input_signature=model.inputs, verbose=False)
+
+
+def export_inference_graph(model, path):
+    """Write the graph that predicts fastest (`inference_graph`) for other runtimes.
+
+    Args:
+        model: a network of `build_model`, or one that `fit` saved.
+        path: an .xml file for OpenVINO, whose weights lie beside it, or an .onnx file.
+
+    Raises:
+        ValueError: the model is no such network, or the Keras backend cannot write the format.
+    """
+    check_tensorflow()
+    try:
+        write_graph(
+            inference_graph(model), path, {".xml": "openvino", ".onnx": "onnx"}[path.suffix]
+        )
+    except ImportError as error:
+        raise ValueError(
+            'Invalid value for `engine`. Expected "volseg_keras[onnx]" to be installed. '
+            f"Received: {error}"
+        ) from error

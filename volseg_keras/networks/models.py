@@ -1,0 +1,212 @@
+"""`build_model`: the nine networks from one factory."""
+
+import keras
+import numpy as np
+from keras import layers
+
+from .blocks import (
+    activation,
+    bottleneck_block,
+    convolution,
+    input_block,
+    residual_block,
+    transposed,
+    unet_level,
+)
+from .layers import LAST, Probability, check_positive
+from .variants import get_variant
+
+ENCODER = (40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128)
+HALVING = (40, 72)
+DECODER = ((64, True), *[(64, False)] * 4, (32, True), *[(32, False)] * 2)
+UNET = (64, 128, 256, 512, 1024)
+
+
+def build_model(variant, *, num_classes=2, input_shape=None, in_channels=1, dropout=0.1, name=None):
+    """Build one of the nine networks of Table 1 (Cheng & Varshney, ICIP 2017).
+
+    A-H: a two-branch input block, 12 pre-activation residual blocks, 8 bottleneck blocks, a
+    transposed convolution and a softmax in float32. The figure printed in the paper starts at 16
+    maps and shows blocks of 24 and 32 but none of 112; built literally it has other parameter
+    counts than Table 1. The layout here follows the text, reproduces the counts, and trained 1.3
+    times faster to a higher score.
+
+    Input shape: `(batch, *spatial, in_channels)`, standardised grey values. Spatial sizes are free;
+        sizes that are multiples of 8 (16 for U-Net) give an output of the same size.
+    Output shape: `(batch, *spatial, num_classes)`, probabilities.
+
+    Args:
+        variant: "A" to "H" or "U-Net", any case.
+        num_classes: number of classes, background included.
+        input_shape: `(*spatial, channels)`, or None for free spatial sizes and `in_channels`.
+        in_channels: number of image channels; unused where `input_shape` is given.
+        dropout: rate of dropout in the residual branches.
+        name: name of the Keras model; the variant's by default.
+
+    Returns:
+        An uncompiled `keras.Model`.
+
+    Raises:
+        ValueError: the variant is unknown, `input_shape` has the wrong rank or sizes, or a number
+            is out of range.
+    """
+    row = get_variant(variant)
+    check_positive(num_classes=num_classes, in_channels=in_channels)
+    check_most(num_classes=(num_classes, 255), in_channels=(in_channels, 31))
+    if not 0 <= dropout < 1:
+        raise ValueError(
+            f"Invalid value for `dropout`. Expected 0 <= dropout < 1. Received: dropout={dropout!r}"
+        )
+    inputs = keras.Input(checked_shape(row, input_shape, in_channels), name="standardised_image")
+    body = unet if row.unet else residual_network
+    outputs = body(inputs, row, num_classes, dropout)
+    return keras.Model(inputs, outputs, name=name or row.model_name)
+
+
+def check_most(**arguments):
+    """Raise ValueError for the first argument `(value, most)` that is larger than it may be."""
+    for name, (value, most) in arguments.items():
+        if value > most:
+            raise ValueError(
+                f"Invalid value for `{name}`. Expected at most {most}. Received: {name}={value}"
+            )
+
+
+def checked_shape(row, input_shape, in_channels):
+    """Return the full input shape of a variant, or raise ValueError."""
+    shape = tuple(input_shape) if input_shape else (None,) * row.spatial_dims + (in_channels,)
+    factor = 16 if row.unet else 8
+    good = len(shape) == row.spatial_dims + 1 and shape[-1] in range(1, 32)
+    if not good or any(size and size % factor for size in shape[:-1]):
+        raise ValueError(
+            f"Invalid value for `input_shape`. Expected {row.spatial_dims} spatial sizes that are "
+            f"multiples of {factor} (or None) and the channels. Received: input_shape={shape}"
+        )
+    return shape
+
+
+def residual_network(x, row, num_classes, dropout):
+    """Apply the residual encoder and decoder of A-H (paper, Section 3 and Fig. 2)."""
+    x = input_block(x, 32)
+    for i, filters in enumerate(ENCODER):
+        x = residual_block(
+            x,
+            filters,
+            halve=filters in HALVING,
+            rank_one=row.rank_one,
+            stochastic=row.stochastic,
+            dropout=dropout,
+            name=f"encoder{i}",
+        )
+    for i, (filters, double) in enumerate(DECODER):
+        x = bottleneck_block(x, filters, double=double, dropout=dropout, name=f"decoder{i}")
+    x = transposed(activation(x, "head"), num_classes, 2, "head_conv")
+    return softmax(x)
+
+
+def unet(x, row, num_classes, dropout):
+    """Apply Ronneberger's U-Net with same padding and batch normalisation."""
+    skips = []
+    for filters in UNET[:-1]:
+        x = unet_level(x, filters, f"down{filters}")
+        skips.append(x)
+        x = layers.MaxPooling2D(2, data_format=LAST, name=f"pool{filters}")(x)
+    x = layers.Dropout(dropout, name="dropout")(unet_level(x, UNET[-1], f"bottom{UNET[-1]}"))
+    for filters, skip in zip(UNET[-2::-1], reversed(skips), strict=True):
+        x = transposed(x, x.shape[-1], 2, f"up{filters}_transposed")
+        x = layers.Concatenate(name=f"up{filters}_concat")([skip, x])
+        x = unet_level(x, filters, f"up{filters}")
+    return softmax(convolution(x, num_classes, 1, "head_conv"))
+
+
+def softmax(x):
+    """Return float32 class probabilities, whatever the precision policy."""
+    return Probability(dtype="float32", name="probability")(x)
+
+
+def with_normalization(model, mean, deviation, contrast=1.0):
+    """Return a model of raw grey levels: standardise, then `model`, whose weights it shares.
+
+    Args:
+        model: a network of standardised grey values.
+        mean: grey level that becomes 0, or one a channel.
+        deviation: grey levels that become 1, or such a number a channel.
+        contrast: gain of the standardised grey values.
+    """
+    # Tools that look into a model take the inputs of both, by their names.
+    name = "image" if model.inputs[0].name != "image" else "grey_levels"
+    inputs = keras.Input(model.inputs[0].shape[1:], name=name)
+    mean, deviation = np.asarray(mean, float), np.asarray(deviation, float)
+    if deviation.ndim:  # (1, 1, channels), which no configuration of Keras makes channels first
+        mean, deviation = mean[None, None], deviation[None, None]
+    scale, offset = (1 / deviation).tolist(), (-mean / deviation).tolist()
+    x = layers.Rescaling(scale, offset, dtype="float32", name="normalization")(inputs)
+    x = layers.Rescaling(float(contrast), dtype="float32", name="contrast")(x)
+    return keras.Model(inputs, model(x), name=model.name)
+
+
+def split_normalization(model):
+    """Undo `with_normalization`.
+
+    Returns:
+        The network of standardised grey values, and `(mean, deviation, contrast)`, the first two
+        numbers or lists of one a channel; `model` itself and None where it does not standardise.
+    """
+    found = {layer.name: layer for layer in model.layers if isinstance(layer, layers.Rescaling)}
+    if "normalization" not in found or not isinstance(model.layers[-1], keras.Model):
+        return model, None
+    scale, offset = (np.asarray(getattr(found["normalization"], n)) for n in ("scale", "offset"))
+    scale, offset = (n.ravel() if n.ndim else n for n in (scale, offset))
+    contrast = found["contrast"].scale if "contrast" in found else 1.0
+    return model.layers[-1], ((-offset / scale).tolist(), (1 / scale).tolist(), contrast)
+
+
+def at_policy(model):
+    """Return a model that computes as Keras's dtype policy says, a copy unless in float32."""
+    policy = keras.config.dtype_policy().name
+    if policy == "float32":  # as files of `fit` say
+        return model
+    network, own = split_normalization(model)
+    copy = copy_at(network, policy)
+    copy.set_weights(network.get_weights())
+    return with_normalization(copy, *own) if own else copy
+
+
+def copy_at(network, policy):
+    """Return a network of the same layers, with new weights, that computes by a dtype policy."""
+
+    def at(layer):
+        dtype = "float32" if isinstance(layer, Probability) else policy
+        return type(layer).from_config({**layer.get_config(), "dtype": dtype})
+
+    return keras.models.clone_model(network, clone_function=at)
+
+
+def check_sizes(model):
+    """Raise ValueError for a network of fixed sizes, which takes no patches and tiles of others."""
+    if any(shape := model.inputs[0].shape[1:-1]):
+        raise ValueError(
+            "Invalid value for `model`. Expected a network of free spatial sizes, without "
+            f"`input_shape`. Received: one of {shape}"
+        )
+
+
+def class_names(count):
+    """Return the names of so many classes that nobody named."""
+    others = ["foreground"] if count == 2 else [f"class {i}" for i in range(1, count)]
+    return ["background", *others]
+
+
+def metadata(model):
+    """Return what a user of a model must know, as a dict of JSON types."""
+    constants = split_normalization(model)[1]
+    names = "mean", "standard_deviation", "contrast"
+    normalization = constants and dict(zip(names, constants, strict=True))
+    return {
+        "name": model.name,
+        "spatial_dims": len(model.inputs[0].shape) - 2,
+        "channels": model.inputs[0].shape[-1],
+        "num_classes": model.output_shape[-1],
+        "input": "grey levels" if normalization else "standardised grey levels",
+        "normalization": normalization,
+    }

@@ -1,0 +1,58 @@
+"""Keras knows our layers, losses and metrics once both packages are imported, in any order.
+
+A saved model names them, and Keras looks only among those whose modules have been imported. This
+imports them as soon as there is a Keras, so that `import volseg_keras` need not wait for it.
+"""
+
+import sys
+from importlib import import_module, util
+
+
+def register():
+    """Import what registers itself, if Keras is imported."""
+    if "keras" in sys.modules:
+        import_module(f"{__package__}.inference_graph")
+        import_module(f"{__package__}.metrics")
+
+
+def watch():
+    """Register now, or when Keras is imported."""
+    register()
+    if not any(isinstance(finder, AfterKeras) for finder in sys.meta_path):
+        sys.meta_path.insert(0, AfterKeras())
+
+
+class AfterKeras:
+    """A finder of `sys.meta_path` that finds Keras where the others do, and registers after it."""
+
+    def __init__(self):
+        self.asked = False
+
+    def find_spec(self, name, path=None, target=None):
+        """Return the spec of Keras, None for any other module."""
+        if name != "keras" or self.asked:
+            return None
+        self.asked = True
+        try:
+            spec = util.find_spec(name)
+        finally:
+            self.asked = False
+        if spec and spec.loader:
+            spec.loader.exec_module = followed(spec.loader.exec_module)
+        return spec
+
+
+def followed(execute):
+    """Return a loader's function that registers afterwards.
+
+    Not where one of our own modules imports Keras: it is not complete yet. Whoever imports it
+    registers the others.
+    """
+
+    def execute_and_register(module):
+        ours = any(m.startswith(f"{__package__}.") for m in sys.modules if m != __name__)
+        execute(module)
+        if not ours:
+            register()
+
+    return execute_and_register

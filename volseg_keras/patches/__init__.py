@@ -1,0 +1,1 @@
+"""Patches to train on: where they are drawn, and how they are augmented."""

@@ -1,0 +1,196 @@
+"""Labels of a volume: class ids, where the foreground lies, parts of volumes in files."""
+
+import math
+
+import numpy as np
+
+from ..volumes.volume import class_ids
+
+# Sections and rows of a label volume that are looked at together, as multiples of usual chunks,
+# and foreground voxels that are kept.
+BLOCK, KEPT = (64, 256), 2**24
+
+
+class Crop:
+    """A part of a volume in a file, read when it is indexed.
+
+    Args:
+        volume: `(z, y, x)` array-like that reads what is indexed by slices.
+        part: three slices without steps.
+    """
+
+    def __init__(self, volume, part):
+        self.volume = volume
+        self.ndim = len(volume.shape)
+        part = (*part, *[slice(None)] * (self.ndim - len(part)))
+        self.ranges = [range(n)[p] for n, p in zip(volume.shape, part, strict=True)]
+        self.shape = tuple(map(len, self.ranges))
+        self.dtype = volume.dtype
+        self.voxel_size = getattr(volume, "voxel_size", None)
+
+    def __getitem__(self, key):
+        """Read a block."""
+        key = key if isinstance(key, tuple) else (key,)
+        key = (*key, *[slice(None)] * (self.ndim - len(key)))
+        return self.volume[tuple(_within(r, k) for r, k in zip(self.ranges, key, strict=True))]
+
+    def __array__(self, dtype=None, copy=None):
+        """Read all of it."""
+        return np.asarray(self[:], dtype=dtype)
+
+
+def _within(axis, key):
+    """Return what an index of a part is in the whole."""
+    if isinstance(key, slice):
+        found = axis[key]
+        return slice(found.start, found.stop, found.step)
+    return axis[key]
+
+
+class ClassIds:
+    """The class ids of a label volume in a file, read when they are indexed; see `class_ids`.
+
+    Args:
+        labels: `(z, y, x)` array-like that reads what is indexed by slices.
+        ids: class id of every label that there is.
+        foreground: flat indices of voxels that are not 0, all or evenly spread ones.
+        classes: their class ids.
+    """
+
+    ndim, dtype = 3, np.dtype(np.uint8)
+
+    def __init__(self, labels, ids, foreground, classes):
+        self.labels, self.ids = labels, ids
+        self.foreground, self.classes = foreground, classes
+        self.shape = labels.shape
+
+    @classmethod
+    def scan(cls, labels, on_progress=None):
+        """Read a label volume once: which labels there are, and where the foreground is.
+
+        Args:
+            labels: `(z, y, x)` array-like.
+            on_progress: called with the number of blocks read and their total.
+
+        Raises:
+            ValueError: a label is no class id.
+        """
+        found, voxels = np.zeros(0, labels.dtype), Voxels()
+        for corner, block in blocks(labels, on_progress):
+            found = np.union1d(found, distinct(block))
+            voxels.add(block != 0, corner, labels.shape, block)
+        ids = dict(zip(found.tolist(), class_ids(found).tolist(), strict=True))
+        places, values = voxels.kept()
+        lookup = np.array([ids[value] for value in found.tolist()], np.uint8)
+        return cls(labels, ids, places, lookup[np.searchsorted(found, values)])
+
+    def cropped(self, part):
+        """Return a part of it."""
+        crop = Crop(self.labels, part)
+        places = np.unravel_index(self.foreground, self.shape)
+        inside = [(i >= r.start) & (i < r.stop) for i, r in zip(places, crop.ranges, strict=True)]
+        kept = np.logical_and.reduce(inside)
+        places = [i[kept] - r.start for i, r in zip(places, crop.ranges, strict=True)]
+        foreground = np.ravel_multi_index(places, crop.shape)
+        return ClassIds(crop, self.ids, foreground, self.classes[kept])
+
+    def __getitem__(self, key):
+        """Read a block of class ids."""
+        block = np.asarray(self.labels[key])
+        ids = np.zeros(block.shape, np.uint8)
+        for label, class_id in self.ids.items():
+            if class_id:
+                ids[block == label] = class_id
+        return ids
+
+    def __array__(self, dtype=None, copy=None):
+        """Read all class ids."""
+        return np.asarray(self[:], dtype=dtype)
+
+
+def cropped(volume, part):
+    """Return a part of an array, or of a volume in a file without reading it."""
+    if isinstance(volume, np.ndarray):
+        return volume[part]
+    if isinstance(volume, ClassIds):
+        return volume.cropped(part)
+    return Crop(volume, part)
+
+
+def blocks(volume, on_progress=None):
+    """Yield `(z, y)` and the block that begins there, of whole rows, until all was read."""
+    starts = [
+        (z, y)
+        for z in range(0, volume.shape[0], BLOCK[0])
+        for y in range(0, volume.shape[1], BLOCK[1])
+    ]
+    for done, (z, y) in enumerate(starts, 1):
+        yield (z, y), np.asarray(volume[z : z + BLOCK[0], y : y + BLOCK[1]])
+        if on_progress:
+            on_progress(done, len(starts))
+
+
+def distinct(block):
+    """Return the distinct values of an array, rising."""
+    if block.dtype != np.uint8:
+        return np.unique(block)
+    present = np.zeros(256, bool)
+    present[block] = True  # much faster than sorting
+    return np.flatnonzero(present).astype(np.uint8)
+
+
+class Voxels:
+    """Flat indices of voxels, of which every second, fourth, ... is kept beyond `KEPT`."""
+
+    def __init__(self):
+        self.places, self.values, self.every, self.count = [], [], 1, 0
+
+    def add(self, mask, corner, shape, block):
+        """Add voxels of a block at `corner` (z, y) of a volume of `shape`, where a mask holds."""
+        inside = np.flatnonzero(mask)
+        start = -self.count % self.every
+        self.count += len(inside)
+        inside = inside[start :: self.every]
+        self.values.append(block.ravel()[inside])
+        z, y, x = np.unravel_index(inside, block.shape)
+        self.places.append(np.ravel_multi_index((z + corner[0], y + corner[1], x), shape))
+        while sum(map(len, self.places)) > KEPT:
+            self.places, self.values = (
+                [np.concatenate(v)[::2]] for v in (self.places, self.values)
+            )
+            self.every *= 2
+
+    def kept(self):
+        """Return the indices, and the values there."""
+        return np.concatenate(self.places), np.concatenate(self.values)
+
+
+def foreground_voxels(label, ignore_class=None):
+    """Return rising flat indices of the voxels that are neither background nor unannotated.
+
+    Of more than 16 million every second, fourth, ... is kept.
+
+    Args:
+        label: `(z, y, x)` class ids, an array or `ClassIds`.
+        ignore_class: label of voxels without annotation.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if isinstance(label, ClassIds):
+        found, values = label.foreground, label.classes
+        found = found[(values > 0) & (values != ignore_class)]
+    else:
+        voxels = Voxels()
+        for corner, block in blocks(label):
+            mask = block > 0
+            if ignore_class is not None:
+                mask &= block != ignore_class
+            voxels.add(mask, corner, label.shape, block)
+        found, _ = voxels.kept()
+    if not len(found):
+        raise ValueError(
+            "Invalid value for `label`. Expected at least one foreground voxel. Received: none"
+        )
+    found = np.sort(found)  # the same for arrays and files
+    return found.astype(np.uint32) if math.prod(label.shape) < 2**32 else found

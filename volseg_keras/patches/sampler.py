@@ -1,0 +1,269 @@
+"""Random patches: number i is a pure function of (seed, i)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..volumes.box import Box
+from ..volumes.intensity import Intensity
+from ..volumes.volume import NOT_ANNOTATED, class_ids
+from .augment import Augment, draw, place, shade
+from .foreground import ClassIds, foreground_voxels
+from .myelin import add_sheath
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One patch: `image` float32 `(*spatial, channels)`, `label` uint8 `(*spatial)`."""
+
+    image: np.ndarray
+    label: np.ndarray
+
+
+class Patches:
+    """Patches by number, in batches.
+
+    A subclass has `patch_shape` (z, y, x), `spatial_dims`, `channels`, and gives patch `index` as a
+    `Sample` by `__getitem__`.
+    """
+
+    def batch(self, step, batch_size):
+        """Return images `(batch, *spatial, channels)` and labels `(batch, *spatial)` of a step."""
+        samples = [self[step * batch_size + i] for i in range(batch_size)]
+        return np.stack([s.image for s in samples]), np.stack([s.label for s in samples])
+
+    def tf_dataset(self, batch_size, *, start=0, steps=None, workers=None):
+        """Return a `tf.data.Dataset` of batches, in the order of their number.
+
+        Args:
+            batch_size: patches a step.
+            start: the first step.
+            steps: number of steps; endless where None.
+            workers: parallel calls; TensorFlow chooses where None.
+        """
+        import tensorflow as tf
+
+        stop = tf.int64.max if steps is None else start + steps
+        shape = (batch_size, *self.patch_shape[-self.spatial_dims :])
+
+        def load(step):
+            image, label = tf.numpy_function(
+                lambda i: self.batch(int(i), batch_size), [step], [tf.float32, tf.uint8]
+            )
+            return tf.ensure_shape(image, (*shape, self.channels)), tf.ensure_shape(label, shape)
+
+        dataset = tf.data.Dataset.range(start, stop)
+        dataset = dataset.map(load, num_parallel_calls=workers or tf.data.AUTOTUNE)
+        return dataset.prefetch(tf.data.AUTOTUNE)
+
+    def py_dataset(self, batch_size, *, start=0, steps=None, **options):
+        """Return a `keras.utils.PyDataset` of the same batches, for any backend.
+
+        Args:
+            batch_size: patches a step.
+            start: the first step.
+            steps: number of steps; endless where None.
+            **options: `workers` and `max_queue_size` of `PyDataset`.
+        """
+        import keras
+
+        patches = self
+
+        class Batches(keras.utils.PyDataset):
+            """Batches by number."""
+
+            @property
+            def num_batches(self):
+                """Number of steps, None for an endless run."""
+                return steps
+
+            def __getitem__(self, index):
+                """Return batch `start + index`."""
+                return patches.batch(start + index, batch_size)
+
+        return Batches(**options)
+
+
+class PatchSampler(Patches):
+    """Draw augmented patches of a labelled volume (paper, Section 2.3 and 3).
+
+    Patch `i` depends on `(seed, i)` alone, so a run repeats bit for bit with any number of workers
+    and resumes at any step. A volume in a file is read patch by patch.
+
+    Args:
+        image: `(z, y, x)` or `(z, y, x, channels)` array-like of grey levels.
+        label: `(z, y, x)` array-like of class ids; a mask of 0 and 255 is one of 0 and 1, unless
+            255 is `ignore_class`.
+        patch_shape: `(z, y, x)` in voxels, or `(y, x)` for slices of 2D networks.
+        seed: integer seed.
+        foreground_fraction: share of patches placed with a foreground voxel near their centre; the
+            others lie anywhere.
+        jitter: how far from the centre, in voxels along each axis, that voxel may be.
+        augment: an `Augment`; the default flips, rotates and changes gain and offset.
+        normalization: `(mean, standard deviation)` that grey levels are standardised by, of several
+            channels two sequences, or an `Intensity`; those of `image` by default; `(0, 1)` for a
+            model that standardises grey levels itself.
+        ignore_class: label of voxels without annotation.
+        mirror: take a volume smaller than a patch as mirrored at its faces; an error otherwise.
+        voxel_size: `(z, y, x)` in nm, or None.
+
+    Attributes:
+        intensity: the `Intensity` in use.
+
+    Raises:
+        ValueError: shapes differ, the patch is larger than the volume, there is no foreground, or
+            a number is out of range.
+    """
+
+    def __init__(
+        self,
+        image,
+        label,
+        patch_shape,
+        seed=0,
+        *,
+        foreground_fraction=0.8,
+        jitter=16,
+        augment=None,
+        normalization=None,
+        ignore_class=None,
+        mirror=False,
+        voxel_size=None,
+    ):
+        self.image = image
+        self.channels = channels_of(image)
+        lazy = isinstance(label, ClassIds)
+        self.label = label if lazy else class_ids(label, mask=ignore_class != NOT_ANNOTATED)
+        self.spatial_dims = len(patch_shape)
+        self.patch_shape = (1,) * (3 - len(patch_shape)) + tuple(patch_shape)
+        self.seed = seed
+        self.foreground_fraction = foreground_fraction
+        self.jitter = jitter
+        self.augment = augment or Augment()
+        self.voxel_size = voxel_size
+        self.check(mirror)
+        self.foreground = foreground_voxels(self.label, ignore_class)
+        if normalization is None:
+            normalization = Intensity.of(image)
+        known = isinstance(normalization, Intensity)
+        self.intensity = normalization if known else Intensity(*normalization)
+
+    @property
+    def normalization(self):
+        """The pair `(mean, standard deviation)` in use."""
+        return self.intensity.mean, self.intensity.deviation
+
+    def check(self, mirror):
+        """Raise ValueError for arguments that do not fit each other."""
+        check_shape(self.image, self.label)
+        volume = tuple(self.label.shape)
+        sizes = list(zip(self.patch_shape, volume, strict=False))
+        fits = all(0 < patch and (mirror or patch <= n) for patch, n in sizes)
+        if self.spatial_dims not in (2, 3) or not fits:
+            raise ValueError(
+                "Invalid value for `patch_shape`. Expected two or three sizes within the volume's "
+                f"{volume}. Received: patch_shape={self.patch_shape}"
+            )
+        if not isinstance(self.seed, int | np.integer):
+            raise ValueError(
+                f"Invalid value for `seed`. Expected an integer. Received: seed={self.seed!r}"
+            )
+        if not 0 <= self.foreground_fraction <= 1:
+            raise ValueError(
+                "Invalid value for `foreground_fraction`. Expected a number from 0 to 1. "
+                f"Received: foreground_fraction={self.foreground_fraction}"
+            )
+        if not self.jitter >= 0:
+            raise ValueError(
+                "Invalid value for `jitter`. Expected a number of voxels. "
+                f"Received: jitter={self.jitter}"
+            )
+
+    def __getitem__(self, index):
+        """Return patch number `index` as a `Sample`."""
+        key = np.array([int(self.seed) % 2**64, index], np.uint64)
+        rng = np.random.Generator(np.random.Philox(key=key))
+        drawn = draw(rng, self.patch_shape, self.augment, self.voxel_size)
+        stride = (drawn.stride, 1, 1)
+        box = Box(self.place(rng, stride), self.patch_shape, drawn.margin, stride)
+        image = self.intensity.standardize(box.read(self.image))
+        image = place(image.reshape(*image.shape[:3], self.channels), drawn, order=1)
+        label = place(box.read(self.label), drawn, order=0)
+        if drawn.myelin is not None:
+            image, label = np.array(image), np.array(label)
+            add_sheath(image, label, drawn.myelin)
+        image = shade(image, drawn)
+        shape = self.patch_shape[-self.spatial_dims :]
+        return Sample(
+            np.ascontiguousarray(image, np.float32).reshape(*shape, self.channels),
+            np.ascontiguousarray(label, np.uint8).reshape(shape),
+        )
+
+    def place(self, rng, stride):
+        """Draw the corner of a patch; beyond the faces of a volume that is smaller than it."""
+        volume, patch = np.array(self.label.shape), np.array(self.patch_shape)
+        reach = (patch - 1) * stride + 1
+        lowest = np.where(reach > volume, -(reach // 2), 0)
+        highest = np.where(reach > volume, volume - reach + reach // 2, volume - reach)
+        near = rng.random() < self.foreground_fraction
+        corner = rng.integers(lowest, highest + 1)
+        chosen = self.foreground[rng.integers(len(self.foreground))]
+        shift = rng.integers(-self.jitter, self.jitter + 1, 3)
+        if near:
+            shift = np.clip(shift, -((patch - 1) // 2), patch // 2)
+            centre = np.array(np.unravel_index(int(chosen), self.label.shape)) + shift
+            corner = np.clip(centre - patch // 2 * stride, lowest, highest)
+        return tuple(int(c) for c in corner)
+
+
+class PatchMix(Patches):
+    """Patches of several volumes, shared out evenly or by weights.
+
+    Args:
+        samplers: `PatchSampler`s of one patch shape and as many channels.
+        weights: shares of the patches, one a sampler; equal by default.
+    """
+
+    def __init__(self, samplers, weights=None):
+        self.samplers = list(samplers)
+        first = self.samplers[0]
+        self.patch_shape, self.spatial_dims = first.patch_shape, first.spatial_dims
+        self.channels = first.channels
+        self.order = share_out([1] * len(self.samplers) if weights is None else weights)
+
+    def __getitem__(self, index):
+        """Return patch number `index` as a `Sample`."""
+        return self.samplers[self.order[index % len(self.order)]][index]
+
+
+def share_out(weights):
+    """Return a period of turns, in which every volume has as many as its weight asks for.
+
+    Example:
+        >>> share_out([2, 1])
+        [0, 1, 0]
+    """
+    ratios = np.array(weights, float) / min(weights)
+    # The smallest whole numbers that have these ratios, or nearly.
+    errors = [np.max(np.abs(np.rint(k * ratios) / (k * ratios) - 1)).round(9) for k in range(1, 33)]
+    counts = np.rint(ratios * (1 + int(np.argmin(errors)))).astype(int)
+    period, turns, had = counts.sum(), [], np.zeros(len(counts), int)
+    for turn in range(1, period + 1):
+        # Whoever lags furthest behind what is due.
+        turns.append(int(np.argmax(counts * turn - had * period)))
+        had[turns[-1]] += 1
+    return turns
+
+
+def channels_of(image):
+    """Return how many channels an image `(z, y, x)` or `(z, y, x, channels)` has."""
+    return image.shape[3] if len(image.shape) == 4 else 1
+
+
+def check_shape(image, label):
+    """Raise ValueError unless labels are of the shape (z, y, x) of an image."""
+    if len(image.shape) not in (3, 4) or tuple(image.shape[:3]) != tuple(label.shape):
+        raise ValueError(
+            "Invalid value for `label`. Expected the shape (z, y, x) of `image`, "
+            f"{tuple(image.shape)}. Received: shape {tuple(label.shape)}"
+        )

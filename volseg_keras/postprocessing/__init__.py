@@ -1,0 +1,1 @@
+"""What follows prediction: clean label maps, instances, and their measures."""

@@ -1,0 +1,223 @@
+"""Instances of a probability volume: a watershed in slabs that is that of the whole volume.
+
+The height of a voxel is its probability times its distance to the background. Every voxel points
+to its highest neighbour, and those that arrive at one summit are a basin; basins are merged over
+the passes between them, highest first, unless a narrow neck parts them. Height and pointers depend
+on a voxel's surroundings alone, so the result does not depend on how a volume is cut in slabs.
+"""
+
+from io import BytesIO
+from math import ceil, prod
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import cc3d
+import numpy as np
+from scipy import ndimage
+
+from ..volumes import mrc
+from ..volumes.formats import kind_of
+from ..volumes.source import checked_size, free_memory
+from ..volumes.writing import create_volume
+from .watershed import Basins
+
+RADIUS = 32  # sides of a voxel, the smallest; farther from the background all is alike
+SLAB_VOXELS, BLOCK = 2**27, 512
+BYTES = 200  # of a voxel of a slab that is all foreground; half of it as measured
+
+
+def instances(
+    probability, threshold=0.5, *, voxel_size=None, neck=0.5, min_voxels=100, planes=None
+):
+    """Part the foreground of a volume in instances, as a seeded watershed does.
+
+    Voxels of at least `threshold` that hang together by faces are objects. An object is parted
+    where its height, probability times distance to the background, falls below a share `neck`
+    of the lower of the two summits that it joins. Distances above 32 voxels count as 32.
+    Following Zlateski and Seung, arXiv:1505.00249: steepest ascent, then single linkage of basins.
+
+    Args:
+        probability: array-like `(z, y, x)` of foreground probabilities, or booleans.
+        threshold: least probability of the foreground.
+        voxel_size: sides (z, y, x) of a voxel in nm; by default that of the volume, else a cube.
+        neck: where objects are parted, from 0 (nowhere) to 1 (between any two summits).
+        min_voxels: what is smaller joins its best neighbour, and is dropped where it has none.
+        planes: z planes to work on at a time, as memory allows by default; the result is the same.
+
+    Returns:
+        uint32 `(z, y, x)`: 0 for background, and 1 to n for instances in order of their summits.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+    slabs = instance_slabs(
+        probability, BytesIO(), threshold, voxel_size, neck, min_voxels, planes, None
+    )
+    return np.concatenate(list(slabs))
+
+
+def write_instances(
+    probability,
+    output,
+    threshold=0.5,
+    *,
+    voxel_size=None,
+    neck=0.5,
+    min_voxels=100,
+    planes=None,
+    on_slab=None,
+):
+    """Write the instances of a volume that may be larger than memory.
+
+    Args:
+        probability: a `Volume` or array-like, of which slabs are read.
+        output: file to write, of a format that `create_volume` knows and that takes 32 bits.
+        threshold: as of `instances`, like `neck`, `min_voxels` and `planes`.
+        voxel_size: as of `instances`; it is written too.
+        neck: see `threshold`.
+        min_voxels: see `threshold`.
+        planes: see `threshold`.
+        on_slab: called with steps done and their total; a slab is found in one, written in another.
+
+    Returns:
+        The number of instances.
+
+    Raises:
+        ValueError: an argument is out of its range.
+        OSError: the file cannot be written.
+    """
+    voxel_size = checked_size(voxel_size) or getattr(probability, "voxel_size", None)
+    check_takes_ids(output)
+    count, shape = 0, probability.shape
+    like = {"like": probability, "labels": True}
+    with (
+        create_volume(output, shape, np.uint32, voxel_size, **like) as write,
+        TemporaryFile(dir=Path(output).parent) as store,
+    ):
+        for slab in instance_slabs(
+            probability, store, threshold, voxel_size, neck, min_voxels, planes, on_slab
+        ):
+            count = max(count, int(slab.max(initial=0)))
+            write(slab)
+    return count
+
+
+def check_takes_ids(output):
+    """Raise ValueError for a file of a format that has no 32-bit integers."""
+    if kind_of(Path(output)) in mrc.SUFFIXES:
+        raise ValueError(
+            "Invalid value for `output`. Expected a format that takes 32-bit integers. "
+            f"Received: {output}"
+        )
+
+
+def instance_slabs(probability, store, threshold, voxel_size, neck, min_voxels, planes, on_slab):
+    """Return an iterator over the uint32 slabs of the instances; arguments are checked first.
+
+    Args:
+        probability: as of `instances`, like the rest.
+        store: binary file for the basins of the foreground, some bytes a voxel of it.
+        threshold: see `probability`.
+        voxel_size: see `probability`.
+        neck: see `probability`.
+        min_voxels: see `probability`.
+        planes: see `probability`.
+        on_slab: as of `write_instances`, or None.
+    """
+    sides = checked_size(voxel_size) or getattr(probability, "voxel_size", None) or (1.0, 1.0, 1.0)
+    check(probability, threshold, neck, min_voxels, planes)
+    reach = [ceil(RADIUS * min(sides) / side) for side in sides]
+    if planes is None:
+        voxels = min(SLAB_VOXELS, free_memory() // BYTES)
+        planes = max(voxels // prod(probability.shape[1:]) - 2 * reach[0], 16)
+    cuts = [
+        (z, min(z + planes, probability.shape[0])) for z in range(0, probability.shape[0], planes)
+    ]
+    tell = on_slab or (lambda done, total: None)
+
+    def slabs():
+        basins = Basins(probability.shape[1:])
+        for i, (low, high) in enumerate(cuts):
+            for found in basins.add(heights(probability, low, high, threshold, sides, reach)):
+                np.save(store, found)
+            tell(i + 1, 2 * len(cuts))
+        numbers = basins.merged(neck, min_voxels)
+        store.seek(0)
+        for i, (low, high) in enumerate(cuts):
+            labels = np.zeros((high - low, *probability.shape[1:]), np.uint32)
+            voxels, ids = np.load(store), np.load(store)
+            labels.flat[voxels] = numbers[ids]
+            yield labels
+            tell(len(cuts) + i + 1, 2 * len(cuts))
+
+    return slabs()
+
+
+def check(probability, threshold, neck, min_voxels, planes):
+    """Raise ValueError for an argument out of its range."""
+    shape, kind = tuple(probability.shape), np.dtype(probability.dtype).kind
+    table = [
+        ("probability", len(shape) == 3 and prod(shape) and kind in "fb", "a volume of floats"),
+        ("threshold", 0 < threshold <= 1, "a number above 0, up to 1"),
+        ("neck", 0 <= neck <= 1, "a number from 0 to 1"),
+        ("min_voxels", min_voxels >= 0, "a number of voxels"),
+        ("planes", planes is None or planes >= 1, "a positive number"),
+    ]
+    values = (f"shape {shape}, dtype {probability.dtype}", threshold, neck, min_voxels, planes)
+    for (name, good, expected), value in zip(table, values, strict=True):
+        if not good:
+            raise ValueError(
+                f"Invalid value for `{name}`. Expected {expected}. Received: {name}={value}"
+            )
+
+
+def heights(probability, low, high, threshold, sides, reach):
+    """Return the float32 heights of planes `low - 1` to `high`; outside the volume they are 0.
+
+    Args:
+        probability: `(z, y, x)` array-like.
+        low: first plane of a slab.
+        high: one past its last plane.
+        threshold: least probability of the foreground.
+        sides: (z, y, x) of a voxel.
+        reach: (z, y, x) in voxels of what a distance depends on.
+    """
+    start, stop = max(low - 1 - reach[0], 0), min(high + 1 + reach[0], probability.shape[0])
+    values = np.asarray(probability[start:stop])
+    mask = values >= threshold
+    first, last = max(low - 1, 0), min(high + 1, probability.shape[0])
+    own = slice(first - start, last - start)
+    height = np.where(mask[own], values[own], 0).astype(np.float32)
+    del values
+    if height.max(initial=0) > 1:
+        raise ValueError(
+            "Invalid value for `probability`. Expected numbers from 0 to 1. "
+            f"Received: {height.max()}"
+        )
+    for y in range(0, mask.shape[1], BLOCK):
+        for x in range(0, mask.shape[2], BLOCK):
+            rows, columns = (
+                slice(max(a - r, 0), a + BLOCK + r) for a, r in zip((y, x), reach[1:], strict=True)
+            )
+            distance = distances(mask[:, rows, columns], sides)
+            distance = distance[own, y - rows.start :, x - columns.start :][:, :BLOCK, :BLOCK]
+            height[:, y : y + BLOCK, x : x + BLOCK] *= distance
+    return np.pad(height, ((first - (low - 1), high + 1 - last), (0, 0), (0, 0)))
+
+
+def distances(mask, sides):
+    """Return the distance of every voxel to the background, in nm, up to `RADIUS` voxels.
+
+    Objects are taken one by one: the nearest voxel outside an object is never in another one,
+    since a neighbour of that voxel would be nearer.
+    """
+    result = np.zeros(mask.shape, np.float32)
+    labels = cc3d.connected_components(mask, connectivity=6)
+    for i, box in enumerate(ndimage.find_objects(labels), 1):
+        box = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in box)
+        own = labels[box] == i
+        if own.all():
+            result[box] = np.inf
+        else:
+            result[box][own] = ndimage.distance_transform_edt(own, sides)[own]
+    return np.minimum(result, RADIUS * min(sides), out=result)

@@ -1,0 +1,121 @@
+"""Clean label maps: median filter, small objects, holes, connected components."""
+
+import cc3d
+import numpy as np
+from scipy import ndimage
+
+from ..volumes.labels import NOT_ANNOTATED, classes_or_mask, whole_numbers
+
+# Voxels hang together by faces; so do those of the background.
+CONNECTIVITY = 6
+
+
+def median(volume, size=3):
+    """Filter a volume by the median of every voxel's neighbourhood.
+
+    For class ids this is the vote of the neighbourhood, which for two classes is the median; of
+    classes with as many votes the lower wins. Beyond its border a volume is mirrored.
+
+    Args:
+        volume: `(z, y, x)` probabilities, or class ids of few classes.
+        size: side of the neighbourhood in voxels, odd, or three (z, y, x).
+
+    Returns:
+        An array of the shape and type of `volume`.
+
+    Raises:
+        ValueError: a side is not odd.
+    """
+    volume = np.asarray(volume)
+    sizes = np.broadcast_to(size, 3)
+    if (sizes % 2 != 1).any() or (sizes < 1).any():
+        raise ValueError(f"Invalid value for `size`. Expected odd sides. Received: size={size}")
+    if volume.dtype.kind == "f":
+        return ndimage.median_filter(volume, tuple(sizes))
+    result, most = np.zeros_like(volume), np.zeros(volume.shape, np.int32)
+    for label in present(volume):
+        votes = (volume == label).astype(np.int32)
+        for axis, side in enumerate(sizes):
+            votes = ndimage.correlate1d(votes, np.ones(side), axis)
+        result[votes > most] = label
+        np.maximum(votes, most, out=most)
+    return result
+
+
+def remove_small(labels, min_voxels):
+    """Set connected components of fewer than `min_voxels` voxels to 0.
+
+    Args:
+        labels: `(z, y, x)` class ids or instances; a component is of one label.
+        min_voxels: the least that stays.
+    """
+    labels = np.asarray(labels)
+    kept = cc3d.dust(writable(labels), min_voxels, connectivity=CONNECTIVITY)
+    return kept.astype(labels.dtype, copy=False)
+
+
+def fill_holes(labels):
+    """Fill the holes of objects with their labels.
+
+    A hole is background that is cut off from the volume's border, for a single section from its
+    outline, and meets one label only.
+
+    Args:
+        labels: `(z, y, x)` class ids or instances. Six bytes a voxel are held besides.
+    """
+    labels = np.array(labels)
+    holes = cc3d.connected_components(labels == 0, connectivity=CONNECTIVITY)
+    first = int(len(labels) == 1)  # a single section has no border along z
+    for i, box in enumerate(ndimage.find_objects(holes), 1):
+        if touches_border(box[first:], labels.shape[first:]):
+            continue
+        box = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in box)
+        hole = holes[box] == i
+        around = present(labels[box][ndimage.binary_dilation(hole) & ~hole])
+        if len(around) == 1:
+            labels[box][hole] = around[0]
+    return labels
+
+
+def components(labels):
+    """Return the uint32 connected components, by faces, of every label of a map but 0."""
+    found = cc3d.connected_components(writable(np.asarray(labels)), connectivity=CONNECTIVITY)
+    return found.astype(np.uint32, copy=False)
+
+
+def writable(labels):
+    """Return labels as cc3d takes them: integers of this machine, no map of a read-only file."""
+    whole = labels.view(np.uint8) if labels.dtype == bool else labels
+    return np.require(whole, whole.dtype.newbyteorder("="), "W")
+
+
+def as_instances(labels):
+    """Return the instances of a label map, its class ids, and whether instances are components.
+
+    Connected components are taken of a mask (one label besides 0) and of 8-bit labels, which are
+    classes, 255 beside others being "not annotated"; other integers are instance ids of one class.
+    """
+    labels = whole_numbers(labels)
+    if labels.dtype.itemsize == 1:
+        classes = classes_or_mask(labels)
+        return components(classes * (classes != NOT_ANNOTATED)), classes, True
+    mask = is_mask(labels)
+    return components(labels) if mask else labels, (labels > 0).astype(np.uint8), mask
+
+
+def is_mask(labels):
+    """Return whether a label map has one label besides 0."""
+    top = labels.max(initial=0)
+    return bool(top > 0 and all(((plane == 0) | (plane == top)).all() for plane in labels))
+
+
+def touches_border(box, shape):
+    """Return whether a bounding box, three slices, meets the border of a volume."""
+    return any(s.start == 0 or s.stop == n for s, n in zip(box, shape, strict=True))
+
+
+def present(labels):
+    """Return the labels of a map in order, 8 bits being counted."""
+    if labels.dtype == np.uint8:
+        return np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).astype(np.uint8)
+    return np.unique(labels)

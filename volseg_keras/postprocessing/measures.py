@@ -1,0 +1,108 @@
+"""Measurements of instances: volume, surface, place, form; one row each."""
+
+import numpy as np
+from scipy import ndimage
+from skimage.measure import marching_cubes, mesh_surface_area
+
+from ..volumes.source import checked_size
+from .labels import touches_border
+
+AXES = "zyx"
+COLUMNS = (
+    "id",
+    "class",
+    "voxels",
+    "volume_um3",
+    "surface_um2",
+    *(f"centroid_{axis}_voxels" for axis in AXES),
+    *(f"box_{axis}_{end}_voxels" for axis in AXES for end in ("start", "stop")),
+    "elongation",
+    "touches_border",
+)
+# Marching cubes follow the steps of voxels, 9 % too large a surface for any sphere; smoothed by
+# a Gaussian of so many voxels it is 1 % for a radius of 8 voxels or more.
+SMOOTHING = 0.7
+LARGEST_ID = 2**22
+
+
+def measure(labels, voxel_size, *, classes=None, on_object=None):
+    """Measure every instance of a label map.
+
+    Args:
+        labels: `(z, y, x)` instance ids, 0 being background.
+        voxel_size: sides (z, y, x) of a voxel in nm.
+        classes: `(z, y, x)` class ids, for the column `class`; 1 by default.
+        on_object: called with objects done and their number.
+
+    Returns:
+        A list of dicts with the keys `COLUMNS`, in order of the ids: `voxels`; `volume_um3`;
+        `surface_um2` by marching cubes, with the cut at the volume's border; the centroid in
+        voxels, the first one's middle being 0; the box in voxels, `stop` being one past the last;
+        `elongation`, the longest over the shortest principal axis, in nm; and `touches_border`,
+        whether the object may go on outside the volume.
+
+    Raises:
+        ValueError: labels are not a volume of integers, or `voxel_size` is not three sides.
+    """
+    labels, sides = np.asarray(labels), checked_size(voxel_size)
+    if labels.ndim != 3 or labels.dtype.kind not in "iub" or labels.min(initial=0) < 0:
+        raise ValueError(
+            "Invalid value for `labels`. Expected instance ids with axes (z, y, x). "
+            f"Received: shape {labels.shape}, dtype {labels.dtype}"
+        )
+    if sides is None:
+        raise ValueError("Invalid value for `voxel_size`. Expected (z, y, x) in nm. Received: None")
+    labels, ids = dense(labels)
+    boxes = ndimage.find_objects(labels)
+    found = [(i, box) for i, box in enumerate(boxes, 1) if box]
+    rows = []
+    for i, box in found:
+        own = labels[box] == i
+        row = {"id": int(i if ids is None else ids[i]), "class": 1, **form(own, box, sides)}
+        row["touches_border"] = touches_border(box, labels.shape)
+        if classes is not None:
+            row["class"] = int(classes[box][own][0])
+        rows.append({name: row[name] for name in COLUMNS})
+        if on_object:
+            on_object(len(rows), len(found))
+    return rows
+
+
+def dense(labels):
+    """Return labels without large gaps between them, and the ids they stand for if others."""
+    if labels.dtype == bool or labels.max(initial=0) <= LARGEST_ID:
+        return labels.astype(np.uint8) if labels.dtype == bool else labels, None
+    ids = np.unique(np.concatenate([np.zeros(1, labels.dtype), *map(np.unique, labels)]))
+    numbers = np.empty(labels.shape, np.uint32)
+    for plane, number in zip(labels, numbers, strict=True):
+        number[...] = np.searchsorted(ids, plane)
+    return numbers, ids
+
+
+def form(own, box, sides):
+    """Return measures of one object, a mask of its bounding box."""
+    where = np.stack(np.nonzero(own))
+    center, sides = where.mean(axis=1), np.array(sides)
+    offset = (where - center[:, None]) * sides[:, None]
+    # A voxel is a box, not a point.
+    spread = offset @ offset.T / offset.shape[1] + np.diag(sides**2) / 12
+    axes = np.sqrt(np.linalg.eigvalsh(spread))
+    return {
+        "voxels": where.shape[1],
+        "volume_um3": where.shape[1] * sides.prod() / 1e9,
+        "surface_um2": surface(own, sides) / 1e6,
+        **{f"centroid_{a}_voxels": c + s.start for a, c, s in zip(AXES, center, box, strict=True)},
+        **{f"box_{a}_start_voxels": s.start for a, s in zip(AXES, box, strict=True)},
+        **{f"box_{a}_stop_voxels": s.stop for a, s in zip(AXES, box, strict=True)},
+        "elongation": axes[-1] / axes[0],
+    }
+
+
+def surface(own, sides):
+    """Return the area of an object's surface in the square of the unit of `sides`."""
+    mask = np.pad(own, 3).astype(np.float32)
+    smooth = ndimage.gaussian_filter(mask, SMOOTHING)
+    # Specks are smoothed away.
+    mask = smooth if smooth.max() > 0.5 else mask
+    vertices, faces, _, _ = marching_cubes(mask, 0.5, spacing=tuple(sides))
+    return float(mesh_surface_area(vertices, faces))

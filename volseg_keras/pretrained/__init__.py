@@ -1,0 +1,1 @@
+"""Published models: their names, files and checksums."""

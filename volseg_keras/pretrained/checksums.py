@@ -1,0 +1,40 @@
+"""The SHA-256 of every file of a published model, as `sha256sum` writes and checks them."""
+
+from pathlib import Path
+
+from ..files import sha256
+
+NAME = "SHA256SUMS"
+
+
+def write_checksums(folder):
+    """Write SHA256SUMS for all files of a folder and below."""
+    folder = Path(folder)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != NAME)
+    lines = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    (folder / NAME).write_text("".join(lines), encoding="utf-8")
+
+
+def check_files(folder, names=None):
+    """Check files of a folder against its SHA256SUMS; a folder without one has nothing to check.
+
+    Args:
+        folder: the folder of a model.
+        names: the files to check, relative to the folder; all by default.
+
+    Raises:
+        ValueError: a file is missing, not listed, or not the one that was published.
+    """
+    folder = Path(folder)
+    if not (folder / NAME).is_file():
+        return
+    lines = (folder / NAME).read_text(encoding="utf-8").splitlines()
+    known = {line[66:]: line[:64] for line in lines}  # between them "  ", or " *" of binary mode
+    for name in known if names is None else names:
+        path = folder / name
+        found = sha256(path) if path.is_file() else "no such file"
+        if found != known.get(name):
+            raise ValueError(
+                f"Invalid value for `model`. Expected {path} of SHA-256 {known.get(name)}. "
+                f"Received: {found}"
+            )

@@ -1,0 +1,152 @@
+"""Published and trained models: find them and load them."""
+
+import json
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..files import sha256
+from ..networks.backend import check_backend
+from ..networks.registration import register
+from .checksums import check_files
+
+METADATA = Path("assets.extra", "volseg.json")
+PUBLISHED = (
+    Path(__file__).parents[1] / "saved_models",
+    Path(__file__).parents[2] / "saved_models",
+)
+
+
+def load_pretrained(name):
+    """Load a published or trained Keras model.
+
+    Args:
+        name: such as "H", in any case; or the folder of a run, or a .keras file.
+
+    Returns:
+        A `keras.Model` of raw grey levels. `fit` trains it further; for `model.fit`, sample patches
+        with `PatchSampler(..., normalization=(0, 1), augment=Augment(contrast=0, brightness=0))`,
+        as amplitudes of grey levels are in what they are standardised to.
+
+    Raises:
+        ValueError: there is no such model, or its file is damaged or would run code of its own.
+    """
+    check_backend()
+    import keras
+
+    register()
+    path = model_file(name)
+    with readable(path):
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+
+
+@contextmanager
+def readable(path):
+    """Turn what goes wrong while a model is loaded into a ValueError of one line."""
+    try:
+        yield
+    except Exception as error:  # a damaged file fails anywhere in its library
+        told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise ValueError(
+            "Invalid value for `model`. Expected a whole model that runs no code of its own. "
+            f"Received: {path} ({told})"
+        ) from error
+
+
+def is_model(path):
+    """Return whether a path is a .keras file, the folder of a run or a SavedModel."""
+    path = Path(path)
+    files = (path / "model.keras", path / "saved_model.pb")
+    return path.suffix == ".keras" and path.is_file() or any(file.is_file() for file in files)
+
+
+def model_file(name):
+    """Return the .keras file of a published or trained model.
+
+    Raises:
+        ValueError: there is none, or it differs from the SHA256SUMS beside it.
+    """
+    path = Path(name)
+    if (path / "model.keras").is_file():
+        path = path / "model.keras"
+    if not (path.is_file() and path.suffix == ".keras"):
+        path = published().get(str(name).lower())
+    if path is None and (Path(name) / "saved_model.pb").is_file():
+        raise ValueError(
+            "Invalid value for `model`. Expected the run or .keras file that a SavedModel was "
+            f"exported from, since that only predicts. Received: {name}"
+        )
+    if path is None:
+        known = ", ".join(sorted(file.parent.name for file in published().values())) or "none yet"
+        raise ValueError(
+            "Invalid value for `model`. Expected a folder of a run, a .keras file, a SavedModel or "
+            f"a published model ({known}). Received: {name}"
+        )
+    check_files(path.parent, [path.name])
+    return path
+
+
+def digest(model):
+    """Return the hash of a model's weights."""
+    weights = Path(model) / "variables" / "variables.data-00000-of-00001"
+    return sha256(weights if weights.is_file() else model_file(model))
+
+
+def told_file(model):
+    """Return the file that tells about a model's training, which may be missing.
+
+    It is the metrics.json beside a .keras file, or what tells about a SavedModel.
+
+    Raises:
+        ValueError: there is no such model.
+    """
+    saved = Path(model) / METADATA
+    if saved.is_file() and not (Path(model) / "model.keras").is_file():
+        return saved
+    return model_file(model).with_name("metrics.json")
+
+
+def read_told(file):
+    """Return what a file of JSON tells, nothing where there is none."""
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def stored_threshold(model):
+    """Return the least foreground probability that is stored with a model, 0.5 where none is.
+
+    Raises:
+        ValueError: there is no such model, or the number is not between 0 and 1.
+    """
+    file = told_file(model)
+    value = read_told(file).get("threshold", 0.5)
+    if not (isinstance(value, float) and 0 < value < 1):
+        raise ValueError(
+            f"Invalid value for `threshold`. Expected a number between 0 and 1 in {file}. "
+            f"Received: threshold={value}"
+        )
+    return value
+
+
+def model_card(name):
+    """Return the facts that card.json and metrics.json beside a model's file tell, if any.
+
+    All are optional: `threshold`, `voxel_size` (z, y, x in nm), name, description, tags, classes,
+    license, authors, cite, `training_data` and the text of `validation`; as in bioimage.io's model
+    descriptions where these have them.
+    """
+    file = model_file(name)
+    metrics = read_told(file.with_name("metrics.json"))
+    measured = {name: metrics[name] for name in ("threshold", "voxel_size") if name in metrics}
+    return read_told(file.with_name("card.json")) | measured
+
+
+def trained_voxel_size(model):
+    """Return the voxel size (z, y, x) in nm of what a model was trained on, None if unknown."""
+    file = told_file(model)
+    about = read_told(file.with_name("card.json")) | read_told(file)
+    return about.get("voxel_size")
+
+
+def published():
+    """Return the .keras files of published models by lower-case name."""
+    files = (file for folder in PUBLISHED for file in folder.glob("*/model.keras"))
+    return {file.parent.name.lower(): file for file in files}

@@ -1,0 +1,1 @@
+"""How published models are made: Table 1, robustness, model cards."""

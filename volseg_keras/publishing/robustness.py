@@ -1,0 +1,128 @@
+"""Score a model on a labelled volume: as it is, post-processed, and with changed grey levels."""
+
+from functools import partial
+
+import numpy as np
+from scipy import ndimage
+
+from ..inference.predict import label_map
+from ..postprocessing.labels import median
+from ..scores import foreground_jaccard, segmentation_scores
+from ..volumes.volume import NOT_ANNOTATED
+
+scored = partial(segmentation_scores, ignore_class=NOT_ANNOTATED)
+
+
+def post_processed(segmenter, image, truth, threshold, *, on_view=None):
+    """Score a model with and without each step of post-processing.
+
+    Args:
+        segmenter: a `zoo.segmenter.Segmenter`.
+        image: `(z, y, x)` grey levels.
+        truth: `(z, y, x)` class ids; 255 is "not annotated".
+        threshold: the one chosen on held-out training data, for two classes.
+        on_view: called with the number of predictions done and their total.
+
+    Returns:
+        A dict from the name of each way to the dict of `segmentation_scores`.
+    """
+    scores, num_classes = {}, segmenter.metadata["num_classes"]
+
+    def score(view, labels):
+        scores[view] = scored(truth, labels, num_classes=num_classes)
+
+    for done, tta in enumerate((False, True), 1):
+        slabs = list(segmenter.slabs(image, tta=tta))
+        labels = label_map(slabs)
+        score("averaged over flips" if tta else "as it is", labels)
+        if num_classes == 2:
+            view = "averaged, chosen threshold" if tta else "chosen threshold"
+            score(view, label_map(slabs, threshold))
+        if not tta:
+            score("median of 3", median(labels, 3))
+        if on_view:
+            on_view(done, 2)
+    return scores
+
+
+def under_shifts(segmenter, image, truth, *, on_view=None):
+    """Score a model on changed copies of a uint8 volume, each standardised by its own statistics.
+
+    Returns:
+        A dict from the name of each of `SHIFTS` to the mean Jaccard index of the foreground
+        classes.
+    """
+    table, num_classes = {}, segmenter.metadata["num_classes"]
+    for done, (name, shift) in enumerate(SHIFTS.items(), 1):
+        copy, labels = shift(image, truth)
+        row = scored(labels, label_map(segmenter.slabs(copy)), num_classes=num_classes)
+        table[name] = foreground_jaccard(row, labels)
+        if on_view:
+            on_view(done, len(SHIFTS))
+    return table
+
+
+def grey(change):
+    """Return a shift of grey levels, cut to 0 to 255."""
+
+    def shift(image, truth):
+        return np.clip(np.rint(change(image.astype(np.float32))), 0, 255).astype(np.uint8), truth
+
+    return shift
+
+
+def noisy(image):
+    """Add white noise of 25 grey levels."""
+    return image + 25 * np.random.default_rng(0).standard_normal(image.shape, np.float32)
+
+
+def missing(image):
+    """Replace every 16th section by noise."""
+    image[8::16] = 128 + 40 * np.random.default_rng(0).standard_normal(image[8::16].shape)
+    return image
+
+
+def resampled(factor):
+    """Return a shift that changes the number of voxels along every axis."""
+
+    def shift(image, truth):
+        smooth = ndimage.gaussian_filter(image.astype(np.float32), max(0, 0.4 / factor - 0.4))
+        return (
+            np.clip(ndimage.zoom(smooth, factor, order=1), 0, 255).astype(np.uint8),
+            ndimage.zoom(truth, factor, order=0),
+        )
+
+    return shift
+
+
+def framed(image, truth):
+    """Put a volume in a frame of zeros, in the middle of planes twice as high and wide."""
+    width = [(0, 0), *((n // 2, n - n // 2) for n in truth.shape[1:])]
+    padded = np.pad(image, width + [(0, 0)] * (image.ndim - 3))
+    return padded, np.pad(truth, width)
+
+
+def thinned(image, truth):
+    """Keep every eighth section: isotropic voxels of 5 nm become sections of 40 nm."""
+    return image[::8], truth[::8]
+
+
+SHIFTS = {
+    "as it is": lambda image, truth: (image, truth),
+    "contrast x 0.6": grey(lambda v: (v - 128) * 0.6 + 128),
+    "contrast x 1.4": grey(lambda v: (v - 128) * 1.4 + 128),
+    "30 levels darker": grey(lambda v: v - 30),
+    "30 levels brighter": grey(lambda v: v + 30),
+    "gamma 0.7": grey(lambda v: 255 * (v / 255) ** 0.7),
+    "gamma 1.4": grey(lambda v: 255 * (v / 255) ** 1.4),
+    "16 bits": lambda image, truth: (image.astype(np.uint16) * 257, truth),
+    "0 to 1": lambda image, truth: (image.astype(np.float32) / 255, truth),
+    "in a frame of zeros": framed,
+    "contrast inverted": grey(lambda v: 255 - v),
+    "blur, sigma 1.5 voxels": grey(lambda v: ndimage.gaussian_filter(v, 1.5)),
+    "white noise, 25 levels": grey(noisy),
+    "every 16th section noise": grey(missing),
+    "every 8th section alone": thinned,
+    "voxels 20 % smaller": resampled(1.25),
+    "voxels 25 % larger": resampled(0.8),
+}

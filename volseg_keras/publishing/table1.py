@@ -1,0 +1,189 @@
+"""Table 1 again: train rows under one recipe and budget, and set them beside the paper's."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from ..datasets.epfl import find_pairs
+from ..datasets.phantom import phantom
+from ..files import write_json
+from ..inference.open_model import open_model
+from ..networks.models import build_model
+from ..networks.variants import VARIANTS, get_variant
+from ..training.arguments import make_budget
+from ..training.fit import fit
+from ..training.recipes import get_recipe
+from ..volumes.volume import class_ids, open_volume
+from ..volumes.writing import writable_folder
+from .robustness import post_processed
+from .tables import MEASURES, write_tables
+
+SCORES = "scores.json"
+PHANTOMS = (64, 256, 256), (32, 128, 128)
+FOLDERS, PARTS = (".", "lucchi_pp"), ("training", "testing")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Two labelled volumes.
+
+    Attributes:
+        name: what they are, for the title.
+        train: `(image, label)`, arrays (z, y, x).
+        test: the same, of the volume that is only scored on.
+    """
+
+    name: str
+    train: tuple
+    test: tuple
+
+
+def load_data(folder):
+    """Return the volumes of a folder, or phantoms where it is None.
+
+    The folder, or its subfolder lucchi_pp, holds training.tif, training_groundtruth.tif and
+    testing*.tif, testing_groundtruth*.tif.
+
+    Raises:
+        ValueError: files are missing.
+    """
+    if folder is None:
+        train, test = (phantom(shape, seed) for seed, shape in enumerate(PHANTOMS))
+        return Data("phantoms", train, test)
+    for sub in FOLDERS:
+        found = [find_pairs(Path(folder) / sub, part)[0] for part in PARTS]
+        if all(found):
+            train, test = map(joined, found)
+            return Data(" and ".join(image.name for image, _ in found[1]), train, test)
+    missing = [path.name for part in PARTS for path in find_pairs(folder, part)[1]]
+    raise ValueError(
+        "Invalid value for `data`. Expected a folder with training.tif, training_groundtruth.tif, "
+        f"testing*.tif and testing_groundtruth*.tif. Received: {folder} without {missing[0]}"
+    )
+
+
+def joined(pairs):
+    """Return image and labels of a volume that may come in parts along z."""
+    images, labels = zip(*pairs, strict=True)
+    image, label = (
+        np.concatenate([open_volume(p)[...] for p in part]) for part in (images, labels)
+    )
+    return image, class_ids(label)
+
+
+def reproduce(output, rows, data, *, recipes=("fast",), seeds=1, say=print, **budget):
+    """Train every row with every recipe and seed; write table.md, table.csv and table.png.
+
+    What is done already in `output` is kept, and a run that was stopped goes on, so the same call
+    again finishes an interrupted one. The tables are written anew after each run, of all runs that
+    `output` holds.
+
+    Args:
+        output: folder of the runs and the tables.
+        rows: names of networks.
+        data: a `Data`.
+        recipes: names of recipes.
+        seeds: how many runs a row gets.
+        say: called with a line of progress.
+        **budget: `steps` or `minutes` of a run.
+
+    Returns:
+        The list of dicts that table.csv holds.
+    """
+    rows = [get_variant(row).name for row in rows]
+    for recipe in recipes:
+        make_budget(get_recipe(recipe), budget.get("steps"), budget.get("minutes"))
+    output = writable_folder(output)
+    budget = {key: value for key, value in budget.items() if value is not None}
+    check_budget(output, {"data": data.name, "sha256": digest(data), **budget})
+    jobs = [(r, recipe, seed) for seed in range(seeds) for recipe in recipes for r in rows]
+    for i, (row, recipe, seed) in enumerate(jobs, 1):
+        folder = output / f"{row}_{recipe}_{seed}"
+        say(f"{i} of {len(jobs)}: {row}, recipe {recipe}, seed {seed}")
+        run_row(folder, row, recipe, seed, data, budget)
+        table = summary(finished(output))
+        write_tables(output, table, title(data, budget))
+    return table
+
+
+def check_budget(output, told):
+    """Raise ValueError where a folder holds runs of another budget or other data."""
+    file = output / "budget.json"
+    if file.exists() and (found := json.loads(file.read_text(encoding="utf-8"))) != told:
+        raise ValueError(
+            f"Invalid value for `output`. Expected a new folder, or one of {told}. "
+            f"Received: {output} of {found}"
+        )
+    write_json(file, told)
+
+
+def digest(data):
+    """Return a hash of both label maps: files of one name may hold other labels."""
+    labels = (np.ascontiguousarray(label) for _, label in (data.train, data.test))
+    return hashlib.sha256(b"".join(map(bytes, labels))).hexdigest()
+
+
+def title(data, budget):
+    """Return one line that says what was done."""
+    told = ", ".join(f"{value:g} {name} a run" for name, value in budget.items())
+    return f"Test volume {data.name}; {told or 'the budget of the recipe'}"
+
+
+def run_row(folder, row, recipe, seed, data, budget):
+    """Train and score one row, or go on, unless it is done."""
+    if (folder / SCORES).is_file():
+        return
+    keras.utils.set_random_seed(seed)
+    image, label = data.train
+    about = fit(
+        build_model(row),
+        image,
+        label,
+        output=folder,
+        recipe=recipe,
+        hold_out=f"x:0:{image.shape[2] // 8}",
+        seed=seed,
+        resume=folder.exists(),
+        **budget,
+    )
+    scores = post_processed(open_model(folder), *data.test, about["threshold"])
+    write_json(folder / SCORES, {"row": row, **about, "scores": scores}, indent=2)
+
+
+def finished(output):
+    """Return the results of all runs in a folder, in the order of the paper's Table 1."""
+    results = [
+        json.loads(file.read_text(encoding="utf-8")) for file in sorted(output.glob(f"*/{SCORES}"))
+    ]
+    return sorted(results, key=lambda result: list(VARIANTS).index(result["row"]))
+
+
+def summary(results):
+    """Return mean and standard deviation over seeds, a dict for each network, recipe and view."""
+    groups = {}
+    for result in results:
+        for view, scores in result["scores"].items():
+            key = result["row"], result["recipe"], view
+            groups.setdefault(key, []).append((result, measures(scores)))
+    table = []
+    for (row, recipe, view), runs in groups.items():
+        values = np.array([value for _, value in runs])
+        mean, spread = values.mean(0), values.std(0, ddof=min(1, len(runs) - 1))
+        line = {"network": row, "recipe": recipe, "post-processing": view, "runs": len(runs)}
+        for name in ("parameters", "steps", "minutes"):
+            line[name] = round(float(np.mean([result[name] for result, _ in runs])), 1)
+        for name, m, s in zip(MEASURES, mean, spread, strict=True):
+            line[name], line[f"{name} spread"] = round(float(m), 2), round(float(s), 2)
+        table.append(line)
+    return table
+
+
+def measures(scores):
+    """Return the values of `MEASURES` in per cent."""
+    keys = ("precision", "recall", "jaccard")
+    per_class = [100 * row[key] for key in keys for row in scores["classes"][:2]]
+    return [*per_class, 100 * scores["voc"]]

@@ -1,0 +1,1 @@
+"""Volumes: files of any common format as lazy arrays, and back."""

@@ -1,0 +1,210 @@
+"""Intensity statistics of a volume, and the standardisation by them."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .volume import checked_finite
+
+# Shares beyond which intensities are clipped before their statistics are taken.
+PERCENTILES = (0.001, 0.999)
+# Voxels that statistics are taken of, and the size from which only some sections are read.
+SAMPLED, LARGE = 2**25, 2**29
+# Of floats, whose levels are all distinct, so many times fewer.
+FEWER_FLOATS = 16
+# Equal voxels in a row that are no tissue, and the share of a volume from which they are padding.
+RUN, PADDING_SHARE = 16, 0.01
+# How many voxels of such a row may lie beyond the edge of a block.
+BEYOND = 12
+# Share of voxels outside such rows, below which the image is flat by nature and all of it counts.
+LEAST_TISSUE = 0.01
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """What a volume is standardised by: `(intensity - mean) / deviation`.
+
+    Constant padding (a frame of zeros around an aligned stack, blank sections) is no tissue: it is
+    left out of the statistics, and standardised to 0, which is what a convolution pads with.
+
+    Attributes:
+        mean: mean intensity, of several channels a tuple.
+        deviation: standard deviation, of several channels a tuple.
+        padding: intensities of padding: where at least 16 voxels in a row along x have it.
+
+    Example:
+        >>> intensity = Intensity.of(volume)
+        >>> standardized = intensity.standardize(volume[:16])  # float32
+    """
+
+    mean: float | tuple
+    deviation: float | tuple
+    padding: tuple = ()
+
+    @classmethod
+    def of(cls, volume, on_progress=None):
+        """Measure a volume.
+
+        Intensities are clipped at their 0.1 and 99.9 percentiles first, so that a few dead or
+        saturated voxels change nothing. Of large volumes some rows, of those beyond half a Gvoxel
+        some sections are read.
+
+        Args:
+            volume: `(z, y, x)` or `(z, y, x, channels)` array-like, in memory or in a file.
+            on_progress: called with the number of pieces read and their total.
+
+        Raises:
+            ValueError: the volume is constant, has only two intensities, or holds values that are
+                not finite.
+        """
+        if len(volume.shape) == 4:
+            channels = [cls.of(volume[..., c]) for c in range(volume.shape[3])]
+            means, deviations = zip(*((c.mean, c.deviation) for c in channels), strict=True)
+            return cls(means, deviations, tuple(sorted({p for c in channels for p in c.padding})))
+        levels, counts, in_rows = _histogram(volume, on_progress)
+        if len(levels) <= 2:
+            found = " and ".join(f"{level:g}" for level in levels)
+            raise ValueError(
+                "Invalid value for `image`. Expected an image of more than two grey levels. "
+                f"Received: only {found}{' (labels?)' if len(levels) == 2 else ''}"
+            )
+        padding = ()
+        if (counts - in_rows).sum() >= LEAST_TISSUE * counts.sum():
+            padding = tuple(levels[in_rows >= PADDING_SHARE * counts.sum()].tolist())
+            counts = counts - in_rows
+        mean, deviation = _statistics(levels, counts)
+        return cls(mean, deviation, padding)
+
+    def __str__(self):
+        """One line for people."""
+        pairs = zip(np.atleast_1d(self.mean), np.atleast_1d(self.deviation), strict=True)
+        levels = ", ".join(f"{mean:.4g} +- {deviation:.4g}" for mean, deviation in pairs)
+        padding = " and ".join(f"{level:g}" for level in self.padding)
+        also = f"; padding of {padding} is background" if padding else ""
+        return f"Standardised by the grey levels of the volume, {levels}{also}"
+
+    def at_contrast(self, contrast):
+        """Return what standardises to a contrast, a gain of the standardised intensities."""
+        return replace(self, deviation=np.divide(self.deviation, contrast).tolist())
+
+    def padded(self, block):
+        """Return where a block of the volume is padding, of the block's shape; None if nowhere."""
+        found = None
+        for level in self.padding:
+            alike = block == np.asarray(level).astype(block.dtype)
+            if alike.any():
+                width = [(0, 0)] * alike.ndim
+                width[2] = (BEYOND, BEYOND)
+                rows = _in_rows(np.pad(alike, width, mode="edge"), RUN)[:, :, BEYOND:-BEYOND]
+                found = rows if found is None else found | rows
+        return found
+
+    def standardize(self, block, own=None, padded=None):
+        """Return a block of the volume as float32, standardised.
+
+        Args:
+            block: `(z, y, x)` or `(z, y, x, channels)`.
+            own: dict of mean and standard_deviation that the network itself standardises by, which
+                is then given intensities of these statistics.
+            padded: of `padded`, where it is known.
+        """
+        mean, deviation = np.asarray(self.mean), np.asarray(self.deviation)
+        target = 0.0
+        if own:
+            deviation = deviation / np.asarray(own["standard_deviation"])
+            target = np.asarray(own["mean"])
+            mean = mean - deviation * target
+        standardized = np.subtract(block, mean.astype(np.float32), dtype=np.float32)
+        standardized /= deviation.astype(np.float32)
+        if padded is None:
+            padded = self.padded(block)
+        return (
+            standardized if padded is None else np.where(padded, np.float32(target), standardized)
+        )
+
+
+def _statistics(levels, counts):
+    """Return mean and standard deviation, clipped at `PERCENTILES`."""
+    rank = counts.cumsum() / counts.sum()
+    low, high = (levels[np.searchsorted(rank, share)] for share in PERCENTILES)
+    levels = np.clip(levels, low, high)
+    mean = np.average(levels, weights=counts)
+    deviation = np.sqrt(np.average(np.square(levels - mean), weights=counts))
+    if not deviation > 1e-6 * abs(mean):
+        raise ValueError(
+            "Invalid value for `image`. Expected grey levels that vary. "
+            f"Received: mean {mean:.6g}, standard deviation {deviation:.6g}"
+        )
+    return float(mean), float(deviation)
+
+
+def _histogram(volume, on_progress):
+    """Return rising float64 levels, how often each occurs, and how often in rows of `RUN`."""
+    integers = volume.dtype.kind in "uib" and volume.dtype.itemsize <= 2
+    found = [_counted(piece, integers) for piece in _pieces(volume, on_progress)]
+    values, counts, in_rows = (np.concatenate(column) for column in zip(*found, strict=True))
+    levels, place = np.unique(values, return_inverse=True)
+    sums = (np.bincount(place, weights=column) for column in (counts, in_rows))
+    return levels.astype(np.float64), *sums
+
+
+def _counted(piece, integers):
+    """Return the distinct values of a piece, and their counts, in all and in rows."""
+    rows = np.zeros(piece.shape, bool)
+    if piece.shape[-1] >= RUN:
+        same = _in_rows(piece[..., 1:] == piece[..., :-1], RUN - 1)
+        rows[..., 1:] |= same
+        rows[..., :-1] |= same
+    if not integers:
+        values, place = np.unique(piece, return_inverse=True)
+        place = place.ravel()
+        return values, np.bincount(place), np.bincount(place[rows.ravel()], minlength=len(values))
+    lowest = int(np.iinfo(piece.dtype).min) if piece.dtype.kind == "i" else 0
+    size = 2 ** (8 * piece.dtype.itemsize)
+
+    def count(values):
+        return np.bincount(np.subtract(values.ravel(), lowest, dtype=np.int64), minlength=size)
+
+    counts = count(piece)
+    values = np.flatnonzero(counts)
+    in_rows = count(piece[rows]) if rows.any() else np.zeros(size, np.int64)
+    return values + lowest, counts[values], in_rows[values]
+
+
+def _pieces(volume, on_progress):
+    """Yield pieces `(z, y, x)` of a volume, in memory: of a large one some rows, some sections."""
+    depth, *plane = volume.shape
+    size = math.prod(volume.shape)
+    step = size // (LARGE // 2) if size > LARGE else 1
+    thickness = 1 if step > 1 else max(1, 2**24 // math.prod(plane))
+    height = max(1, 2**26 // plane[1]) if step > 1 else plane[0]
+    starts = [
+        (z, y)
+        for z in range(min(step // 2, depth - 1), depth, step * thickness)
+        for y in range(0, plane[0], height)
+    ]
+    integers = volume.dtype.kind in "uib" and volume.dtype.itemsize <= 2
+    every = math.ceil(size / step / (SAMPLED if integers else SAMPLED // FEWER_FLOATS))
+    for done, (z, y) in enumerate(starts, 1):
+        piece = np.asarray(volume[z : z + thickness, y : y + height])
+        yield checked_finite(piece)[:, min(every, piece.shape[1]) // 2 :: every]
+        if on_progress:
+            on_progress(done, len(starts))
+
+
+def _in_rows(mask, length):
+    """Return where a mask holds in at least `length` voxels in a row along axis 2."""
+    # Erosion and dilation by doubling: a few passes whatever the length.
+    shifts, covered = [], 1
+    while covered < length:
+        shifts.append(min(covered, length - covered))
+        covered += shifts[-1]
+    for shift in shifts:
+        mask = mask[:, :, :-shift] & mask[:, :, shift:]
+    for shift in shifts:
+        grown = np.zeros((*mask.shape[:2], mask.shape[2] + shift, *mask.shape[3:]), bool)
+        grown[:, :, :-shift] = mask
+        grown[:, :, shift:] |= mask
+        mask = grown
+    return mask
