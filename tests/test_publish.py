@@ -14,7 +14,7 @@ from volseg_keras.cli.command import app
 from volseg_keras.inference.open_model import open_model
 from volseg_keras.pretrained.checksums import NAME, check_files, sha256
 from volseg_keras.pretrained.presets import METADATA
-from volseg_keras.publishing.publish import publish
+from volseg_keras.publishing.publish import ScoredVolume, publish
 from volseg_keras.publishing.robustness import post_processed, under_shifts
 from volseg_keras.scores import foreground_jaccard, segmentation_scores
 
@@ -90,12 +90,12 @@ def test_what_is_not_annotated_does_not_count(published):
 
 def test_no_folder_is_replaced_but_a_published_model(published, monkeypatch):
     run = published.parent / "run"
-    pair = phantom((16, 64, 64), seed=1)
+    tests = [ScoredVolume("phantom", *phantom((16, 64, 64), seed=1))]
     monkeypatch.setattr("volseg_keras.publishing.publish.post_processed", None)  # is not reached
     with pytest.raises(FileExistsError, match="`output`.*without SHA256SUMS"):
-        publish(run, published.parent, *pair, about="")
+        publish(run, published.parent, tests)
     with pytest.raises(FileExistsError, match="`output`"):
-        publish(run, run, *pair, about="")
+        publish(run, run, tests)
     assert (run / "checkpoint.h5").is_file() and (published / NAME).is_file()
 
 
@@ -110,7 +110,8 @@ def test_a_model_is_published_to_the_working_directory(published, tmp_path, monk
     )
     here = shutil.copytree(published, tmp_path / "H")
     monkeypatch.chdir(here)
-    publish(published.parent / "run", ".", *phantom((16, 64, 64), seed=1), about="anew")
+    tests = [ScoredVolume("phantom", *phantom((16, 64, 64), seed=1))]
+    publish(published.parent / "run", ".", tests, about="anew")
     check_files(here)
     assert "anew" in (here / "card.md").read_text() and list(tmp_path.iterdir()) == [here]
 
@@ -160,6 +161,7 @@ def test_what_a_card_could_not_tell_is_refused_first(change, dtype, name, publis
     run = published.parent / "run"
     metrics = json.loads((run / "metrics.json").read_text())
     (tmp_path / "metrics.json").write_text(json.dumps({**metrics, **change}))
+    wrong = ScoredVolume("wrong", np.ones((4, 4, 4), dtype), np.ones((4, 4)))
     with pytest.raises(ValueError, match=f"Invalid value for `{name}`"):
-        publish(tmp_path, tmp_path / "out", np.ones((4, 4, 4), dtype), np.ones((4, 4)), about="")
+        publish(tmp_path, tmp_path / "out", [wrong])
     assert not (tmp_path / "out").exists()

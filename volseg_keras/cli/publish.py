@@ -11,7 +11,6 @@ from .common import (
     Level,
     Series,
     Time,
-    VolumeFile,
     VolumeOptions,
     VoxelSize,
     start_keras,
@@ -20,10 +19,20 @@ from .common import (
 
 def publish(
     run: Annotated[Path, typer.Argument(help="Folder of a run that held a part out.")],
-    image: VolumeFile,
-    label: Annotated[Path, typer.Argument(help="Labels of that volume: it was not trained on.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder, named as the model.")],
-    about: Annotated[Path, typer.Option(help="Text file on the data, for the card.")],
+    image: Annotated[
+        Path | None, typer.Argument(help="Test volume of another model than those of --data.")
+    ] = None,
+    label: Annotated[
+        Path | None, typer.Argument(help="Labels of that volume: it was not trained on.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder, named as the model.")
+    ] = ...,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the volumes of a run of `volseg reproduce NAME`."),
+    ] = None,
+    about: Annotated[Path | None, typer.Option(help="Text file on the data, for the card.")] = None,
     axes: Axes = None,
     time: Time = None,
     channel: Channel = None,
@@ -31,34 +40,47 @@ def publish(
     series: Series = None,
     voxel_size: VoxelSize = None,
 ):
-    """Score a trained model on a test volume; write all its forms, scores and a card.
+    """Score a trained model on test volumes; write all its forms, scores and a card.
 
-    Example: volseg publish runs/h test.tif test_labels.tif -o saved_models/H --about data.md
+    Example: volseg publish runs/mito-2d --data data -o saved_models/mito-2d
     """
-    from ..volumes.labels import class_ids
-
     missing = [n for n in ("model.keras", "metrics.json") if not (run / n).is_file()]
     if missing:
         raise ValueError(
             f"Invalid value for `run`. Expected the folder of a run. Received: {run} "
             f"without {' and '.join(missing)}"
         )
-    text = about.read_text(encoding="utf-8")
+    given = image and label and about
+    if bool(given) == bool(data):
+        raise ValueError(
+            "Invalid value for `data`. Expected --data of a model of `volseg reproduce`, or else "
+            f"IMAGE LABEL --about. Received: data={data}, image={image}, label={label}, "
+            f"about={about}"
+        )
     told = VolumeOptions(axes, time, channel, level, series, voxel_size)
-    opened = told.open_all(image=image, label=label)
-    pixels, labels = opened["image"][...], class_ids(opened["label"])
+    text = about.read_text(encoding="utf-8") if about else ""
+    row = zoo_row(output) if data else None
+    opened = told.open_all(image=image, label=label) if given else None
     start_keras()
-    from ..publishing.publish import publish as write
+    from ..publishing.publish import given_test, publish, zoo_tests
     from ..report.console import progress_bar
 
+    tests = zoo_tests(row, data) if row else [given_test(**opened)]
     with progress_bar("publishing") as on_step:
-        metrics = write(
+        metrics = publish(
             run,
             output,
-            pixels,
-            labels,
+            tests,
             about=text,
+            row=row,
             on_step=lambda _, done, total: on_step(done, total),
         )
     score = metrics["test"]["shifts"]["as it is"]
     print(f"Wrote {output}: foreground Jaccard {score:.3f}")
+
+
+def zoo_row(output):
+    """Return the row of the zoo that an output is named after."""
+    from ..pretrained.zoo import get_row
+
+    return get_row(output.name)

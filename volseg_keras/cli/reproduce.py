@@ -9,29 +9,64 @@ from .common import start_keras
 
 
 def reproduce(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of runs and tables.")] = (
-        Path("table1")
-    ),
-    rows: Annotated[str, typer.Option(help="Networks, in this order.")] = "U-Net,A,B,C,D,E,F,G,H",
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Published model to train, as by `volseg models`; else Table 1."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Folder to write. [default: runs/NAME, or table1]"),
+    ] = None,
+    rows: Annotated[
+        str, typer.Option(help="Networks of Table 1, in this order.")
+    ] = "U-Net,A,B,C,D,E,F,G,H",
     data: Annotated[
         Path | None,
         typer.Option(
             envvar="VOLSEG_DATA",
-            help="Folder of training.tif, training_groundtruth.tif, testing*.tif and "
-            "testing_groundtruth*.tif; phantoms without it.",
+            help="Folder with lucchi_pp/training.tif and so on, as `volseg data epfl` writes it; "
+            "Table 1 takes phantoms without it.",
         ),
     ] = None,
-    recipe: Annotated[str, typer.Option(help="Recipe of every run.")] = "fast",
-    minutes: Annotated[float | None, typer.Option(help="Budget of a run in minutes.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Budget of a run in steps.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of a row.")] = 1,
+    recipe: Annotated[str, typer.Option(help="Recipe of every run of Table 1.")] = "fast",
+    minutes: Annotated[float | None, typer.Option(help="Budget of a run of Table 1.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Budget of a run other than that of its row.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of a row of Table 1.")] = 1,
 ):
-    """Train rows of the paper's Table 1 and write this one beside it.
+    """Train a published model anew, or the paper's Table 1, which is set beside this one.
 
     The same command again goes on where it was stopped.
 
-    Example: volseg reproduce --rows C,D,G,H --minutes 60 --data epfl -o table1
+    Example: volseg reproduce mito-2d --data data
     """
+    if name:
+        train_model(name, data, output or Path("runs", name), steps)
+    else:
+        train_table(rows, data, output or Path("table1"), recipe, seeds, steps, minutes)
+
+
+def train_model(name, data, output, steps):
+    """Train a row of the zoo."""
+    from ..pretrained.zoo import get_row
+
+    row = get_row(name)
+    if data is None:
+        raise ValueError(
+            "Invalid value for `data`. Expected a folder of the volumes, as by --data. "
+            "Received: none"
+        )
+    start_keras()
+    from ..publishing.rows import train_row
+
+    summary = train_row(row, data, output, steps=steps)
+    print(f"Trained {name}: {summary['steps']} steps. Score and publish it by")
+    print(f"volseg publish {output} --data {data} -o saved_models/{name}")
+
+
+def train_table(rows, data, output, recipe, seeds, steps, minutes):
+    """Train and tabulate rows of Table 1."""
     from ..training.recipes import get_recipe
 
     get_recipe(recipe)

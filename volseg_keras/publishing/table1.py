@@ -14,6 +14,7 @@ from ..files import write_json
 from ..inference.open_model import open_model
 from ..networks.models import build_model
 from ..networks.variants import VARIANTS, get_variant
+from ..pretrained.zoo import ZOO
 from ..training.arguments import make_budget
 from ..training.fit import fit
 from ..training.recipes import get_recipe
@@ -89,7 +90,7 @@ def reproduce(output, rows, data, *, recipes=("fast",), seeds=1, say=print, **bu
         recipes: names of recipes.
         seeds: how many runs a row gets.
         say: called with a line of progress.
-        **budget: `steps` or `minutes` of a run.
+        **budget: `steps` or `minutes` of a run; by default the steps of the published models.
 
     Returns:
         The list of dicts that table.csv holds.
@@ -148,7 +149,7 @@ def run_row(folder, row, recipe, seed, data, budget):
         hold_out=f"x:0:{image.shape[2] // 8}",
         seed=seed,
         resume=folder.exists(),
-        **budget,
+        **(budget or {"steps": ZOO[row].steps}),
     )
     scores = post_processed(open_model(folder), *data.test, about["threshold"])
     write_json(folder / SCORES, {"row": row, **about, "scores": scores}, indent=2)

@@ -1,0 +1,139 @@
+"""The card of a published model, as Markdown for people and as facts for other programs."""
+
+from pathlib import Path
+from string import Template
+
+import numpy as np
+
+from ..networks.models import class_names, metadata
+from ..networks.variants import get_variant
+from ..pretrained.zoo import DATASETS
+
+TEMPLATE = Path(__file__).with_name("card.md")
+LICENCE = "The weights are under the licence of this package, Apache-2.0. Please cite the data."
+
+
+def card_text(name, model, metrics, about="", row=None):
+    """Return the model card as Markdown.
+
+    Args:
+        name: of the model.
+        model: the Keras model.
+        metrics: of its run, with `test` and `other_tests`.
+        about: paragraphs on the data, instead of those of `row`.
+        row: its `PublishedModel`, or None.
+    """
+    variant, facts = get_variant(metrics["variant"]), metadata(model)
+    constants, tests = facts["normalization"], [metrics["test"], *metrics["other_tests"]]
+    names = row.classes if row else class_names(facts["num_classes"])
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        name=name,
+        purpose=f"{row.purpose} " if row else "",
+        network=variant.description,
+        parameters=f"{metrics['parameters']:,}",
+        axes="(z, y, x)" if variant.spatial_dims == 3 else "(y, x)",
+        mean=_numbers(constants["mean"]),
+        deviation=_numbers(constants["standard_deviation"]),
+        contrast=f"{constants['contrast']:g}",
+        classes=" / ".join(names),
+        about=about.strip() or data_text(row),
+        recipe=metrics["recipe"],
+        start=f", from the weights of {metrics['from']}" if metrics.get("from") else "",
+        steps=f"{metrics['steps']:,}",
+        minutes=f"{metrics['minutes']:.0f}",
+        device=metrics.get("device", "a CPU"),
+        hold_out=", ".join(metrics["held_out"]),
+        held_out=f"{metrics['held_out_jaccard']:.3f}",
+        statistics=_statistics(metrics),
+        threshold=_threshold(metrics, facts),
+        command=_command(name, metrics, row) if row else "",
+        scores="\n\n".join(map(_score_table, tests)),
+        tested=metrics["test"]["name"],
+        shifts=_shift_table(metrics["test"]["shifts"]),
+    )
+
+
+def data_text(row):
+    """Return paragraphs about the data of a row: what it was trained, chosen and scored on."""
+    uses = (
+        ("Trained on", row.train),
+        ("Chosen on", (*(pair for pair in row.train if pair.hold_out), *row.validate)),
+        ("Scored on", row.test),
+    )
+    lines = []
+    for use, pairs in uses:
+        named = (f"`{p.image}`" + (f" ({p.hold_out})" * (use == "Chosen on")) for p in pairs)
+        lines.append(f"{use} {', '.join(n.replace(' (None)', '') for n in named)}.")
+    without = sorted({str(c) for pair in row.train for c in pair.without})
+    if without:
+        lines.append(f"Class {', '.join(without)} of the labels counts as not annotated.")
+    keys = dict.fromkeys(pair.dataset for pair in (*row.train, *row.validate, *row.test))
+    for data in map(DATASETS.get, keys):
+        cite = "; ".join(data.cite)
+        lines.append(f"- {data.name}: {data.description} {data.terms} {cite}. <{data.source}>")
+    return "\n".join(lines) + f"\n\nNo voxel of them is distributed here. {LICENCE}"
+
+
+def facts_of(name, row, metrics):
+    """Return what card.json tells other programs, see `presets.model_card`."""
+    dims = get_variant(row.network).spatial_dims
+    keys = dict.fromkeys(pair.dataset for pair in row.train)
+    data = [DATASETS[key] for key in keys]
+    test = metrics["test"]
+    score = np.mean([c["jaccard"] for c in test["scores"]["as it is"]["classes"][1:]])
+    return {
+        "name": f"{name} (volseg_keras)",
+        "description": f"{row.purpose} {get_variant(row.network).description}, "
+        f"{metrics['parameters'] / 1e6:.2f} million parameters.",
+        "tags": [f"{dims}d", "electron-microscopy", "segmentation", "tensorflow", "volseg_keras"],
+        "classes": list(row.classes),
+        "training_data": {
+            "name": " and ".join(d.name for d in data),
+            "description": " ".join(f"{d.description} {d.terms}" for d in data),
+            "cite": [{"text": text, "url": d.source} for d in data for text in d.cite],
+            "source": data[0].source,
+        },
+        "validation": f"Mean Jaccard index of the foreground at a threshold of 0.5: "
+        f"{metrics['held_out_jaccard']:.3f} held out, {score:.3f} on {test['name']}.",
+    }
+
+
+def _statistics(metrics):
+    return ", with recalibrated batch statistics" * (metrics["statistics"] == "recalibrated")
+
+
+def _threshold(metrics, facts):
+    if facts["num_classes"] > 2:
+        return ""
+    return f", and best at a threshold of {metrics['threshold']:.3f}"
+
+
+def _command(name, metrics, row):
+    steps = f" --steps {metrics['steps']}" if metrics["steps"] != row.steps else ""
+    return f" Again:\n\n```\nvolseg reproduce {name} --data DATA{steps}\n```"
+
+
+def _numbers(values):
+    """Return one number, or one a channel, as text."""
+    return ", ".join(f"{value:.1f}" for value in np.atleast_1d(values))
+
+
+def _score_table(test):
+    shape = " x ".join(map(str, test["voxels"]))
+    head = ("precision", "recall", "Jaccard", "VOC")
+    rows = (_score_row(view, scores) for view, scores in test["scores"].items())
+    title = f"| {test['name']}, {shape} voxels | {' | '.join(head)} |"
+    return "\n".join((title, "|---" * 5 + "|", *rows))
+
+
+def _score_row(view, scores):
+    cells = (
+        " / ".join(f"{100 * row[key]:.1f}" for row in scores["classes"])
+        for key in ("precision", "recall", "jaccard")
+    )
+    return f"| {view} | {' | '.join(cells)} | {100 * scores['voc']:.1f} |"
+
+
+def _shift_table(shifts):
+    rows = (f"| {name} | {score:.3f} |" for name, score in shifts.items())
+    return "\n".join(("| change | Jaccard |", "|---|---|", *rows))
