@@ -238,7 +238,7 @@ def test_an_export_that_differs_is_removed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "shape, image_shape", [((32, 48, 3), (1, 32, 48, 3)), ((None, None, 2), (1, 128, 160, 2))]
+    "shape, image_shape", [((32, 48, 3), (1, 32, 48, 3)), ((None, None, 2), (1, 96, 112, 2))]
 )
 def test_fixed_sizes_channels_and_classes(shape, image_shape, tmp_path):
     network = tiny(classes=3, shape=shape)

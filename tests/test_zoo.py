@@ -68,6 +68,7 @@ def test_a_row_is_trained_and_published(data, tmp_path):
     metrics = json.loads((models / "mito-2d/metrics.json").read_text())
     assert metrics["test"]["voxels"] == [16, 64, 64]
     assert [test["name"] for test in metrics["other_tests"]] == ["SBEM, validation"]
+    assert (models / "robustness.png").stat().st_size > 10_000
     card = (models / "mito-2d/card.md").read_text()
     assert "volseg reproduce mito-2d --data DATA --steps 2" in card and "$" not in card
     assert "non-profit" in card and "EPFL, testing, 16 x 64 x 64" in card

@@ -14,18 +14,22 @@ TOLERANCE = 1e-3  # greatest difference of a probability from that of Keras
 
 
 def write_savedmodel(model, path, *_):
-    """Write the SavedModel's graph and variables."""
+    """Write the SavedModel's graph and variables.
+
+    Not by `keras.export.ExportArchive`, which writes every variable twice.
+    """
     import tensorflow as tf
 
+    shape = (None, *model.inputs[0].shape[1:])
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="image")])
     def serve(image):
         return {"probability": model(image, training=False)}
 
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    shape = (None, *model.inputs[0].shape[1:])
-    signature = [tf.TensorSpec(shape, tf.float32, name="image")]
-    archive.add_endpoint("serve", serve, input_signature=signature)
-    archive.write_out(path, verbose=False)
+    module = tf.Module()
+    module.weights = [weight.value for weight in model.weights]
+    module.serve = serve
+    tf.saved_model.save(module, path, signatures={"serving_default": serve, "serve": serve})
 
 
 def write_onnx(model, path, *_):

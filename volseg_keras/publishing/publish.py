@@ -3,6 +3,7 @@
 import json
 import shutil
 import tempfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,14 +83,48 @@ def publish(run, output, tests, *, about="", row=None, on_step=None):
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     check(run, metrics, tests, row)
     check_output(output)
-    model, segmenter = load_pretrained(run), open_model(run)
+    model = load_pretrained(run)
+    round_weights(model)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as work:
+        part = Path(work) / output.name
+        save_small(model, Path(work) / "model.keras")
+        segmenter = open_model(Path(work) / "model.keras")
+        scored = score_all(segmenter, tests, metrics["threshold"], watch)
+        metrics["test"], metrics["other_tests"] = scored[0], scored[1:]
+        write_files(model, run, part, metrics, about, row)
+        (Path(work) / "model.keras").replace(part / "model.keras")
+        write_checksums(part)
+        shutil.rmtree(output, ignore_errors=True)
+        part.replace(output)
+    write_model_tables(output.parent)
+    return metrics
+
+
+def round_weights(model):
+    """Round weights to those that float16 has, which compress to a half and score the same."""
+    model.set_weights([w.astype(np.float16).astype(np.float32) for w in model.get_weights()])
+
+
+def save_small(model, path):
+    """Save a Keras model as a compressed .keras file."""
+    plain = path.with_name(f"plain.{path.name}")
+    model.save(plain)
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name in source.namelist():
+            file.writestr(name, source.read(name))
+    plain.unlink()
+
+
+def score_all(segmenter, tests, threshold, watch):
+    """Return what metrics.json tells of each `ScoredVolume`; the first one under shifts too."""
     scored = []
     for test in tests:
         scores = post_processed(
             segmenter,
             test.image,
             test.truth,
-            metrics["threshold"],
+            threshold,
             on_view=lambda *done: watch("scoring", *done),
         )
         scored.append({"name": test.name, "voxels": list(test.image.shape), "scores": scores})
@@ -99,15 +134,7 @@ def publish(run, output, tests, *, about="", row=None, on_step=None):
         tests[0].truth,
         on_view=lambda *done: watch("shifts", *done),
     )
-    metrics["test"], metrics["other_tests"] = scored[0], scored[1:]
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as work:
-        part = Path(work) / output.name
-        write_files(model, run, part, metrics, about, row)
-        shutil.rmtree(output, ignore_errors=True)
-        part.replace(output)
-    write_model_tables(output.parent)
-    return metrics
+    return scored
 
 
 def check(run, metrics, tests, row):
@@ -145,7 +172,7 @@ def write_files(model, run, folder, metrics, about, row):
     facts = facts_of(folder.name, row, metrics) if row else model_card(run)
     known = model_card(run)
     export_savedmodel(model, folder, facts | {k: known[k] for k in known if k not in facts})
-    for name in ("model.keras", "history.csv", "curve.png", "card.json"):
+    for name in ("history.csv", "curve.png", "card.json"):
         if (run / name).is_file():
             shutil.copy(run / name, folder)
     if row:
@@ -153,4 +180,3 @@ def write_files(model, run, folder, metrics, about, row):
     write_json(folder / "metrics.json", metrics, indent=2)
     text = card_text(folder.name, model, metrics, about, row)
     (folder / "card.md").write_text(text, encoding="utf-8")
-    write_checksums(folder)

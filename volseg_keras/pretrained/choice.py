@@ -1,0 +1,84 @@
+"""Which published model suits a volume, and at which size of voxels it should see it."""
+
+from dataclasses import dataclass
+
+from .presets import published, trained_voxel_size
+
+# For each number of spatial axes the best first; the first that is published is taken.
+BEST = {2: ("mito-2d", "D"), 3: ("mito-3d", "H")}
+ANISOTROPIC = 3  # thickness of sections in pixels above which planes are segmented one by one
+FEW_SECTIONS = 24  # below which there is too little context along z
+DIFFERS = 1.25  # ratio of voxel sizes above which a volume is rescaled
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to segment a volume by.
+
+    Attributes:
+        model: name of a published model.
+        scale: how many voxels it sees for one of the volume, along (z, y, x).
+        reason: one line for people.
+    """
+
+    model: str
+    scale: tuple
+    reason: str
+
+
+def choose_model(shape, voxel_size=None):
+    """Return the `Choice` for a volume.
+
+    A 2D model where sections are more than three times as thick as a pixel is wide, or where the
+    volume has few sections; else a 3D one. Voxels are rescaled where their size is known and
+    differs by more than a quarter from what the model was trained on.
+
+    Args:
+        shape: `(z, y, x)` of the volume.
+        voxel_size: `(z, y, x)` in nm, or None.
+
+    Raises:
+        ValueError: no model is published.
+    """
+    dims, why = spatial_dims_for(shape, voxel_size)
+    known = {name.lower() for name in published()}
+    model = next((name for name in BEST[dims] if name.lower() in known), None)
+    if model is None:
+        raise ValueError(
+            f"Invalid value for `model`. Expected one of {', '.join(BEST[dims])} to be published. "
+            f"Received: {', '.join(sorted(known)) or 'none'}"
+        )
+    scale = rescaling(voxel_size, trained_voxel_size(model), dims)
+    text = f"Model {model}: {why}"
+    if scale != (1, 1, 1):
+        text += f"; rescaled by {', '.join(f'{s:g}' for s in scale)} to its voxels (z, y, x)"
+    return Choice(model, scale, text)
+
+
+def spatial_dims_for(shape, voxel_size=None):
+    """Return 2 or 3, the axes that a network for a volume should have, and why."""
+    if voxel_size and voxel_size[0] > ANISOTROPIC * max(voxel_size[1:]):
+        ratio = voxel_size[0] / max(voxel_size[1:])
+        return 2, f"2D, for sections are {ratio:.1f} times as thick as a pixel is wide"
+    if shape[0] < FEW_SECTIONS:
+        return 2, f"2D, for there are {shape[0]} sections only"
+    if voxel_size:
+        return 3, "3D, for sections are about as thick as a pixel is wide"
+    return 3, f"3D, for there are {shape[0]} sections (of unknown thickness: see --voxel-size)"
+
+
+def rescaling(voxel_size, trained, spatial_dims):
+    """Return how many voxels a model sees for one of a volume, along (z, y, x).
+
+    Args:
+        voxel_size: of the volume, `(z, y, x)` in nm, or None.
+        trained: that of the model.
+        spatial_dims: of the model; one of 2 sees sections as they are.
+    """
+    if not (voxel_size and trained):
+        return (1, 1, 1)
+    scale = [a / b for a, b in zip(voxel_size, trained, strict=True)]
+    scale[: 3 - spatial_dims] = [1] * (3 - spatial_dims)
+    if all(1 / DIFFERS <= s <= DIFFERS for s in scale):
+        return (1, 1, 1)
+    return tuple(round(s, 4) for s in scale)
