@@ -2,7 +2,7 @@
 
 The height of a voxel is its probability times its distance to the background. Every voxel points
 to its highest neighbour, and those that arrive at one summit are a basin; basins are merged over
-the passes between them, highest first, unless a narrow neck parts them. Height and pointers depend
+the saddles between them, highest first, unless a narrow neck parts them. Height and pointers depend
 on a voxel's surroundings alone, so the result does not depend on how a volume is cut in slabs.
 """
 
@@ -125,7 +125,7 @@ def instance_slabs(probability, store, threshold, voxel_size, neck, min_voxels, 
         on_slab: as of `write_instances`, or None.
     """
     sides = checked_size(voxel_size) or getattr(probability, "voxel_size", None) or (1.0, 1.0, 1.0)
-    check(probability, threshold, neck, min_voxels, planes)
+    check_arguments(probability, threshold, neck, min_voxels, planes)
     reach = [ceil(RADIUS * min(sides) / side) for side in sides]
     if planes is None:
         voxels = min(SLAB_VOXELS, free_memory() // BYTES)
@@ -153,7 +153,7 @@ def instance_slabs(probability, store, threshold, voxel_size, neck, min_voxels, 
     return slabs()
 
 
-def check(probability, threshold, neck, min_voxels, planes):
+def check_arguments(probability, threshold, neck, min_voxels, planes):
     """Raise ValueError for an argument out of its range."""
     shape, kind = tuple(probability.shape), np.dtype(probability.dtype).kind
     table = [
