@@ -25,14 +25,14 @@ SMOOTHING = 0.7
 LARGEST_ID = 2**22
 
 
-def measure(labels, voxel_size, *, classes=None, on_object=None):
+def measure(labels, voxel_size, *, classes=None, on_progress=None):
     """Measure every instance of a label map.
 
     Args:
         labels: `(z, y, x)` instance ids, 0 being background.
         voxel_size: sides (z, y, x) of a voxel in nm.
         classes: `(z, y, x)` class ids, for the column `class`; 1 by default.
-        on_object: called with objects done and their number.
+        on_progress: called with objects done and their number.
 
     Returns:
         A list of dicts with the keys `COLUMNS`, in order of the ids: `voxels`; `volume_um3`;
@@ -64,8 +64,8 @@ def measure(labels, voxel_size, *, classes=None, on_object=None):
         if classes is not None:
             row["class"] = int(classes[box][own][0])
         rows.append({name: row[name] for name in COLUMNS})
-        if on_object:
-            on_object(len(rows), len(found))
+        if on_progress:
+            on_progress(len(rows), len(found))
     return rows
 
 
