@@ -66,12 +66,8 @@ def test_one_line_and_no_half_file(name, options, told, folder, tmp_path, monkey
     lines = capsys.readouterr().err.strip().splitlines()
     assert lines[-1].startswith("volseg: Invalid value for `") and told in lines[-1]
     assert len([line for line in lines if line.startswith("volseg:")]) == 1
-    kept = [
-        path
-        for path in tmp_path.iterdir()
-        if path != JobStore.beside(tmp_path / "labels.tif").folder
-    ]
-    assert kept == []
+    store = JobStore.beside(tmp_path / "labels.tif")
+    assert [path for path in tmp_path.iterdir() if path != store.folder] == []
 
 
 def test_workers_without_dask_are_refused_before_any_work(folder, tmp_path, monkeypatch, capsys):
@@ -110,9 +106,8 @@ def test_a_full_disk(options, folder, small_disk, tmp_path, capsys):
     if options:
         subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
         assert volseg(*arguments) == 0
-        assert (
-            open_volume(output).shape == noise.shape and not JobStore.beside(output).folder.exists()
-        )
+        assert open_volume(output).shape == noise.shape
+        assert not JobStore.beside(output).folder.exists()
 
 
 @pytest.mark.parametrize("suffix", FORMATS)

@@ -18,7 +18,7 @@ import numpy as np
 from ..volumes.volume import Volume, open_volume
 from .block_jobs import dask, finish_job, run_job, start_job
 from .job import OutputFiles
-from .open_model import open_model
+from .segmenter import recent_model
 from .sinks import (
     ArraySink,
     FileSink,
@@ -140,6 +140,7 @@ def segment_in_memory(job, files, image, display):
             sinks.write_prediction(planes_of(z, len(values), shape), values, job.threshold)
             for z, values in slabs
         ]
+    predictor.release()
     if not steps.is_needed:
         return Segmentation(summarize(found, shape), pixels, labels)
     with display.progress("cleaning") as on_progress:
@@ -160,7 +161,7 @@ def _open_and_read(job, image):
     pool = ThreadPoolExecutor(1)
     reading = pool.submit(image.__getitem__, ...)
     pool.shutdown(wait=False)  # what is wrong with the model does not wait for the volume
-    predictor = open_model(list(job.model.names), job.model.engine)
+    predictor = recent_model(list(job.model.names), job.model.engine)
     predictor.check_labels(job.threshold, job.steps.instances)
     predictor.check_volume(image)
     options = job.prediction
