@@ -13,6 +13,7 @@ from test_export import settled
 from volseg_keras import export_savedmodel, load_pretrained, phantom, predict_volume, save_volume
 from volseg_keras.inference import engines
 from volseg_keras.inference.open_model import KEPT, graph_key, open_model
+from volseg_keras.inference.segmenter import RECENT
 from volseg_keras.networks.models import with_normalization
 from volseg_keras.volumes.formats import FORMATS
 
@@ -95,7 +96,9 @@ def test_no_folder_is_left_and_none_is_needed(models, tmp_path, monkeypatch):
     want = predict_volume(models / "C.keras", IMAGE)
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    RECENT.clear()
     np.testing.assert_array_equal(predict_volume(models / "C.keras", IMAGE), want)
+    RECENT.clear()
     gc.collect()
     left = {path.name for path in tmp_path.iterdir()}
     assert {name for name in left if not name.startswith("__autograph_generated")} == {"file"}

@@ -2,7 +2,7 @@ import errno
 
 import pytest
 
-from volseg_keras.files import whole, write_csv, write_json
+from volseg_keras.files import atomic_path, write_csv, write_json
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from volseg_keras.files import whole, write_csv, write_json
 def test_a_file_that_fails_stays_as_it_was(error, told, tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(type(error), match=told), whole(path) as part:
+    with pytest.raises(type(error), match=told), atomic_path(path) as part:
         part.write_text("half")
         raise error
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]

@@ -1,3 +1,5 @@
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -5,7 +7,7 @@ from test_export import settled
 
 from volseg_keras import build_model
 from volseg_keras.inference.engines import decoded, unfold
-from volseg_keras.networks.inference_graph import Shares, inference_graph
+from volseg_keras.networks.inference_graph import InterleavedSoftmax, inference_graph
 from volseg_keras.networks.models import with_normalization
 
 
@@ -30,7 +32,7 @@ def test_the_lean_graph_gives_the_probabilities_of_the_network(name, classes):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_sign_of_a_score_is_never_lost(dtype):
     scores = np.array([-50, -1, -1e-3, -1e-5, 0, 1e-5, 1e-3, 1, 50], np.float32)
-    levels = Shares(1, dtype=dtype)(scores[:, None, None, None])
+    levels = InterleavedSoftmax(1, dtype=dtype)(scores[:, None, None, None])
     levels = keras.ops.convert_to_numpy(keras.ops.cast(levels, "float32")).ravel()
     np.testing.assert_array_equal(levels >= 128, scores >= 0)
     assert levels[0] == 0 and levels[-1] == 255 and (np.diff(levels) >= 0).all()
@@ -63,3 +65,11 @@ def test_the_network_is_left_as_it_was():
     assert len(network.layers) == count
     for a, b in zip(before, network.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_graph_saved_under_the_old_name_of_its_last_layer_loads(tmp_path):
+    graph = inference_graph(build_model("C"))
+    config = json.loads(graph.to_json().replace("InterleavedSoftmax", "Shares"))
+    assert "Shares" in json.dumps(config)
+    again = keras.saving.deserialize_keras_object(config)
+    assert isinstance(again.layers[-1], InterleavedSoftmax)

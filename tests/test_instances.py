@@ -137,7 +137,7 @@ def test_files_larger_than_a_slab(tmp_path):
     save_volume(source, label.astype(np.float32), voxel_size=(8, 4, 4))
     told = []
     count = write_instances(
-        open_volume(source), output, planes=7, on_slab=lambda *done: told.append(done)
+        open_volume(source), output, planes=7, on_progress=lambda *done: told.append(done)
     )
     written = open_volume(output)
     assert written.dtype == np.uint32 and written.voxel_size == (8, 4, 4)

@@ -6,7 +6,7 @@ import numpy as np
 import psutil
 import pytest
 
-from volseg_keras import load_pretrained, phantom, predict_volume
+from volseg_keras import Segmenter, load_pretrained, phantom
 from volseg_keras.inference.engines import keras_engine
 from volseg_keras.inference.open_model import open_model
 from volseg_keras.inference.predict import label_map, predict_slabs
@@ -55,6 +55,6 @@ def test_predictions_leave_nothing(name):
 
 
 def test_models_opened_anew_leave_nothing():
-    memory, files, threads = growth(lambda: predict_volume("H", VOLUME), 3, 8)
+    memory, files, threads = growth(lambda: Segmenter("H")(VOLUME), 3, 8)
     # Less than half of the weights of every model that was opened.
     assert memory < 8 / ROUNDS * 1.25e6 and files == 0 and threads <= 0

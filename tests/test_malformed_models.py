@@ -11,6 +11,7 @@ from volseg_keras import build_model, load_pretrained
 from volseg_keras.export.export_model import describe
 from volseg_keras.export.formats import write_savedmodel
 from volseg_keras.inference.open_model import open_model
+from volseg_keras.inference.options import PredictionOptions
 from volseg_keras.networks.models import with_normalization
 
 
@@ -98,10 +99,10 @@ def test_savedmodels_that_lack_files_or_parts(file, engine, share, savedmodel, t
     raw = (path / file).read_bytes()
     (path / file).write_bytes(raw[: len(raw) // 2]) if share else (path / file).unlink()
     with pytest.raises(ValueError, match="Invalid value for `model`") as error:
-        open_model(path, engine).engine(image, normalization=(0, 1))
+        open_model(path, engine).engine(image, PredictionOptions(normalization=(0, 1)))
     assert str(path) in str(error.value) and len(str(error.value).splitlines()) == 1
 
 
 def test_a_whole_savedmodel_opens(savedmodel):
     image = np.zeros((16, 32, 32), np.uint8)
-    assert open_model(savedmodel, "keras").engine(image, normalization=(0, 1))
+    assert open_model(savedmodel, "keras").engine(image, PredictionOptions(normalization=(0, 1)))

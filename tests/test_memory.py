@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from volseg_keras.inference import finish, predict
-from volseg_keras.postprocessing import instances
+from volseg_keras.inference import predict
+from volseg_keras.postprocessing import instances, pipeline
 from volseg_keras.volumes import source
 
 GIB = 2**30
@@ -82,5 +82,5 @@ def test_what_a_group_leaves_bounds_reads_tiles_and_slabs(machine):
         source.check_memory(GIB // 2 + 2**24)
     assert predict.voxels_at_once(3) * predict.BYTES[3] < GIB // 6
     with pytest.warns(UserWarning, match="will take 2 GiB of memory, of which 0 GiB are free"):
-        finish.Finish(fill_holes=True).check((220, 1000, 1000), "a.tif")
+        pipeline.PostProcessing(fill_holes=True).check_output((220, 1000, 1000), "a.tif")
     assert instances.free_memory is source.free_memory

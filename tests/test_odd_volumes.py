@@ -23,7 +23,8 @@ from volseg_keras import (
     save_volume,
     segmentation_scores,
 )
-from volseg_keras.inference.predict import Standardized, predict_slabs, segment
+from volseg_keras.inference.predict import label_map, predict_slabs
+from volseg_keras.inference.wrappers import Standardized
 from volseg_keras.networks.models import with_normalization
 from volseg_keras.volumes.formats import FORMATS
 from volseg_keras.volumes.intensity import Intensity
@@ -163,7 +164,7 @@ def test_scores_of_one_class(truth, found):
 def test_one_class_is_segmented():
     for level, threshold in ((0.0, 0.5), (1.0, 0.5)):
         slabs = predict_slabs(lambda tile, p=level: np.full((*tile.shape, 1), p), VOXELS, 3)
-        labels = np.concatenate([part for part, _ in segment(slabs, threshold)])
+        labels = label_map(slabs, threshold)
         assert labels.shape == VOXELS.shape and (labels == level).all()
 
 

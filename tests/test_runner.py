@@ -1,31 +1,34 @@
 """Volumes segmented block by block: cut, resumed, shared."""
 
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from functools import partial
+from dataclasses import replace
 from subprocess import DEVNULL
 from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
-import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volseg_keras import build_model, load_pretrained, open_volume, phantom, save_volume
-from volseg_keras.inference import runner as job
+from volseg_keras.files import sha256
+from volseg_keras.inference import block_jobs, runner, store
 from volseg_keras.inference.blocks import axis_plan, block_tile, blocks, predict_block
-from volseg_keras.inference.open_model import predict_volume
+from volseg_keras.inference.job import Job, ModelChoice, OutputFiles, SourceVolume
+from volseg_keras.inference.options import PredictionOptions
+from volseg_keras.inference.runner import segment_file
+from volseg_keras.inference.segmenter import predict_volume
+from volseg_keras.inference.store import JobStore
 from volseg_keras.networks.models import with_normalization
+from volseg_keras.postprocessing.pipeline import PostProcessing
 from volseg_keras.volumes.intensity import Intensity
-
-OPTIONS = {"tta": False, "seamless": False, "scale": (1, 1, 1), "probability": True}
+from volseg_keras.volumes.volume import Volume
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,7 @@ def network(tmp_path_factory):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(job, "BLOCK", (64, 128, 128))
+    monkeypatch.setattr(block_jobs, "BLOCK", (64, 128, 128))
 
 
 @given(
@@ -74,38 +77,109 @@ def test_blocks_of_what_does_nothing_are_the_volume(shape, seed):
     np.testing.assert_array_equal(whole, volume)
 
 
-def start(folder, network, volume, name="labels.zarr", **changes):
-    source = {"path": str(folder / "image.npy"), "axes": None, "voxel_size": (5.0, 5.0, 5.0)}
+def job_of(folder, models, volume=None, name="labels.zarr", scale=(1, 1, 1), **changes):
+    """A job on a volume that is written first, where there is one."""
+    source = SourceVolume(str(folder / "image.npy"), voxel_size=(5.0, 5.0, 5.0))
     if volume is not None:
-        save_volume(source["path"], volume)
-    what = {"model": network, "engine": "openvino", "threshold": 0.5, **OPTIONS, **changes}
-    return job.start_job(folder / name, source, **what)
+        save_volume(source.path, volume)
+    models = ModelChoice(models if isinstance(models, list) else [models], "openvino")
+    options = {"prediction": PredictionOptions(scale=scale), "probability": True, **changes}
+    return Job(source, folder / name, models, **options)
+
+
+def start(job):
+    return block_jobs.start_job(job, job.source.open())
+
+
+def finish(begun, job, probability=None):
+    files = OutputFiles(job.output, job.output.with_suffix(".png"), probability)
+    return block_jobs.finish_job(begun, job, files)
 
 
 @pytest.mark.parametrize("name", ["labels.zarr", "labels.tif", "labels.h5"])
 def test_a_resumed_job_gives_what_an_unbroken_one_gives(tmp_path, network, small_blocks, name):
     volume = phantom((70, 150, 200), seed=1)[0]
-    folder = start(tmp_path, network, volume, "unbroken.zarr")
-    job.run_job(folder)
-    job.finish_job(folder, tmp_path / "unbroken.zarr", tmp_path / "p.zarr")
-    assert not folder.exists()
+    unbroken = job_of(tmp_path, network, volume, "unbroken.zarr")
+    block_jobs.run_job(begun := start(unbroken))
+    finish(begun, unbroken, tmp_path / "p.zarr")
+    assert not begun.folder.exists()
 
-    folder = start(tmp_path, network, None, name)
+    job = job_of(tmp_path, network, name=name)
+    begun = start(job)
     with pytest.raises(FileExistsError, match="`resume`"):
-        start(tmp_path, network, None, name)
+        start(job)
     with pytest.raises(ValueError, match="threshold, 0.5. Received: 0.7"):
-        start(tmp_path, network, None, name, threshold=0.7, resume=True)
-    run, seen = partial(job.run_block, str(folder)), []
-    [run(i) for i in (0, 5)]
-    assert start(tmp_path, network, None, name, resume=True) == folder
-    job.run_job(folder, on_block=lambda *counts: seen.append(counts))
-    assert seen == [(n, 8) for n in range(2, 9)] and job.pending(folder) == []
-    share, center, _ = job.finish_job(folder, tmp_path / name)
+        start(replace(job, threshold=0.7, resume=True))
+    [block_jobs.run_block(str(begun.folder), i) for i in (0, 5)]
+    again, seen = start(replace(job, resume=True)), []
+    assert again.folder == begun.folder
+    block_jobs.run_job(again, on_progress=lambda *counts: seen.append(counts))
+    assert seen == [(n, 8) for n in range(2, 9)] and again.pending() == []
+    share, center, _ = finish(again, job)
     found, whole = open_volume(tmp_path / name), open_volume(tmp_path / "unbroken.zarr")[...]
     np.testing.assert_array_equal(found[...], whole)
     assert found.voxel_size == (5, 5, 5) and share == pytest.approx(whole.mean())
     assert whole[center] == 1 or share == 0
     np.testing.assert_array_equal(whole, open_volume(tmp_path / "p.zarr")[...] >= 0.5)
+
+
+# As written before jobs were typed.
+JOB_JSON = """{{"format": 2, "source": {{"path": "{folder}/image.npy", "axes": null, "time": null,
+"channel": null, "level": 0, "series": null, "voxel_size": [5.0, 5.0, 5.0]}}, "shape": [16, 32, 48],
+"model": ["{network}"], "sha256": ["{sha256}"], "engine": "openvino", "threshold": 0.5,
+"tta": false, "seamless": false, "normalization": "volume", "scale": [1, 1, 1],
+"probability": true, "id": "a", "intensity": {{"mean": 120.0, "deviation": 30.0, "padding": []}},
+"block": [128, 1024, 1024], "tile": [16, 32, 48]}}"""
+
+
+def test_a_job_of_an_earlier_version_is_gone_on_with(tmp_path, network):
+    volume = phantom((16, 32, 48), seed=1)[0]
+    job = job_of(tmp_path, network, volume, resume=True)
+    begun = start(job)
+    text = JOB_JSON.format(folder=tmp_path, network=network, sha256=sha256(network))
+    (begun.folder / "job.json").write_text(text)
+    assert start(job).read().intensity == Intensity(120.0, 30.0, [])
+    block_jobs.run_job(begun)
+    finish(begun, job, tmp_path / "p.zarr")
+    want = predict_volume(network, volume, engine="openvino", normalization=(120.0, 30.0))
+    np.testing.assert_array_equal(open_volume(tmp_path / "p.zarr")[...], want[..., 1])
+
+
+@pytest.mark.parametrize("text", ['{"format": 1}', '{"format": 2}', "{}", "{"])
+def test_a_job_of_another_kind_is_refused(text, tmp_path, network):
+    job = job_of(tmp_path, network, phantom((16, 32, 48), seed=1)[0], resume=True)
+    (start(job).folder / "job.json").write_text(text)
+    with pytest.raises(ValueError) as error:
+        start(job)
+    assert len(str(error.value).splitlines()) == 1
+    with pytest.raises(ValueError):
+        JobStore.beside(job.output).read()
+
+
+def test_a_wrong_model_is_told_before_the_volume_is_read(tmp_path, network, monkeypatch):
+    monkeypatch.setattr(Volume, "__getitem__", None)
+    for way in ({}, {"resume": True}):
+        job = job_of(tmp_path, [network, str(tmp_path / "none")], np.zeros((4, 5, 6)), **way)
+        with pytest.raises(ValueError, match="`model`.*none"):
+            segment_file(job)
+    assert [path.name for path in tmp_path.iterdir()] == ["image.npy"]
+
+
+@pytest.mark.parametrize("steps", [PostProcessing(), PostProcessing(3, instances=True)])
+def test_small_and_large_volumes_go_the_same_way(steps, tmp_path, monkeypatch):
+    """In memory and in the store, from Python and without a display."""
+    volume, results = phantom((40, 96, 96), seed=2)[0], []
+    for name, limit in (("memory.tif", 2**27), ("store.tif", 0)):
+        monkeypatch.setattr(runner, "SMALL", limit)
+        job = job_of(tmp_path, "H", volume, name, steps=steps)
+        results.append(segment_file(job))
+        assert results[-1].picture.is_file()
+    one, other = (open_volume(tmp_path / name) for name in ("memory.tif", "store.tif"))
+    assert one.dtype == other.dtype == steps.dtype and one.voxel_size == (5, 5, 5)
+    np.testing.assert_array_equal(one[...], other[...])
+    assert results[0].summary == results[1].summary and results[0].summary.share > 0
+    files = [open_volume(tmp_path / f"{name}_probability.tif") for name in ("memory", "store")]
+    np.testing.assert_array_equal(*(file[...] for file in files))
 
 
 def test_a_process_that_does_a_second_job_of_one_output_does_that_one(tmp_path, network):
@@ -114,9 +188,9 @@ def test_a_process_that_does_a_second_job_of_one_output_does_that_one(tmp_path, 
     low, high = probability.min(), probability.max()
     assert high - low > 2 / 256
     for threshold in (float(low + share * (high - low)) for share in (0.3, 0.7)):
-        folder = start(tmp_path, network, volume, "labels.tif", threshold=threshold)
-        job.run_job(folder)
-        job.finish_job(folder, tmp_path / "labels.tif")
+        job = job_of(tmp_path, network, volume, "labels.tif", threshold=threshold)
+        block_jobs.run_job(begun := start(job))
+        finish(begun, job)
         share = open_volume(tmp_path / "labels.tif")[...].mean()
         assert share == pytest.approx((probability >= threshold).mean(), abs=0.05)
 
@@ -124,31 +198,29 @@ def test_a_process_that_does_a_second_job_of_one_output_does_that_one(tmp_path, 
 def test_a_folder_called_as_a_model_is_no_model(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "H").mkdir()
-    folder = start(tmp_path, "H", phantom((16, 32, 32))[0], "labels.tif")
-    job.run_job(folder)
-    job.finish_job(folder, "labels.tif")
+    job = job_of(tmp_path, "H", phantom((16, 32, 32))[0], "labels.tif")
+    block_jobs.run_job(begun := start(job))
+    finish(begun, job)
     assert open_volume("labels.tif").shape == (16, 32, 32)
 
 
 def test_a_job_is_found_from_every_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert job.job_folder("labels.zarr") == tmp_path / ".labels.zarr.part"
+    assert JobStore.beside("labels.zarr").folder == tmp_path / ".labels.zarr.part"
 
 
 def test_a_half_written_job_is_begun_again(tmp_path, network):
     volume = phantom((16, 32, 32), seed=1)[0]
-    folder = start(tmp_path, network, volume)
-    (folder / job.JOB).unlink()
-    assert start(tmp_path, network, volume) == folder
-    assert json.loads((folder / job.JOB).read_text())["shape"] == [16, 32, 32]
-    shutil.rmtree(folder)
+    job = job_of(tmp_path, network, volume)
+    (start(job).folder / "job.json").unlink()
+    assert start(job).read().shape == (16, 32, 32)
 
 
 def test_a_job_agrees_with_the_volume_in_one_go(tmp_path, network):
     volume = phantom((40, 96, 96), seed=2)[0]
-    folder = start(tmp_path, network, volume)
-    job.run_job(folder)
-    job.finish_job(folder, tmp_path / "labels.zarr", tmp_path / "p.zarr")
+    job = job_of(tmp_path, network, volume)
+    block_jobs.run_job(begun := start(job))
+    finish(begun, job, tmp_path / "p.zarr")
     whole = predict_volume(network, volume, engine="openvino")[..., 1]
     np.testing.assert_array_equal(open_volume(tmp_path / "p.zarr")[...], whole)
 
@@ -158,13 +230,13 @@ def test_a_job_interrupted_at_its_end_loses_nothing(tmp_path, network, name, mon
     """While the pyramid of the labels is written, and while the folder is removed."""
     suffix = name.removeprefix("labels")
     files = tmp_path / name, tmp_path / f"probability{suffix}"
-    folder = start(tmp_path, network, phantom((40, 160, 160), seed=2)[0], name)
-    job.run_job(folder)
-    finish, remove = job.finish_zarr, shutil.rmtree
+    job = job_of(tmp_path, network, phantom((40, 160, 160), seed=2)[0], name)
+    block_jobs.run_job(begun := start(job))
+    complete, remove = store.finish_zarr, shutil.rmtree
 
-    def broken_off(store, size):
-        finish(store, size)
-        if store.name == "labels.zarr":
+    def broken_off(array, size):
+        complete(array, size)
+        if array.name == "labels.zarr":
             raise KeyboardInterrupt
 
     def half(path, **options):
@@ -172,20 +244,20 @@ def test_a_job_interrupted_at_its_end_loses_nothing(tmp_path, network, name, mon
             remove(next(path.glob(f"**/{part}"), path), ignore_errors=True)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(job, "finish_zarr", broken_off)
+    monkeypatch.setattr(store, "finish_zarr", broken_off)
     if suffix == ".zarr":
         with pytest.raises(KeyboardInterrupt):
-            job.finish_job(folder, *files)
+            finish(begun, job, files[1])
         assert not any(file.exists() for file in files)
-    monkeypatch.setattr(job, "finish_zarr", finish)
-    monkeypatch.setattr(job, "shutil", SimpleNamespace(rmtree=half))
+    monkeypatch.setattr(store, "finish_zarr", complete)
+    monkeypatch.setattr(store, "shutil", SimpleNamespace(rmtree=half))
     with pytest.raises(KeyboardInterrupt):
-        job.finish_job(folder, *files)
+        finish(begun, job, files[1])
     monkeypatch.undo()
     labels, probability = (open_volume(file)[...] for file in files)
     np.testing.assert_array_equal(labels, probability >= 0.5)
-    assert labels.any() and not (folder / job.JOB).exists()
-    assert len(job.pending(start(tmp_path, network, None, name, resume=True))) == 1
+    assert labels.any() and not begun.is_begun
+    assert len(start(replace(job, resume=True)).pending()) == 1
 
 
 def wait_for(count, folder):
@@ -198,36 +270,33 @@ def wait_for(count, folder):
 
 def test_a_job_killed_three_times_gives_what_an_unbroken_one_gives(tmp_path, network, small_blocks):
     volume = phantom((70, 150, 200), seed=1)[0]
-    unbroken = start(tmp_path, network, volume, "unbroken.zarr")
-    job.run_job(unbroken)
-    folder = start(tmp_path, network, None)
-    code = (
-        "import sys; from pathlib import Path; from volseg_keras.inference import runner as job; "
-    )
-    code += "job.run_job(Path(sys.argv[1]))"
+    unbroken = start(job_of(tmp_path, network, volume, "unbroken.zarr"))
+    block_jobs.run_job(unbroken)
+    broken = start(job_of(tmp_path, network))
+    code = "import sys; from volseg_keras.inference import block_jobs, store; "
+    code += "block_jobs.run_job(store.JobStore(sys.argv[1]))"
     for done in (1, 3, 6):
-        process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stderr=DEVNULL)
-        wait_for(done, folder)
+        process = subprocess.Popen([sys.executable, "-c", code, broken.folder], stderr=DEVNULL)
+        wait_for(done, broken.folder)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert job.pending(folder)
-    job.run_job(folder)
-    same_arrays(folder, unbroken)
+    assert broken.pending()
+    block_jobs.run_job(broken)
+    same_arrays(broken, unbroken)
 
 
-def same_arrays(folder, other):
+def same_arrays(one, other):
     """Assert that two finished jobs hold the same voxels."""
-    for name in job.STORES:
-        a, b = (zarr.open_array(f / f"{name}.zarr" / "0", mode="r")[...] for f in (folder, other))
-        np.testing.assert_array_equal(a, b)
+    for name in store.ARRAYS:
+        np.testing.assert_array_equal(one.array(name)[...], other.array(name)[...])
 
 
 def test_two_workers_of_which_one_is_killed(tmp_path, network, small_blocks):
     distributed = pytest.importorskip("distributed")
     volume = phantom((70, 150, 200), seed=1)[0]
-    alone = start(tmp_path, network, volume, "alone.zarr")
-    job.run_job(alone)
-    folder, killed = start(tmp_path, network, None), []
+    alone = start(job_of(tmp_path, network, volume, "alone.zarr"))
+    block_jobs.run_job(alone)
+    shared, killed = start(job_of(tmp_path, network)), []
 
     def kill_one(done, total):
         if done == 2 and not killed:
@@ -239,9 +308,10 @@ def test_two_workers_of_which_one_is_killed(tmp_path, network, small_blocks):
         with distributed.Client(cluster) as client:
             pids = client.run(os.getpid)
         assert len(set(pids.values())) == 2
-        job.run_job(folder, cluster=cluster.scheduler_address, on_block=kill_one)
-    assert killed and job.pending(folder) == []
-    same_arrays(folder, alone)
+        address = cluster.scheduler_address
+        block_jobs.run_job(shared, cluster=address, on_progress=kill_one)
+    assert killed and shared.pending() == []
+    same_arrays(shared, alone)
 
 
 def test_a_crop_by_its_volumes_statistics_is_the_crop_of_the_prediction():
@@ -261,9 +331,9 @@ def test_a_job_of_two_models_and_other_voxels(tmp_path, network, small_blocks):
     other = tmp_path / "other.keras"
     with_normalization(build_model("H"), 110.0, 20.0).save(other)
     volume, scale = phantom((40, 96, 96), seed=2)[0], (1, 0.5, 0.5)
-    folder = start(tmp_path, [network, str(other)], volume, scale=scale)
-    job.run_job(folder)
-    job.finish_job(folder, tmp_path / "labels.zarr", tmp_path / "p.zarr")
+    job = job_of(tmp_path, [network, str(other)], volume, scale=scale)
+    block_jobs.run_job(begun := start(job))
+    finish(begun, job, tmp_path / "p.zarr")
     both = [
         predict_volume(model, volume, engine="openvino", scale=scale) for model in (network, other)
     ]
@@ -271,9 +341,9 @@ def test_a_job_of_two_models_and_other_voxels(tmp_path, network, small_blocks):
     np.testing.assert_allclose(found, np.mean(both, axis=0)[..., 1], atol=0.02)
     # One model has constants of its own, and the other has not.
     build_model("H").save(other)
-    folder = start(tmp_path, [network, str(other)], volume)
-    job.run_job(folder)
-    found = open_volume(folder / "probability.zarr")[...]
+    begun = start(job_of(tmp_path, [network, str(other)], volume))
+    block_jobs.run_job(begun)
+    found = begun.array("probability")[...]
     mixed = predict_volume([network, str(other)], volume, engine="openvino")[..., 1]
     np.testing.assert_allclose(found, mixed, atol=0.02)
     with pytest.raises(ValueError, match="spatial_dims. Received: 3, 2"):

@@ -16,8 +16,7 @@ import numpy as np
 import pytest
 from command import small_file_system, volseg
 
-from volseg_keras import Augment, load_pretrained, phantom, save_volume
-from volseg_keras import files as atomic
+from volseg_keras import Augment, files, load_pretrained, phantom, save_volume
 from volseg_keras.training.recipes import RECIPES
 
 # Processes that start with TensorFlow imported and nothing of it running yet.
@@ -207,7 +206,7 @@ def test_a_full_disk(room, whole, small_disk, again):
 
 def write_for_ever(path):
     for i in itertools.count():
-        with atomic.whole(path) as part:
+        with files.atomic_path(path) as part:
             part.write_bytes(bytes([i % 256]) * 2**22)
 
 

@@ -3,33 +3,31 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from volseg_keras.inference.engines import decoded, labels
+from volseg_keras.inference.engines import decoded, to_labels
 from volseg_keras.inference.predict import (
     FADE,
     HALO,
-    averaged,
     best_tile,
     halo_of,
+    label_map,
     predict_slabs,
     probabilities,
-    resampled,
-    segment,
     tile_plan,
-    together,
 )
 from volseg_keras.inference.tiling import (
-    ahead,
     count_tiles,
     fade_weights,
     intervals,
     plan,
+    prefetch,
     read_tiles,
-    slabs,
+    tiled_slabs,
 )
+from volseg_keras.inference.wrappers import Ensemble, FlipAveraged, Resampled
 
 
-def join_slabs(slabs_):
-    return np.concatenate([slab for _, slab in slabs_])
+def join_slabs(slabs):
+    return np.concatenate([slab for _, slab in slabs])
 
 
 def identity(tile):
@@ -69,7 +67,7 @@ def test_an_identity_network_gives_any_volume_back(axes, dtype):
     shape, tile, halo, fade = zip(*[(min(c[0], 30), *c[1:]) for c in axes], strict=True)
     rng = np.random.default_rng(sum(shape))
     volume = (rng.normal(size=shape) * 100).astype(dtype)
-    parts = list(slabs(volume, plan(shape, tile, halo, fade), identity))
+    parts = list(tiled_slabs(volume, plan(shape, tile, halo, fade), identity))
     assert [z for z, _ in parts] == list(np.cumsum([0] + [len(s) for _, s in parts])[:-1])
     np.testing.assert_array_equal(join_slabs(parts)[..., 0], volume)
 
@@ -109,7 +107,9 @@ def test_neighbours_that_differ_are_cross_faded_monotonically():
         return np.full((*tile.shape, 1), next(calls), np.float32)
 
     volume = np.zeros((40, 1, 1), np.float32)
-    out = join_slabs(slabs(volume, plan(volume.shape, (32, 1, 1), (4, 0, 0), (8, 0, 0)), engine))
+    out = join_slabs(
+        tiled_slabs(volume, plan(volume.shape, (32, 1, 1), (4, 0, 0), (8, 0, 0)), engine)
+    )
     line = out.ravel()
     assert (np.diff(line) >= 0).all() and set(np.flatnonzero((line > 0) & (line < 1))) == set(
         range(16, 24)
@@ -130,7 +130,7 @@ def test_averaging_puts_every_view_back(dims, views):
         seen.add(view.tobytes())
         return view[..., None]
 
-    np.testing.assert_allclose(averaged(engine, dims)(tile)[..., 0], tile, atol=1e-6)
+    np.testing.assert_allclose(FlipAveraged(engine, dims)(tile)[..., 0], tile, atol=1e-6)
     assert len(seen) == views
 
 
@@ -138,40 +138,46 @@ def test_averaging_puts_every_view_back(dims, views):
 def test_averaging_removes_what_depends_on_direction(dims):
     tile = np.random.default_rng(1).integers(0, 256, (6, 16, 16)).astype(np.uint8)
     ramp = np.indices(tile.shape).astype(np.uint8)[2, ..., None]
-    out = averaged(lambda view: ramp, dims)(tile)
+    out = FlipAveraged(lambda view: ramp, dims)(tile)
     assert out.dtype == np.uint8 and set(out.ravel().tolist()) <= {7, 8}
 
     def shifts(view):
         return np.roll(view, 1, axis=2)[..., None].astype(np.float32)
 
-    mean = averaged(shifts, dims)(tile)[..., 0]
+    mean = FlipAveraged(shifts, dims)(tile)[..., 0]
     neighbours = [np.roll(tile, s, a) for a in (1, 2) for s in (-1, 1)]
     np.testing.assert_allclose(mean, np.mean(neighbours, 0), atol=1e-4)
 
 
 def test_progress_counts_every_tile():
     volume, seen = np.zeros((40, 200, 150), np.float32), []
-    list(predict_slabs(identity, volume, 3, tile=(48, 96, 96), on_tile=lambda *a: seen.append(a)))
+    list(
+        predict_slabs(identity, volume, 3, tile=(48, 96, 96), on_progress=lambda *a: seen.append(a))
+    )
     total = count_tiles(tile_plan(volume.shape, 3, (48, 96, 96)))
     assert seen == [(i + 1, total) for i in range(total)] and total > 4
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_segment(classes):
+def test_labels_and_probabilities_of_slabs(classes):
     scores = np.random.default_rng(0).random((6, 4, 5, classes)).astype(np.float32)
     scores /= scores.sum(-1, keepdims=True)
     parts = [(0, scores[:4]), (4, scores[4:])]
-
-    def joined(parts, **options):
-        return np.concatenate([labels for labels, _ in segment(parts, **options)])
-
-    np.testing.assert_array_equal(joined(parts), scores.argmax(-1))
+    np.testing.assert_array_equal(label_map(parts), scores.argmax(-1))
     np.testing.assert_array_equal(probabilities(parts), scores)
     if classes == 2:
         foreground = [(z, slab[..., 1:]) for z, slab in parts]
         for some in (parts, foreground):
-            np.testing.assert_array_equal(joined(some, threshold=0.7), scores[..., 1] >= 0.7)
+            np.testing.assert_array_equal(label_map(some, 0.7), scores[..., 1] >= 0.7)
         np.testing.assert_allclose(probabilities(foreground), scores, atol=1e-6)
+
+
+def test_probabilities_of_levels():
+    levels = np.arange(256, dtype=np.uint8).reshape(4, 8, 8, 1)
+    found = probabilities([(0, levels[:1]), (1, levels[1:])])
+    want = decoded(levels)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, np.concatenate([1 - want, want], axis=-1))
 
 
 @pytest.mark.parametrize("threshold", [0.001, 0.1, 0.5, 0.7, 0.999])
@@ -179,7 +185,7 @@ def test_levels_are_cut_where_their_probabilities_are(threshold):
     levels = np.arange(256, dtype=np.uint8).reshape(4, 8, 8, 1)
     want = decoded(levels)[..., 0] >= threshold
     want.flat[[0, 255]] = False, True
-    np.testing.assert_array_equal(labels(levels, threshold), want)
+    np.testing.assert_array_equal(to_labels(levels, threshold), want)
     assert decoded(levels).dtype == np.float32 and (np.diff(decoded(levels).ravel()) > 0).all()
 
 
@@ -202,7 +208,7 @@ def test_the_next_item_is_made_while_one_is_used():
             made.append(i)
             yield i
 
-    items = ahead(items())
+    items = prefetch(items())
     assert next(items) == 0
     while len(made) < 2:
         pass
@@ -233,7 +239,7 @@ def test_resampled_tiles_come_back_where_they_were(scale):
             seen.append(tile.shape)
             return tile[..., None]
 
-        back = resampled(engine, scale, 3)(ramp)[..., 0]
+        back = Resampled(engine, scale, 3)(ramp)[..., 0]
         assert all(n % 16 == 0 for n in seen[0])
         assert all(n >= round(m * s) for n, m, s in zip(seen[0], ramp.shape, scale, strict=True))
         inside = tuple(slice(4, -4) for _ in range(3))
@@ -242,7 +248,7 @@ def test_resampled_tiles_come_back_where_they_were(scale):
 
 def test_resampling_for_a_2d_network_keeps_the_planes():
     seen = []
-    resampled(lambda t: seen.append(t.shape) or t[..., None], (1, 0.5, 0.5), 2)(
+    Resampled(lambda t: seen.append(t.shape) or t[..., None], (1, 0.5, 0.5), 2)(
         np.ones((3, 64, 70))
     )
     assert seen == [(3, 32, 48)]
@@ -256,7 +262,7 @@ def test_a_tile_of_finer_voxels_is_smaller_and_reads_more_context_of_coarser():
 
 def test_engines_together_average_levels_as_levels():
     levels = [np.full((2, 2, 2, 1), value, np.uint8) for value in (10, 21)]
-    both = together([lambda _, v=v: v for v in levels])(None)
+    both = Ensemble([lambda _, v=v: v for v in levels])(None)
     assert both.dtype == np.uint8 and (both == 16).all()
-    mixed = together([lambda _: levels[0], lambda _: np.full((2, 2, 2, 1), 0.5, np.float32)])(None)
+    mixed = Ensemble([lambda _: levels[0], lambda _: np.full((2, 2, 2, 1), 0.5, np.float32)])(None)
     np.testing.assert_allclose(mixed, (10.5 / 256 + 0.5) / 2)

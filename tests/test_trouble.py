@@ -9,10 +9,10 @@ import pytest
 from command import small_file_system, volseg
 
 from volseg_keras import build_model, open_volume, phantom, save_volume
-from volseg_keras.inference import runner as job
-from volseg_keras.inference.engines import keras_engine
-from volseg_keras.inference.predict import predict_slabs, segment
-from volseg_keras.inference.write import write_labels
+from volseg_keras.inference.engines import keras_engine, to_labels
+from volseg_keras.inference.predict import label_map, predict_slabs
+from volseg_keras.inference.sinks import write_labels
+from volseg_keras.inference.store import JobStore
 from volseg_keras.networks.models import with_normalization
 from volseg_keras.volumes.formats import FORMATS
 
@@ -66,8 +66,8 @@ def test_one_line_and_no_half_file(name, options, told, folder, tmp_path, monkey
     lines = capsys.readouterr().err.strip().splitlines()
     assert lines[-1].startswith("volseg: Invalid value for `") and told in lines[-1]
     assert len([line for line in lines if line.startswith("volseg:")]) == 1
-    kept = [path for path in tmp_path.iterdir() if path != job.job_folder(tmp_path / "labels.tif")]
-    assert kept == []
+    store = JobStore.beside(tmp_path / "labels.tif")
+    assert [path for path in tmp_path.iterdir() if path != store.folder] == []
 
 
 def test_workers_without_dask_are_refused_before_any_work(folder, tmp_path, monkeypatch, capsys):
@@ -102,20 +102,21 @@ def test_a_full_disk(options, folder, small_disk, tmp_path, capsys):
     assert "No space left" in lines[-1] and lines[-1].startswith("volseg:")
     assert not output.exists()
     left = list(small_disk.iterdir())
-    assert left == ([job.job_folder(output)] if options else [])
+    assert left == ([JobStore.beside(output).folder] if options else [])
     if options:
         subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
         assert volseg(*arguments) == 0
-        assert open_volume(output).shape == noise.shape and not job.job_folder(output).exists()
+        assert open_volume(output).shape == noise.shape
+        assert not JobStore.beside(output).folder.exists()
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_every_format_gives_the_labels_of_the_array(suffix, network, tmp_path, engine):
     image = open_volume(save_volume(tmp_path / f"a volume{suffix}", IMAGE, voxel_size=(8, 4, 4)))
     assert not isinstance(image, np.ndarray)
-    slabs = segment(predict_slabs(engine, image, 3))
-    write_labels(slabs, image, tmp_path / f"labels{suffix}", None)
-    (want,) = (labels for labels, _ in segment(predict_slabs(engine, IMAGE, 3)))
+    slabs = (to_labels(values) for _, values in predict_slabs(engine, image, 3))
+    write_labels(slabs, tmp_path / f"labels{suffix}", image, np.uint8)
+    want = label_map(predict_slabs(engine, IMAGE, 3))
     np.testing.assert_array_equal(open_volume(tmp_path / f"labels{suffix}")[...], want)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from .datasets.phantom import phantom
 from .export.export_model import export_savedmodel
-from .inference.open_model import predict_volume
+from .inference.segmenter import predict_volume
 from .networks.models import build_model
 from .pretrained.presets import load_pretrained, model_card
 from .report.console import progress_bar
@@ -41,8 +41,8 @@ def run(output, minutes=None):
     model = load_pretrained(source)
     say(f"loaded      {'the trained' if minutes else 'the published'} model H")
     start = time.monotonic()
-    with progress_bar("Predicting") as on_tile:
-        probability = predict_volume(source, unseen, on_tile=on_tile)
+    with progress_bar("Predicting") as on_progress:
+        probability = predict_volume(source, unseen, on_progress=on_progress)
     seconds = time.monotonic() - start
     labels = probability.argmax(-1).astype(np.uint8)
     for name, array in (("image", unseen), ("truth", truth), ("labels", labels)):

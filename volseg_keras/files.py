@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def whole(path, writer=""):
+def atomic_path(path, writer=""):
     """Yield the name of a file to write, which takes the place of `path` if all goes well.
 
     What a killed process left under that name, the next one overwrites.
@@ -31,13 +31,13 @@ def whole(path, writer=""):
 
 def write_json(path, values, indent=None):
     """Write a file of JSON; several processes may at a time."""
-    with whole(path, os.getpid()) as part:
+    with atomic_path(path, os.getpid()) as part:
         part.write_text(json.dumps(values, indent=indent) + "\n", encoding="utf-8")
 
 
 def write_csv(path, columns, rows):
     """Write dicts under a header; numbers have six significant digits, other keys are left out."""
-    with whole(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+    with atomic_path(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         for row in rows:

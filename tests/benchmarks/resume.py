@@ -14,7 +14,7 @@ from random import uniform
 import numpy as np
 from common import mosaic, report, saved_model, scratch
 
-from volseg_keras.inference.runner import job_folder, pending
+from volseg_keras.inference.store import JobStore
 
 # Mvoxel: 268 and 4295.
 SHAPES = ((256, 1024, 1024), (1024, 2048, 2048))
@@ -78,28 +78,28 @@ def killed_and_resumed(source, output, model):
     Returns:
         The blocks that were left at the end of every run, and the highest peak of memory.
     """
-    folder, left, peaks = job_folder(output), [], []
+    store, left, peaks = JobStore.beside(output), [], []
     command = [source, "-o", output, "--model", model, "--resume"]
 
     def kill(first, moment, seconds):
         if first:
-            return (folder / "job.json").exists() and blocks_done(folder) >= 0.05
+            return store.is_begun and share_done(store) >= 0.05
         return seconds > moment
 
     for run in range(KILLS):
         ended, memory = predict(command, partial(kill, not run, uniform(1, 6)))
         assert not ended
-        left.append(len(pending(folder)))
+        left.append(len(store.pending()))
         peaks.append(memory)
     ended, memory = predict(command)
     assert ended
     return left, max(*peaks, memory)
 
 
-def blocks_done(folder):
+def share_done(store):
     """Return the share of a job's blocks that are done."""
-    done = len(list((folder / "done").iterdir()))
-    return done / (done + len(pending(folder)))
+    done = store.count_done()
+    return done / (done + len(store.pending()))
 
 
 def same(a, b):

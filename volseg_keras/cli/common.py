@@ -165,6 +165,25 @@ def flush():
         sys.stderr.flush()
 
 
+def display():
+    """Return the `Display` of a job on this terminal."""
+    from functools import partial
+
+    from ..inference.runner import Display
+    from ..report.console import progress_bar
+
+    return Display(partial(print, flush=True), waiting, progress_bar)
+
+
+@contextmanager
+def waiting(what):
+    """Show on a terminal what takes a while, and none of what TensorFlow writes meanwhile."""
+    from rich.console import Console
+
+    with Console().status(what), quiet():
+        yield
+
+
 def start_keras():
     """Import Keras and its backend without their greetings."""
     from ..networks.backend import check_backend

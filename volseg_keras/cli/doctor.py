@@ -165,7 +165,7 @@ def run_engine(name):
     """Segment a phantom by the published model."""
     import_module(name)  # an engine has its library's name; without it nothing else is tried
     from ..datasets.phantom import phantom
-    from ..inference.open_model import predict_volume
+    from ..inference.segmenter import predict_volume
 
     start = time.monotonic()
     predict_volume("H", phantom((32, 64, 64))[0], engine=name)

@@ -96,7 +96,7 @@ def instance_maps(volumes):
     import numpy as np
 
     from ..postprocessing.labels import as_instances
-    from ..postprocessing.measures import dense
+    from ..postprocessing.measures import relabel
 
     ids, maps, joined = map(list, zip(*(as_instances(volume) for volume in volumes), strict=True))
     told = ["connected components" if j else "ids as they are" for j in joined]
@@ -107,7 +107,7 @@ def instance_maps(volumes):
         maps = [np.where(classes == 255, classes, classes > 0) for classes in maps]
     if ignored is not None and ignored.shape == ids[1].shape:
         ids[1] = np.where(ignored, 0, ids[1])
-    return maps, [dense(each)[0] for each in ids]
+    return maps, [relabel(each)[0] for each in ids]
 
 
 def print_instances(scores):

@@ -63,7 +63,7 @@ def measure(
             "Invalid value for `labels`. Expected instance ids, or --components for a mask. "
             f"Received: {labels} with one label on several objects"
         )
-    with progress_bar("measuring") as on_object:
-        rows = measured(ids, volume.voxel_size, classes=classes, on_object=on_object)
+    with progress_bar("measuring") as on_progress:
+        rows = measured(ids, volume.voxel_size, classes=classes, on_progress=on_progress)
     write_csv(output, COLUMNS, rows)
     print(f"Wrote {output} ({len(rows)} objects)")

@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 
 from .predict import FADE, MULTIPLE, best_tile, halo_of
-from .tiling import intervals, slabs
+from .tiling import intervals, tiled_slabs
 
 # Multiples of the chunks that volumes are written in, so that no chunk is of two blocks.
 BLOCK = (128, 1024, 1024)
@@ -28,17 +28,17 @@ def blocks(shape, size=BLOCK):
     )
 
 
-def block_tile(shape, size, spatial_dims, voxels, **cut):
+def block_tile(shape, size, spatial_dims, voxels, *, seamless=False, scale=(1, 1, 1)):
     """Return the tile `(z, y, x)` of at most `voxels` voxels for blocks of `size` voxels."""
-    halo, fade = halo_of(spatial_dims, **cut), FADE[spatial_dims]
+    halo, fade = halo_of(spatial_dims, seamless, scale), FADE[spatial_dims]
     steps = (1,) * (3 - spatial_dims) + (MULTIPLE,) * spatial_dims
     region = [min(n, b + 2 * h) for n, b, h in zip(shape, size, halo, strict=True)]
     return best_tile(region, halo, fade, steps, voxels)
 
 
-def block_plan(shape, block, spatial_dims, tile, **cut):
+def block_plan(shape, block, spatial_dims, tile, *, seamless=False, scale=(1, 1, 1)):
     """Return the intervals of every axis of a block, in voxels of the volume."""
-    halo, fade = halo_of(spatial_dims, **cut), FADE[spatial_dims]
+    halo, fade = halo_of(spatial_dims, seamless, scale), FADE[spatial_dims]
     return [axis_plan(*axis) for axis in zip(shape, block, tile, halo, fade, strict=True)]
 
 
@@ -61,7 +61,16 @@ def axis_plan(size, span, tile, halo, fade):
     return cut
 
 
-def predict_block(engine, volume, block, spatial_dims, tile, **cut):
-    """Return the values `(z, y, x, maps)` of a block; see `engines`; `cut` as of `halo_of`."""
-    axes = block_plan(volume.shape, block, spatial_dims, tile, **cut)
-    return np.concatenate([slab for _, slab in slabs(volume, axes, engine)])
+def predict_block(
+    engine,
+    volume,
+    block,
+    spatial_dims,
+    tile,
+    *,
+    seamless=False,
+    scale=(1, 1, 1),
+):
+    """Return the values `(z, y, x, maps)` of a block; see `engines`, and `halo_of` for the rest."""
+    axes = block_plan(volume.shape, block, spatial_dims, tile, seamless=seamless, scale=scale)
+    return np.concatenate([slab for _, slab in tiled_slabs(volume, axes, engine)])

@@ -1,19 +1,28 @@
-"""Engines: callables from a tile of grey levels `(z, y, x)` to probabilities `(z, y, x, maps)`.
+"""Engines: callables from a tile of intensities `(z, y, x)` to probabilities `(z, y, x, maps)`.
 
 Tiles for networks of several channels are `(z, y, x, channels)`.
 One map is the foreground's. Probabilities are float32, or uint8 levels of 1/256 (`decoded`).
-Those of OpenVINO and ONNX Runtime run the graph of `nets.lean`, which gives levels.
+Those of OpenVINO and ONNX Runtime run the graph of `networks.inference_graph`, which gives levels.
 """
 
+import math
 import warnings
-from functools import lru_cache
+from functools import partial
+from hashlib import sha256
+from threading import RLock
 
 import numpy as np
+
+from .recent import Recent
 
 ENGINES = ("auto", "keras", "openvino", "onnxruntime")
 # The most that bfloat16 may change: a share of a tile's voxels, and of its foreground, whose specks
 # of so many voxels do not matter.
 CHANGED, CHANGED_FOREGROUND, SPECKS = 0.001, 0.01, 100
+# Compiled models that are kept: of a sample in both precisions, and of two shapes of tiles. And
+# volumes of which the comparison of precisions is kept.
+COMPILED, COMPARED = 4, 16
+LARGE_TILE = 2**23  # voxels of a tile beyond which its memory is given back after a volume
 
 
 def keras_engine(model):
@@ -44,54 +53,78 @@ def savedmodel_engine(loaded, spatial_dims):
     return with_batch_axis(in_float32(lambda x: loaded.serve(x)["probability"]), spatial_dims)
 
 
-def openvino_engine(path, spatial_dims, sample, levels=True):
-    """Return an engine that runs a model by OpenVINO on the CPU.
-
-    In bfloat16 where the CPU computes in it and the labels of `sample` are those of float32.
+class OpenVinoEngines:
+    """A model of which OpenVINO makes engines on the CPU, each compiled once for a shape of tiles.
 
     Args:
         path: an .xml file, beside which compiled models are kept; or a SavedModel's folder.
         spatial_dims: of the network.
-        sample: `(z, y, x)` tile of the volume to be segmented.
-        levels: whether the model gives levels, as the lean graph of two classes does.
+        levels: whether the model gives levels, as the inference graph of two classes does.
     """
-    import openvino as ov
 
-    core, options = ov.Core(), {"PERFORMANCE_HINT": "LATENCY"}
-    options["INFERENCE_NUM_THREADS"] = usable_cores()
-    if path.is_dir():
-        model = ov.convert_model(path)
-    else:
-        model, options["CACHE_DIR"] = core.read_model(path), str(path.parent)
+    def __init__(self, path, spatial_dims, levels=True):
+        import openvino as ov
 
-    @lru_cache(maxsize=2)
-    def compiled(precision, shape, dtype):
-        ready = typed(model.clone(), dtype, levels)
-        # A fixed shape lets OpenVINO fuse more.
-        ready.reshape(shape)
-        return core.compile_model(ready, "CPU", {**options, "INFERENCE_PRECISION_HINT": precision})
+        self._core, self._spatial_dims, self._levels = ov.Core(), spatial_dims, levels
+        self._options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": usable_cores()}
+        if path.is_dir():
+            self._model = ov.convert_model(path)
+        else:
+            self._model = self._core.read_model(path)
+            self._options["CACHE_DIR"] = str(path.parent)
+        self._compiled, self._changes = Recent(COMPILED), Recent(COMPARED)
+        self._lock = RLock()
 
-    def engine(precision):
-        def run(batch):
-            result = compiled(precision, batch.shape, batch.dtype.str[1:])(batch)[0]
-            return result[..., 1:] if result.shape[-1] == 2 else result
+    def __call__(self, sample):
+        """Return an engine for the volume that a tile is a sample of.
 
-        return with_batch_axis(run, spatial_dims)
+        It computes in bfloat16 where the CPU does and the labels of `sample` are those of float32.
+        Another volume may have other intensities, so each is asked for its own; the answer for
+        one and the same sample is kept.
 
-    exact, fast = engine("f32"), engine("bf16")
-    if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        return exact
-    one, other = labels(exact(sample)), labels(fast(sample))
-    compiled.cache_clear()
-    changed, foreground = np.count_nonzero(one != other), np.count_nonzero(one)
-    if changed <= min(CHANGED * one.size, max(CHANGED_FOREGROUND * foreground, SPECKS)):
-        return fast
-    warnings.warn(
-        f"computing in float32: bfloat16 would change {changed} of a tile's {one.size} labels, "
-        f"of which {foreground} are foreground",
-        stacklevel=2,
-    )
-    return exact
+        Args:
+            sample: `(z, y, x)` or `(z, y, x, channels)` tile of the volume to be segmented.
+        """
+        if "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            return self._engine("f32")
+        key = sample.shape, sample.dtype.str, sha256(np.ascontiguousarray(sample)).digest()
+        changed, foreground, voxels = self._changes.get(key, lambda: self._compare(sample))
+        if changed <= min(CHANGED * voxels, max(CHANGED_FOREGROUND * foreground, SPECKS)):
+            return self._engine("bf16")
+        warnings.warn(
+            f"computing in float32: bfloat16 would change {changed} of a tile's {voxels} labels, "
+            f"of which {foreground} are foreground",
+            stacklevel=2,
+        )
+        return self._engine("f32")
+
+    def release(self):
+        """Give back the memory that large tiles were computed in."""
+        with self._lock:
+            for (_, shape, _), model in self._compiled.items():
+                if math.prod(shape) > LARGE_TILE:
+                    model.release_memory()
+
+    def _compare(self, sample):
+        """Return how many labels bfloat16 changes, those of the foreground, and of all voxels."""
+        exact, fast = (to_labels(self._engine(precision)(sample)) for precision in ("f32", "bf16"))
+        return np.count_nonzero(exact != fast), np.count_nonzero(exact), exact.size
+
+    def _engine(self, precision):
+        return with_batch_axis(partial(self._run, precision), self._spatial_dims)
+
+    def _run(self, precision, batch):
+        """Return what the model gives for a batch."""
+        key = precision, batch.shape, batch.dtype.str[1:]
+        with self._lock:  # a compiled model has one place for its input
+            result = self._compiled.get(key, lambda: self._compile(*key))(batch)[0]
+        return result[..., 1:] if result.shape[-1] == 2 else result
+
+    def _compile(self, precision, shape, dtype):
+        ready = typed(self._model.clone(), dtype, self._levels)
+        ready.reshape(shape)  # a fixed shape lets OpenVINO fuse more
+        options = {**self._options, "INFERENCE_PRECISION_HINT": precision}
+        return self._core.compile_model(ready, "CPU", options)
 
 
 def typed(model, dtype, levels):
@@ -106,8 +139,8 @@ def typed(model, dtype, levels):
     return steps.build()
 
 
-def onnxruntime_engine(path, spatial_dims, sample=None, levels=True):
-    """Return an engine that runs an ONNX file; arguments as of `openvino_engine`."""
+def onnxruntime_engine(path, spatial_dims, levels=True):
+    """Return an engine that runs an ONNX file; arguments as of `OpenVinoEngines`."""
     run = onnx_runner(path)
     typed_run = (lambda batch: run(batch).astype(np.uint8)) if levels else run
     return with_batch_axis(typed_run, spatial_dims)
@@ -171,7 +204,7 @@ def decoded(values):
     return (values + np.float32(0.5)) / np.float32(256) if values.dtype == np.uint8 else values
 
 
-def labels(values, threshold=0.5):
+def to_labels(values, threshold=0.5):
     """Return uint8 class ids `(z, y, x)` of probabilities or levels `(z, y, x, maps)`.
 
     Args:

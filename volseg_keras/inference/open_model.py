@@ -1,4 +1,4 @@
-"""Open a model, whatever it was saved as, with the engine that is fastest here, and run it."""
+"""Open a model, whatever it was saved as, with the engine that is fastest here."""
 
 import hashlib
 import json
@@ -11,18 +11,16 @@ from contextlib import suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 
-import numpy as np
 from platformdirs import user_cache_path
 
 from ..files import write_json
 from ..networks.backend import check_backend, keras_backend
 from ..pretrained.checksums import check_files
 from ..pretrained.presets import METADATA, load_pretrained, model_file, readable
-from ..volumes.volume import open_volume
 from . import engines
-from .predict import probabilities
-from .segmenter import Ensemble, Segmenter
+from .predictor import EnsemblePredictor, Predictor
 
 # Files that the cache keeps of a model.
 GRAPHS = {"openvino": "lean.xml", "onnxruntime": "lean.onnx"}
@@ -31,48 +29,8 @@ ABOUT = "volseg.json"
 KEPT = 90 * 24 * 3600
 
 
-def predict_volume(model, volume, *, engine="auto", **options):
-    """Predict the class probabilities of a volume, tile by tile.
-
-    The volume is standardised by its own mean and standard deviation, as in training, so that a
-    change of brightness or contrast, or another type of voxels, makes no difference.
-
-    Args:
-        model: a Keras model, what else `open_model` takes, or a list of such, to be averaged.
-        volume: `(z, y, x)` array-like of grey levels, or the path of a volume; for a model of
-            several channels an array-like `(z, y, x, channels)`.
-        engine: "keras" (float32), "openvino" (CPU, bfloat16 where that changes no more than 0.1 %
-            of a tile's labels), "onnxruntime", or "auto": OpenVINO for a saved model on a CPU,
-            else Keras. All but Keras, and a SavedModel by any, give two classes in steps of 1/256.
-        **options: of the prediction. `tta`, test-time averaging over 8 (2D) or 16 (3D) flips and
-            transpositions, takes that many times as long. `tile`: `(z, y, x)` of a tile,
-            multiples of 16; a good size by default. `seamless`: tiles read so much context that
-            they agree with one piece within 0.001 (in float32), two to four times as long.
-            `normalization`: "volume"; "model" for the constants in the model; or `(mean, standard
-            deviation)` of the grey levels, for example of the volume that this is a crop of.
-            `scale`: how many voxels the
-            network shall see for one of the volume, along (z, y, x), where its voxels are not of
-            the size that the model was trained on. `on_tile`: called with the number of tiles done
-            and their total.
-
-    Returns:
-        float32 `(z, y, x, classes)`.
-
-    Raises:
-        ValueError, FileNotFoundError: an argument does not fit.
-    """
-    volume = open_volume(volume) if isinstance(volume, str | Path) else np.asanyarray(volume)
-    if volume.ndim not in (3, 4):
-        raise ValueError(
-            "Invalid value for `volume`. Expected axes (z, y, x) or (z, y, x, channels). "
-            f"Received: shape {tuple(volume.shape)}"
-        )
-    segmenter = open_model(model, engine)
-    return probabilities(segmenter.slabs(volume, **options))
-
-
 def open_model(model, engine="auto"):
-    """Return a `Segmenter`.
+    """Return a `Predictor`.
 
     Args:
         model: a Keras model, the folder of a run, a .keras file, a SavedModel, or the name of a
@@ -82,6 +40,29 @@ def open_model(model, engine="auto"):
     Raises:
         ValueError: there is no such model or engine, or the model has no graph for the engine.
     """
+    check_engine(engine)
+    check_backend()
+    if isinstance(model, list | tuple):
+        opened = [open_model(member, engine) for member in model]
+        return opened[0] if len(opened) == 1 else EnsemblePredictor(opened)
+    if not isinstance(model, str | Path):
+        return open_keras(model) if by_keras(engine) else open_graph(model, engine)
+    chosen = fastest() if engine == "auto" else engine
+    path = find_model(model)
+    if path.is_dir():
+        return open_savedmodel(path, chosen)
+    if chosen != "keras":
+        try:
+            return open_graph(path, chosen)
+        except ValueError as error:
+            if engine != "auto":
+                raise
+            warnings.warn(f"predicting by Keras, which is slower: {error}", stacklevel=2)
+    return open_keras(load_pretrained(path))
+
+
+def check_engine(engine):
+    """Raise ValueError for an engine that there is not."""
     if engine not in engines.ENGINES:
         raise ValueError(
             f"Invalid value for `engine`. Expected one of {', '.join(engines.ENGINES)}. "
@@ -92,25 +73,23 @@ def open_model(model, engine="auto"):
             'Invalid value for `engine`. Expected "volseg_keras[onnx]" to be installed. '
             f"Received: engine={engine!r}"
         )
-    check_backend()
-    if isinstance(model, list | tuple):
-        opened = [open_model(member, engine) for member in model]
-        return opened[0] if len(opened) == 1 else Ensemble(opened)
-    if not isinstance(model, str | Path):
-        return open_keras(model) if engine in ("auto", "keras") else open_graph(model, engine)
-    chosen = fastest() if engine == "auto" else engine
-    graph = (Path(model) / "saved_model.pb").is_file()
-    if graph and not (Path(model) / "model.keras").is_file():
-        return open_savedmodel(Path(model), chosen)
-    file = model_file(model)
-    if chosen != "keras":
-        try:
-            return open_graph(file, chosen)
-        except ValueError as error:
-            if engine != "auto":
-                raise
-            warnings.warn(f"predicting by Keras, which is slower: {error}", stacklevel=2)
-    return open_keras(load_pretrained(file))
+
+
+def find_model(model):
+    """Return the .keras file of a model by its name or path, or the folder of a SavedModel.
+
+    Raises:
+        ValueError: there is none, or it differs from the SHA256SUMS beside it.
+    """
+    folder = Path(model)
+    if (folder / "saved_model.pb").is_file() and not (folder / "model.keras").is_file():
+        return folder
+    return model_file(model)
+
+
+def by_keras(engine):
+    """Return whether an engine's name means Keras for a Keras model in memory."""
+    return engine in ("auto", "keras")
 
 
 def fastest():
@@ -122,14 +101,25 @@ def fastest():
 
 
 def open_keras(model):
-    """Return a `Segmenter` that runs a Keras model by Keras."""
+    """Return a `Predictor` that runs a Keras model by Keras, with the weights of the moment."""
     from ..networks.models import metadata
 
-    return Segmenter(lambda _: engines.keras_engine(model), metadata(model))
+    return Predictor(Once(engines.keras_engine(model)), metadata(model))
+
+
+class Once:
+    """What starts one and the same engine for every volume."""
+
+    def __init__(self, engine):
+        self._engine = engine
+
+    def __call__(self, sample):
+        """Return the engine."""
+        return self._engine
 
 
 def open_savedmodel(path, engine):
-    """Return a `Segmenter` of a SavedModel written by `export_savedmodel`."""
+    """Return a `Predictor` of a SavedModel written by `export_savedmodel`."""
     parts = (METADATA, Path("variables", "variables.index"))
     if missing := [str(part) for part in parts if not (path / part).is_file()]:
         raise ValueError(
@@ -141,27 +131,71 @@ def open_savedmodel(path, engine):
             "Invalid value for `engine`. Expected keras or openvino for a SavedModel. "
             f"Received: {engine}"
         )
-    needed = (path / "saved_model.pb", path / METADATA, *sorted((path / "variables").iterdir()))
-    check_files(path, [file.relative_to(path).as_posix() for file in needed])
+    check_files(path, [file.relative_to(path).as_posix() for file in savedmodel_files(path)])
     with readable(path):
         about = json.loads((path / METADATA).read_text(encoding="utf-8"))
         dims = about["spatial_dims"]
     if engine == "openvino":
-
-        def started(sample):
-            with readable(path):
-                return engines.openvino_engine(path, dims, sample, levels=False)
-
-        return Segmenter(started, about)
+        return Predictor(SavedModelGraph(path, dims), about)
     import tensorflow as tf
 
     with readable(path):
         loaded = tf.saved_model.load(path)
-    return Segmenter(lambda _: engines.savedmodel_engine(loaded, dims), about)
+    return Predictor(Once(engines.savedmodel_engine(loaded, dims)), about)
+
+
+def savedmodel_files(path):
+    """Return the files of a SavedModel that its predictions depend on."""
+    return [path / "saved_model.pb", path / METADATA, *sorted((path / "variables").glob("*"))]
+
+
+class Graph:
+    """What starts engines of a graph, which is read when the first one is asked for.
+
+    Args:
+        folder: that `write_graph` wrote.
+        engine: that reads it, "openvino" or "onnxruntime".
+        about: metadata of the model.
+        owner: of a temporary folder, which it stays with.
+    """
+
+    def __init__(self, folder, engine, about, owner=None):
+        self._folder, self._name, self._about, self._owner = folder, engine, about, owner
+        self._lock, self._engines = Lock(), None
+
+    def __call__(self, sample):
+        """Return the engine for a volume that a tile is a sample of."""
+        with self._lock:
+            self._engines = self._engines or self._read()
+        return self._engines(sample)
+
+    def _read(self):
+        path, dims = self._folder / GRAPHS[self._name], self._about["spatial_dims"]
+        levels = self._about["num_classes"] == 2
+        if self._name == "onnxruntime":
+            return Once(engines.onnxruntime_engine(path, dims, levels))
+        return engines.OpenVinoEngines(path, dims, levels)
+
+    def release(self):
+        """Give back the memory that large tiles were computed in."""
+        if hasattr(self._engines, "release"):
+            self._engines.release()
+
+
+class SavedModelGraph(Graph):
+    """What starts engines of OpenVINO for a SavedModel."""
+
+    def __init__(self, folder, spatial_dims):
+        super().__init__(folder, "openvino", {"spatial_dims": spatial_dims})
+
+    def _read(self):
+        with readable(self._folder):
+            dims = self._about["spatial_dims"]
+            return engines.OpenVinoEngines(self._folder, dims, levels=False)
 
 
 def open_graph(model, engine):
-    """Return a `Segmenter` of the lean graph of a .keras file or a Keras model.
+    """Return a `Predictor` of the inference graph of a .keras file or a Keras model.
 
     A file's graph is kept in the user's cache, so that only its first use needs Keras, until it is
     not used for three months.
@@ -181,15 +215,7 @@ def open_graph(model, engine):
     if not folder.exists():
         write_graph(load_pretrained(model) if isinstance(model, Path) else model, folder, engine)
     about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-    start = getattr(engines, f"{engine}_engine")
-
-    def started(sample):
-        path, levels = folder / GRAPHS[engine], about["num_classes"] == 2
-        run = start(path, about["spatial_dims"], sample, levels)
-        # The engine holds on to the temporary folder.
-        return lambda tile, _owner=owner: run(tile)
-
-    return Segmenter(started, about)
+    return Predictor(Graph(folder, engine, about, owner), about)
 
 
 def graph_key(path):

@@ -1,13 +1,12 @@
 """Tiled prediction of whole volumes."""
 
 import math
-from itertools import product
 
 import numpy as np
 
 from ..volumes.source import free_memory
-from .engines import decoded, labels
-from .tiling import count_tiles, plan, read_tile, slabs
+from .engines import decoded, to_labels
+from .tiling import count_tiles, plan, read_tile, tiled_slabs
 
 HALO = {3: (16, 24, 24), 2: (0, 32, 32)}
 # Beyond these a tile's border changes no probability of the published networks by 0.001.
@@ -23,7 +22,7 @@ SAMPLE = {3: (64, 128, 128), 2: (4, 256, 256)}
 
 
 def halo_of(spatial_dims, seamless=False, scale=(1, 1, 1)):
-    """Return the context (z, y, x) of a tile in voxels of the volume; see `resampled`."""
+    """Return the context (z, y, x) of a tile in voxels of the volume; see `Resampled`."""
     halo = (SEAMLESS if seamless else HALO)[spatial_dims]
     return tuple(math.ceil(h / s) for h, s in zip(halo, scale, strict=True))
 
@@ -42,7 +41,7 @@ def tile_plan(shape, spatial_dims, tile=None, *, seamless=False, scale=(1, 1, 1)
         tile: `(z, y, x)` of a tile, multiples of `MULTIPLE` on the network's axes; by default the
             one that repeats least context within the memory that is free.
         seamless: read as much context as can change a probability by 0.001.
-        scale: of `resampled`.
+        scale: of `Resampled`.
 
     Raises:
         ValueError: the tile is not a multiple, or too small for its halo.
@@ -105,146 +104,76 @@ def sample_tile(volume, spatial_dims):
     return read_tile(middle, [cut[0] for cut in axes])
 
 
-class Standardized:
-    """An engine that takes raw grey levels.
+class Watched:
+    """An engine that tells how many tiles are done.
 
     Args:
-        engine: of standardised grey levels, or of grey levels of the statistics `own`.
-        intensity: `Intensity` of the raw grey levels.
-        own: dict of mean and standard_deviation that the engine itself standardises by.
+        engine: of the tiles.
+        total: number of tiles.
+        on_progress: called with the number of tiles done and their total.
     """
 
-    def __init__(self, engine, intensity, own=None):
-        self.engine, self.intensity, self.own = engine, intensity, own
+    def __init__(self, engine, total, on_progress):
+        self.engine, self.total, self.on_progress = engine, total, on_progress
+        self.done = 0
 
     def __call__(self, tile):
-        """Return what the engine gives for a tile; padding is background."""
-        padded = self.intensity.padded(tile)
-        values = self.engine(self.intensity.standardize(tile, self.own, padded))
-        if padded is None:
-            return values
-        values, outside = np.array(values), padded if padded.ndim == 3 else padded.all(-1)
-        values[outside] = 0
-        if values.shape[-1] > 1:
-            values[outside, 0] = 1
-        return values
-
-
-def averaged(engine, spatial_dims):
-    """Return an engine that averages over flips of every axis and the transposition of y and x.
-
-    These are 8 views of a tile for a 2D network and 16 for a 3D one, each put back in place.
-    """
-    axes = range(3 - spatial_dims, 3)
-    flips = [tuple(a for a in axes if mask >> a & 1) for mask in range(0, 8, 1 << axes[0])]
-
-    def run(tile):
-        total = np.float32(0)
-        for flip, swap in product(flips, (False, True)):
-            view = np.flip(tile, flip)
-            result = engine(np.ascontiguousarray(view.swapaxes(1, 2) if swap else view))
-            total = total + np.flip(result.swapaxes(1, 2) if swap else result, flip)
-        mean = total / np.float32(2 * len(flips))
-        return np.rint(mean).astype(result.dtype) if result.dtype == np.uint8 else mean
-
-    return run
-
-
-def together(engines):
-    """Return an engine that averages several, levels as levels."""
-
-    def run(tile):
-        results = [engine(tile) for engine in engines]
-        if all(result.dtype == np.uint8 for result in results):
-            return np.rint(np.mean(results, axis=0, dtype=np.float32)).astype(np.uint8)
-        return np.mean([decoded(result) for result in results], axis=0, dtype=np.float32)
-
-    return run
-
-
-def resampled(engine, scale, spatial_dims):
-    """Return an engine that lets another see tiles of other voxels, and gives float32.
-
-    Args:
-        engine: of tiles of other voxels.
-        scale: how many voxels it sees for one of the volume, along (z, y, x).
-        spatial_dims: of the network.
-    """
-    from skimage.transform import resize
-
-    options = {"order": 1, "mode": "edge", "preserve_range": True}
-    steps = multiples(spatial_dims)
-
-    def run(tile):
-        shape = [max(1, round(n * s)) for n, s in zip(tile.shape, scale, strict=False)]
-        smooth = any(a < b for a, b in zip(shape, tile.shape, strict=False))
-        seen = resize(tile.astype(np.float32), shape, anti_aliasing=smooth, **options)
-        pads = [(0, -n % m) for n, m in zip(shape, steps, strict=True)]
-        pads += [(0, 0)] * (tile.ndim - 3)
-        values = decoded(engine(np.pad(seen, pads, mode="reflect")))
-        values = values[tuple(slice(n) for n in shape)]
-        maps = (resize(values[..., i], tile.shape[:3], **options) for i in range(values.shape[-1]))
-        return np.stack(list(maps), axis=-1, dtype=np.float32)
-
-    return run
-
-
-def watched(engine, total, on_tile):
-    """Return an engine that calls `on_tile(done, total)` after each tile."""
-    done = 0
-
-    def run(tile):
-        nonlocal done
-        result = engine(tile)
-        done += 1
-        on_tile(done, total)
+        """Return what the engine gives for a tile."""
+        result = self.engine(tile)
+        self.done += 1
+        self.on_progress(self.done, self.total)
         return result
 
-    return run
 
-
-def predict_slabs(engine, volume, spatial_dims, *, tile=None, on_tile=None, **cut):
+def predict_slabs(
+    engine,
+    volume,
+    spatial_dims,
+    *,
+    tile=None,
+    seamless=False,
+    scale=(1, 1, 1),
+    on_progress=None,
+):
     """Yield finished z slabs `(z, values)` of a volume; memory holds two slabs and some tiles.
 
     Args:
-        engine: callable from a tile of raw grey levels to `(z, y, x, maps)`, see `engines`.
+        engine: callable from a tile of raw intensities to `(z, y, x, maps)`, see `engines`.
         volume: `(z, y, x)` or `(z, y, x, channels)` array-like.
         spatial_dims: of the network.
-        tile: `(z, y, x)` of a tile; a good size by default.
-        on_tile: called with the number of tiles done and their total.
-        **cut: `seamless` and `scale` of `tile_plan`.
+        tile: as of `tile_plan`, like `seamless` and `scale`.
+        seamless: see `tile`.
+        scale: see `tile`.
+        on_progress: called with the number of tiles done and their total.
     """
-    axes = tile_plan(volume.shape, spatial_dims, tile, **cut)
-    if on_tile:
-        engine = watched(engine, count_tiles(axes), on_tile)
-    return slabs(volume, axes, engine)
+    axes = tile_plan(volume.shape, spatial_dims, tile, seamless=seamless, scale=scale)
+    if on_progress:
+        engine = Watched(engine, count_tiles(axes), on_progress)
+    return tiled_slabs(volume, axes, engine)
 
 
-def probabilities(slabs_):
+def probabilities(slabs):
     """Return the float32 probabilities `(z, y, x, classes)` of the slabs of `predict_slabs`."""
-    parts = [decoded(slab) for _, slab in slabs_]
-    if parts[0].shape[-1] == 1:
-        parts = [np.concatenate([1 - part, part], axis=-1) for part in parts]
-    return np.concatenate(parts)
+    parts = [_all_classes(values) for _, values in slabs]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def label_map(slabs_, threshold=0.5):
-    """Return the uint8 class ids `(z, y, x)` of the slabs of `predict_slabs`; see `segment`."""
-    return np.concatenate([found for found, _ in segment(slabs_, threshold)])
+def _all_classes(values):
+    """Return float32 probabilities of all classes, of what an engine gives."""
+    if values.shape[-1] > 1:
+        return decoded(values)
+    if values.dtype != np.uint8:
+        return np.concatenate([1 - values, values], axis=-1)
+    foreground = decoded(np.arange(256, dtype=np.uint8))
+    return np.take(np.stack([1 - foreground, foreground], axis=-1), values[..., 0], axis=0)
+
+
+def label_map(slabs, threshold=0.5):
+    """Return the uint8 class ids `(z, y, x)` of the slabs of `predict_slabs`; see `to_labels`."""
+    return np.concatenate([to_labels(values, threshold) for _, values in slabs])
 
 
 def not_background(values):
     """Return the float32 probability `(z, y, x)` that a voxel is not background."""
     values = decoded(values)
     return values[..., 0] if values.shape[-1] == 1 else 1 - values[..., 0]
-
-
-def segment(slabs_, threshold=0.5):
-    """Yield uint8 class ids `(z, y, x)` and the values they came from, slab by slab.
-
-    Args:
-        slabs_: of `predict_slabs`.
-        threshold: least foreground probability, of two classes; of more, the most probable wins.
-    """
-    for _, slab in slabs_:
-        yield labels(slab, threshold), slab

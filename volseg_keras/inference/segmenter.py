@@ -1,176 +1,199 @@
-"""A model, or several together, ready to run on volumes."""
+"""Segment volumes in memory: an object that holds a model, and a function that keeps the last."""
 
-from dataclasses import dataclass
+import json
+import os
+from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 
-from ..patches.sampler import channels_of
-from ..volumes.intensity import Intensity
-from .predict import (
-    Standardized,
-    averaged,
-    predict_slabs,
-    resampled,
-    sample_tile,
-    segment,
-    tile_plan,
-    together,
-)
+from ..networks.backend import check_backend
+from ..volumes.volume import open_volume
+from .open_model import by_keras, find_model, open_model, savedmodel_files
+from .options import PredictionOptions
+from .predict import label_map, probabilities
+from .recent import Recent
+
+# Models that `predict_volume` keeps.
+RECENT = Recent(4)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=RECENT.abandon)
 
 
-@dataclass
 class Segmenter:
-    """A model ready to run, whatever it was loaded from.
+    """A model that is opened once and then segments any number of volumes.
 
-    Attributes:
-        start: callable from a sample tile of a volume to an engine, see `inference.engines`.
-        metadata: as of `networks.models.metadata`.
-    """
-
-    start: object
-    metadata: dict
-
-    def segment(self, volume, threshold=0.5, **options):
-        """Yield labels and probabilities slab by slab; see `inference.predict.segment`.
-
-        Args:
-            volume: `(z, y, x)` or `(z, y, x, channels)` array-like of grey levels.
-            threshold: least foreground probability, of two classes.
-            **options: of `slabs`.
-
-        Raises:
-            ValueError: a threshold other than 0.5 is asked of more than two classes.
-        """
-        self.check_threshold(threshold)
-        return segment(self.slabs(volume, **options), threshold)
-
-    def check_two_classes(self):
-        """Raise ValueError unless the model tells a foreground from a background."""
-        if (classes := self.metadata["num_classes"]) > 2:
-            raise ValueError(
-                "Invalid value for `instances`. Expected a model of two classes. "
-                f"Received: {classes} classes"
-            )
-
-    def check_threshold(self, threshold):
-        """Raise ValueError for a threshold that the model has no use for."""
-        classes = self.metadata["num_classes"]
-        if threshold != 0.5 and classes > 2:
-            raise ValueError(
-                f"Invalid value for `threshold`. Expected 0.5 for a model of {classes} classes. "
-                f"Received: threshold={threshold}"
-            )
-
-    def slabs(self, volume, *, engine=None, scale=(1, 1, 1), on_tile=None, **options):
-        """Yield finished z slabs `(z, values)`; see `inference.predict.predict_slabs`.
-
-        Args:
-            volume: `(z, y, x)` or `(z, y, x, channels)` array-like of grey levels.
-            engine: of `engine`, where it was made before; else made of the other options.
-            scale: as of `engine`.
-            on_tile: called with the number of tiles done and their total.
-            **options: `tile` and `seamless` of `predict_slabs`, the others of `engine`.
-        """
-        dims, scale = self.metadata["spatial_dims"], self.seen(scale)
-        cut = {name: options.pop(name) for name in ("tile", "seamless") if name in options}
-        tile_plan(volume.shape, dims, scale=scale, **cut)
-        engine = engine or self.engine(volume, scale=scale, **options)
-        return predict_slabs(engine, volume, dims, on_tile=on_tile, scale=scale, **cut)
-
-    def seen(self, scale):
-        """Return a scale of 1 along z for a network that sees planes, else as it is."""
-        dims = self.metadata["spatial_dims"]
-        return (1,) * (3 - dims) + tuple(scale)[3 - dims :]
-
-    def intensity(self, volume, normalization="volume", on_progress=None):
-        """Return the `Intensity` to standardise a volume by, None for the model's own constants.
-
-        Args:
-            volume: `(z, y, x)` or `(z, y, x, channels)` array-like of grey levels.
-            normalization: as of `engine`.
-            on_progress: called with the number of pieces read and their total.
-
-        Raises:
-            ValueError: the model has no constants, or the volume no statistics to go by.
-        """
-        if isinstance(normalization, Intensity):
-            return normalization
-        if isinstance(normalization, str) and normalization == "volume":
-            return Intensity.of(volume, on_progress)
-        if isinstance(normalization, str) and normalization == "model":
-            self.check_constants()
-            return None
-        if isinstance(normalization, str) or np.shape(normalization)[:1] != (2,):
-            raise ValueError(
-                "Invalid value for `normalization`. Expected 'volume', 'model' or (mean, standard "
-                f"deviation). Received: normalization={normalization!r}"
-            )
-        return Intensity(*np.asarray(normalization, float).tolist())
-
-    def check_constants(self):
-        """Raise ValueError unless the model itself standardises grey levels."""
-        if not self.metadata["normalization"]:
-            raise ValueError(
-                "Invalid value for `normalization`. Expected 'volume' or (mean, standard "
-                "deviation) for a model without constants. Received: 'model'"
-            )
-
-    def engine(self, volume, *, tta=False, normalization="volume", scale=(1, 1, 1)):
-        """Return the engine of raw grey levels for the tiles of a volume.
-
-        Args:
-            volume: `(z, y, x)` or `(z, y, x, channels)` array-like of grey levels.
-            tta: average over flips and transpositions.
-            normalization: "volume" to standardise grey levels by the volume's own statistics,
-                "model" by the constants in the model, or `(mean, standard deviation)`, or an
-                `Intensity`.
-            scale: how many voxels the network sees for one of the volume, along (z, y, x).
-
-        Raises:
-            ValueError: the model takes another number of channels.
-        """
-        if (channels := channels_of(volume)) != self.metadata["channels"]:
-            raise ValueError(
-                f"Invalid value for `model`. Expected one of the volume's channels, {channels}. "
-                f"Received: {self.metadata['channels']} channels"
-            )
-        dims, own = self.metadata["spatial_dims"], self.metadata["normalization"]
-        intensity, sample = self.intensity(volume, normalization), sample_tile(volume, dims)
-        engine = self.start(intensity.standardize(sample, own) if intensity else sample)
-        engine, scale = averaged(engine, dims) if tta else engine, self.seen(scale)
-        if intensity:
-            engine = Standardized(engine, intensity, own)
-        return engine if scale == (1, 1, 1) else resampled(engine, scale, dims)
-
-
-class Ensemble(Segmenter):
-    """Several models whose probabilities are averaged.
+    The first volume of a shape takes longer, since the network is compiled for its tiles. Volumes
+    are standardised by their own mean and standard deviation, as in training, so that a change of
+    brightness or contrast, or another type of voxels, makes no difference.
 
     Args:
-        members: their `Segmenter`s, of as many spatial axes and classes.
+        model: the name of a published model, the folder of a run, a .keras file, a SavedModel or a
+            Keras model; or a list of such, to be averaged.
+        engine: "keras" (float32), "openvino" (CPU, bfloat16 where that changes no more than 0.1 %
+            of a tile's labels), "onnxruntime", or "auto": OpenVINO for a saved model on a CPU,
+            else Keras. All but Keras, and a SavedModel by any, give two classes in steps of 1/256.
+            A Keras model is run with the weights it has at the time, but by another engine than
+            Keras with those that it had when the segmenter was made.
+        tta: average over 8 (2D) or 16 (3D) flips and transpositions, that many times as long.
+        seamless: tiles read so much context that they agree with one piece within 0.001 (in
+            float32), two to four times as long.
+        normalization: "volume"; "model" for the constants in the model; or `(mean, standard
+            deviation)` of the intensities, for example of the volume that this is a crop of.
+        scale: how many voxels the network shall see for one of the volume, along (z, y, x), where
+            its voxels are not of the size that the model was trained on.
+        tile: `(z, y, x)` of a tile, multiples of 16; a good size by default.
+
+    Input shape: `(z, y, x)`, or `(z, y, x, channels)` for a model of several channels.
+    Output shape: `(z, y, x, classes)`.
 
     Raises:
-        ValueError: they differ in those.
+        ValueError, FileNotFoundError: an argument does not fit.
+
+    Example:
+        >>> segmenter = volseg_keras.Segmenter("H")
+        >>> probability = segmenter(volume)  # float32 (z, y, x, 2)
+        >>> labels = segmenter.labels(volume, threshold=0.4)  # uint8 (z, y, x)
     """
 
-    def __init__(self, members):
-        about = [member.metadata for member in members]
-        for name in ("spatial_dims", "num_classes"):
-            if len({row[name] for row in about}) > 1:
-                raise ValueError(
-                    f"Invalid value for `model`. Expected models of one {name}. "
-                    f"Received: {', '.join(str(row[name]) for row in about)}"
-                )
-        super().__init__(None, about[0])
-        self.members = members
+    def __init__(
+        self,
+        model="H",
+        *,
+        engine="auto",
+        tta=False,
+        seamless=False,
+        normalization="volume",
+        scale=(1, 1, 1),
+        tile=None,
+    ):
+        self.options = PredictionOptions(tta, seamless, normalization, scale, tile)
+        self._predictor = open_model(model, engine)
 
-    def check_constants(self):
-        """Raise ValueError unless every member itself standardises grey levels."""
-        for member in self.members:
-            member.check_constants()
+    @property
+    def metadata(self):
+        """What a user of the model must know, a dict as of `networks.models.metadata`."""
+        return dict(self._predictor.metadata)
 
-    def engine(self, volume, *, normalization="volume", **options):
-        """Return the engine that averages those of the members; see `Segmenter.engine`."""
-        intensity = self.intensity(volume, normalization) or "model"
-        engines = (m.engine(volume, normalization=intensity, **options) for m in self.members)
-        return together(list(engines))
+    def __call__(self, volume, *, on_progress=None):
+        """Return float32 probabilities `(z, y, x, classes)` of a volume.
+
+        Args:
+            volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities, of which tiles
+                are read where it is a `Volume` or another lazy array; or the path of a volume.
+            on_progress: called with the number of tiles done and their total.
+        """
+        return _predicted(self._predictor, volume, self.options, on_progress, probabilities)
+
+    def labels(self, volume, threshold=0.5, *, on_progress=None):
+        """Return uint8 class ids `(z, y, x)` of a volume.
+
+        Args:
+            volume: as of a call.
+            threshold: least foreground probability, of two classes; of more, the most probable
+                class wins.
+            on_progress: called with the number of tiles done and their total.
+        """
+        self._predictor.check_labels(threshold)
+
+        def thresholded(slabs):
+            return label_map(slabs, threshold)
+
+        return _predicted(self._predictor, volume, self.options, on_progress, thresholded)
+
+
+def predict_volume(
+    model,
+    volume,
+    *,
+    engine="auto",
+    tta=False,
+    seamless=False,
+    normalization="volume",
+    scale=(1, 1, 1),
+    tile=None,
+    on_progress=None,
+    on_tile=None,
+):
+    """Predict the class probabilities of a volume, tile by tile.
+
+    The last few models are kept, so that only the first call opens a model; one whose file or
+    weights have changed is opened anew. `Segmenter` holds a model for as long as you like.
+
+    Args:
+        model: as of `Segmenter`, like the options that are not named here.
+        volume: `(z, y, x)` array-like of intensities, or the path of a volume; for a model of
+            several channels an array-like `(z, y, x, channels)`. Of a `Volume` tiles are read.
+        engine: see `model`.
+        tta: see `model`.
+        seamless: see `model`.
+        normalization: see `model`.
+        scale: see `model`.
+        tile: see `model`.
+        on_progress: called with the number of tiles done and their total.
+        on_tile: another name of `on_progress`.
+
+    Returns:
+        float32 `(z, y, x, classes)`.
+
+    Raises:
+        ValueError, FileNotFoundError: an argument does not fit.
+    """
+    options = PredictionOptions(tta, seamless, normalization, scale, tile)
+    predictor = recent_model(model, engine)
+    return _predicted(predictor, volume, options, on_progress or on_tile, probabilities)
+
+
+def recent_model(model, engine="auto"):
+    """Return the `Predictor` of `open_model`, kept from an earlier call where nothing changed."""
+    check_backend()
+    return RECENT.get(_version(model, engine), lambda: _Opened(model, engine)).predictor
+
+
+class _Opened:
+    """A predictor with its model, whose identity no other one takes as long as this is kept."""
+
+    def __init__(self, model, engine):
+        self.model, self.predictor = model, open_model(model, engine)
+
+
+def _predicted(predictor, volume, options, on_progress, joined):
+    """Return what `joined` makes of the slabs of a volume."""
+    volume = _as_volume(volume)
+    predictor.check_volume(volume)
+    result = joined(predictor.slabs(volume, options, on_progress=on_progress))
+    predictor.release()
+    return result
+
+
+def _as_volume(volume):
+    """Return a path's volume, a lazy array as it is, and anything else as an array."""
+    if isinstance(volume, str | Path):
+        return open_volume(volume)
+    lazy = isinstance(getattr(volume, "dtype", None), np.dtype) and hasattr(volume, "__getitem__")
+    return volume if lazy else np.asanyarray(volume)
+
+
+def _version(model, engine):
+    """Return what tells a model in its present state, and an engine, from others."""
+    if isinstance(model, list | tuple):
+        return tuple(_version(member, engine) for member in model)
+    if not isinstance(model, str | Path):
+        return engine, id(model), *_state(model, engine)
+    path = find_model(model)
+    files = savedmodel_files(path) if path.is_dir() else [path]
+    known = [(str(file.absolute()), file.stat()) for file in files if file.is_file()]
+    return engine, *((name, s.st_mtime_ns, s.st_size, s.st_ino) for name, s in known)
+
+
+def _state(model, engine):
+    """Return what the engine of a Keras model was made of, and does not follow by itself."""
+    from ..networks.models import metadata
+
+    about = json.dumps(metadata(model), default=str)
+    if by_keras(engine):  # it reads the values of these variables anew
+        return about, *map(id, model.variables)
+    digest = sha256()
+    for weights in model.get_weights():
+        digest.update(np.ascontiguousarray(weights))
+    return about, digest.hexdigest()

@@ -120,7 +120,7 @@ def read_tile(volume, tile):
     return np.pad(block, pads, mode="reflect") if np.any(pads) else block
 
 
-def slabs(volume, axes, engine):
+def tiled_slabs(volume, axes, engine):
     """Yield finished z slabs of a tiled prediction, in order.
 
     Args:
@@ -131,7 +131,7 @@ def slabs(volume, axes, engine):
     Yields:
         `(z, slab)`: the first z and probabilities `(depth, y, x, classes)`.
     """
-    blocks = ahead(map(engine, ahead(read_tiles(volume, axes))))
+    blocks = prefetch(map(engine, prefetch(read_tiles(volume, axes))))
     first, *others = axes
     pending = None
     for interval in first:
@@ -149,7 +149,7 @@ def following_fade(intervals_, interval):
     return intervals_[after].fade if after < len(intervals_) else 0
 
 
-def ahead(items):
+def prefetch(items):
     """Yield the items of an iterable, computing the next one in a thread meanwhile."""
     items, end = iter(items), object()
     with ThreadPoolExecutor(1) as pool:

@@ -11,7 +11,8 @@ LEVELS = 256
 
 
 @register
-class Shares(keras.layers.Layer):
+@keras.saving.register_keras_serializable(package="volseg_keras", name="Shares")  # in older files
+class InterleavedSoftmax(keras.layers.Layer):
     """Turn the scores of voxels side by side into probabilities.
 
     Input shape: `(batch, *spatial, positions * maps)`; one map is the score of the foreground
@@ -56,7 +57,7 @@ def inference_graph(model):
     Input shape: the input's of `model`.
     Output shape: `(batch, *spatial / f, f**d * maps)` with f = 2, for U-Net 1; position in the f^d
         block first, then the map: one, the foreground's, for two classes, else all classes. Values
-        are those of `Shares`.
+        are those of `InterleavedSoftmax`.
 
     Args:
         model: a network of `build_model`, or one that `with_normalization` wraps.
@@ -73,8 +74,8 @@ def inference_graph(model):
     scores = rank_layer("Conv", len(network.inputs[0].shape) - 2)(
         positions * maps, 1, data_format=LAST, dtype=head.dtype_policy, name="head"
     )
-    shares = Shares(maps, dtype="float32", name="shares")
-    lean = keras.Model(network.inputs[0], shares(scores(head.input)), name=network.name)
+    probability = InterleavedSoftmax(maps, dtype="float32", name="interleaved_softmax")
+    lean = keras.Model(network.inputs[0], probability(scores(head.input)), name=network.name)
     spatial = [1] * (len(scores.kernel.shape) - 2)
     kernel = kernel.reshape(positions * maps, width).T.reshape(*spatial, width, positions * maps)
     scores.set_weights([kernel, np.tile(bias, positions)])

@@ -2,7 +2,7 @@
 
 The height of a voxel is its probability times its distance to the background. Every voxel points
 to its highest neighbour, and those that arrive at one summit are a basin; basins are merged over
-the passes between them, highest first, unless a narrow neck parts them. Height and pointers depend
+the saddles between them, highest first, unless a narrow neck parts them. Height and pointers depend
 on a voxel's surroundings alone, so the result does not depend on how a volume is cut in slabs.
 """
 
@@ -65,7 +65,7 @@ def write_instances(
     neck=0.5,
     min_voxels=100,
     planes=None,
-    on_slab=None,
+    on_progress=None,
 ):
     """Write the instances of a volume that may be larger than memory.
 
@@ -77,7 +77,8 @@ def write_instances(
         neck: see `threshold`.
         min_voxels: see `threshold`.
         planes: see `threshold`.
-        on_slab: called with steps done and their total; a slab is found in one, written in another.
+        on_progress: called with steps done and their total; a slab is found in one, and written in
+            another.
 
     Returns:
         The number of instances.
@@ -95,7 +96,7 @@ def write_instances(
         TemporaryFile(dir=Path(output).parent) as store,
     ):
         for slab in instance_slabs(
-            probability, store, threshold, voxel_size, neck, min_voxels, planes, on_slab
+            probability, store, threshold, voxel_size, neck, min_voxels, planes, on_progress
         ):
             count = max(count, int(slab.max(initial=0)))
             write(slab)
@@ -111,7 +112,9 @@ def check_takes_ids(output):
         )
 
 
-def instance_slabs(probability, store, threshold, voxel_size, neck, min_voxels, planes, on_slab):
+def instance_slabs(
+    probability, store, threshold, voxel_size, neck, min_voxels, planes, on_progress
+):
     """Return an iterator over the uint32 slabs of the instances; arguments are checked first.
 
     Args:
@@ -122,10 +125,10 @@ def instance_slabs(probability, store, threshold, voxel_size, neck, min_voxels, 
         neck: see `probability`.
         min_voxels: see `probability`.
         planes: see `probability`.
-        on_slab: as of `write_instances`, or None.
+        on_progress: as of `write_instances`, or None.
     """
     sides = checked_size(voxel_size) or getattr(probability, "voxel_size", None) or (1.0, 1.0, 1.0)
-    check(probability, threshold, neck, min_voxels, planes)
+    check_arguments(probability, threshold, neck, min_voxels, planes)
     reach = [ceil(RADIUS * min(sides) / side) for side in sides]
     if planes is None:
         voxels = min(SLAB_VOXELS, free_memory() // BYTES)
@@ -133,7 +136,7 @@ def instance_slabs(probability, store, threshold, voxel_size, neck, min_voxels, 
     cuts = [
         (z, min(z + planes, probability.shape[0])) for z in range(0, probability.shape[0], planes)
     ]
-    tell = on_slab or (lambda done, total: None)
+    tell = on_progress or (lambda done, total: None)
 
     def slabs():
         basins = Basins(probability.shape[1:])
@@ -153,7 +156,7 @@ def instance_slabs(probability, store, threshold, voxel_size, neck, min_voxels, 
     return slabs()
 
 
-def check(probability, threshold, neck, min_voxels, planes):
+def check_arguments(probability, threshold, neck, min_voxels, planes):
     """Raise ValueError for an argument out of its range."""
     shape, kind = tuple(probability.shape), np.dtype(probability.dtype).kind
     table = [

@@ -1,4 +1,4 @@
-"""Measurements of instances: volume, surface, place, form; one row each."""
+"""Measurements of instances: volume, surface, position, shape; one row each."""
 
 import numpy as np
 from scipy import ndimage
@@ -25,14 +25,14 @@ SMOOTHING = 0.7
 LARGEST_ID = 2**22
 
 
-def measure(labels, voxel_size, *, classes=None, on_object=None):
+def measure(labels, voxel_size, *, classes=None, on_progress=None):
     """Measure every instance of a label map.
 
     Args:
         labels: `(z, y, x)` instance ids, 0 being background.
         voxel_size: sides (z, y, x) of a voxel in nm.
         classes: `(z, y, x)` class ids, for the column `class`; 1 by default.
-        on_object: called with objects done and their number.
+        on_progress: called with objects done and their number.
 
     Returns:
         A list of dicts with the keys `COLUMNS`, in order of the ids: `voxels`; `volume_um3`;
@@ -52,23 +52,24 @@ def measure(labels, voxel_size, *, classes=None, on_object=None):
         )
     if sides is None:
         raise ValueError("Invalid value for `voxel_size`. Expected (z, y, x) in nm. Received: None")
-    labels, ids = dense(labels)
+    labels, ids = relabel(labels)
     boxes = ndimage.find_objects(labels)
     found = [(i, box) for i, box in enumerate(boxes, 1) if box]
     rows = []
     for i, box in found:
         own = labels[box] == i
-        row = {"id": int(i if ids is None else ids[i]), "class": 1, **form(own, box, sides)}
+        row = {"id": int(i if ids is None else ids[i]), "class": 1}
+        row |= shape_descriptors(own, box, sides)
         row["touches_border"] = touches_border(box, labels.shape)
         if classes is not None:
             row["class"] = int(classes[box][own][0])
         rows.append({name: row[name] for name in COLUMNS})
-        if on_object:
-            on_object(len(rows), len(found))
+        if on_progress:
+            on_progress(len(rows), len(found))
     return rows
 
 
-def dense(labels):
+def relabel(labels):
     """Return labels without large gaps between them, and the ids they stand for if others."""
     if labels.dtype == bool or labels.max(initial=0) <= LARGEST_ID:
         return labels.astype(np.uint8) if labels.dtype == bool else labels, None
@@ -79,8 +80,8 @@ def dense(labels):
     return numbers, ids
 
 
-def form(own, box, sides):
-    """Return measures of one object, a mask of its bounding box."""
+def shape_descriptors(own, box, sides):
+    """Return volume, surface, position and elongation of one object, a mask of its box."""
     where = np.stack(np.nonzero(own))
     center, sides = where.mean(axis=1), np.array(sides)
     offset = (where - center[:, None]) * sides[:, None]

@@ -4,7 +4,7 @@ import numpy as np
 
 
 class Basins:
-    """Basins of a volume: of each the summit, the size, and the passes to its neighbours.
+    """Basins of a volume: of each the summit, the size, and the saddles to its neighbours.
 
     A basin that a slab's face cuts has an id on each side, of which one is linked to the other.
 
@@ -28,7 +28,7 @@ class Basins:
             }
         ]
         self.count = 1
-        self.passes = []
+        self.saddles = []
 
     def add(self, height):
         """Find the basins of the next slab.
@@ -50,7 +50,7 @@ class Basins:
         ids[voxels] = basin + self.count
         ids[: self.plane] = self.last
         self.enter(flat, tops, np.bincount(basin, minlength=len(tops)), ids, depth)
-        self.passes.append(self.find_passes(flat, voxels, ids))
+        self.saddles.append(self.find_saddles(flat, voxels, ids))
         self.last = ids[depth * self.plane : (depth + 1) * self.plane].copy()
         self.z += depth
         inside = np.ravel_multi_index(
@@ -100,8 +100,8 @@ class Basins:
         )
         self.count += len(tops)
 
-    def find_passes(self, flat, voxels, ids):
-        """Return the passes between neighbouring basins, also to those of the slab before."""
+    def find_saddles(self, flat, voxels, ids):
+        """Return the saddles between neighbouring basins, also to those of the slab before."""
         found = []
         for step in (1, self.width, self.plane):
             a, b = ids[voxels], ids[voxels - step]
@@ -125,16 +125,16 @@ class Basins:
         basin[roots] = np.arange(len(roots))
         basin = basin[link]
         size = np.bincount(basin, weights=size).astype(np.int64)
-        passes = [np.concatenate(part) for part in zip(*self.passes, strict=True)]
-        passes = highest(basin[passes[0]], basin[passes[1]], passes[2])
-        group = linked(spanning_tree(*passes, len(roots)), peak[roots], size, neck, min_voxels)
+        saddles = [np.concatenate(part) for part in zip(*self.saddles, strict=True)]
+        saddles = highest(basin[saddles[0]], basin[saddles[1]], saddles[2])
+        group = linked(spanning_tree(*saddles, len(roots)), peak[roots], size, neck, min_voxels)
         size = np.bincount(group, weights=size, minlength=len(roots))
         kept = size >= max(min_voxels, 1)
         return np.where(kept, np.cumsum(kept), 0).astype(np.uint32)[group[basin]]
 
 
 def highest(a, b, height):
-    """Return, of passes between pairs `(a, b)` of basins, the highest of every pair."""
+    """Return, of saddles between pairs `(a, b)` of basins, the highest of every pair."""
     low, high = np.minimum(a, b).astype(np.uint64), np.maximum(a, b).astype(np.uint64)
     key = (low << np.uint64(32)) | high
     key, height = key[low < high], height[low < high]
@@ -145,7 +145,7 @@ def highest(a, b, height):
 
 
 def spanning_tree(a, b, height, count):
-    """Return the passes `(a, b, height)` of a maximum spanning forest, highest first.
+    """Return the saddles `(a, b, height)` of a maximum spanning forest, highest first.
 
     The others never merge anything: what their basins belong to by then was not merged over a
     higher pass.
@@ -162,7 +162,7 @@ def spanning_tree(a, b, height, count):
 
 
 def linked(tree, peak, size, neck, min_voxels):
-    """Return the group of every basin after merging over the passes of a tree."""
+    """Return the group of every basin after merging over the saddles of a tree."""
     peak, size, parent = peak.tolist(), size.tolist(), list(range(len(peak)))
 
     def find(i):

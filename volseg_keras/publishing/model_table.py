@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..files import whole
+from ..files import atomic_path
 from ..networks.variants import get_variant
 from ..report.plots import save_figure
 
@@ -38,7 +38,7 @@ def write_model_tables(folder):
         before, begin, rest = text.partition(BEGIN)
         _, end, after = rest.partition(END)
         if begin and end:
-            with whole(file) as part:
+            with atomic_path(file) as part:
                 text = f"{before}{BEGIN}\n{model_table(folder, links)}\n{END}{after}"
                 part.write_text(text, encoding="utf-8")
     draw_robustness(folder, folder / "robustness.png")

@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 from scipy import ndimage
 
+from ..inference.options import PredictionOptions
 from ..inference.predict import label_map
 from ..postprocessing.labels import median
 from ..scores import foreground_jaccard, segmentation_scores
@@ -17,7 +18,7 @@ def post_processed(segmenter, image, truth, threshold, *, on_view=None):
     """Score a model with and without each step of post-processing.
 
     Args:
-        segmenter: a `zoo.segmenter.Segmenter`.
+        segmenter: a `Predictor` of `inference.open_model`.
         image: `(z, y, x)` grey levels.
         truth: `(z, y, x)` class ids; 255 is "not annotated".
         threshold: the one chosen on held-out training data, for two classes.
@@ -32,7 +33,7 @@ def post_processed(segmenter, image, truth, threshold, *, on_view=None):
         scores[view] = scored(truth, labels, num_classes=num_classes)
 
     for done, tta in enumerate((False, True), 1):
-        slabs = list(segmenter.slabs(image, tta=tta))
+        slabs = list(segmenter.slabs(image, PredictionOptions(tta=tta)))
         labels = label_map(slabs)
         score("averaged over flips" if tta else "as it is", labels)
         if num_classes == 2:

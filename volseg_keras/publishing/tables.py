@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..files import whole
+from ..files import atomic_path
 from ..report.plots import DARK, PREDICTION, TRUTH, save_figure
 
 MEASURES = (
@@ -36,11 +36,14 @@ PLAIN = "as it is"
 def write_tables(folder, table, title):
     """Write table.csv, table.md and table.png of the dicts of `reproduce.summary`."""
     folder = Path(folder)
-    with whole(folder / "table.csv") as part, open(part, "w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_path(folder / "table.csv") as part,
+        open(part, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.DictWriter(file, table[0])
         writer.writeheader()
         writer.writerows(table)
-    with whole(folder / "table.md") as part:
+    with atomic_path(folder / "table.md") as part:
         part.write_text(markdown(table, title), encoding="utf-8")
     figure(table, title, folder / "table.png")
 

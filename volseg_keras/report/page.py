@@ -11,7 +11,7 @@ from string import Template
 import numpy as np
 from PIL import Image
 
-from ..files import whole
+from ..files import atomic_path
 from .plots import busiest, check_integers, check_shapes
 from .slices import PLANES, averaged, cuts, nearest, outline, read_rows, read_slices
 
@@ -72,7 +72,7 @@ def write_page(
     )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as part:
+    with atomic_path(path) as part:
         part.write_text(html, encoding="utf-8")
     return path
 

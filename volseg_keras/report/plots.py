@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from ..files import whole
+from ..files import atomic_path
 
 # Orange and sky blue of Okabe and Ito: told apart by colour-blind readers too.
 PREDICTION, TRUTH = "#e69f00", "#56b4e9"
@@ -227,7 +227,7 @@ def save_figure(figure, path):
     """Write a figure as PNG and return its `Path`; missing folders are created."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as part:
+    with atomic_path(path) as part:
         # Level 6 takes twice as long as all the rest, for a file no smaller.
         figure.savefig(part, format="png", dpi=160, pil_kwargs={"compress_level": 3})
     return path

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import keras
 
-from ..files import whole
+from ..files import atomic_path
 from ..inference.engines import keras_engine
 from ..networks.models import split_normalization, with_normalization
 from .statistics import batch_norms, recalibrate_batch_norm
@@ -38,7 +38,7 @@ def calibrate(path, parts, batches=()):
     chosen = max(found, key=lambda name: found[name][1].mean)
     weights, scores = found[chosen]
     network.set_weights(weights)
-    with whole(path) as part:
+    with atomic_path(path) as part:
         with_normalization(network, *own).save(part)
     return {
         "statistics": chosen,

@@ -11,7 +11,7 @@ import h5py
 import keras
 import numpy as np
 
-from ..files import whole
+from ..files import atomic_path
 
 # Parts of the budget after which to validate, and the share after which the weights have settled.
 PARTS, SETTLED = 10, 0.8
@@ -201,7 +201,7 @@ class Checkpoint(keras.callbacks.Callback):
             file.attrs["about"] = self.about
             for name in STATE:
                 file.attrs[name] = getattr(self.budget, name)
-        with whole(self.path) as part:
+        with atomic_path(self.path) as part:
             part.write_bytes(content.getbuffer())
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ..files import whole, write_json
+from ..files import atomic_path, write_json
 from ..inference.engines import keras_engine, on_gpu, usable_cores
 from ..inference.predict import MULTIPLE
 from ..networks import losses
@@ -268,7 +268,7 @@ class Saver:
         """Write the file; what metrics.json tells is of earlier weights, so it goes."""
         self.copy.set_weights(self.trained.get_weights())
         self.path.with_name("metrics.json").unlink(missing_ok=True)
-        with whole(self.path) as part:
+        with atomic_path(self.path) as part:
             self.model.save(part)
 
 

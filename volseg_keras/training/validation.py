@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..inference.predict import Standardized, not_background, predict_slabs, segment
+from ..inference.engines import to_labels
+from ..inference.predict import not_background, predict_slabs
+from ..inference.wrappers import Standardized
 from ..scores import Confusion, ThresholdScores, highest
 from ..volumes.volume import NOT_ANNOTATED
 
@@ -45,13 +47,12 @@ def score(model, engine, parts, contrast=1.0):
     for part in parts:
         confusion = Confusion(classes, NOT_ANNOTATED)
         thresholds = ThresholdScores(NOT_ANNOTATED)
-        ready, z = Standardized(engine, part.intensity.at_contrast(contrast)), 0
-        for found, values in segment(predict_slabs(ready, part.image, dims)):
-            truth = np.asarray(part.label[z : z + len(found)])
-            confusion.add(truth, found)
+        ready = Standardized(engine, part.intensity.at_contrast(contrast))
+        for z, values in predict_slabs(ready, part.image, dims):
+            truth = np.asarray(part.label[z : z + len(values)])
+            confusion.add(truth, to_labels(values))
             if classes == 2:
                 thresholds.add(truth, not_background(values))
-            z += len(found)
         jaccard[part.name] = confusion.foreground_jaccard()
         curves.append(thresholds.jaccard())
     threshold = highest(np.mean(curves, axis=0)) if classes == 2 else 0.5

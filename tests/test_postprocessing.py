@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from functools import partial
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volseg_keras import clean_labels, instances, open_volume, save_volume
-from volseg_keras.inference import finish as module
-from volseg_keras.inference import runner as job
-from volseg_keras.inference.finish import Filtered, Finish
+from volseg_keras.inference import block_jobs
+from volseg_keras.inference.job import Job, ModelChoice, OutputFiles, SourceVolume
 from volseg_keras.networks.models import with_normalization
+from volseg_keras.postprocessing import pipeline
 from volseg_keras.postprocessing.labels import components, fill_holes, median, remove_small
+from volseg_keras.postprocessing.pipeline import MedianFiltered, PostProcessing
 from volseg_keras.pretrained.presets import published, stored_threshold, trained_voxel_size
 
 SIDES = (8.0, 5.0, 5.0)
@@ -35,8 +36,8 @@ def test_a_filter_in_slabs_is_that_of_the_whole(shape, seed, size, voxels, dtype
     values = np.random.default_rng(seed).integers(0, 3, shape).astype(dtype)
     counts = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "SLAB_VOXELS", voxels)
-        slabs = list(Filtered(values, size).slabs(lambda *done: counts.append(done)))
+        patch.setattr(pipeline, "SLAB_VOXELS", voxels)
+        slabs = list(MedianFiltered(values, size).slabs(lambda *done: counts.append(done)))
     np.testing.assert_array_equal(np.concatenate(slabs), median(values, size))
     assert counts == [(i, len(slabs)) for i in range(1, len(slabs) + 1)]
 
@@ -74,8 +75,8 @@ def test_only_class_ids_are_cleaned(labels):
 def test_a_volume_larger_than_memory_is_told(tmp_path):
     huge = (2**16, 2**16, 2**16)
     with pytest.warns(UserWarning, match="GiB"):
-        Finish(fill_holes=True).check(huge, tmp_path / "a.tif")
-    Finish(median=3, instances=True, min_size=9).check(huge, tmp_path / "a.tif")
+        PostProcessing(fill_holes=True).check_output(huge, tmp_path / "a.tif")
+    PostProcessing(median=3, instances=True, min_size=9).check_output(huge, tmp_path / "a.tif")
 
 
 @pytest.fixture(scope="module")
@@ -113,52 +114,52 @@ def predict(folder, output, *options, run="run2"):
     return volseg(*source, "--model", folder / run, "--engine", "keras", *options)
 
 
-def expected(probability, threshold, finish):
+def expected(probability, threshold, steps):
     """What a prediction becomes, by the whole volume."""
-    if finish.instances:
+    if steps.instances:
         ids = instances(
-            median(probability, finish.median),
+            median(probability, steps.median),
             threshold,
             voxel_size=SIDES,
-            min_voxels=finish.min_size or 100,
+            min_voxels=steps.min_size or 100,
         )
-        return fill_holes(ids) if finish.fill_holes else ids
-    labels = median((probability >= threshold).astype(np.uint8), finish.median)
-    labels = fill_holes(labels) if finish.fill_holes else labels
-    return remove_small(labels, finish.min_size or 0)
+        return fill_holes(ids) if steps.fill_holes else ids
+    labels = median((probability >= threshold).astype(np.uint8), steps.median)
+    labels = fill_holes(labels) if steps.fill_holes else labels
+    return remove_small(labels, steps.min_size or 0)
 
 
 CASES = [
-    (("--median", 3), Finish(3)),
-    (("--fill-holes", "--min-size", 40), Finish(fill_holes=True, min_size=40)),
-    (("--instances",), Finish(instances=True)),
+    (("--median", 3), PostProcessing(3)),
+    (("--fill-holes", "--min-size", 40), PostProcessing(fill_holes=True, min_size=40)),
+    (("--instances",), PostProcessing(instances=True)),
     (
         ("--instances", "--median", 3, "--fill-holes", "--min-size", 500, "--threshold", "auto"),
-        Finish(3, True, True, 500),
+        PostProcessing(3, True, True, 500),
     ),
 ]
 
 
 @pytest.mark.parametrize("options, finish", CASES, ids=lambda value: str(value)[:50])
 def test_the_command_gives_what_the_whole_volume_gives(
-    options, finish, folder, tmp_path, monkeypatch, capsys
+    options, steps, folder, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(job, "BLOCK", (64, 128, 128))
+    monkeypatch.setattr(block_jobs, "BLOCK", (64, 128, 128))
     whole, blocks = tmp_path / "whole.tif", tmp_path / "blocks.zarr"
     assert predict(folder, whole, "--probability", *options) == 0
     told = capsys.readouterr().out
     assert predict(folder, blocks, "--resume", *options) == 0
     probability = open_volume(tmp_path / "whole_probability.tif")[...]
     threshold = 0.75 if "auto" in options else 0.5
-    want = expected(probability, threshold, finish)
-    if finish.instances and finish.median > 1:  # two of the balls touch
+    want = expected(probability, threshold, steps)
+    if steps.instances and steps.median > 1:  # two of the balls touch
         assert sorted(want[c] for c in CENTERS) == [1, 2, 3, 4] and components(want > 0).max() == 3
     for path in (whole, blocks):
         found = open_volume(path)
         assert found.dtype == want.dtype and found.voxel_size == SIDES
         np.testing.assert_array_equal(found[...], want)
     assert ("Threshold 0.75" in told) == ("auto" in options)
-    assert (f"{want.max()} instances" in told) == finish.instances
+    assert (f"{want.max()} instances" in told) == steps.instances
     assert f"({np.mean(want > 0):.1%} foreground" in told
     names = ["blocks.zarr", "blocks_overlay.png", "whole.tif"]
     names += ["whole_overlay.png", "whole_probability.tif"]
@@ -166,29 +167,27 @@ def test_the_command_gives_what_the_whole_volume_gives(
 
 
 def test_an_interrupted_clean_up_is_gone_on_with(folder, tmp_path, monkeypatch):
-    source = {"path": str(folder / "image.npy"), "axes": None, "voxel_size": SIDES}
-    what = {"model": str(folder / "run2"), "engine": "keras", "threshold": 0.5, "tta": False}
-    what |= {"scale": (1, 1, 1), "seamless": False, "probability": False}
-    output, finish = tmp_path / "ids.zarr", Finish(3, instances=True)
-    start = partial(
-        job.start_job,
-        output,
-        source,
-        **what,
-        instances=True,
+    job = Job(
+        SourceVolume(str(folder / "image.npy"), voxel_size=SIDES),
+        tmp_path / "ids.zarr",
+        ModelChoice([folder / "run2"], "keras"),
+        steps=PostProcessing(3, instances=True),
     )
-    job.run_job(work := start())
+    image, files = job.source.open(), OutputFiles.of(job)
+    store = block_jobs.start_job(job, image)
+    block_jobs.run_job(store)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(OSError, match="full"):
 
         def full(*_):
             raise OSError("the disk is full")
 
         patch.setattr(np, "save", full)
-        job.finish_job(work, output, None, finish)
-    assert not output.exists() and start(resume=True) == work and job.pending(work) == []
-    found = job.finish_job(work, output, None, finish)
-    ids = open_volume(output)[...]
-    assert found.highest == ids.max() > 3 and ids[found.center] > 0 and not work.exists()
+        block_jobs.finish_job(store, job, files)
+    again = block_jobs.start_job(replace(job, resume=True), image)
+    assert not job.output.exists() and again.folder == store.folder and again.pending() == []
+    found = block_jobs.finish_job(again, job, files)
+    ids = open_volume(job.output)[...]
+    assert found.highest == ids.max() > 3 and ids[found.center] > 0 and not store.folder.exists()
     assert found.share == pytest.approx(np.mean(ids > 0))
 
 

@@ -1,0 +1,198 @@
+"""Models that are opened once: `Segmenter`, and what `predict_volume` keeps."""
+
+import os
+import threading
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+from test_export import settled
+
+from volseg_keras import Segmenter, open_volume, phantom, predict_volume, save_volume
+from volseg_keras.inference import engines, segmenter
+from volseg_keras.inference.engines import OpenVinoEngines
+from volseg_keras.inference.options import PredictionOptions
+from volseg_keras.inference.recent import Recent
+from volseg_keras.networks.models import with_normalization
+from volseg_keras.volumes.volume import Volume
+
+IMAGE = phantom((20, 48, 64), seed=3)[0]
+
+
+@pytest.fixture
+def path(tmp_path):
+    segmenter.RECENT.clear()
+    with_normalization(settled("C"), 130.0, 40.0).save(tmp_path / "C.keras")
+    yield tmp_path / "C.keras"
+    segmenter.RECENT.clear()
+
+
+def counted(monkeypatch, owner, name):
+    """Count the calls of a function from now on, in a list."""
+    calls, function = [], getattr(owner, name)
+
+    def count(*arguments, **options):
+        calls.append(arguments)
+        return function(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, count)
+    return calls
+
+
+def test_a_model_is_opened_and_compiled_once(path, monkeypatch):
+    opened = counted(monkeypatch, segmenter, "open_model")
+    compiled = counted(monkeypatch, OpenVinoEngines, "_compile")
+    want = predict_volume(path, IMAGE, engine="openvino")
+    first = len(compiled)
+    for image in (IMAGE, np.flip(IMAGE), IMAGE + 1):
+        assert predict_volume(path, image, engine="openvino").shape == want.shape
+    assert len(opened) == 1 and len(compiled) == first >= 1
+    one = Segmenter(path, engine="openvino")
+    np.testing.assert_array_equal(one(IMAGE), want)
+    count = len(compiled)
+    for _ in range(3):
+        np.testing.assert_array_equal(one(IMAGE), want)
+    assert len(compiled) == count and one.metadata["num_classes"] == 2
+
+
+def test_labels_of_a_segmenter(path):
+    one, done = Segmenter(path), []
+    probability = one(IMAGE, on_progress=lambda *counts: done.append(counts))
+    assert done == [(1, 1)] and one.labels(IMAGE).dtype == np.uint8
+    np.testing.assert_array_equal(one.labels(IMAGE), probability[..., 1] >= 0.5)
+    low = float(np.quantile(probability[..., 1], 0.2))
+    assert one.labels(IMAGE, low).mean() > 0.7
+    predict_volume(path, IMAGE, on_tile=lambda *counts: done.append(counts))
+    predict_volume(path, IMAGE, on_progress=lambda *counts: done.append(counts))
+    assert done == [(1, 1)] * 3
+
+
+@pytest.mark.parametrize("engine", ["keras", "openvino"])
+def test_changed_weights_are_noticed(engine, monkeypatch):
+    started = counted(monkeypatch, engines, "keras_engine")
+    model = settled("C")
+    before = predict_volume(model, IMAGE, engine=engine)
+    np.testing.assert_array_equal(predict_volume(model, IMAGE, engine=engine), before)
+    model.set_weights([0.5 * weights for weights in model.get_weights()])
+    after = predict_volume(model, IMAGE, engine=engine)
+    assert np.abs(after - before).max() > 0.01
+    np.testing.assert_allclose(after, Segmenter(model, engine="keras")(IMAGE), atol=0.01)
+    # Its own, and the one of the segmenter that it is compared with.
+    assert len(started) == (2 if engine == "keras" else 1)
+    inside = [with_normalization(model, mean, 40.0) for mean in (100.0, 150.0)]
+    one, other = (predict_volume(m, IMAGE, normalization="model") for m in inside)
+    assert np.abs(one - other).max() > 0.01
+
+
+def test_a_file_written_anew_is_opened_anew(path):
+    before = predict_volume(path, IMAGE)
+    model = keras.saving.load_model(path, compile=False)
+    model.set_weights([0.5 * weights for weights in model.get_weights()])
+    model.save(path)
+    assert np.abs(predict_volume(path, IMAGE) - before).max() > 0.01
+    path.unlink()
+    with pytest.raises(ValueError, match="`model`"):
+        predict_volume(path, IMAGE)
+
+
+@pytest.mark.parametrize("normalization", [(120.0, 30.0), [120, 30], np.array([120.0, 30.0])])
+def test_normalization_by_numbers_of_any_kind(normalization, path):
+    want = predict_volume(path, (IMAGE.astype(np.float32) - 120) / 30, normalization=(0, 1))
+    got = predict_volume(path, IMAGE, normalization=normalization)
+    np.testing.assert_allclose(got, want, atol=1 / 128)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"normalization": "mean"},
+        {"normalization": np.zeros(3)},
+        {"normalization": None},
+        {"scale": (1, 2)},
+        {"scale": (1, 2, 0)},
+    ],
+)
+def test_wrong_options(options):
+    (name,) = options
+    with pytest.raises(ValueError, match=f"`{name}`") as error:
+        PredictionOptions(**options)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_lazy_volume_stays_so(path, tmp_path, monkeypatch):
+    file = save_volume(tmp_path / "image.h5", IMAGE)
+    want = predict_volume(path, IMAGE)
+    monkeypatch.setattr(Volume, "__array__", None)  # never as a whole
+    for volume in (open_volume(file), file, str(file)):
+        np.testing.assert_array_equal(predict_volume(path, volume), want)
+    np.testing.assert_array_equal(predict_volume(path, IMAGE.tolist()), want)
+
+
+def test_a_wrong_model_is_told_before_a_file_is_read(tmp_path, monkeypatch):
+    file = save_volume(tmp_path / "image.npy", IMAGE)
+    monkeypatch.setattr(Volume, "__getitem__", None)
+    for model in ("nothing", ["H", "nothing"]):
+        with pytest.raises(ValueError, match="`model`"):
+            predict_volume(model, file)
+        with pytest.raises(ValueError, match="`model`"):
+            Segmenter(model)
+
+
+def test_threads_share_a_model(path):
+    images = [np.roll(IMAGE, shift, axis=2) for shift in range(4)]
+    one, found = Segmenter(path), {}
+    want = [one(image) for image in images]
+
+    def run(i):
+        found[i] = one(images[i])
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(images))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for i, image in enumerate(want):
+        np.testing.assert_array_equal(found[i], image)
+
+
+def test_the_precision_is_chosen_for_every_volume_and_kept_for_the_same(path, monkeypatch):
+    one = Segmenter(path, engine="openvino")
+    one(IMAGE)
+    ready = one._predictor.start._engines
+    fake = SimpleNamespace(get_property=lambda *_: ["BF16"])
+    monkeypatch.setattr(ready, "_core", fake)
+    compared = []
+
+    def compare(sample):
+        compared.append(sample)
+        return (0 if len(compared) == 1 else 500), 1000, 10_000
+
+    monkeypatch.setattr(ready, "_compare", compare)
+    samples = [np.full((16, 16, 16), value, np.float32) for value in (0, 1)]
+    for _ in range(3):
+        ready(samples[0])
+    assert len(compared) == 1
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="change 500"):
+            ready(samples[1])
+    assert len(compared) == 2
+
+
+def test_the_values_used_last_are_kept():
+    kept, made = Recent(2), []
+    for key in "abaacab":
+        assert kept.get(key, lambda key=key: made.append(key) or key.upper()) == key.upper()
+    assert made == ["a", "b", "c", "b"] and [key for key, _ in kept.items()] == ["a", "b"]
+    kept.abandon()
+    assert not kept.items()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked here")
+def test_a_forked_process_opens_models_itself():
+    segmenter.RECENT.get("a model", object)
+    child = os.fork()
+    if not child:
+        os._exit(len(segmenter.RECENT.items()))
+    assert os.waitpid(child, 0)[1] == 0
+    segmenter.RECENT.clear()

@@ -1,0 +1,155 @@
+"""Work block by block in a store: begun, gone on with, shared among processes, delivered."""
+
+import shutil
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import lru_cache, partial
+
+from ..volumes.formats import kind_of
+from .blocks import BLOCK, block_tile, blocks, predict_block
+from .engines import usable_cores
+from .predict import voxels_at_once
+from .segmenter import recent_model
+from .sinks import write_labels
+from .store import JobStore, StoredJob
+
+
+def start_job(job, image):
+    """Begin the work on an output in its store, or go on with what is there.
+
+    Args:
+        job: a `Job`, its threshold and scale settled.
+        image: the open source.
+
+    Returns:
+        The `JobStore`.
+
+    Raises:
+        FileExistsError: an earlier run was not finished and `resume` is not set.
+        ValueError: the earlier run was another, or an argument does not fit.
+    """
+    store = JobStore.beside(job.output)
+    if store.is_begun and not job.resume:
+        raise FileExistsError(
+            "Invalid value for `output`. Expected a new name, or `resume`. "
+            f"Received: {store.folder} holds unfinished work"
+        )
+    predictor = recent_model(list(job.model.names), job.model.engine)
+    predictor.check_labels(job.threshold, job.steps.instances)
+    predictor.check_volume(image)
+    scale = predictor.model_scale(job.prediction.scale)
+    stored = StoredJob.of(
+        replace(job, prediction=replace(job.prediction, scale=scale)), image.shape
+    )
+    if store.is_begun:
+        store.check_same(stored)
+        return store
+    store.create(stored)
+    dims, voxels = predictor.spatial_dims, voxels_at_once(predictor.spatial_dims, scale)
+    cut = {"seamless": job.prediction.seamless, "scale": scale}
+    stored = replace(
+        stored,
+        intensity=predictor.intensity(image, job.prediction.normalization),
+        block=tuple(BLOCK),
+        tile=block_tile(image.shape, BLOCK, dims, voxels, **cut),
+    )
+    store.begin(stored)
+    return store
+
+
+@lru_cache(maxsize=1)
+def _opened(folder, job_id):
+    """Return what a process needs for the blocks of a job."""
+    store = JobStore(folder)
+    job = store.read()
+    image = job.source.open()
+    predictor = recent_model(list(job.model.names), job.model.engine)
+    options = replace(job.prediction, normalization=job.intensity or "model")
+    return job, image, predictor.spatial_dims, predictor.engine(image, options), store.sinks()
+
+
+def run_block(folder, index):
+    """Predict a block of the job in a folder, write it, and then its mark; return the number."""
+    store = JobStore(folder)
+    job, image, dims, engine, sinks = _opened(str(folder), store.read().id)
+    block = blocks(job.shape, job.block)[index]
+    cut = {"seamless": job.prediction.seamless, "scale": job.prediction.scale}
+    values = predict_block(engine, image, block, dims, job.tile, **cut)
+    store.mark(index, sinks.write_prediction(block, values, job.threshold))
+    return index
+
+
+def run_job(store, *, workers=None, cluster=None, on_progress=None):
+    """Run all blocks of a job that are not done yet.
+
+    Args:
+        store: `JobStore` of `start_job`.
+        workers: number of local processes that share the work by Dask.
+        cluster: address of a Dask scheduler whose workers see the same files.
+        on_progress: called with the number of blocks done and their total.
+    """
+    tell = on_progress or (lambda done, total: None)
+    todo, before = store.pending(), store.count_done()
+    total = before + len(todo)
+    tell(before, total)
+    run = partial(run_block, str(store.folder))
+    results = on_dask(run, todo, workers, cluster) if workers or cluster else map(run, todo)
+    for done, _ in enumerate(results, before + 1):
+        tell(done, total)
+
+
+def dask():
+    """Return `dask.distributed`, or raise ValueError where it is not installed."""
+    try:
+        import dask.distributed as distributed
+    except ImportError as error:
+        raise ValueError(
+            'Invalid value for `workers`. Expected "volseg_keras[cluster]" to be installed. '
+            f"Received: {error}"
+        ) from error
+    return distributed
+
+
+def on_dask(run, todo, workers, cluster):
+    """Yield the results of a function by the workers of Dask, which do a lost worker's again."""
+    distributed = dask()
+    with ExitStack() as stack:
+        if not cluster:
+            # Read by joblib, which counts the cores that engines use.
+            share = {"LOKY_MAX_CPU_COUNT": str(max(1, usable_cores() // workers))}
+            cluster = distributed.LocalCluster(
+                n_workers=workers, threads_per_worker=1, env=share, dashboard_address=None
+            )
+            stack.enter_context(cluster)
+        client = stack.enter_context(distributed.Client(cluster))
+        for future in distributed.as_completed(client.map(run, todo, pure=False, retries=2)):
+            yield future.result()
+
+
+def finish_job(store, job, files, on_progress=None):
+    """Turn the arrays of a job whose blocks are done into the files asked for; remove the store.
+
+    Args:
+        store: `JobStore` of `start_job`.
+        job: the `Job`; its post-processing may be another after an interruption.
+        files: `OutputFiles`.
+        on_progress: called with the steps of post-processing done and their total.
+
+    Returns:
+        The `SegmentationSummary`.
+    """
+    image, steps = store.read().source.open(), job.steps
+    if not steps.is_needed:
+        summary = store.summary()
+        store.deliver({"probability": files.probability, "labels": files.labels}, image)
+    else:
+        ready = store.folder / f"finished{kind_of(files.labels)}"
+        if ready.is_dir():  # an interrupted run's
+            shutil.rmtree(ready)
+        arrays, sides = (store.array("labels"), store.array("probability")), image.voxel_size
+        slabs = steps.slabs(*arrays, job.threshold, sides, on_progress, store.folder)
+        summary = write_labels(slabs, ready, image, steps.dtype)
+        store.deliver({"probability": files.probability}, image)
+        ready.replace(files.labels)
+    store.remove()
+    return summary

@@ -1,0 +1,195 @@
+"""What is asked of a segmentation from file to file: typed, checked, and as job.json has it."""
+
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from ..postprocessing.pipeline import PostProcessing
+from ..pretrained.presets import stored_threshold, trained_voxel_size
+from ..volumes.formats import kind_of
+from ..volumes.source import split_name
+from ..volumes.volume import open_volume
+from ..volumes.writing import checked_output
+from .open_model import check_engine, find_model
+from .options import PredictionOptions
+
+
+@dataclass(frozen=True)
+class SourceVolume:
+    """A volume in a file, and how to read it.
+
+    Attributes:
+        path: as of `open_volume`, like the others.
+        axes: see `path`.
+        time: see `path`.
+        channel: see `path`.
+        level: see `path`.
+        series: see `path`.
+        voxel_size: sides (z, y, x) in nm, or None.
+    """
+
+    path: str
+    axes: str | None = None
+    time: int | None = None
+    channel: int | None = None
+    level: int = 0
+    series: int | None = None
+    voxel_size: tuple | None = None
+
+    def open(self):
+        """Return the `Volume`."""
+        return open_volume(**asdict(self))
+
+    @property
+    def place(self):
+        """The file, or the folder of a pattern of slices, absolute."""
+        file = split_name(self.path)[0].absolute()
+        return file.parent if "*" in file.name else file
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Models by name or path, and the engine that runs them.
+
+    Attributes:
+        names: as of `open_model`; several are averaged.
+        engine: a name of `inference.engines.ENGINES`.
+
+    Raises:
+        ValueError: there is no such engine.
+    """
+
+    names: tuple
+    engine: str = "auto"
+
+    def __post_init__(self):
+        """Check the engine; models are looked for when the work begins."""
+        object.__setattr__(self, "names", tuple(map(str, self.names)))
+        check_engine(self.engine)
+
+    def find(self):
+        """Raise ValueError for a model that there is not, before anything is read."""
+        for name in self.names:
+            find_model(name)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A segmentation from file to file.
+
+    Attributes:
+        source: `SourceVolume` to segment.
+        output: label volume to write.
+        model: `ModelChoice`.
+        threshold: least foreground probability, of two classes; or "auto", the mean of those that
+            are stored with the models.
+        prediction: `PredictionOptions`.
+        rescale: show the models voxels of the size they were trained on, instead of the `scale` of
+            `prediction`.
+        steps: `PostProcessing`.
+        probability: also write the foreground probability.
+        resume: go on where an unfinished run stopped, in the store beside the output.
+        workers: processes that share the work by Dask, or None.
+        cluster: address of a Dask scheduler whose workers see the same files, or None.
+
+    Raises:
+        ValueError: the threshold is no share.
+    """
+
+    source: SourceVolume
+    output: Path
+    model: ModelChoice
+    threshold: float | str = 0.5
+    prediction: PredictionOptions = field(default_factory=PredictionOptions)
+    rescale: bool = False
+    steps: PostProcessing = field(default_factory=PostProcessing)
+    probability: bool = False
+    resume: bool = False
+    workers: int | None = None
+    cluster: str | None = None
+
+    def __post_init__(self):
+        """Read the threshold, which may be text."""
+        object.__setattr__(self, "output", Path(self.output))
+        object.__setattr__(self, "threshold", checked_threshold(self.threshold))
+
+    @property
+    def is_shared(self):
+        """Whether several processes work on it."""
+        return bool(self.workers or self.cluster)
+
+    def with_threshold(self):
+        """Return the job with a number for "auto"."""
+        if self.threshold != "auto":
+            return self
+        values = [stored_threshold(name) for name in self.model.names]
+        return replace(self, threshold=sum(values) / len(values))
+
+    def with_scale(self, image):
+        """Return the job with the scale that `rescale` stands for, of an open volume."""
+        if not self.rescale:
+            return self
+        scale = scale_to(self.model.names, image)
+        return replace(self, rescale=False, prediction=replace(self.prediction, scale=scale))
+
+
+def checked_threshold(value):
+    """Return a number between 0 and 1, or "auto", of a number or text; else raise ValueError."""
+    if value == "auto":
+        return value
+    with suppress(ValueError):
+        if 0 < float(value) < 1:
+            return float(value)
+    raise ValueError(
+        "Invalid value for `threshold`. Expected a number between 0 and 1, or auto. "
+        f"Received: threshold={value}"
+    )
+
+
+def scale_to(models, image):
+    """Return how many voxels of the models' size there are for one of a volume, (z, y, x)."""
+    sizes = {size and tuple(size) for size in map(trained_voxel_size, models)}
+    (size,) = sizes if len(sizes) == 1 else (None,)
+    known = " and ".join(map(str, sizes - {None}))
+    for name, value, received in (("voxel_size", image.voxel_size, ""), ("model", size, known)):
+        if not value:
+            raise ValueError(
+                f"Invalid value for `{name}`. Expected a voxel size, to rescale by. "
+                f"Received: {received or 'none'}"
+            )
+    return tuple(round(a / b, 4) for a, b in zip(image.voxel_size, size, strict=True))
+
+
+@dataclass(frozen=True)
+class OutputFiles:
+    """The files that a job writes.
+
+    Attributes:
+        labels: the label volume.
+        picture: PNG beside it.
+        probability: volume beside it, or None.
+    """
+
+    labels: Path
+    picture: Path
+    probability: Path | None = None
+
+    @classmethod
+    def of(cls, job):
+        """Return the files of a job, or raise ValueError or OSError where one cannot be."""
+        output = job.output
+        checked_output(output)
+        kind = kind_of(output)
+        stem = output.name[: -len(kind)]
+        probability = output.with_name(f"{stem}_probability{kind}") if job.probability else None
+        files = cls(output, output.with_name(f"{stem}_overlay.png"), probability)
+        if probability:
+            checked_output(probability)
+        source = job.source.place.resolve()
+        written = [path.resolve() for path in (output, files.picture, probability) if path]
+        if source in (*written, output.resolve().parent):
+            raise ValueError(
+                "Invalid value for `output`. Expected another file, in another folder, than the "
+                f"input. Received: {output}"
+            )
+        return files

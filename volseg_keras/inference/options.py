@@ -1,0 +1,62 @@
+"""How a volume is predicted: what a user says of it, checked once."""
+
+from dataclasses import dataclass
+from math import inf
+
+import numpy as np
+
+from ..volumes.intensity import Intensity
+
+
+@dataclass(frozen=True)
+class PredictionOptions:
+    """How a volume is predicted.
+
+    Attributes:
+        tta: average over 8 (2D) or 16 (3D) flips and transpositions.
+        seamless: tiles read so much context that they agree with one piece within 0.001.
+        normalization: "volume" to standardise intensities by the volume's own statistics, "model"
+            by the constants in the model; or `(mean, standard deviation)`; or an `Intensity`.
+        scale: how many voxels the network sees for one of the volume, along (z, y, x).
+        tile: `(z, y, x)` of a tile, multiples of 16; None for a good size.
+
+    Raises:
+        ValueError: an option is none of these.
+    """
+
+    tta: bool = False
+    seamless: bool = False
+    normalization: str | tuple | Intensity = "volume"
+    scale: tuple = (1, 1, 1)
+    tile: tuple | None = None
+
+    def __post_init__(self):
+        """Check what is no yes or no; tiles are checked where the network is known."""
+        object.__setattr__(self, "normalization", _checked_normalization(self.normalization))
+        object.__setattr__(self, "scale", _checked_scale(self.scale))
+        if self.tile is not None:
+            object.__setattr__(self, "tile", tuple(self.tile))
+
+
+def _checked_normalization(value):
+    if isinstance(value, Intensity) or isinstance(value, str) and value in ("volume", "model"):
+        return value
+    if isinstance(value, str) or np.shape(value)[:1] != (2,):
+        received = repr(value) if isinstance(value, str) else f"shape {np.shape(value)}"
+        raise ValueError(
+            "Invalid value for `normalization`. Expected 'volume', 'model' or (mean, standard "
+            f"deviation). Received: normalization={received}"
+        )
+    mean, deviation = np.asarray(value, float).tolist()
+    pair = (tuple(n) if isinstance(n, list) else n for n in (mean, deviation))
+    return tuple(pair)
+
+
+def _checked_scale(value):
+    sides = tuple(value)
+    if len(sides) != 3 or not all(0 < side < inf for side in sides):
+        raise ValueError(
+            "Invalid value for `scale`. Expected three positive numbers, (z, y, x). "
+            f"Received: scale={sides}"
+        )
+    return sides

@@ -1,0 +1,179 @@
+"""A model, or several together, ready to run on volumes."""
+
+from dataclasses import dataclass, replace
+
+from ..patches.sampler import channels_of
+from ..volumes.intensity import Intensity
+from .options import PredictionOptions
+from .predict import predict_slabs, sample_tile, tile_plan
+from .wrappers import Ensemble, FlipAveraged, Resampled, Standardized
+
+
+@dataclass
+class Predictor:
+    """A model ready to run, whatever it was loaded from.
+
+    Attributes:
+        start: callable from a sample tile of a volume to an engine, see `inference.engines`.
+        metadata: as of `networks.models.metadata`.
+    """
+
+    start: object
+    metadata: dict
+
+    @property
+    def spatial_dims(self):
+        """2 or 3, of the network."""
+        return self.metadata["spatial_dims"]
+
+    def check_labels(self, threshold=0.5, instances=False):
+        """Raise ValueError for what is asked of the labels and the model has not to give.
+
+        Args:
+            threshold: least foreground probability; other than 0.5 of two classes only.
+            instances: whether instances are to be found, of one foreground.
+        """
+        classes = self.metadata["num_classes"]
+        if threshold != 0.5 and classes > 2:
+            raise ValueError(
+                f"Invalid value for `threshold`. Expected 0.5 for a model of {classes} classes. "
+                f"Received: threshold={threshold}"
+            )
+        if instances and classes > 2:
+            raise ValueError(
+                "Invalid value for `instances`. Expected a model of two classes. "
+                f"Received: {classes} classes"
+            )
+
+    def check_volume(self, volume):
+        """Raise ValueError for a volume of other axes or of another number of channels."""
+        if len(volume.shape) not in (3, 4):
+            raise ValueError(
+                "Invalid value for `volume`. Expected axes (z, y, x) or (z, y, x, channels). "
+                f"Received: shape {tuple(volume.shape)}"
+            )
+        if (channels := channels_of(volume)) != self.metadata["channels"]:
+            raise ValueError(
+                f"Invalid value for `model`. Expected one of the volume's channels, {channels}. "
+                f"Received: {self.metadata['channels']} channels"
+            )
+
+    def slabs(self, volume, options=None, *, engine=None, on_progress=None):
+        """Yield finished z slabs `(z, values)`; see `inference.predict.predict_slabs`.
+
+        Args:
+            volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.
+            options: `PredictionOptions`.
+            engine: of `engine` for the same options, where it was made before.
+            on_progress: called with the number of tiles done and their total.
+        """
+        options = options or PredictionOptions()
+        cut = {"seamless": options.seamless, "scale": self.model_scale(options.scale)}
+        tile_plan(volume.shape, self.spatial_dims, options.tile, **cut)
+        engine = engine or self.engine(volume, options)
+        return predict_slabs(
+            engine, volume, self.spatial_dims, tile=options.tile, on_progress=on_progress, **cut
+        )
+
+    def model_scale(self, scale):
+        """Return a scale of 1 along z for a network that sees planes, else as it is."""
+        return (1,) * (3 - self.spatial_dims) + tuple(scale)[3 - self.spatial_dims :]
+
+    def intensity(self, volume, normalization="volume", on_progress=None):
+        """Return the `Intensity` to standardise a volume by, None for the model's own constants.
+
+        Args:
+            volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.
+            normalization: as of `PredictionOptions`.
+            on_progress: called with the number of pieces read and their total.
+
+        Raises:
+            ValueError: the model has no constants, or the volume no statistics to go by.
+        """
+        if isinstance(normalization, Intensity):
+            return normalization
+        if normalization == "volume":
+            return Intensity.of(volume, on_progress)
+        if normalization == "model":
+            self.check_constants()
+            return None
+        return Intensity(*normalization)
+
+    def check_constants(self):
+        """Raise ValueError unless the model itself standardises intensities."""
+        if not self.metadata["normalization"]:
+            raise ValueError(
+                "Invalid value for `normalization`. Expected 'volume' or (mean, standard "
+                "deviation) for a model without constants. Received: 'model'"
+            )
+
+    def engine(self, volume, options=None):
+        """Return the engine of raw intensities for the tiles of a volume.
+
+        Args:
+            volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.
+            options: `PredictionOptions`.
+
+        Raises:
+            ValueError: the model takes another number of channels.
+        """
+        self.check_volume(volume)
+        options = options or PredictionOptions()
+        own = self.metadata["normalization"]
+        intensity = self.intensity(volume, options.normalization)
+        sample = sample_tile(volume, self.spatial_dims)
+        engine = self.start(intensity.standardize(sample, own) if intensity else sample)
+        engine = FlipAveraged(engine, self.spatial_dims) if options.tta else engine
+        if intensity:
+            engine = Standardized(engine, intensity, own)
+        scale = self.model_scale(options.scale)
+        return engine if scale == (1, 1, 1) else Resampled(engine, scale, self.spatial_dims)
+
+    def release(self):
+        """Give back the memory that large tiles were computed in, where the engine can."""
+        if hasattr(self.start, "release"):
+            self.start.release()
+
+
+class EnsemblePredictor(Predictor):
+    """Several models whose probabilities are averaged.
+
+    Args:
+        members: their `Predictor`s, of as many spatial axes and classes.
+
+    Raises:
+        ValueError: they differ in those.
+    """
+
+    def __init__(self, members):
+        about = [member.metadata for member in members]
+        for name in ("spatial_dims", "num_classes"):
+            if len({row[name] for row in about}) > 1:
+                raise ValueError(
+                    f"Invalid value for `model`. Expected models of one {name}. "
+                    f"Received: {', '.join(str(row[name]) for row in about)}"
+                )
+        super().__init__(None, about[0])
+        self.members = members
+
+    def check_volume(self, volume):
+        """Raise ValueError for a volume of other axes or channels than those of a member."""
+        for member in self.members:
+            member.check_volume(volume)
+
+    def check_constants(self):
+        """Raise ValueError unless every member itself standardises intensities."""
+        for member in self.members:
+            member.check_constants()
+
+    def engine(self, volume, options=None):
+        """Return the engine that averages those of the members; see `Predictor.engine`."""
+        options = options or PredictionOptions()
+        intensity = self.intensity(volume, options.normalization) or "model"
+        options = replace(options, normalization=intensity)
+        return Ensemble(tuple(member.engine(volume, options) for member in self.members))
+
+    def release(self):
+        """Give back the memory of all members."""
+        for member in self.members:
+            member.release()

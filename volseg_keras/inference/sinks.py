@@ -1,0 +1,160 @@
+"""Where blocks of a segmentation go: to memory, to a file, or to a store that processes share.
+
+A sink has a method `write(box, values)`; a box is three slices (z, y, x) of the volume.
+"""
+
+import math
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ..volumes.writing import create_volume
+from .engines import to_labels
+from .predict import not_background
+
+
+@dataclass(frozen=True)
+class ArraySink:
+    """An array that takes blocks in any order: NumPy's in memory, Zarr's in a store.
+
+    Attributes:
+        array: `(z, y, x)`.
+    """
+
+    array: object
+
+    def write(self, box, values):
+        """Put the values of a block in their place."""
+        self.array[box] = values
+
+
+class FileSink:
+    """A file that takes slabs of whole planes in order, and is written in a thread.
+
+    Args:
+        append: of `create_volume`.
+    """
+
+    def __init__(self, append):
+        self._append = append
+
+    @classmethod
+    @contextmanager
+    def open(cls, path, image, dtype, labels=False):
+        """Yield the sink of a new file like an open volume; a failed run leaves no half file."""
+        with create_volume(path, image.shape, dtype, labels=labels, like=image) as append:
+            yield cls(append)
+
+    def write(self, box, values):
+        """Write the next slab."""
+        self._append(values)
+
+
+@dataclass(frozen=True)
+class Sinks:
+    """The sinks of a prediction.
+
+    Attributes:
+        labels: sinks of class ids or instances.
+        probability: sinks of the probability that a voxel is not background.
+    """
+
+    labels: tuple
+    probability: tuple = ()
+
+    def write_prediction(self, box, values, threshold):
+        """Write labels and probability of what a network gives for a block.
+
+        Args:
+            box: of the block.
+            values: `(z, y, x, maps)` of an engine.
+            threshold: as of `to_labels`.
+
+        Returns:
+            The `BlockSummary`.
+        """
+        if self.probability:
+            probability = not_background(values)
+            for sink in self.probability:
+                sink.write(box, probability)
+        return self.write_labels(box, to_labels(values, threshold))
+
+    def write_labels(self, box, labels):
+        """Write the labels of a block; return the `BlockSummary`."""
+        for sink in self.labels:
+            sink.write(box, labels)
+        return BlockSummary.of(box, labels)
+
+
+class SegmentationSummary(NamedTuple):
+    """What was found in a volume: share of the foreground, a voxel in its midst, highest label."""
+
+    share: float
+    center: tuple
+    highest: int
+
+
+@dataclass(frozen=True)
+class BlockSummary:
+    """What was found in a block.
+
+    Attributes:
+        foreground: its voxels.
+        most: those of the plane that has most.
+        center: voxel (z, y, x) of the volume in the midst of those.
+        highest: the highest label.
+    """
+
+    foreground: int
+    most: int
+    center: tuple
+    highest: int
+
+    @classmethod
+    def of(cls, box, labels):
+        """Return the summary of the labels of a block."""
+        counts = np.array([np.count_nonzero(plane) for plane in labels])
+        plane = int(counts.argmax())
+        found = labels[plane] > 0
+        y = int(np.count_nonzero(found, axis=1).argmax())
+        x = int(np.where(found[y], np.count_nonzero(found, axis=0), 0).argmax())
+        center = tuple(s.start + i for s, i in zip(box, (plane, y, x), strict=True))
+        return cls(int(counts.sum()), int(counts[plane]), center, int(labels.max()))
+
+
+def summarize(blocks, shape):
+    """Return the `SegmentationSummary` of a volume by the `BlockSummary` of its blocks."""
+    blocks = list(blocks)
+    richest = max(blocks, key=lambda block: block.most)
+    center = richest.center if richest.most else (n // 2 for n in shape)
+    share = sum(block.foreground for block in blocks) / math.prod(shape)
+    return SegmentationSummary(share, tuple(center), max(block.highest for block in blocks))
+
+
+def planes_of(z, depth, shape):
+    """Return the box of `depth` whole planes of a volume, from z on."""
+    return (slice(z, z + depth), slice(0, shape[1]), slice(0, shape[2]))
+
+
+def write_labels(slabs, path, image, dtype, *others):
+    """Write slabs of labels to a file.
+
+    Args:
+        slabs: iterable of `(depth, y, x)` arrays of whole planes, in order.
+        path: of the file.
+        image: open `Volume` that they lie on.
+        dtype: type of the labels.
+        *others: sinks that take the slabs besides.
+
+    Returns:
+        The `SegmentationSummary`.
+    """
+    found, z = [], 0
+    with FileSink.open(path, image, dtype, labels=True) as file:
+        sinks = Sinks((file, *others))
+        for slab in slabs:
+            found.append(sinks.write_labels(planes_of(z, len(slab), image.shape), slab))
+            z += len(slab)
+    return summarize(found, image.shape)

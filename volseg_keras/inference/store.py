@@ -1,0 +1,248 @@
+"""The store of a job: what processes that share it, or go on with it, need to know.
+
+A folder beside the output. It holds what to do (`job.json`), the arrays that are filled
+(`labels.zarr`, `probability.zarr`) and a mark for every block that is done, written after the
+block's data. What is done is a function of job.json, so a resumed run, or one of many workers,
+gives the same voxels as an unbroken one.
+"""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+
+from ..files import write_json
+from ..pretrained.presets import digest, is_model
+from ..volumes.formats import kind_of
+from ..volumes.intensity import Intensity
+from ..volumes.ome_zarr import finish_zarr, start_zarr
+from ..volumes.writing import create_volume, place_like, put_in_place
+from .blocks import blocks
+from .job import ModelChoice, SourceVolume
+from .options import PredictionOptions
+from .sinks import ArraySink, BlockSummary, Sinks, summarize
+
+JOB = "job.json"
+FORMAT = 2  # of job.json
+ARRAYS = {"labels": np.uint8, "probability": np.float32}
+# What follows from the rest and is not compared where a job is resumed.
+DERIVED = ("id", "intensity", "block", "tile")
+
+
+@dataclass(frozen=True)
+class StoredJob:
+    """What job.json says.
+
+    Attributes:
+        source: `SourceVolume`, absolute.
+        shape: `(z, y, x)` of the volume.
+        model: `ModelChoice`, absolute.
+        sha256: of the weights of the models.
+        threshold: least foreground probability, of two classes.
+        prediction: `PredictionOptions`.
+        probability: whether to keep it.
+        id: by which a process that does several jobs of one output tells them apart.
+        intensity: `Intensity` to standardise by, None for the models' own constants.
+        block: `(z, y, x)` of a block.
+        tile: `(z, y, x)` of a tile.
+    """
+
+    source: SourceVolume
+    shape: tuple
+    model: ModelChoice
+    sha256: tuple
+    threshold: float
+    prediction: PredictionOptions
+    probability: bool
+    id: str = ""
+    intensity: Intensity | None = None
+    block: tuple = ()
+    tile: tuple = ()
+
+    @classmethod
+    def of(cls, job, shape):
+        """Return what a `Job` says, as other processes must be told."""
+        source = replace(job.source, path=str(Path(job.source.path).absolute()))
+        names = [str(Path(name).absolute()) if is_model(name) else name for name in job.model.names]
+        model = replace(job.model, names=tuple(names))
+        hashes = tuple(map(digest, job.model.names))
+        kept = job.probability or job.steps.instances  # by which instances are found
+        return cls(
+            source, tuple(shape), model, hashes, job.threshold, job.prediction, kept, uuid4().hex
+        )
+
+    def to_json(self):
+        """Return the dict that job.json holds."""
+        prediction, intensity = self.prediction, self.intensity
+        normalization = prediction.normalization
+        if isinstance(normalization, Intensity):
+            normalization = asdict(normalization)
+        return {
+            "format": FORMAT,
+            "source": asdict(self.source),
+            "shape": self.shape,
+            "model": self.model.names,
+            "sha256": self.sha256,
+            "engine": self.model.engine,
+            "threshold": self.threshold,
+            "tta": prediction.tta,
+            "seamless": prediction.seamless,
+            "normalization": normalization,
+            "scale": prediction.scale,
+            "probability": self.probability,
+            "id": self.id,
+            "intensity": asdict(intensity) if intensity else None,
+            "block": self.block,
+            "tile": self.tile,
+        }
+
+    @classmethod
+    def from_json(cls, found):
+        """Return what a dict of `to_json` says."""
+        normalization, intensity = found["normalization"], found["intensity"]
+        if isinstance(normalization, dict):
+            normalization = Intensity(**normalization)
+        return cls(
+            SourceVolume(**found["source"]),
+            tuple(found["shape"]),
+            ModelChoice(tuple(found["model"]), found["engine"]),
+            tuple(found["sha256"]),
+            found["threshold"],
+            PredictionOptions(found["tta"], found["seamless"], normalization, found["scale"]),
+            found["probability"],
+            found["id"],
+            Intensity(**intensity) if intensity else None,
+            tuple(found["block"]),
+            tuple(found["tile"]),
+        )
+
+
+class JobStore:
+    """The folder of a job.
+
+    Args:
+        folder: its path.
+    """
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+
+    @classmethod
+    def beside(cls, output):
+        """Return the store in which work on an output is kept until it is done."""
+        output = Path(output).absolute()
+        return cls(output.with_name(f".{output.name}.part"))
+
+    @property
+    def is_begun(self):
+        """Whether there is work to go on with."""
+        return (self.folder / JOB).exists()
+
+    def create(self, job):
+        """Begin a `StoredJob`; what a half written one left is removed."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        (self.folder / "done").mkdir()
+        for name, dtype in ARRAYS.items():
+            if name == "labels" or job.probability:
+                start_zarr(self.folder / f"{name}.zarr", job.shape, dtype)
+
+    def begin(self, job):
+        """Write job.json, with which work can be shared and gone on with."""
+        write_json(self.folder / JOB, job.to_json())
+
+    def _json(self):
+        return json.loads((self.folder / JOB).read_text(encoding="utf-8"))
+
+    def read(self):
+        """Return the `StoredJob`, or raise ValueError where job.json is of another kind."""
+        try:
+            return StoredJob.from_json(self._json())
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"Invalid value for `resume`. Expected work of this version in {self.folder}. "
+                f"Received: {JOB} without a good {error}"
+            ) from error
+
+    def check_same(self, job):
+        """Raise ValueError where the work is not that of a `StoredJob`."""
+        found, given = self._json(), json.loads(json.dumps(job.to_json()))
+        for name, value in given.items():
+            if name not in DERIVED and found.get(name) != value:
+                raise ValueError(
+                    f"Invalid value for `resume`. Expected the unfinished run's {name}, "
+                    f"{found.get(name)}. Received: {value}"
+                )
+
+    def pending(self):
+        """Return the numbers of the blocks that are not done."""
+        job = self.read()
+        count = len(blocks(job.shape, job.block))
+        return [i for i in range(count) if not self._mark(i).exists()]
+
+    def mark(self, index, summary):
+        """Note that a block is done, with its `BlockSummary`."""
+        write_json(self._mark(index), asdict(summary))
+
+    def _mark(self, index):
+        return self.folder / "done" / f"{index}.json"
+
+    def count_done(self):
+        """Return how many blocks are done."""
+        return len(list((self.folder / "done").iterdir()))
+
+    def array(self, name, mode="r"):
+        """Return one of `ARRAYS`, None where it is not kept."""
+        import zarr
+
+        path = self.folder / f"{name}.zarr"
+        return zarr.open_array(path / "0", mode=mode) if path.exists() else None
+
+    def sinks(self):
+        """Return the `Sinks` that blocks are written to."""
+        found = {name: self.array(name, "r+") for name in ARRAYS}
+        return Sinks(*(() if a is None else (ArraySink(a),) for a in found.values()))
+
+    def summary(self):
+        """Return the `SegmentationSummary` of a job whose blocks are done."""
+        job = self.read()
+        marks = [self._mark(i) for i in range(len(blocks(job.shape, job.block)))]
+        found = (BlockSummary(**json.loads(mark.read_text(encoding="utf-8"))) for mark in marks)
+        return summarize(found, job.shape)
+
+    def deliver(self, files, image):
+        """Turn arrays to files.
+
+        Args:
+            files: dict from names of `ARRAYS` to paths, or None.
+            image: open `Volume` that they lie on.
+        """
+        paths = {self.folder / f"{name}.zarr": path for name, path in files.items() if path}
+        paths = {array: Path(path) for array, path in paths.items() if array.exists()}
+        for array, path in paths.items():
+            if kind_of(path) == ".zarr":  # takes long, so before the first is renamed
+                finish_zarr(array, place_like(image))
+        for array, path in paths.items():
+            _deliver(array, path, image)
+
+    def remove(self):
+        """Remove the folder of a job whose files are written."""
+        # First, for what is resumed with a part of its data gone would be wrong.
+        (self.folder / JOB).unlink()
+        shutil.rmtree(self.folder)
+
+
+def _deliver(store, path, image):
+    """Rename a finished array to a Zarr output, or copy it to a file of another format."""
+    import zarr
+
+    if kind_of(path) == ".zarr":
+        put_in_place(store, path, labels=store.name == "labels.zarr")
+        return
+    array = zarr.open_array(store / "0", mode="r")
+    with create_volume(path, array.shape, array.dtype, like=image) as append:
+        for z in range(0, array.shape[0], array.chunks[0]):
+            append(array[z : z + array.chunks[0]])

@@ -1,0 +1,113 @@
+"""Engines around engines: they change intensities, average views or models, or change voxels."""
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from ..volumes.intensity import Intensity
+from .engines import decoded
+from .predict import multiples
+
+
+@dataclass(frozen=True)
+class Standardized:
+    """An engine of raw intensities.
+
+    Attributes:
+        engine: of standardised intensities, or of intensities of the statistics `own`.
+        intensity: `Intensity` of the raw intensities.
+        own: dict of mean and standard_deviation that the engine itself standardises by.
+    """
+
+    engine: object
+    intensity: Intensity
+    own: dict | None = None
+
+    def __call__(self, tile):
+        """Return what the engine gives for a tile; padding is background."""
+        padded = self.intensity.padded(tile)
+        values = self.engine(self.intensity.standardize(tile, self.own, padded))
+        if padded is None:
+            return values
+        values, outside = np.array(values), padded if padded.ndim == 3 else padded.all(-1)
+        values[outside] = 0
+        if values.shape[-1] > 1:
+            values[outside, 0] = 1
+        return values
+
+
+@dataclass(frozen=True)
+class FlipAveraged:
+    """An engine that averages over flips of every axis and the transposition of y and x.
+
+    These are 8 views of a tile for a 2D network and 16 for a 3D one, each put back in place.
+
+    Attributes:
+        engine: of one view.
+        spatial_dims: of the network.
+    """
+
+    engine: object
+    spatial_dims: int
+
+    def __call__(self, tile):
+        """Return the mean over the views, levels as levels."""
+        axes = range(3 - self.spatial_dims, 3)
+        flips = [tuple(a for a in axes if mask >> a & 1) for mask in range(0, 8, 1 << axes[0])]
+        total = np.float32(0)
+        for flip, swap in product(flips, (False, True)):
+            view = np.flip(tile, flip)
+            result = self.engine(np.ascontiguousarray(view.swapaxes(1, 2) if swap else view))
+            total = total + np.flip(result.swapaxes(1, 2) if swap else result, flip)
+        mean = total / np.float32(2 * len(flips))
+        return np.rint(mean).astype(result.dtype) if result.dtype == np.uint8 else mean
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """An engine that averages those of several models.
+
+    Attributes:
+        engines: of one model each.
+    """
+
+    engines: tuple
+
+    def __call__(self, tile):
+        """Return the mean over the models, levels as levels where all give levels."""
+        results = [engine(tile) for engine in self.engines]
+        if all(result.dtype == np.uint8 for result in results):
+            return np.rint(np.mean(results, axis=0, dtype=np.float32)).astype(np.uint8)
+        return np.mean([decoded(result) for result in results], axis=0, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """An engine that lets another see tiles of other voxels, and gives float32.
+
+    Attributes:
+        engine: of tiles of other voxels.
+        scale: how many voxels it sees for one of the volume, along (z, y, x).
+        spatial_dims: of the network.
+    """
+
+    engine: object
+    scale: tuple
+    spatial_dims: int
+
+    def __call__(self, tile):
+        """Return the probabilities of a tile, in voxels of the volume."""
+        from skimage.transform import resize
+
+        options = {"order": 1, "mode": "edge", "preserve_range": True}
+        shape = [max(1, round(n * s)) for n, s in zip(tile.shape, self.scale, strict=False)]
+        smooth = any(a < b for a, b in zip(shape, tile.shape, strict=False))
+        view = resize(tile.astype(np.float32), shape, anti_aliasing=smooth, **options)
+        steps = multiples(self.spatial_dims)
+        pads = [(0, -n % m) for n, m in zip(shape, steps, strict=True)]
+        pads += [(0, 0)] * (tile.ndim - 3)
+        values = decoded(self.engine(np.pad(view, pads, mode="reflect")))
+        values = values[tuple(slice(n) for n in shape)]
+        maps = (resize(values[..., i], tile.shape[:3], **options) for i in range(values.shape[-1]))
+        return np.stack(list(maps), axis=-1, dtype=np.float32)
