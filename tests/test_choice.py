@@ -1,7 +1,10 @@
 """Which published model is chosen for which volume."""
 
+import numpy as np
 import pytest
+from command import volseg
 
+from volseg_keras import Segmenter, open_volume, phantom, predict_volume, save_volume
 from volseg_keras.pretrained.choice import BEST, choose_model, rescaling, spatial_dims_for
 from volseg_keras.pretrained.presets import published
 
@@ -41,6 +44,39 @@ def test_scale(voxel_size, trained, dims, scale):
     assert rescaling(voxel_size, trained, dims) == scale
 
 
-def test_the_scale_is_told():
-    choice = choose_model((100, 64, 64), (10, 10, 10))
-    assert choice.scale == (2, 2, 2) and "rescaled by 2, 2, 2" in choice.reason
+@pytest.mark.parametrize(
+    "voxel_size, arguments, told, untold",
+    [
+        ((40, 5, 5), [], ["Model", "2D, for sections are 8.0 times"], ["Rescaled"]),
+        ((40, 10, 10), [], ["2D", "Rescaled by 1, 2, 2"], []),
+        ((40, 10, 10), ["--no-rescale"], ["2D"], ["Rescaled"]),
+        ((40, 10, 10), ["--model", "D"], ["Rescaled by"], ["2D"]),
+        (None, ["--model", "D"], [], ["Rescaled", "2D"]),
+    ],
+)
+def test_a_volume_is_segmented_by_what_suits_it(
+    voxel_size, arguments, told, untold, tmp_path, capsys
+):
+    image = phantom((16, 48, 48))[0]
+    save_volume(tmp_path / "a.tif", image, voxel_size=voxel_size)
+    assert volseg("predict", tmp_path / "a.tif", "-o", tmp_path / "b.tif", *arguments) == 0
+    output = capsys.readouterr().out
+    assert all(text in output for text in told), output
+    assert not any(text in output for text in untold), output
+
+
+def test_python_chooses_too(tmp_path):
+    image = phantom((16, 48, 48))[0]
+    volume = open_volume(save_volume(tmp_path / "a.tif", image, voxel_size=(40, 10, 10)))
+    choice = choose_model(volume.shape, volume.voxel_size)
+    want = predict_volume(choice.model, volume, scale=choice.scale)
+    np.testing.assert_array_equal(predict_volume("auto", volume), want)
+    np.testing.assert_array_equal(Segmenter()(volume), want)
+
+
+def test_a_volume_that_has_too_much_foreground_is_told(tmp_path, capsys, monkeypatch):
+    save_volume(tmp_path / "a.tif", phantom((16, 48, 48))[0])
+    arguments = ["--model", "D", "--threshold", "0.000001"]
+    monkeypatch.setattr("volseg_keras.cli.predict.MOST", 0.1)
+    assert volseg("predict", tmp_path / "a.tif", "-o", tmp_path / "b.tif", *arguments) == 0
+    assert "more than organelles fill" in capsys.readouterr().out

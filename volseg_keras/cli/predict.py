@@ -19,6 +19,8 @@ from .common import (
     normalization,
 )
 
+MOST = 0.5  # share of the foreground above which something is wrong
+
 
 def predict(
     volume: VolumeFile,
@@ -26,9 +28,10 @@ def predict(
     model: Annotated[
         list[str],
         typer.Option(
-            help="Folder of a run, .keras, SavedModel or published name; several are averaged."
+            help="Folder of a run, .keras, SavedModel or published name; several are averaged. "
+            "auto chooses by the size of the voxels."
         ),
-    ] = ("H",),
+    ] = ("auto",),
     threshold: Annotated[
         str,
         typer.Option(
@@ -68,9 +71,14 @@ def predict(
         ),
     ] = "volume",
     rescale: Annotated[
-        bool,
-        typer.Option("--rescale", help="Show the model voxels of the size it was trained on."),
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--rescale/--no-rescale",
+            help="Show the model voxels of the size it was trained on. [default: where the sizes "
+            "are known and differ by more than a quarter]",
+            show_default=False,
+        ),
+    ] = None,
     axes: Axes = None,
     time: Time = None,
     channel: Channel = None,
@@ -90,7 +98,7 @@ def predict(
 ):
     """Segment a volume; writes class ids, or ids of instances, and a picture beside them.
 
-    Example: volseg predict volume.tif --model runs/h -o labels.tif
+    Example: volseg predict volume.tif -o labels.tif
     """
     from ..inference.job import Job, ModelChoice, SourceVolume
     from ..inference.options import PredictionOptions
@@ -114,3 +122,9 @@ def predict(
     found, picture = segment_file(job, display())
     count = f", {found.highest} instances" if instances else ""
     print(f"Wrote {output} ({found.share:.1%} foreground{count}) and {picture}")
+    if found.share > MOST:
+        print(
+            f"{found.share:.0%} of the volume is foreground, which is more than organelles fill: "
+            "look at the picture; invert a volume whose organelles are bright, or train the model "
+            "on a few sections of yours (volseg train)"
+        )

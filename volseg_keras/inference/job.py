@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ..postprocessing.pipeline import PostProcessing
-from ..pretrained.presets import stored_threshold, trained_voxel_size
+from ..pretrained.choice import AUTO, choose_model, rescaling
+from ..pretrained.presets import stored_threshold, trained_spatial_dims, trained_voxel_size
 from ..volumes.formats import kind_of
 from ..volumes.source import split_name
 from ..volumes.volume import open_volume
@@ -52,7 +53,7 @@ class ModelChoice:
     """Models by name or path, and the engine that runs them.
 
     Attributes:
-        names: as of `open_model`; several are averaged.
+        names: as of `open_model`, several are averaged; or "auto", see `choose_model`.
         engine: a name of `inference.engines.ENGINES`.
 
     Raises:
@@ -67,10 +68,16 @@ class ModelChoice:
         object.__setattr__(self, "names", tuple(map(str, self.names)))
         check_engine(self.engine)
 
+    @property
+    def is_auto(self):
+        """Whether the model shall be chosen by the volume."""
+        return self.names == (AUTO,)
+
     def find(self):
         """Raise ValueError for a model that there is not, before anything is read."""
         for name in self.names:
-            find_model(name)
+            if not self.is_auto:
+                find_model(name)
 
 
 @dataclass(frozen=True)
@@ -84,8 +91,8 @@ class Job:
         threshold: least foreground probability, of two classes; or "auto", the mean of those that
             are stored with the models.
         prediction: `PredictionOptions`.
-        rescale: show the models voxels of the size they were trained on, instead of the `scale` of
-            `prediction`.
+        rescale: show the models voxels of the size they were trained on; False: never, by None
+            where the sizes are known and differ by more than a quarter.
         steps: `PostProcessing`.
         probability: also write the foreground probability.
         resume: go on where an unfinished run stopped, in the store beside the output.
@@ -101,7 +108,7 @@ class Job:
     model: ModelChoice
     threshold: float | str = 0.5
     prediction: PredictionOptions = field(default_factory=PredictionOptions)
-    rescale: bool = False
+    rescale: bool | None = None
     steps: PostProcessing = field(default_factory=PostProcessing)
     probability: bool = False
     resume: bool = False
@@ -125,11 +132,19 @@ class Job:
         values = [stored_threshold(name) for name in self.model.names]
         return replace(self, threshold=sum(values) / len(values))
 
+    def with_model(self, image):
+        """Return the job with a model for "auto", and a line that tells which and why, or None."""
+        if not self.model.is_auto:
+            return self, None
+        choice = choose_model(image.shape, image.voxel_size)
+        return replace(self, model=replace(self.model, names=(choice.model,))), choice.reason
+
     def with_scale(self, image):
         """Return the job with the scale that `rescale` stands for, of an open volume."""
-        if not self.rescale:
+        if self.rescale is False:
             return self
-        scale = scale_to(self.model.names, image)
+        find = scale_to if self.rescale else scale_where_it_matters
+        scale = find(self.model.names, image)
         return replace(self, rescale=False, prediction=replace(self.prediction, scale=scale))
 
 
@@ -158,6 +173,20 @@ def scale_to(models, image):
                 f"Received: {received or 'none'}"
             )
     return tuple(round(a / b, 4) for a, b in zip(image.voxel_size, size, strict=True))
+
+
+def scale_where_it_matters(models, image):
+    """Return the scale of `scale_to` where voxel sizes are known and differ, else (1, 1, 1)."""
+    known = {(size and tuple(size), dims) for size, dims in map(trained_on, models)}
+    if len(known) > 1:
+        return (1, 1, 1)
+    ((size, dims),) = known
+    return rescaling(image.voxel_size, size, dims) if dims else (1, 1, 1)
+
+
+def trained_on(model):
+    """Return the voxel size and the number of axes of what a model was trained on."""
+    return trained_voxel_size(model), trained_spatial_dims(model)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..pretrained.choice import scale_text
 from ..volumes.volume import Volume, open_volume
 from .block_jobs import dask, finish_job, run_job, start_job
 from .job import OutputFiles
@@ -68,7 +69,7 @@ class Outcome(NamedTuple):
 def segment_file(job, display=None):
     """Segment a volume from file to file.
 
-    1. Settle what the user left open: threshold and scale; check the files.
+    1. Settle what the user left open: model, threshold and scale; check the files.
     2. Predict labels, and the probability where it is asked for: slab by slab in memory, or block
        by block in the store beside the output, which may be resumed and shared.
     3. Filter, part in instances and clean them, see `PostProcessing`.
@@ -93,13 +94,10 @@ def segment_file(job, display=None):
     from ..report.plots import overlay
 
     display = display or Display()
-    settled = job.with_threshold()
-    if settled.threshold != job.threshold:
-        display.say(f"Threshold {settled.threshold:.4g}")
     files = OutputFiles.of(job)
     job.model.find()
     image = job.source.open()
-    job = settled.with_scale(image)
+    job = _settled(job, image, display)
     job.steps.check_output(image.shape, job.output)
     large = math.prod(image.shape) > SMALL
     begun = JobStore.beside(job.output).folder.exists()
@@ -108,6 +106,19 @@ def segment_file(job, display=None):
     result = work(job, files, image, display)
     picture = overlay(result.image, result.labels, files.picture, center=result.summary.center)
     return Outcome(result.summary, picture)
+
+
+def _settled(job, image, display):
+    """Return a job with nothing left open, and tell what was chosen."""
+    job, reason = job.with_model(image)
+    settled = job.with_threshold().with_scale(image)
+    if reason:
+        display.say(reason)
+    if settled.threshold != job.threshold:
+        display.say(f"Threshold {settled.threshold:.4g}")
+    if job.rescale is not False and settled.prediction.scale != (1, 1, 1):
+        display.say(scale_text(settled.prediction.scale))
+    return settled
 
 
 class Segmentation(NamedTuple):

@@ -2,12 +2,14 @@
 
 import json
 import os
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
 from ..networks.backend import check_backend
+from ..pretrained.choice import AUTO, choose_model
 from ..volumes.volume import open_volume
 from .open_model import by_keras, find_model, open_model, savedmodel_files
 from .options import PredictionOptions
@@ -28,8 +30,9 @@ class Segmenter:
     brightness or contrast, or another type of voxels, makes no difference.
 
     Args:
-        model: the name of a published model, the folder of a run, a .keras file, a SavedModel or a
-            Keras model; or a list of such, to be averaged.
+        model: "auto" to choose one by the size of a volume's voxels, see `choose_model`; or the
+            name of a published model, the folder of a run, a .keras file, a SavedModel or a Keras
+            model; or a list of such, to be averaged.
         engine: "keras" (float32), "openvino" (CPU, bfloat16 where that changes no more than 0.1 %
             of a tile's labels), "onnxruntime", or "auto": OpenVINO for a saved model on a CPU,
             else Keras. All but Keras, and a SavedModel by any, give two classes in steps of 1/256.
@@ -51,14 +54,14 @@ class Segmenter:
         ValueError, FileNotFoundError: an argument does not fit.
 
     Example:
-        >>> segmenter = volseg_keras.Segmenter("H")
+        >>> segmenter = volseg_keras.Segmenter()
         >>> probability = segmenter(volume)  # float32 (z, y, x, 2)
         >>> labels = segmenter.labels(volume, threshold=0.4)  # uint8 (z, y, x)
     """
 
     def __init__(
         self,
-        model="H",
+        model=AUTO,
         *,
         engine="auto",
         tta=False,
@@ -68,12 +71,22 @@ class Segmenter:
         tile=None,
     ):
         self.options = PredictionOptions(tta, seamless, normalization, scale, tile)
-        self._predictor = open_model(model, engine)
+        self._engine = engine
+        self._predictor = None if is_auto(model) else open_model(model, engine)
 
     @property
     def metadata(self):
-        """What a user of the model must know, a dict as of `networks.models.metadata`."""
-        return dict(self._predictor.metadata)
+        """What a user of the model must know, a dict as of `networks.models.metadata`.
+
+        None where the model is chosen anew for each volume.
+        """
+        return dict(self._predictor.metadata) if self._predictor else None
+
+    def _ready(self, volume):
+        """Return predictor and options for a volume."""
+        if self._predictor:
+            return self._predictor, self.options
+        return chosen_model(volume, self._engine, self.options)
 
     def __call__(self, volume, *, on_progress=None):
         """Return float32 probabilities `(z, y, x, classes)` of a volume.
@@ -83,7 +96,8 @@ class Segmenter:
                 are read where it is a `Volume` or another lazy array; or the path of a volume.
             on_progress: called with the number of tiles done and their total.
         """
-        return _predicted(self._predictor, volume, self.options, on_progress, probabilities)
+        volume = _as_volume(volume)
+        return _predicted(*self._ready(volume), volume, on_progress, probabilities)
 
     def labels(self, volume, threshold=0.5, *, on_progress=None):
         """Return uint8 class ids `(z, y, x)` of a volume.
@@ -94,12 +108,27 @@ class Segmenter:
                 class wins.
             on_progress: called with the number of tiles done and their total.
         """
-        self._predictor.check_labels(threshold)
+        volume = _as_volume(volume)
+        predictor, options = self._ready(volume)
+        predictor.check_labels(threshold)
 
         def thresholded(slabs):
             return label_map(slabs, threshold)
 
-        return _predicted(self._predictor, volume, self.options, on_progress, thresholded)
+        return _predicted(predictor, options, volume, on_progress, thresholded)
+
+
+def is_auto(model):
+    """Return whether a model is to be chosen by the volume."""
+    return isinstance(model, str) and model == AUTO
+
+
+def chosen_model(volume, engine, options):
+    """Return the `Predictor` of the model that suits a volume, and options with its scale."""
+    choice = choose_model(volume.shape[:3], getattr(volume, "voxel_size", None))
+    if options.scale == (1, 1, 1):
+        options = replace(options, scale=choice.scale)
+    return recent_model(choice.model, engine), options
 
 
 def predict_volume(
@@ -140,8 +169,12 @@ def predict_volume(
         ValueError, FileNotFoundError: an argument does not fit.
     """
     options = PredictionOptions(tta, seamless, normalization, scale, tile)
-    predictor = recent_model(model, engine)
-    return _predicted(predictor, volume, options, on_progress or on_tile, probabilities)
+    volume = _as_volume(volume)
+    if is_auto(model):
+        predictor, options = chosen_model(volume, engine, options)
+    else:
+        predictor = recent_model(model, engine)
+    return _predicted(predictor, options, volume, on_progress or on_tile, probabilities)
 
 
 def recent_model(model, engine="auto"):
@@ -157,9 +190,8 @@ class _Opened:
         self.model, self.predictor = model, open_model(model, engine)
 
 
-def _predicted(predictor, volume, options, on_progress, joined):
+def _predicted(predictor, options, volume, on_progress, joined):
     """Return what `joined` makes of the slabs of a volume."""
-    volume = _as_volume(volume)
     predictor.check_volume(volume)
     result = joined(predictor.slabs(volume, options, on_progress=on_progress))
     predictor.release()

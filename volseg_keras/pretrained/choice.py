@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from .presets import published, trained_voxel_size
 
+AUTO = "auto"  # as the name of a model
 # For each number of spatial axes the best first; the first that is published is taken.
 BEST = {2: ("mito-2d", "D"), 3: ("mito-3d", "H")}
 ANISOTROPIC = 3  # thickness of sections in pixels above which planes are segmented one by one
@@ -49,10 +50,7 @@ def choose_model(shape, voxel_size=None):
             f"Received: {', '.join(sorted(known)) or 'none'}"
         )
     scale = rescaling(voxel_size, trained_voxel_size(model), dims)
-    text = f"Model {model}: {why}"
-    if scale != (1, 1, 1):
-        text += f"; rescaled by {', '.join(f'{s:g}' for s in scale)} to its voxels (z, y, x)"
-    return Choice(model, scale, text)
+    return Choice(model, scale, f"Model {model}: {why}")
 
 
 def spatial_dims_for(shape, voxel_size=None):
@@ -82,3 +80,8 @@ def rescaling(voxel_size, trained, spatial_dims):
     if all(1 / DIFFERS <= s <= DIFFERS for s in scale):
         return (1, 1, 1)
     return tuple(round(s, 4) for s in scale)
+
+
+def scale_text(scale):
+    """Return a line that tells people of a scale."""
+    return f"Rescaled by {', '.join(f'{s:g}' for s in scale)} (z, y, x) to the model's voxels"

@@ -7,6 +7,7 @@ from pathlib import Path
 from ..files import sha256
 from ..networks.backend import check_backend
 from ..networks.registration import register
+from ..networks.variants import get_variant
 from .checksums import check_files
 
 METADATA = Path("assets.extra", "volseg.json")
@@ -144,6 +145,14 @@ def trained_voxel_size(model):
     file = told_file(model)
     about = read_told(file.with_name("card.json")) | read_told(file)
     return about.get("voxel_size")
+
+
+def trained_spatial_dims(model):
+    """Return the number of spatial axes of a model, None if its files do not tell."""
+    about = read_told(told_file(model))
+    if "spatial_dims" in about:
+        return about["spatial_dims"]
+    return get_variant(about["variant"]).spatial_dims if "variant" in about else None
 
 
 def published():
