@@ -82,7 +82,7 @@ def test_a_volume_larger_than_memory_is_told(tmp_path):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A run whose model takes bright voxels for foreground, and a volume of noisy balls."""
-    folder = tmp_path_factory.mktemp("finish")
+    folder = tmp_path_factory.mktemp("postprocessing")
     rng = np.random.default_rng(0)
     grid = np.ogrid[:70, :140, :150]
     image = np.full((70, 140, 150), 60.0)
@@ -140,7 +140,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("options, finish", CASES, ids=lambda value: str(value)[:50])
+@pytest.mark.parametrize("options, steps", CASES, ids=lambda value: str(value)[:50])
 def test_the_command_gives_what_the_whole_volume_gives(
     options, steps, folder, tmp_path, monkeypatch, capsys
 ):

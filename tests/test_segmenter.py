@@ -1,7 +1,9 @@
 """Models that are opened once: `Segmenter`, and what `predict_volume` keeps."""
 
 import os
+import shutil
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -14,17 +16,24 @@ from volseg_keras.inference import engines, segmenter
 from volseg_keras.inference.engines import OpenVinoEngines
 from volseg_keras.inference.options import PredictionOptions
 from volseg_keras.inference.recent import Recent
-from volseg_keras.networks.models import with_normalization
+from volseg_keras.networks.models import split_normalization, with_normalization
 from volseg_keras.volumes.volume import Volume
 
 IMAGE = phantom((20, 48, 64), seed=3)[0]
 
 
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("network") / "C.keras"
+    with_normalization(settled("C"), 130.0, 40.0).save(path)
+    return path
+
+
 @pytest.fixture
-def path(tmp_path):
+def path(file, tmp_path):
+    """A file of a network, of which nothing is kept yet."""
     segmenter.RECENT.clear()
-    with_normalization(settled("C"), 130.0, 40.0).save(tmp_path / "C.keras")
-    yield tmp_path / "C.keras"
+    yield Path(shutil.copy(file, tmp_path))
     segmenter.RECENT.clear()
 
 
@@ -59,19 +68,19 @@ def test_a_model_is_opened_and_compiled_once(path, monkeypatch):
 def test_labels_of_a_segmenter(path):
     one, done = Segmenter(path), []
     probability = one(IMAGE, on_progress=lambda *counts: done.append(counts))
-    assert done == [(1, 1)] and one.labels(IMAGE).dtype == np.uint8
+    assert done == [(i, 20) for i in range(1, 21)] and one.labels(IMAGE).dtype == np.uint8
     np.testing.assert_array_equal(one.labels(IMAGE), probability[..., 1] >= 0.5)
     low = float(np.quantile(probability[..., 1], 0.2))
     assert one.labels(IMAGE, low).mean() > 0.7
     predict_volume(path, IMAGE, on_tile=lambda *counts: done.append(counts))
     predict_volume(path, IMAGE, on_progress=lambda *counts: done.append(counts))
-    assert done == [(1, 1)] * 3
+    assert len(done) == 60
 
 
 @pytest.mark.parametrize("engine", ["keras", "openvino"])
-def test_changed_weights_are_noticed(engine, monkeypatch):
+def test_changed_weights_are_noticed(engine, path, monkeypatch):
     started = counted(monkeypatch, engines, "keras_engine")
-    model = settled("C")
+    model = keras.saving.load_model(path, compile=False)
     before = predict_volume(model, IMAGE, engine=engine)
     np.testing.assert_array_equal(predict_volume(model, IMAGE, engine=engine), before)
     model.set_weights([0.5 * weights for weights in model.get_weights()])
@@ -80,9 +89,10 @@ def test_changed_weights_are_noticed(engine, monkeypatch):
     np.testing.assert_allclose(after, Segmenter(model, engine="keras")(IMAGE), atol=0.01)
     # Its own, and the one of the segmenter that it is compared with.
     assert len(started) == (2 if engine == "keras" else 1)
-    inside = [with_normalization(model, mean, 40.0) for mean in (100.0, 150.0)]
+    network, _ = split_normalization(model)
+    inside = [with_normalization(network, mean, 40.0) for mean in (100.0, 150.0)]
     one, other = (predict_volume(m, IMAGE, normalization="model") for m in inside)
-    assert np.abs(one - other).max() > 0.01
+    assert np.abs(one - other).max() > 0.001
 
 
 def test_a_file_written_anew_is_opened_anew(path):

@@ -91,8 +91,6 @@ def segment_file(job, display=None):
         >>> source = SourceVolume("volume.tif", voxel_size=(5, 5, 5))
         >>> segment_file(Job(source, "labels.tif", ModelChoice(["H"]))).summary.share
     """
-    from ..report.plots import overlay
-
     display = display or Display()
     files = OutputFiles.of(job)
     job.model.find()
@@ -104,6 +102,8 @@ def segment_file(job, display=None):
     in_store = large or begun or job.resume or job.is_shared
     work = segment_in_store if in_store else segment_in_memory
     result = work(job, files, image, display)
+    from ..report.plots import overlay
+
     picture = overlay(result.image, result.labels, files.picture, center=result.summary.center)
     return Outcome(result.summary, picture)
 
@@ -139,13 +139,16 @@ def segment_in_memory(job, files, image, display):
     labels = np.empty(shape, np.uint8)
     probability = np.empty(shape, np.float32) if steps.instances else None
     with display.progress("predicting") as on_progress, ExitStack() as opened:
-        sinks = Sinks((ArraySink(labels),), (ArraySink(probability),) * steps.instances)
+        to_labels, to_probability = [ArraySink(labels)], []
+        if steps.instances:
+            to_probability.append(ArraySink(probability))
         if not steps.is_needed:
             file = FileSink.open(files.labels, image, np.uint8, labels=True)
-            sinks = replace(sinks, labels=(*sinks.labels, opened.enter_context(file)))
+            to_labels.append(opened.enter_context(file))
         if files.probability:
             file = FileSink.open(files.probability, image, np.float32)
-            sinks = replace(sinks, probability=(*sinks.probability, opened.enter_context(file)))
+            to_probability.append(opened.enter_context(file))
+        sinks = Sinks(tuple(to_labels), tuple(to_probability))
         slabs = predictor.slabs(pixels, options, engine=engine, on_progress=on_progress)
         found = [
             sinks.write_prediction(planes_of(z, len(values), shape), values, job.threshold)
