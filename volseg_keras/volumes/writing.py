@@ -63,9 +63,10 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False, like=Non
     """
     path, place = checked_output(path), place_like(like, voxel_size)
     kind, dtype = checked_kind(path), np.dtype(dtype)
-    if dtype.kind not in "uifb":
+    if dtype.kind not in "uifb" or dtype.itemsize > 8:
         raise ValueError(
-            f"Invalid value for `dtype`. Expected integers, floats or booleans. Received: {dtype}"
+            "Invalid value for `dtype`. Expected integers or floats of up to 64 bits, or booleans. "
+            f"Received: {dtype}"
         )
     dtype = np.dtype(np.uint8) if dtype.kind == "b" else dtype
     part = path.with_name(f".{os.getpid()}.part.{path.name[: -len(kind)]}{kind}")
