@@ -36,10 +36,10 @@ def test_optional_packages_are_those_of_the_extras():
 
 
 def test_what_is_missing_is_told_with_the_line_to_get_it(monkeypatch):
-    monkeypatch.setitem(OPTIONAL, "more", (("numpy", "no-such-package"), "more"))
+    monkeypatch.setitem(OPTIONAL, "cluster", (("numpy", "no-such-package"), "more"))
     monkeypatch.setitem(OPTIONAL, "less", (("numpy",), "less"))
     found = missing()
-    assert found["more"] == 'pip install "volseg_keras[more]"' and "less" not in found
+    assert found["more"] == "pip install dask distributed" and "less" not in found
 
 
 def test_errors_are_a_line():

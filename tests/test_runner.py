@@ -191,7 +191,7 @@ def test_a_job_interrupted_at_its_end_loses_nothing(tmp_path, network, name, mon
 def wait_for(count, folder):
     """Wait until at least so many blocks are done."""
     end = time.monotonic() + 120
-    while len(list((folder / "done").glob("*.json"))) < count:
+    while len(list((folder / "done").glob("[0-9]*.json"))) < count:
         assert time.monotonic() < end, "no progress"
         time.sleep(0.02)
 
@@ -201,8 +201,8 @@ def test_a_job_killed_three_times_gives_what_an_unbroken_one_gives(tmp_path, net
     unbroken = start(tmp_path, network, volume, "unbroken.zarr")
     job.run_job(unbroken)
     folder = start(tmp_path, network, None)
-    code = "import sys; from pathlib import Path; from volseg_keras.inference import runner as job; "
-    code += "job.run_job(Path(sys.argv[1]))"
+    code = "import sys; from pathlib import Path; from volseg_keras.inference import runner; "
+    code += "runner.run_job(Path(sys.argv[1]))"
     for done in (1, 3, 6):
         process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stderr=DEVNULL)
         wait_for(done, folder)
@@ -211,6 +211,14 @@ def test_a_job_killed_three_times_gives_what_an_unbroken_one_gives(tmp_path, net
     assert job.pending(folder)
     job.run_job(folder)
     same_arrays(folder, unbroken)
+
+
+def test_what_a_killed_worker_left_is_no_block(tmp_path, network, small_blocks):
+    folder = start(tmp_path, network, phantom((70, 150, 200), seed=1)[0])
+    total, told = len(job.pending(folder)), []
+    (folder / "done" / "part1234.0.json").touch()
+    job.run_job(folder, on_block=lambda *numbers: told.append(numbers))
+    assert told == [(done, total) for done in range(total + 1)]
 
 
 def same_arrays(folder, other):

@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import numpy as np
 
+from ..extras import install_command
 from ..files import write_json
 from ..pretrained.presets import digest, is_model
 from ..volumes.formats import kind_of
@@ -176,7 +177,8 @@ def run_block(folder, index):
     corner = [s.start for s in block]
     center = [a + b for a, b in zip(corner, center, strict=True)]
     about = {"foreground": count, "most": most, "center": center, "highest": int(found.max())}
-    write_json(mark(folder, index), about)
+    # Two workers may have been given one block, as where the first was taken for lost.
+    write_json(mark(folder, index), about, writer=uuid4().hex)
     return index
 
 
@@ -189,8 +191,7 @@ def run_job(folder, *, workers=None, cluster=None, on_block=lambda done, total: 
         cluster: address of a Dask scheduler whose workers see the same files.
         on_block: called with the number of blocks done and their total.
     """
-    todo, total = pending(folder), len(list((folder / "done").iterdir()))
-    total += len(todo)
+    todo, total = pending(folder), len(blocks_of(read_job(folder)))
     on_block(total - len(todo), total)
     run = partial(run_block, str(folder))
     results = on_dask(run, todo, workers, cluster) if workers or cluster else map(run, todo)
@@ -204,7 +205,7 @@ def dask():
         import dask.distributed as distributed
     except ImportError as error:
         raise ValueError(
-            'Invalid value for `workers`. Expected "volseg_keras[cluster]" to be installed. '
+            f"Invalid value for `workers`. Expected what `{install_command('cluster')}` installs. "
             f"Received: {error}"
         ) from error
     return distributed
