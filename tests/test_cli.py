@@ -37,6 +37,8 @@ def folder(tmp_path_factory):
         tifffile.imwrite(folder / f"{name}.tif", array, photometric="minisblack")
     (folder / "text.tif").write_text("not an image")
     (folder / "file").touch()
+    (folder / "a.csv").mkdir()
+    (folder / "history.csv").write_text("step,loss\n25,much\n")
     return folder
 
 
@@ -134,6 +136,9 @@ def replaced(old, new):
         (("evaluate", "label.tif", "shorter.tif"), "(31, 64, 96)"),
         (("evaluate", "label.tif", "missing.tif"), "missing.tif"),
         (("evaluate", "label.tif", "label.tif", "--json", "file/a.json"), "writable folder"),
+        (("evaluate", "label.tif", "label.tif", "--json", "."), "Expected a file"),
+        (("measure", "label.tif", "-o", "a.csv", "--voxel-size", "5,5,5"), "Expected a file"),
+        (("report", "image.tif", "--labels", "label.tif", "-o", "r.html", "--run", "."), "loss"),
         (("export", "nothing", "-o", "out"), "`model`"),
         (("export", "nothing", "-o", "out", "--format", "zip"), "`format`"),
         (("export", "nothing", "-o", "out", "--format", "keras"), ".keras"),
@@ -181,6 +186,14 @@ def test_the_package_is_the_command_too():
     wrong = [*command, "evaluate", "nothing.tif", "nothing.tif"]
     done = subprocess.run(wrong, capture_output=True, text=True, env=environment)
     assert done.returncode == 2 and done.stderr.startswith("volseg: Invalid value for ")
+
+
+def test_scores_need_no_tensorflow(folder):
+    code = "import sys; from volseg_keras.cli import app; app(sys.argv[1:], standalone_mode=False)"
+    code += "; assert 'tensorflow' not in sys.modules"
+    arguments = ["evaluate", folder / "label.tif", folder / "label.tif"]
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, env=environment)
 
 
 def test_training_on_several_volumes(folder, tmp_path, capsys):
@@ -257,7 +270,11 @@ def test_the_demonstration_replaces_only_its_own_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options, first, files", [((), [], []), (TRAINED, ["trained"], ["run/curve.png"])]
+    "options, first, files",
+    [
+        ((), [], []),
+        pytest.param(TRAINED, ["trained"], ["run/curve.png"], marks=pytest.mark.slow),
+    ],
 )
 def test_the_demonstration_in_short(options, first, files, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(demo, "TRAIN_SHAPE", (32, 64, 96))

@@ -40,6 +40,7 @@ def test_parameters_output_and_round_trip(name, tmp_path):
     np.testing.assert_array_equal(np.asarray(again(x)), out)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="gradients of TensorFlow")
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_gradients_reach_every_weight(name):

@@ -36,6 +36,7 @@ def scores(notebook):
     return [float(score) for score in re.findall(r"Jaccard index (\d\.\d+)", told)]
 
 
+@pytest.mark.slow
 @notebooks
 def test_it_runs_in_an_empty_folder_and_draws_what_is_committed(name, tmp_path):
     committed = read(name)

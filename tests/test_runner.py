@@ -196,6 +196,7 @@ def wait_for(count, folder):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_job_killed_three_times_gives_what_an_unbroken_one_gives(tmp_path, network, small_blocks):
     volume = phantom((70, 150, 200), seed=1)[0]
     unbroken = start(tmp_path, network, volume, "unbroken.zarr")
@@ -228,6 +229,7 @@ def same_arrays(folder, other):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_two_workers_of_which_one_is_killed(tmp_path, network, small_blocks):
     distributed = pytest.importorskip("distributed")
     volume = phantom((70, 150, 200), seed=1)[0]

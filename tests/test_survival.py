@@ -21,6 +21,8 @@ from volseg_keras import files as atomic
 from volseg_keras.training import callbacks
 from volseg_keras.training.recipes import RECIPES
 
+pytestmark = pytest.mark.slow
+
 # Processes that start with TensorFlow imported and nothing of it running yet.
 FORKS = get_context("forkserver")
 FORKS.set_forkserver_preload(["tensorflow", "volseg_keras.training.fit", "volseg_keras.cli"])
