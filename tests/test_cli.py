@@ -37,6 +37,8 @@ def folder(tmp_path_factory):
         tifffile.imwrite(folder / f"{name}.tif", array, photometric="minisblack")
     (folder / "text.tif").write_text("not an image")
     (folder / "file").touch()
+    (folder / "a.csv").mkdir()
+    (folder / "history.csv").write_text("step,loss\n25,much\n")
     return folder
 
 
@@ -66,7 +68,24 @@ def test_models_prints_table_1(capsys):
     assert volseg("models") == 0
     out = capsys.readouterr().out
     counts = [word for word in out.split() if word.replace(".", "").isdigit()]
-    assert counts == "36.97 1.68 1.68 0.60 0.60 4.94 4.94 0.63 0.63".split()
+    assert counts[:9] == "36.97 1.68 1.68 0.60 0.60 4.94 4.94 0.63 0.63".split()
+
+
+def test_models_lists_what_is_published_at_once():
+    code = "import sys; from volseg_keras.cli import app; app(['models'], standalone_mode=False)"
+    check = "; assert not {'tensorflow', 'keras'} & set(sys.modules)"
+    start = time.perf_counter()
+    out = subprocess.run(
+        [sys.executable, "-c", code + check],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent), "COLUMNS": "160"},
+    )
+    assert time.perf_counter() - start < 3  # a second alone
+    (row,) = [line for line in out.stdout.splitlines() if " H-robust " in line]
+    assert "0.929" in row and "0.885" in row and "EPFL hippocampus" in row
+    assert "saved_models" in out.stdout
 
 
 TRAINED = ("--train", "--minutes", 0.02)
@@ -117,6 +136,9 @@ def replaced(old, new):
         (("evaluate", "label.tif", "shorter.tif"), "(31, 64, 96)"),
         (("evaluate", "label.tif", "missing.tif"), "missing.tif"),
         (("evaluate", "label.tif", "label.tif", "--json", "file/a.json"), "writable folder"),
+        (("evaluate", "label.tif", "label.tif", "--json", "."), "Expected a file"),
+        (("measure", "label.tif", "-o", "a.csv", "--voxel-size", "5,5,5"), "Expected a file"),
+        (("report", "image.tif", "--labels", "label.tif", "-o", "r.html", "--run", "."), "loss"),
         (("export", "nothing", "-o", "out"), "`model`"),
         (("export", "nothing", "-o", "out", "--format", "zip"), "`format`"),
         (("export", "nothing", "-o", "out", "--format", "keras"), ".keras"),
@@ -131,6 +153,47 @@ def test_wrong_input_is_one_line_and_exit_code_2(arguments, told, folder, monkey
     assert len(lines) == 1 and lines[0].startswith("volseg: Invalid value for `")
     assert told in lines[0]
     assert [p for p in sorted(folder.rglob("*")) if p.suffix] == [p for p in before if p.suffix]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--debug", "evaluate", "nothing.tif", "nothing.tif"),
+        ("evaluate", "--debug", "nothing.tif", "nothing.tif"),
+        ("evaluate", "nothing.tif", "nothing.tif", "--debug"),
+    ],
+)
+def test_tracebacks_are_shown_on_demand(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert volseg(*arguments) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("Traceback") and "nothing.tif" in told.splitlines()[-1]
+    assert "volseg: " not in told
+
+
+def test_the_switch_for_tracebacks_is_in_the_help(capsys):
+    assert volseg("--help") == 0
+    out = capsys.readouterr().out
+    assert "--debug" in out and "Segment volumes with small convolutional networks" in out
+    assert cli.without(["a", "--", "--debug"], "--debug") == (["a", "--", "--debug"], False)
+
+
+def test_the_package_is_the_command_too():
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    command = [sys.executable, "-m", "volseg_keras"]
+    done = subprocess.run([*command, "--help"], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0 and "predict" in done.stdout
+    wrong = [*command, "evaluate", "nothing.tif", "nothing.tif"]
+    done = subprocess.run(wrong, capture_output=True, text=True, env=environment)
+    assert done.returncode == 2 and done.stderr.startswith("volseg: Invalid value for ")
+
+
+def test_scores_need_no_tensorflow(folder):
+    code = "import sys; from volseg_keras.cli import app; app(sys.argv[1:], standalone_mode=False)"
+    code += "; assert 'tensorflow' not in sys.modules"
+    arguments = ["evaluate", folder / "label.tif", folder / "label.tif"]
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, env=environment)
 
 
 def test_training_on_several_volumes(folder, tmp_path, capsys):
@@ -207,7 +270,11 @@ def test_the_demonstration_replaces_only_its_own_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options, first, files", [((), [], []), (TRAINED, ["trained"], ["run/curve.png"])]
+    "options, first, files",
+    [
+        ((), [], []),
+        pytest.param(TRAINED, ["trained"], ["run/curve.png"], marks=pytest.mark.slow),
+    ],
 )
 def test_the_demonstration_in_short(options, first, files, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(demo, "TRAIN_SHAPE", (32, 64, 96))

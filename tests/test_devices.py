@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 TWO = """
 import sys, numpy as np, keras, volseg_keras
 if keras.backend.backend() == "tensorflow":

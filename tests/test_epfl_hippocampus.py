@@ -38,7 +38,7 @@ def test_without_the_extra_a_line_tells_how_to_get_it():
     subprocess.run([sys.executable, "-c", CODE], check=True)
     code = f"{CODE}_hippocampus"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert 'pip install "volseg_keras[tfds]"' in done.stderr.splitlines()[-1]
+    assert "pip install tensorflow-datasets" in done.stderr.splitlines()[-1]
 
 
 def test_the_package_does_not_import_it():

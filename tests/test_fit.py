@@ -4,6 +4,7 @@ import warnings
 from dataclasses import replace
 from unittest.mock import Mock
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -25,9 +26,9 @@ from volseg_keras import (
     segmentation_scores,
 )
 from volseg_keras.networks.models import split_normalization, with_normalization
-from volseg_keras.training import averaging
+from volseg_keras.training import averaging, calibration, callbacks
 from volseg_keras.training.averaging import Average
-from volseg_keras.training.callbacks import Budget, Schedule, Validate
+from volseg_keras.training.callbacks import Budget, Checkpoint, Schedule, Validate
 from volseg_keras.training.fit import make_patches
 from volseg_keras.training.recipes import RECIPES, get_recipe
 from volseg_keras.training.regions import split
@@ -131,6 +132,41 @@ def test_a_resumed_run_ends_as_an_unbroken_one(recipe, tmp_path, monkeypatch):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
+def test_checkpoints_are_written_by_time_after_validation_and_at_the_end(tmp_path, monkeypatch):
+    written, write = [], Checkpoint.write
+
+    def counted(self):
+        if self.state is not None:
+            written.append(self.state[0]["step"])
+        write(self)
+
+    monkeypatch.setattr(Checkpoint, "write", counted)
+    run(tmp_path / "slow", 40, hold_out=None, steps_per_epoch=2)
+    assert written == [40]
+    written.clear()
+    run(tmp_path / "validated", 40, steps_per_epoch=2)
+    assert written == list(range(4, 41, 4))
+    written.clear()
+    monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY", 0)
+    run(tmp_path / "timely", 12, hold_out=None)
+    assert written == [4, 8, 12]
+
+
+def test_an_interruption_loses_no_epoch_that_was_over(tmp_path, monkeypatch):
+    begin = Schedule.on_train_batch_begin
+
+    def stopped(self, batch, logs=None):
+        if self.budget.step == 10:
+            raise SystemExit(143)
+        begin(self, batch, logs)
+
+    monkeypatch.setattr(Schedule, "on_train_batch_begin", stopped)
+    with pytest.raises(SystemExit):
+        run(tmp_path, 16, hold_out=None)
+    with h5py.File(tmp_path / "checkpoint.h5") as file:
+        assert file.attrs["step"] == 8
+
+
 def test_the_mean_of_weights_is_polynomially_weighted():
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
     budget, seen, power = Budget(50, None), [], 3
@@ -181,6 +217,28 @@ def test_statistics_settle_to_those_of_the_batches_as_the_network_predicts():
     assert first.momentum == 0.99
     settled = model(batches.reshape(6, 8, 8, 8, 1), training=False)
     np.testing.assert_allclose(np.std(settled, axis=(0, 1, 2, 3)), [1, 1], atol=0.05)
+
+
+@pytest.mark.parametrize("chosen", ["as trained", "recalibrated"])
+def test_calibration_tells_the_statistics_that_it_uses_however_often(chosen, tmp_path, monkeypatch):
+    volume = labelled_volumes(IMAGE, LABEL, small_network(), "volume")[0]
+    own, told = volume.intensity, []
+    model = small_network()
+    with_normalization(model, own.mean, own.deviation).save(tmp_path / "model.keras")
+    rng = np.random.default_rng(0)
+    batches = rng.standard_normal((3, 2, 16, 16, 16, 1)).astype(np.float32)
+    better = {"as trained": 0.9, "recalibrated": 0.1}[chosen]
+    trained = [np.array(weight) for weight in model.get_weights()]
+
+    def scored(network, *_):
+        same = all(map(np.array_equal, network.get_weights(), trained))
+        return HeldOutScores({"part": better if same else 0.5}, 0.5)
+
+    monkeypatch.setattr(calibration, "score", scored)
+    for _ in range(2):
+        about = calibration.calibrate(tmp_path / "model.keras", [volume], iter(batches))
+        told.append((about["statistics"], about["held_out_jaccard"]))
+    assert told == 2 * [(chosen, max(better, 0.5))]
 
 
 def test_a_settled_network_trains_as_it_predicts():

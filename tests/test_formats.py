@@ -90,6 +90,33 @@ def test_mrc_holds_16_bits(tmp_path):
         save_volume(tmp_path / "a.mrc", VOXELS.astype(np.uint32) * 70_000)
 
 
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_half_precision_is_written_without_loss(suffix, tmp_path):
+    voxels = (VOXELS / 7).astype(np.float16)
+    volume = open_volume(save_volume(tmp_path / f"a{suffix}", voxels))
+    assert volume.dtype in (np.float16, np.float32)
+    np.testing.assert_array_equal(np.asarray(volume), voxels)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_longer_floats_are_refused(suffix, tmp_path):
+    if np.dtype(np.longdouble).itemsize == 8:
+        pytest.skip("long doubles are doubles here")
+    with pytest.raises(ValueError, match="Invalid value for `dtype`"):
+        save_volume(tmp_path / f"a{suffix}", VOXELS.astype(np.longdouble))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("side, version", [(2**15 - 1, b"n+1"), (2**15, b"n+2")])
+def test_nifti_takes_sides_of_any_length(side, version, tmp_path):
+    voxels = np.arange(2 * side, dtype=np.int32).reshape(2, 1, side)
+    path = save_volume(tmp_path / "a.nii", voxels, voxel_size=SIZE)
+    assert version in path.read_bytes()[:400]
+    volume = open_volume(path)
+    np.testing.assert_array_equal(np.asarray(volume), voxels)
+    assert volume.voxel_size == pytest.approx(SIZE, rel=1e-4)
+
+
 def test_slabs_of_any_thickness_fill_chunks(tmp_path):
     voxels = np.random.default_rng(1).integers(0, 255, (150, 5, 7)).astype(np.uint8)
     with create_volume(tmp_path / "a.h5", voxels.shape, "u1") as add:

@@ -11,6 +11,8 @@ from volseg_keras.inference.engines import keras_engine
 from volseg_keras.inference.open_model import open_model
 from volseg_keras.inference.predict import label_map, predict_slabs
 
+pytestmark = pytest.mark.slow
+
 VOLUME = phantom((16, 32, 48), seed=3)[0]
 
 

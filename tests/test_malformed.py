@@ -159,6 +159,7 @@ def test_what_is_not_damaged_is_read(tmp_path):
     assert set(found.values()) == {"read"} and len(found) > 15
 
 
+@pytest.mark.slow
 def test_damaged_files_are_read_or_refused(tmp_path):
     wrong, found = faults(write_mutants(tmp_path))
     assert not wrong and len(found) > 400
@@ -166,6 +167,7 @@ def test_damaged_files_are_read_or_refused(tmp_path):
     assert len(found) / 2 < refused < len(found)
 
 
+@pytest.mark.slow
 def test_hostile_files_are_refused(tmp_path):
     paths = {}
     for i, (name, write) in enumerate(HOSTILE.items()):

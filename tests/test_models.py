@@ -27,6 +27,7 @@ def test_all_rows_of_table_1_are_there():
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters_output_and_round_trip(name, tmp_path):
     model = build_model(name)
+    assert model.count_params() == VARIANTS[name].parameters
     assert f"{model.count_params() / 1e6:.2f}" == PARAMETERS[name]
     dims = VARIANTS[name].spatial_dims
     assert model.input_shape == (None,) * (dims + 1) + (1,)
@@ -39,6 +40,7 @@ def test_parameters_output_and_round_trip(name, tmp_path):
     np.testing.assert_array_equal(np.asarray(again(x)), out)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="gradients of TensorFlow")
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_gradients_reach_every_weight(name):

@@ -16,6 +16,7 @@ def volseg(*arguments):
 
 
 @quick_recipe()
+@pytest.mark.slow
 def test_rows_are_trained_scored_interrupted_and_resumed(tmp_path):
     folder, data = tmp_path / "table 1", tmp_path / "data"
     volumes = {

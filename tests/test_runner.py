@@ -263,11 +263,12 @@ def test_a_job_interrupted_at_its_end_loses_nothing(tmp_path, network, name, mon
 def wait_for(count, folder):
     """Wait until at least so many blocks are done."""
     end = time.monotonic() + 120
-    while len(list((folder / "done").glob("*.json"))) < count:
+    while len(list((folder / "done").glob("[0-9]*.json"))) < count:
         assert time.monotonic() < end, "no progress"
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_job_killed_three_times_gives_what_an_unbroken_one_gives(tmp_path, network, small_blocks):
     volume = phantom((70, 150, 200), seed=1)[0]
     unbroken = start(job_of(tmp_path, network, volume, "unbroken.zarr"))
@@ -285,12 +286,21 @@ def test_a_job_killed_three_times_gives_what_an_unbroken_one_gives(tmp_path, net
     same_arrays(broken, unbroken)
 
 
+def test_what_a_killed_worker_left_is_no_block(tmp_path, network, small_blocks):
+    begun = start(job_of(tmp_path, network, phantom((70, 150, 200), seed=1)[0]))
+    total, seen = len(begun.pending()), []
+    (begun.folder / "done" / "part1234.0.json").touch()
+    block_jobs.run_job(begun, on_progress=lambda *numbers: seen.append(numbers))
+    assert seen == [(done, total) for done in range(total + 1)]
+
+
 def same_arrays(one, other):
     """Assert that two finished jobs hold the same voxels."""
     for name in store.ARRAYS:
         np.testing.assert_array_equal(one.array(name)[...], other.array(name)[...])
 
 
+@pytest.mark.slow
 def test_two_workers_of_which_one_is_killed(tmp_path, network, small_blocks):
     distributed = pytest.importorskip("distributed")
     volume = phantom((70, 150, 200), seed=1)[0]

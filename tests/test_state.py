@@ -143,7 +143,10 @@ def test_a_program_without_a_console(closed, image, tmp_path):
 def test_a_backend_that_is_missing_is_one_line(config, settings, named, image, tmp_path):
     (tmp_path / "keras.json").write_text(config)
     settings = {"KERAS_HOME": str(tmp_path), **settings}
-    for arguments in (["predict", image, "-o", tmp_path / "l.tif"], ["models"]):
+    for arguments in (
+        ["predict", image, "-o", tmp_path / "l.tif"],
+        ["export", "H", "-o", tmp_path],
+    ):
         done = run(arguments, settings=settings)
         assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
         assert named in done.stderr and "KERAS_BACKEND=tensorflow" in done.stderr

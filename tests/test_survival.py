@@ -17,7 +17,10 @@ import pytest
 from command import small_file_system, volseg
 
 from volseg_keras import Augment, files, load_pretrained, phantom, save_volume
+from volseg_keras.training import callbacks
 from volseg_keras.training.recipes import RECIPES
+
+pytestmark = pytest.mark.slow
 
 # Processes that start with TensorFlow imported and nothing of it running yet.
 FORKS = get_context("forkserver")
@@ -69,6 +72,7 @@ def train_apart(folder, *line):
     # Ctrl-C is ignored by what a shell starts in the background.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     RECIPES["quick"] = QUICK
+    callbacks.CHECKPOINT_EVERY = 0  # for progress to be seen
     with open(folder / "log", "w") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)

@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import json
-import os
+import shutil
 from contextlib import contextmanager
 
 
@@ -29,9 +29,24 @@ def atomic_path(path, writer=""):
         part.unlink(missing_ok=True)
 
 
-def write_json(path, values, indent=None):
-    """Write a file of JSON; several processes may at a time."""
-    with atomic_path(path, os.getpid()) as part:
+@contextmanager
+def work_folder(path):
+    """Yield a hidden folder beside `path` to work in, empty and gone in the end.
+
+    What a killed process left there, the next one removes.
+    """
+    folder = path.with_name(f".part.{path.name}")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_json(path, values, indent=None, writer=""):
+    """Write a file of JSON; `writer` is that of `atomic_path`."""
+    with atomic_path(path, writer) as part:
         part.write_text(json.dumps(values, indent=indent) + "\n", encoding="utf-8")
 
 

@@ -4,22 +4,26 @@ import os
 import signal
 import sys
 import threading
+import traceback
 import warnings
 from contextlib import contextmanager, suppress
+from typing import Annotated
 
 import typer
 
 from .completion import completion, enable
 from .data import epfl
+from .demo import demo
 from .doctor import doctor
 from .evaluate import evaluate
 from .export import export
 from .measure import measure
+from .models import models
 from .predict import predict
 from .publish import publish
 from .report import report
 from .reproduce import reproduce
-from .train import demo, models, train
+from .train import train
 from .view import view
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -35,6 +39,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error, not one line.")
+    ] = False,
+):
+    """Show the option in the help; `main` takes it wherever it stands."""
+
+
 for command in (
     demo,
     models,
@@ -59,31 +74,41 @@ app.add_typer(data, name="data")
 def main():
     """Run the command; what goes wrong is one line: wrong input or a full disk exit code 2."""
     enable()
-    sys.argv[1:] = in_pairs(sys.argv[1:], "--validate")
+    arguments, debug = without(sys.argv[1:], "--debug")
+    sys.argv[1:] = in_pairs(arguments, "--validate")
     try:
         with standard_streams(), plain_warnings(), ended_by_signals():
-            run()
+            run(debug)
     finally:
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream and stream.flush()
 
 
-def run():
-    """Run the command and exit with its code."""
+def run(debug=False):
+    """Run the command and exit with its code; errors are one line, or a traceback."""
     try:
         app()
-    except (ValueError, OSError) as error:
-        sys.exit(told(error, 2))
-    except FloatingPointError as error:
-        sys.exit(told(error, 1))
-    except ImportError as error:
-        sys.exit(told(f"{error}: something is not installed; see `volseg doctor`", 2))
+    except (ValueError, OSError, FloatingPointError, ImportError) as error:
+        if debug:
+            traceback.print_exc()
+        elif isinstance(error, ImportError):
+            told(f"{error}: something is not installed; see `volseg doctor`")
+        else:
+            told(error)
+        sys.exit(1 if isinstance(error, FloatingPointError) else 2)
     except SystemExit as stop:
         if stop.code in INTERRUPTED:
             go_on = "`train` and `predict` go on with --resume, `reproduce` by the same command"
-            told(f"interrupted. {go_on}", stop.code)
+            told(f"interrupted. {go_on}")
         raise
+
+
+def without(arguments, switch):
+    """Return arguments without a switch, and whether it was there; what follows -- is left."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    kept = [argument for argument in arguments[:end] if argument != switch]
+    return kept + arguments[end:], len(kept) < end
 
 
 def in_pairs(arguments, option):
@@ -104,10 +129,9 @@ def in_pairs(arguments, option):
     return spread
 
 
-def told(error, code):
-    """Print an error as one line and return its exit code."""
+def told(error):
+    """Print an error as one line."""
     print(f"volseg: {' '.join(str(error).split())}", file=sys.stderr)
-    return code
 
 
 @contextmanager

@@ -122,6 +122,15 @@ def place_of(path):
     return file.parent if "*" in file.name else file
 
 
+def output_file(path):
+    """Return a path whose file can be written, or raise ValueError or OSError."""
+    from ..volumes.writing import writable_folder
+
+    if path.is_dir():
+        raise ValueError(f"Invalid value for `output`. Expected a file. Received: folder {path}")
+    return writable_folder(path.parent) / path.name
+
+
 @contextmanager
 def quiet():
     """Keep what TensorFlow writes to standard error while it starts from the user's eyes.
@@ -231,12 +240,10 @@ def class_scores(truth, labels):
     Returns:
         The scores of `segmentation_scores`, and the class ids of truth and of labels.
     """
+    from ..scores import segmentation_scores
     from ..volumes.volume import class_ids
 
     maps = class_ids(truth), class_ids(labels)
-    start_keras()
-    from ..scores import segmentation_scores
-
     ignored = 255 if (maps[0] == 255).any() else None
     scores = segmentation_scores(*maps, num_classes=count_classes(*maps), ignore_class=ignored)
     return scores, *maps

@@ -188,12 +188,14 @@ def folders():
 
 def missing():
     """Return how to install what is missing, by what it is for."""
+    from ..extras import install_command
+
     wanted = {}
     for extra, (packages, purpose) in OPTIONAL.items():
         if not all(installed_version(name) for name in packages):
-            wanted[purpose] = f'pip install "volseg_keras[{extra}]"'
+            wanted[purpose] = install_command(extra)
     if shutil.which("nvidia-smi") and attempt(sees_gpu) is not True:
-        wanted["the GPU"] = 'pip install "volseg_keras[gpu]"'
+        wanted["the GPU"] = install_command("gpu")
     return wanted or "nothing"
 
 

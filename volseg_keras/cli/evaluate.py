@@ -14,6 +14,7 @@ from .common import (
     VolumeOptions,
     VoxelSize,
     class_scores,
+    output_file,
     place_of,
 )
 
@@ -54,7 +55,7 @@ def evaluate(
     from ..volumes.writing import writable_folder
 
     if json_file:
-        writable_folder(json_file.parent)
+        output_file(json_file)
     told = VolumeOptions(axes, time, channel, level, series, voxel_size)
     opened = told.open_all(truth=truth, prediction=prediction, image=image)
     maps, ids = [opened["truth"], opened["prediction"]], None

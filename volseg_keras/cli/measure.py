@@ -14,6 +14,7 @@ from .common import (
     VolumeFile,
     VolumeOptions,
     VoxelSize,
+    output_file,
 )
 
 
@@ -38,7 +39,6 @@ def measure(
     Example: volseg measure instances.tif -o measures.csv --voxel-size 5,5,5
     """
     from ..volumes.labels import classes_or_mask, whole_numbers
-    from ..volumes.writing import writable_folder
 
     volume = VolumeOptions(axes, time, channel, level, series, voxel_size).open(labels)
     if volume.voxel_size is None:
@@ -46,9 +46,9 @@ def measure(
             f"Invalid value for `voxel_size`. Expected --voxel-size z,y,x in nm, since {labels} "
             "does not tell. Received: None"
         )
-    if output.suffix != ".csv":
+    if output.suffix.lower() != ".csv":
         raise ValueError(f"Invalid value for `output`. Expected NAME.csv. Received: {output}")
-    writable_folder(output.parent)
+    output_file(output)
     from ..files import write_csv
     from ..postprocessing.labels import as_instances, is_mask
     from ..postprocessing.measures import COLUMNS

@@ -1,4 +1,4 @@
-"""`volseg train`, `volseg demo`, `volseg models`."""
+"""`volseg train`."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,45 +19,6 @@ from .common import (
     numbers,
     start_keras,
 )
-
-
-def demo(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("demo"),
-    train: Annotated[bool, typer.Option("--train", help="Train on another phantom first.")] = False,
-    minutes: Annotated[
-        float | None, typer.Option(help="Training time, of --train. [default: 3]")
-    ] = None,
-):
-    """Segment a phantom by the published model H, score, export, reload, draw.
-
-    Example: volseg demo -o demo
-    """
-    if minutes is not None and not (train and minutes > 0):
-        raise ValueError(
-            "Invalid value for `minutes`. Expected a positive number, and --train. "
-            f"Received: minutes={minutes}, train={train}"
-        )
-    start_keras()
-    from ..demo import run
-
-    run(output, (minutes or 3.0) if train else None)
-
-
-def models():
-    """Print the networks of Table 1 with their parameters.
-
-    Example: volseg models
-    """
-    start_keras()
-    from ..networks.models import build_model
-    from ..networks.variants import VARIANTS
-    from ..report.console import print_table
-
-    rows = [
-        (name, f"{build_model(name).count_params() / 1e6:.2f}", row.description)
-        for name, row in VARIANTS.items()
-    ]
-    print_table(("model", "parameters (M)", "network"), rows)
 
 
 def train(

@@ -1,6 +1,5 @@
 """Write models in formats that run without this package, and prove that they say the same."""
 
-import tempfile
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
@@ -9,7 +8,8 @@ import keras
 import numpy as np
 
 from ..datasets.phantom import phantom
-from ..files import write_json
+from ..extras import install_command
+from ..files import work_folder, write_json
 from ..networks.inference_graph import check_tensorflow
 from ..networks.models import metadata
 from ..pretrained.presets import METADATA
@@ -65,8 +65,8 @@ def export_model(model, path, format="savedmodel", *, card=None, on_step=None):
             written then.
     """
     path, row, say = new_path(path, format), FORMATS[format], on_step or (lambda _: None)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as work:
-        part = Path(work) / path.name
+    with work_folder(path) as work:
+        part = work / path.name
         say(f"Writing {path}")
         vectors = vectors_of(model)
         row.write(model, part, vectors[0], card or {})
@@ -105,7 +105,7 @@ def new_path(path, format):
         )
     if not all(find_spec(module) for module in row.modules):
         raise ValueError(
-            f'Invalid value for `format`. Expected "volseg_keras[{row.extra}]" to be installed. '
+            f"Invalid value for `format`. Expected what `{install_command(row.extra)}` installs. "
             f"Received: format={format!r}"
         )
     if format != "keras":

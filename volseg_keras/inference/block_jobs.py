@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import lru_cache, partial
 
+from ..extras import install_command
 from ..volumes.formats import kind_of
 from .blocks import BLOCK, block_tile, blocks, predict_block
 from .engines import usable_cores
@@ -104,7 +105,7 @@ def dask():
         import dask.distributed as distributed
     except ImportError as error:
         raise ValueError(
-            'Invalid value for `workers`. Expected "volseg_keras[cluster]" to be installed. '
+            f"Invalid value for `workers`. Expected what `{install_command('cluster')}` installs. "
             f"Received: {error}"
         ) from error
     return distributed

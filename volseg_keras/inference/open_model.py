@@ -15,6 +15,7 @@ from threading import Lock
 
 from platformdirs import user_cache_path
 
+from ..extras import install_command
 from ..files import write_json
 from ..networks.backend import check_backend, keras_backend
 from ..pretrained.checksums import check_files
@@ -27,6 +28,7 @@ GRAPHS = {"openvino": "lean.xml", "onnxruntime": "lean.onnx"}
 ABOUT = "volseg.json"
 # Seconds that a graph is kept unused: a model that is trained anew leaves one of some MB.
 KEPT = 90 * 24 * 3600
+PART = "part."  # first letters of what is being written there
 
 
 def open_model(model, engine="auto"):
@@ -70,7 +72,7 @@ def check_engine(engine):
         )
     if engine == "onnxruntime" and find_spec("onnxruntime") is None:
         raise ValueError(
-            'Invalid value for `engine`. Expected "volseg_keras[onnx]" to be installed. '
+            f"Invalid value for `engine`. Expected what `{install_command('onnx')}` installs. "
             f"Received: engine={engine!r}"
         )
 
@@ -234,7 +236,7 @@ def write_graph(model, folder, engine):
     from ..networks.models import metadata
 
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="part.", dir=folder.parent) as work:
+    with tempfile.TemporaryDirectory(prefix=PART, dir=folder.parent) as work:
         part = Path(work) / engine
         part.mkdir()
         export_inference_graph(model, part / GRAPHS[engine])
@@ -244,7 +246,7 @@ def write_graph(model, folder, engine):
 
 
 def prune(cache):
-    """Remove the graphs of a cache that were not used for `KEPT` seconds."""
-    for about in cache.glob(f"*/*/{ABOUT}"):
-        if time.time() - about.stat().st_mtime > KEPT:
-            shutil.rmtree(about.parent)
+    """Remove the graphs of a cache that were not used for `KEPT` seconds, and halves of such."""
+    for used in (*cache.glob(f"*/*/{ABOUT}"), *cache.glob(f"*/{PART}*")):
+        if time.time() - used.stat().st_mtime > KEPT:
+            shutil.rmtree(used.parent if used.name == ABOUT else used)

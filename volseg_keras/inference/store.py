@@ -185,14 +185,16 @@ class JobStore:
 
     def mark(self, index, summary):
         """Note that a block is done, with its `BlockSummary`."""
-        write_json(self._mark(index), asdict(summary))
+        # Two workers may have been given one block, as where the first was taken for lost.
+        write_json(self._mark(index), asdict(summary), writer=uuid4().hex)
 
     def _mark(self, index):
         return self.folder / "done" / f"{index}.json"
 
     def count_done(self):
         """Return how many blocks are done."""
-        return len(list((self.folder / "done").iterdir()))
+        job = self.read()
+        return len(blocks(job.shape, job.block)) - len(self.pending())
 
     def array(self, name, mode="r"):
         """Return one of `ARRAYS`, None where it is not kept."""

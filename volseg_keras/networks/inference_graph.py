@@ -133,6 +133,6 @@ def export_inference_graph(model, path):
         )
     except ImportError as error:
         raise ValueError(
-            'Invalid value for `engine`. Expected "volseg_keras[onnx]" to be installed. '
+            "Invalid value for `engine`. Expected tf2onnx, onnx and onnxruntime to be installed. "
             f"Received: {error}"
         ) from error

@@ -10,6 +10,7 @@ class Variant:
     Attributes:
         name: the paper's name.
         spatial_dims: 2 or 3.
+        parameters: number of them, of one channel and two classes.
         rank_one: whether 3^d convolutions of the encoder are rank-1 factorized.
         stochastic: whether halving shortcuts use stochastic downsampling.
         unet: whether this is the U-Net baseline instead of the residual network.
@@ -17,6 +18,7 @@ class Variant:
 
     name: str
     spatial_dims: int
+    parameters: int
     rank_one: bool = False
     stochastic: bool = False
     unet: bool = False
@@ -39,15 +41,15 @@ class Variant:
 VARIANTS = {
     row.name: row
     for row in (
-        Variant("U-Net", 2, unet=True),
-        Variant("A", 2),
-        Variant("B", 2, stochastic=True),
-        Variant("C", 2, rank_one=True),
-        Variant("D", 2, rank_one=True, stochastic=True),
-        Variant("E", 3),
-        Variant("F", 3, stochastic=True),
-        Variant("G", 3, rank_one=True),
-        Variant("H", 3, rank_one=True, stochastic=True),
+        Variant("U-Net", 2, 36_973_890, unet=True),
+        Variant("A", 2, 1_675_464),
+        Variant("B", 2, 1_675_464, stochastic=True),
+        Variant("C", 2, 597_960, rank_one=True),
+        Variant("D", 2, 597_960, rank_one=True, stochastic=True),
+        Variant("E", 3, 4_935_286),
+        Variant("F", 3, 4_935_286, stochastic=True),
+        Variant("G", 3, 625_270, rank_one=True),
+        Variant("H", 3, 625_270, rank_one=True, stochastic=True),
     )
 }
 

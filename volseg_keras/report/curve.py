@@ -61,7 +61,13 @@ def _read_history(history):
             f"Invalid value for `history`. Expected at least one row. Received: {history}"
         )
     names = ("step", "seconds", "loss", "jaccard", "learning_rate", "val_jaccard")
-    return {name: np.array([float(row.get(name) or "nan") for row in rows]) for name in names}
+    try:
+        return {name: np.array([float(row.get(name) or "nan") for row in rows]) for name in names}
+    except ValueError as error:
+        raise ValueError(
+            f"Invalid value for `history`. Expected {', '.join(names)} as numbers. "
+            f"Received: {history} ({error})"
+        ) from error
 
 
 def _held_out(ax, steps, values):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from ..files import atomic_path
 from ..inference.engines import keras_engine
@@ -10,9 +11,14 @@ from ..networks.models import split_normalization, with_normalization
 from .statistics import batch_norms, recalibrate_batch_norm
 from .validation import score
 
+SAME = 1e-3  # relative difference of weights that are the same but for rounding
+
 
 def calibrate(path, parts, batches=()):
     """Choose statistics and threshold of a saved network on held-out parts.
+
+    It may be done again, as after a crash before what it returns was noted: statistics that
+    recalibration leaves as they are were recalibrated before.
 
     Args:
         path: .keras file of `with_normalization`; it is written anew.
@@ -28,11 +34,15 @@ def calibrate(path, parts, batches=()):
     path = Path(path)
     network, own = split_normalization(keras.saving.load_model(path, compile=False))
     engine, contrast = keras_engine(network), own[2]
-    found = {"as trained": (network.get_weights(), score(network, engine, parts, contrast))}
+    trained = network.get_weights()
+    found = {"as trained": (trained, score(network, engine, parts, contrast))}
     if batches and batch_norms(network):
         recalibrate_batch_norm(network, batches)
         weights = network.get_weights()
-        found["recalibrated"] = weights, score(network, engine, parts, contrast)
+        if all(np.allclose(a, b, rtol=SAME) for a, b in zip(trained, weights, strict=True)):
+            found = {"recalibrated": found["as trained"]}
+        else:
+            found["recalibrated"] = weights, score(network, engine, parts, contrast)
     for statistics, (_, scores) in found.items():
         print(f"batch statistics {statistics}: held-out {scores.mean:.3f}", flush=True)
     chosen = max(found, key=lambda name: found[name][1].mean)

@@ -3,18 +3,20 @@
 import json
 import math
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
 import h5py
 import keras
-import numpy as np
 
 from ..files import atomic_path
 
 # Parts of the budget after which to validate, and the share after which the weights have settled.
 PARTS, SETTLED = 10, 0.8
+# Seconds between checkpoints: a run that is killed loses no more than those, and an epoch.
+CHECKPOINT_EVERY = 60.0
 # What a checkpoint keeps of a budget.
 STATE = ("step", "spent", "best", "validated")
 
@@ -137,7 +139,9 @@ class Finite(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Look at all that a checkpoint would keep: the last step may have ruined it."""
         for variable in variables(self.model):
-            self.check(variable.path, np.sum(keras.ops.convert_to_numpy(variable)))
+            if keras.backend.is_float_dtype(variable.dtype):
+                total = keras.ops.sum(variable)  # where it lies: only a number is copied
+                self.check(variable.path, float(keras.ops.convert_to_numpy(total)))
 
     def check(self, name, value):
         """Raise FloatingPointError for a value that is not finite."""
@@ -154,6 +158,9 @@ class Checkpoint(keras.callbacks.Callback):
     Weights, optimizer, seed generators and budget: Keras's own weight files leave the seeds out,
     and a resumed run would draw other dropout masks than an unbroken one.
 
+    The file is written after validation, after `CHECKPOINT_EVERY` seconds, and when `kept` ends.
+    In between the state of the last epoch is kept where the variables are.
+
     Args:
         budget: what is spent.
         path: the file.
@@ -167,6 +174,8 @@ class Checkpoint(keras.callbacks.Callback):
         self.budget = budget
         self.path = Path(path)
         self.about = json.dumps(about)
+        self.state = None  # of the last epoch, while it is not written
+        self.written = time.monotonic()
 
     def restore(self, model):
         """Load the checkpoint into a compiled model and the budget.
@@ -190,19 +199,39 @@ class Checkpoint(keras.callbacks.Callback):
             variable.assign(value)
         self.average.mean = mean
 
+    @contextmanager
+    def kept(self):
+        """Write the state of the last epoch when the context ends, by an interruption too."""
+        self.written = time.monotonic()
+        try:
+            yield
+        finally:
+            self.write()
+
     def on_epoch_end(self, epoch, logs=None):
-        """Write the checkpoint."""
+        """Keep the state; write it when it is time."""
         self.budget.settle()
+        about = {"about": self.about} | {name: getattr(self.budget, name) for name in STATE}
+        arrays = [keras.ops.copy(variable) for variable in variables(self.model)]
+        self.state = about, arrays + self.average.mean
+        due = time.monotonic() - self.written >= CHECKPOINT_EVERY
+        if due or "val_jaccard" in (logs or {}):
+            self.write()
+
+    def write(self):
+        """Write the state of the last epoch unless that is done."""
+        if self.state is None:
+            return
+        about, arrays = self.state
         # In memory first: HDF5 itself does not survive a full disk.
         content = BytesIO()
         with h5py.File(content, "w") as file:
-            for i, variable in enumerate(variables(self.model) + self.average.mean):
-                file[str(i)] = keras.ops.convert_to_numpy(variable)
-            file.attrs["about"] = self.about
-            for name in STATE:
-                file.attrs[name] = getattr(self.budget, name)
+            for i, array in enumerate(arrays):
+                file[str(i)] = keras.ops.convert_to_numpy(array)
+            file.attrs.update(about)
         with atomic_path(self.path) as part:
             part.write_bytes(content.getbuffer())
+        self.state, self.written = None, time.monotonic()
 
 
 def variables(model):

@@ -97,8 +97,7 @@ def fit(
         ...                  hold_out=["x:0:256", None], steps=4_000)
     """
     row = get_recipe(recipe)
-    dims = len(model.inputs[0].shape) - 2
-    budget = make_budget(row, steps, minutes)
+    dims, budget = len(model.inputs[0].shape) - 2, make_budget(row, steps, minutes)
     model, own = split_normalization(model)
     normalization = checked_start(model, own, normalization)
     resume = check_run(Path(output) / CHECKPOINT, resume)
@@ -136,7 +135,8 @@ def fit(
     callbacks += [*logging_callbacks(budget, output, batch, patches.patch_shape, names), checkpoint]
     if budget.progress >= 1 and (summary := told_before(output / "metrics.json", budget.step)):
         return summary
-    train(model, patches, batch, budget, row.settle, callbacks, steps_per_epoch)
+    with checkpoint.kept():
+        train(model, patches, batch, budget, row.settle, callbacks, steps_per_epoch)
     if not (held_out and save.path.exists()):
         with average.applied(model):
             save()

@@ -24,6 +24,7 @@ VALUES = ("list", "point", "vector", "covariant-vector", "normal", "complex", "s
 KINDS = {"time": "T"} | dict.fromkeys(COLOURS, "S") | dict.fromkeys(VALUES, "C")
 KINDS |= {f"{n}-{kind}": "C" for n in (2, 3, 4) for kind in ("vector", "gradient", "normal")}
 EXTENSIONS = 2**24  # most bytes before the voxels of a NIfTI file
+NIFTI_1_SIDE = 2**15 - 1  # most voxels along an axis of a NIfTI-1 file
 
 
 def read_nifti(path, inside=None, level=0, series=None):
@@ -177,18 +178,25 @@ def read_npy(path, inside=None, level=0, series=None):
     return Source(default_axes(data), data)
 
 
+def join_slabs(slabs):
+    """Return z slabs as one array; formats that have no float16 get float32."""
+    data = np.concatenate(list(slabs))
+    return data.astype(np.float32) if data.dtype == np.float16 else data
+
+
 def write_nifti(path, slabs, shape, dtype, place):
-    """Write z slabs, joined in memory, as a NIfTI file."""
+    """Write z slabs, joined in memory, as a NIfTI-1 file, or NIfTI-2 where a side is too long."""
     import nibabel
 
-    data = np.concatenate(list(slabs)).T
+    data = join_slabs(slabs).T
     place = place.in_unit("mm", "um", "m") if place and in_nm(place.unit) else place
     if not place or not np.isfinite(place.steps).all():
         place = Geometry.straight((1, 1, 1), None)
     place, affine = place.in_space(RAS), np.eye(4)
     affine[:3, :3], affine[:3, 3] = np.array(place.steps)[::-1].T, place.origin
     plain = place.codes == (0, 0)  # readers take the first voxel's place from the sizes alone
-    image = nibabel.Nifti1Image(data, None if plain else affine, dtype=dtype)
+    kind = nibabel.Nifti1Image if max(shape) <= NIFTI_1_SIDE else nibabel.Nifti2Image
+    image = kind(data, None if plain else affine, dtype=data.dtype)
     if plain:
         image.header.set_zooms(place.sides[::-1])
     elif place.codes:
@@ -214,7 +222,7 @@ def write_nrrd(path, slabs, shape, dtype, place):
             directions = np.array(place.steps)[::-1]
             header = {**space, "space directions": directions, "space origin": place.origin, **unit}
             header["kinds"] = ["domain"] * 3
-    nrrd.write(str(path), np.concatenate(list(slabs)), header, index_order="C")
+    nrrd.write(str(path), join_slabs(slabs), header, index_order="C")
 
 
 def write_npy(path, slabs, shape, dtype, place):

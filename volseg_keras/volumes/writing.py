@@ -1,11 +1,11 @@
 """Write volumes of any format, slab by slab and atomically."""
 
-import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Full, Queue
+from tempfile import TemporaryFile
 
 import numpy as np
 
@@ -63,12 +63,14 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False, like=Non
     """
     path, place = checked_output(path), place_like(like, voxel_size)
     kind, dtype = checked_kind(path), np.dtype(dtype)
-    if dtype.kind not in "uifb":
+    if dtype.kind not in "uifb" or dtype.itemsize > 8:
         raise ValueError(
-            f"Invalid value for `dtype`. Expected integers, floats or booleans. Received: {dtype}"
+            "Invalid value for `dtype`. Expected integers or floats of up to 64 bits, or booleans. "
+            f"Received: {dtype}"
         )
     dtype = np.dtype(np.uint8) if dtype.kind == "b" else dtype
-    part = path.with_name(f".{os.getpid()}.part.{path.name[: -len(kind)]}{kind}")
+    part = path.with_name(f".part.{path.name[: -len(kind)]}{kind}")
+    remove(part)  # what a killed run left
     waiting, planes = Queue(2), 0
 
     def slabs():
@@ -101,9 +103,14 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False, like=Non
         written.result()
         put_in_place(part, path, labels)
     finally:
-        if part.is_dir():
-            shutil.rmtree(part)
-        part.unlink(missing_ok=True)
+        remove(part)
+
+
+def remove(path):
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
 
 
 def place_like(like, voxel_size=None):
@@ -146,9 +153,7 @@ def writable_folder(path):
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".volseg.{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        TemporaryFile(dir=path).close()
     except OSError as error:
         raise OSError(
             f"Invalid value for `output`. Expected a writable folder. Received: {path} "

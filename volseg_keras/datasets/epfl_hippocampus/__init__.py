@@ -3,8 +3,10 @@
 try:
     import tensorflow_datasets  # noqa: F401
 except ImportError as error:
+    from ...extras import install_command
+
     raise ImportError(
-        'TensorFlow Datasets is missing: pip install "volseg_keras[tfds]"', name=error.name
+        f"TensorFlow Datasets is missing: {install_command('tfds')}", name=error.name
     ) from error
 
 from .epfl_hippocampus_dataset_builder import Builder

@@ -1,0 +1,29 @@
+"""`volseg models`."""
+
+
+def models():
+    """Print the networks of Table 1 with their parameters, and the published models.
+
+    Example: volseg models
+    """
+    from ..networks.variants import VARIANTS
+    from ..pretrained.summaries import published_summaries
+    from ..report.console import print_table
+
+    rows = [(v.name, f"{v.parameters / 1e6:.2f}", v.description) for v in VARIANTS.values()]
+    print_table(("model", "parameters (M)", "network"), rows)
+    summaries = published_summaries()
+    if summaries:
+        rows = [
+            (row.name, row.network, score(row.held_out), score(row.test), row.trained_on)
+            for row in summaries
+        ]
+        header = ("published", "network", "held-out Jaccard", "test Jaccard", "trained on")
+        print_table(header, rows)
+    for folder in sorted({str(row.folder.parent) for row in summaries}):
+        print(f"Published models: {folder}")
+
+
+def score(value):
+    """Return a score as text."""
+    return "" if value is None else f"{value:.3f}"
