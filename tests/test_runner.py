@@ -201,7 +201,9 @@ def test_a_job_killed_three_times_gives_what_an_unbroken_one_gives(tmp_path, net
     unbroken = start(tmp_path, network, volume, "unbroken.zarr")
     job.run_job(unbroken)
     folder = start(tmp_path, network, None)
-    code = "import sys; from pathlib import Path; from volseg_keras.inference import runner as job; "
+    code = (
+        "import sys; from pathlib import Path; from volseg_keras.inference import runner as job; "
+    )
     code += "job.run_job(Path(sys.argv[1]))"
     for done in (1, 3, 6):
         process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stderr=DEVNULL)

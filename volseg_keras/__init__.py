@@ -31,6 +31,7 @@ _HOME = {
     "Augment": "patches.augment",
     "PatchSampler": "patches.sampler",
     "fit": "training.fit",
+    "suggest": "training.suggest",
     "predict_volume": "inference.open_model",
     "instances": "postprocessing.instances",
     "write_instances": "postprocessing.instances",

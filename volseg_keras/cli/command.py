@@ -19,6 +19,7 @@ from .predict import predict
 from .publish import publish
 from .report import report
 from .reproduce import reproduce
+from .suggest import suggest
 from .train import demo, models, train
 from .view import view
 
@@ -39,6 +40,7 @@ for command in (
     demo,
     models,
     train,
+    suggest,
     predict,
     evaluate,
     measure,
