@@ -214,11 +214,16 @@ class PatchSampler(Patches):
             shift = np.clip(shift, -((patch - 1) // 2), patch // 2)
             centre = np.array(np.unravel_index(int(chosen), self.label.shape)) + shift
             corner = np.clip(centre - patch // 2 * stride, lowest, highest)
-        elif len(self.annotated) < volume[0]:
+        elif not self.sees(corner[0], reach[0], stride[0]):
             section = self.annotated[rng.integers(len(self.annotated))]
             first = section - rng.integers(patch[0]) * stride[0]
             corner[0] = np.clip(first, lowest[0], highest[0])
         return tuple(int(c) for c in corner)
+
+    def sees(self, first, reach, stride):
+        """Return whether a patch from a section on has an annotated section."""
+        ahead = self.annotated - first
+        return bool(((ahead >= 0) & (ahead < reach) & (ahead % stride == 0)).any())
 
 
 class PatchMix(Patches):
