@@ -12,7 +12,7 @@ from ..files import write_json
 from ..inference.open_model import open_model
 from ..inference.predict import not_background
 from ..networks.models import at_policy, build_model, split_normalization, with_normalization
-from ..networks.variants import get_variant
+from ..networks.variants import VARIANTS
 from ..patches.foreground import annotated_sections
 from ..patches.sampler import channels_of
 from ..pretrained.presets import (
@@ -80,14 +80,14 @@ class Start:
     """What a training starts from.
 
     Attributes:
-        dims: axes of the network, 2 or 3.
+        dims: axes of the network, 2 or 3; None where a model that is named does not tell.
         why: the reason for them.
         name: whose weights it starts from, None for new ones.
         scale: how many voxels the network sees for one of the stack, along (z, y, x).
         looked_at: what was looked at, `Candidate`s as dicts.
     """
 
-    dims: int
+    dims: int | None
     why: str
     name: str | None
     scale: tuple = (1, 1, 1)
@@ -102,17 +102,20 @@ def chosen_start(volumes, request, file):
     if request.resume and file.is_file():
         told = json.loads(file.read_text(encoding="utf-8"))
         return Start(**{**told, "scale": tuple(told["scale"])})
-    found = [network_dims(volume.image.shape, volume.voxel_size) for volume in volumes]
-    dims, why = min(found)  # a stack of thick sections counts for all
-    start = Start(dims, why, request.given)
-    if request.given is None:
-        print(f"{dims}D: {why}", flush=True)
-    if request.start is None:
-        candidates = look(volumes, dims)
-        print_table(COLUMNS, [candidate.row for candidate in candidates])
-        start = replace(start, looked_at=tuple(asdict(each) for each in candidates))
-        if candidates and candidates[0].finds:
-            start = replace(start, name=candidates[0].name, scale=candidates[0].scale)
+    if request.given:
+        start, tried = Start(axes_of(request.given), "as told", request.given), [request.given]
+    else:
+        found = [network_dims(volume.image.shape, volume.voxel_size) for volume in volumes]
+        start = Start(*min(found), None)  # a stack of thick sections counts for all
+        print(f"{start.dims}D: {start.why}", flush=True)
+        tried = [] if request.start else suitable(volumes, start.dims)
+    planned = [(name, scale) for name in tried for scale in scales(name, volumes, start.dims)]
+    if len(planned) > 1 or planned and not request.given:  # there is something to choose
+        best, *others = look(volumes, start.dims, planned)
+        print_table(COLUMNS, [candidate.row for candidate in (best, *others)])
+        start = replace(start, looked_at=tuple(asdict(each) for each in (best, *others)))
+        if best.finds or request.given:
+            start = replace(start, name=best.name, scale=best.scale)
     print(told_start(start), flush=True)
     write_json(file, asdict(start), indent=2)
     return start
@@ -135,24 +138,21 @@ def rescaled(volumes, start):
     return [resampled_volume(volume, start.scale) for volume in volumes]
 
 
-def look(volumes, dims):
-    """Score every published model that suits some volumes on their annotated sections.
+def look(volumes, dims, planned):
+    """Score models on the annotated sections of some volumes.
 
-    Each is tried at the voxel size of the volumes and, where that differs, at its own. At most
-    `SECTIONS` sections of a volume are predicted, and no model after `SECONDS` seconds.
+    At most `SECTIONS` sections of a volume are predicted, and no model after `SECONDS` seconds.
 
     Args:
         volumes: `LabelledVolume`s.
         dims: 2 or 3, the axes of the networks.
+        planned: pairs of the name of a model and a scale to try it at.
 
     Returns:
         A list of `Candidate`, the best first.
     """
     tried, started = [], time.monotonic()
     views = [(volume, views_of(volume, dims)) for volume in volumes]
-    planned = [
-        (name, scale) for name in suitable(volumes, dims) for scale in scales(name, volumes, dims)
-    ]
     with progress_bar("looking at published models") as on_progress:
         for done, (name, scale) in enumerate(planned):
             on_progress(done, len(planned))
@@ -170,16 +170,19 @@ def views_of(volume, dims):
     return [section_view(volume, z, dims) for z in spread(sections, SECTIONS)]
 
 
+def axes_of(name):
+    """Return 2 or 3, the axes of a model as its metrics.json tells them, None where it does not."""
+    variant = read_told(told_file(name)).get("variant")
+    known = {row.model_name: row.spatial_dims for row in VARIANTS.values()}
+    return known.get(variant)
+
+
 def suitable(volumes, dims):
     """Return the names of published models of so many axes, and of the volumes' channels."""
     if channels_of(volumes[0].image) != 1:
         return []
-    told = {file.parent.name: read_told(told_file(file)) for file in published().values()}
-    return sorted(
-        name
-        for name, about in told.items()
-        if "variant" in about and get_variant(about["variant"]).spatial_dims == dims
-    )
+    names = sorted(file.parent.name for file in published().values())
+    return [name for name in names if axes_of(name) == dims]
 
 
 def scales(name, volumes, dims):
@@ -197,12 +200,12 @@ def scale_to(size, own, dims):
     Args:
         size: `(z, y, x)` in nm of the stack, or None.
         own: the same of the model.
-        dims: axes of the network, 2 or 3.
+        dims: axes of the network, 2 or 3, or None.
 
     Returns:
         Three numbers; None where a size is unknown, both are alike, or they are too far apart.
     """
-    if not (size and own):
+    if not (size and own and dims):
         return None
     ratios = [round(a / b, 4) for a, b in zip(size, own, strict=True)]
     scale = (1,) * (3 - dims) + tuple(ratios[3 - dims :])

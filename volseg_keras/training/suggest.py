@@ -8,7 +8,7 @@ from scipy import ndimage
 from ..inference.engines import labels as class_ids_of
 from ..inference.open_model import open_model
 from ..inference.predict import HALO, decoded
-from ..patches.foreground import annotated_sections
+from ..patches.foreground import annotated_sections, cropped
 from ..patches.sampler import check_shape
 from ..pretrained.presets import stored_threshold, trained_voxel_size
 from ..volumes.labels import class_ids
@@ -16,8 +16,8 @@ from ..volumes.volume import NOT_ANNOTATED
 from .sections import spread, without_unpainted
 from .start import scale_to
 
-# Sections that a 2D network looks at.
-LOOKED_AT = 96
+# Sections that a 2D network looks at, and pixels a side of their middle that any network does.
+LOOKED_AT, SIDE = 48, 768
 # Side in pixels of what a rim of an object, which is always unsure, is thinner than.
 RIM = 7
 # Robust deviations from the median beyond which a section is taken for damaged.
@@ -134,6 +134,8 @@ class Look:
     def __init__(self, model, volume, on_progress=None):
         self.segmenter, self.threshold = open_model(model), stored_threshold(model)
         self.volume, self.on_progress = volume, on_progress
+        starts = [max(0, n - SIDE) // 2 for n in volume.shape[1:]]
+        self.middle = cropped(volume, (slice(None), *(slice(a, a + SIDE) for a in starts)))
         self.dims = self.segmenter.metadata["spatial_dims"]
         size, own = getattr(volume, "voxel_size", None), trained_voxel_size(model)
         self.scale = scale_to(size, own, self.dims) or (1, 1, 1)
@@ -155,32 +157,32 @@ class Look:
         depth = self.volume.shape[0]
         if self.dims == 3:
             options = {"engine": self.engine, "scale": self.scale, "on_tile": self.on_progress}
-            for first, values in self.segmenter.slabs(self.volume, **options):
+            for first, values in self.segmenter.slabs(self.middle, **options):
                 yield from enumerate(map(decoded, values), first)
             return
         chosen = sorted({*spread(range(depth), LOOKED_AT), *annotated})
         for done, z in enumerate(chosen, 1):
-            yield z, self.predict(z)
+            yield z, self.predict(self.middle, z)
             if self.on_progress:
                 self.on_progress(done, len(chosen))
 
-    def predict(self, z):
+    def predict(self, volume, z):
         """Return probabilities `(y, x, maps)` of a section, by as much around it as matters."""
         first = max(0, z - HALO[self.dims][0])
-        block = np.asarray(self.volume[first : z + HALO[self.dims][0] + 1])
+        block = np.asarray(volume[first : z + HALO[self.dims][0] + 1])
         slabs = self.segmenter.slabs(block, engine=self.engine, scale=self.scale)
         return decoded(np.concatenate([values for _, values in slabs])[z - first])
 
     def looks(self, z, probability):
         """Return numbers that tell how a section looks and, the last, where it lies."""
-        grey = self.intensity.standardize(np.asarray(self.volume[z : z + 1]))[0]
+        grey = self.intensity.standardize(np.asarray(self.middle[z : z + 1]))[0]
         sharpness = np.abs(np.diff(grey, axis=-1)).mean()
         marked = probability[..., 0] if probability.shape[-1] == 1 else 1 - probability[..., 0]
         return grey.mean(), grey.std(), sharpness, marked.mean(), z
 
     def suggestion(self, z, doubt, distance):
         """Return the `Suggestion` of a section."""
-        probability, plane = self.predict(z), np.asarray(self.volume[z : z + 1])[0]
+        probability, plane = self.predict(self.volume, z), np.asarray(self.volume[z : z + 1])[0]
         found = class_ids_of(probability, self.threshold)
         return Suggestion(z, doubt, distance, plane, found, unsureness(probability, self.threshold))
 
