@@ -146,7 +146,7 @@ def test_the_shortest_command(files, tmp_path, capsys):
     assert about["from"] == "Dark" and about["recipe"] == "finetune"
     assert about["hold_out"] == first["hold_out"] == ["z=9"]
     assert (first["steps"], about["steps"]) == (2, 3)
-    assert about["threshold"] == first["threshold"] and about["held_out_jaccard"] > 0.9
+    assert about["threshold"] == first["threshold"] and about["held_out_jaccard"] > 0.5
     dark, bright = told_of(run, "start.json")["looked_at"]
     assert (dark["name"], bright["name"]) == ("Dark", "Bright")
     assert dark["jaccard"] > 0.95 and bright["jaccard"] < SHARE + 0.02

@@ -13,7 +13,7 @@ from volseg_keras.training.sections import (
 )
 from volseg_keras.training.suggest import farthest, unsureness
 
-IMAGE, LABEL = phantom((12, 64, 64), seed=0)
+IMAGE, LABEL = phantom((16, 64, 64), seed=0)
 KNOWN = np.full_like(LABEL, 255)
 KNOWN[[1, 5]] = LABEL[[1, 5]] > 0
 
@@ -75,7 +75,7 @@ def test_wrong_input(arguments, told, model, stack, monkeypatch, capsys):
 def test_a_damaged_section_is_not_suggested(model):
     image = IMAGE.copy()
     image[7] = np.random.default_rng(0).integers(0, 256, image[7].shape)
-    assert 7 not in [section.z for section in suggest(model, image, 11, KNOWN)]
+    assert 7 not in [section.z for section in suggest(model, image, 13, KNOWN)]
 
 
 def test_doubt_and_distance_decide():
@@ -96,7 +96,7 @@ def test_sections_without_a_label_are_not_annotated():
     painted = np.where(KNOWN == 255, 0, KNOWN)
     label, count = without_unpainted(painted)
     np.testing.assert_array_equal(label, KNOWN)
-    assert count == 10
+    assert count == 14
     partly = KNOWN.copy()
     partly[3] = 0  # background, where 255 marks what is not annotated
     assert without_unpainted(partly)[1] == 0
