@@ -108,15 +108,13 @@ def fit(
         ...                  hold_out=["x:0:256", None], steps=4_000)
     """
     if isinstance(model, str):
-        budget, parts = (recipe, steps, minutes), (hold_out, list(validation), weights)
+        given = (recipe, steps, minutes, hold_out, list(validation), weights)
         others = (resume, seed, normalization, self_train)
-        request = Request(model, output, start, *budget, *parts, *others)
-        fit_part = partial(fit, steps_per_epoch=steps_per_epoch)
-        return fit_auto(fit_part, images, labels, request)
+        request = Request(model, output, start, *given, *others)
+        return fit_auto(partial(fit, steps_per_epoch=steps_per_epoch), images, labels, request)
     recipe = recipe or "fast"
     row = get_recipe(recipe)
-    dims = dims_of(model)
-    budget = make_budget(row, steps, minutes)
+    dims, budget = dims_of(model), make_budget(row, steps, minutes)
     model, own = split_normalization(model)
     normalization = checked_start(model, own, normalization)
     resume = check_run(Path(output) / CHECKPOINT, resume)
@@ -127,20 +125,19 @@ def fit(
     contrast = own[2] if own else 1.0
     patches = make_patches(inner, row, dims, seed, weights, contrast)
     batch = row.batch[dims] * replicas()
+    optional = {"from": start and str(start), "weights": weights}
+    optional["batch"] = batch if replicas() > 1 else None
     about = {
         "recipe": recipe if isinstance(recipe, str) else "custom",
         "hold_out": hold_out,
         "seed": int(seed),
-        **({"from": str(start)} if start else {}),
-        **({"weights": weights} if weights else {}),
-        **({"batch": batch} if replicas() > 1 else {}),
+        **{name: value for name, value in optional.items() if value},
         "volumes": [described(volume) for volume in volumes],
         "validation": [described(volume) for volume in validation],
     }
     output = writable_folder(output)
     average = Average(budget, row.average)
     checkpoint = Checkpoint(budget, output / CHECKPOINT, about, average)
-
     first = volumes[0].intensity
     save = Saver(model, (first.mean, first.deviation, contrast), output / "model.keras")
     compile_model(model, row, dims)
@@ -148,10 +145,10 @@ def fit(
         checkpoint.restore(model)
     callbacks = [Schedule(budget, partial(row.learning_rate, dims)), Finite(budget), average]
     if held_out:
-        scored = partial(score, model, keras_engine(model), held_out, contrast)
-        callbacks.append(Validate(budget, scored, save, average))
-    names = [part.name for part in held_out]
-    callbacks += [*logging_callbacks(budget, output, batch, patches.patch_shape, names), checkpoint]
+        score_now = partial(score, model, keras_engine(model), held_out, contrast)
+        callbacks.append(Validate(budget, score_now, save, average))
+    logged = logging_callbacks(budget, output, batch, patches.patch_shape, held_out)
+    callbacks += [*logged, checkpoint]
     if budget.progress >= 1 and (summary := told_before(output / "metrics.json", budget.step)):
         return summary
     train(model, patches, batch, budget, row.settle, callbacks, steps_per_epoch)
@@ -211,11 +208,12 @@ def choose(path, held_out, patches, batch, steps):
 
 def logging_callbacks(budget, output, batch, patch_shape, held_out):
     """Return the callbacks that tell, in files and on the console, how a training goes."""
-    history = History(budget, output / "history.csv", batch * math.prod(patch_shape), held_out)
+    names = [part.name for part in held_out]
+    history = History(budget, output / "history.csv", batch * math.prod(patch_shape), names)
     if keras.backend.backend() != "tensorflow":
-        return history, Progress(budget, held_out)
+        return history, Progress(budget, names)
     board = keras.callbacks.TensorBoard(output / "tensorboard", write_graph=False)
-    return history, board, Progress(budget, held_out)
+    return history, board, Progress(budget, names)
 
 
 def make_patches(volumes, row, dims, seed, weights, contrast=1.0):

@@ -266,10 +266,11 @@ def resampled_volume(volume, scale):
     """Return a `LabelledVolume` of other voxels, with the intensity statistics that it had.
 
     Args:
-        volume: the `LabelledVolume`, of a known voxel size.
+        volume: the `LabelledVolume`.
         scale: how many voxels there shall be for one, along (z, y, x).
     """
-    size = tuple(round(a / b, 4) for a, b in zip(volume.voxel_size, scale, strict=True))
+    size = volume.voxel_size
+    size = size and tuple(round(a / b, 4) for a, b in zip(size, scale, strict=True))
     image = np.asarray(volume.image)
     grey = _resized(image.astype(np.float32), scale, 1, anti_aliasing=min(scale) < 1)
     grey = (np.rint(grey) if image.dtype.kind in "iu" else grey).astype(image.dtype)
