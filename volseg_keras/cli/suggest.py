@@ -14,7 +14,7 @@ from .common import (
     VolumeFile,
     VolumeOptions,
     VoxelSize,
-    quiet,
+    start_keras,
 )
 
 
@@ -54,13 +54,13 @@ def suggest(
     if write_labels:
         checked_output(write_labels)
     writable_folder(output)
+    start_keras()
     from ..report.console import print_table, progress_bar
     from ..report.section import draw_section
+    from ..training.suggest import draft
+    from ..training.suggest import suggest as suggested
 
-    with progress_bar("looking at sections") as on_progress, quiet():
-        from ..training.suggest import draft
-        from ..training.suggest import suggest as suggested
-
+    with progress_bar("looking at sections") as on_progress:
         found = suggested(model, image, count, known, on_progress)
     rows = []
     for section in found:
