@@ -44,7 +44,8 @@ def test_the_command_draws_sections_and_writes_a_draft(labels, model, stack, tmp
     names = sorted(path.name for path in pictures.iterdir())
     sections = [int(name[8:12]) for name in names]
     assert len(sections) == 2 and not set(sections) & {1, 5}
-    assert all(name in "".join(capsys.readouterr().out.split()) for name in names)
+    out = capsys.readouterr().out
+    assert all(name in out for name in names)
     found = open_volume(draft)[...]
     annotated = sorted({1, 5, *sections})
     assert np.flatnonzero((found != 255).any(axis=(1, 2))).tolist() == annotated

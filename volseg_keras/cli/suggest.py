@@ -67,8 +67,9 @@ def suggest(
         name = f"section {section.z} (number {section.z + 1} in Fiji)"
         file = output / f"section_{section.z:04d}.png"
         draw_section(section.plane, section.labels, section.unsure, file, name)
-        rows.append((str(section.z), f"{section.doubt:.2%}", f"{section.distance:.1f}", str(file)))
+        rows.append((str(section.z), f"{section.doubt:.2%}", f"{section.distance:.1f}", file.name))
     print_table(("section", "unsure", "distance", "picture"), rows)
+    print(f"Wrote a picture of each to {output}")
     if write_labels:
         save_volume(write_labels, draft(known, found, image.shape), like=image)
         print(f"Wrote {write_labels}, a draft to correct: 255 is not annotated")
