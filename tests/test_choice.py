@@ -5,23 +5,24 @@ import pytest
 from command import volseg
 
 from volseg_keras import Segmenter, open_volume, phantom, predict_volume, save_volume
-from volseg_keras.pretrained.choice import BEST, choose_model, rescaling, spatial_dims_for
+from volseg_keras.pretrained.choice import BEST, choose_model, rescaling
 from volseg_keras.pretrained.presets import published
+from volseg_keras.volumes.dimensions import network_dims
 
 
 @pytest.mark.parametrize(
     "shape, voxel_size, dims, told",
     [
-        ((165, 768, 1024), (5, 5, 5), 3, "about as thick"),
-        ((165, 768, 1024), None, 3, "--voxel-size"),
+        ((165, 768, 1024), (5, 5, 5), 3, "at most 3 pixels"),
+        ((165, 768, 1024), None, 3, "unknown"),
         ((20, 1024, 1024), (40, 5.9, 5.9), 2, "6.8 times"),
         ((200, 1024, 1024), (40, 5.9, 5.9), 2, "6.8 times"),
         ((10, 1024, 1024), None, 2, "10 sections"),
-        ((100, 64, 64), (15, 5, 5), 3, "about as thick"),
+        ((100, 64, 64), (15, 5, 5), 3, "at most 3 pixels"),
     ],
 )
 def test_axes(shape, voxel_size, dims, told):
-    found, why = spatial_dims_for(shape, voxel_size)
+    found, why = network_dims(shape, voxel_size)
     assert found == dims and told in why
     choice = choose_model(shape, voxel_size)
     assert choice.model in BEST[dims] and choice.model.lower() in published()
@@ -36,6 +37,7 @@ def test_axes(shape, voxel_size, dims, told):
         ((6, 6, 6), (5, 5, 5), 3, (1, 1, 1)),
         ((8, 8, 8), (5, 5, 5), 3, (1.6, 1.6, 1.6)),
         ((40, 6, 6), (5, 5, 5), 2, (1, 1, 1)),
+        ((40, 40, 40), (5, 5, 5), 3, (1, 1, 1)),
         ((40, 10, 10), (5, 5, 5), 2, (1, 2, 2)),
         ((40, 3, 3), (14, 5.4, 5.4), 2, (1, 0.5556, 0.5556)),
     ],
@@ -47,7 +49,7 @@ def test_scale(voxel_size, trained, dims, scale):
 @pytest.mark.parametrize(
     "voxel_size, arguments, told, untold",
     [
-        ((40, 5, 5), [], ["Model", "2D, for sections are 8.0 times"], ["Rescaled"]),
+        ((40, 5, 5), [], ["Model", "2D: sections of 40 nm are 8.0 times"], ["Rescaled"]),
         ((40, 10, 10), [], ["2D", "Rescaled by 1, 2, 2"], []),
         ((40, 10, 10), ["--no-rescale"], ["2D"], ["Rescaled"]),
         ((40, 10, 10), ["--model", "D"], ["Rescaled by"], ["2D"]),

@@ -225,7 +225,7 @@ def test_an_option_of_two_values_may_be_given_once_for_both(typed, read):
 
 def test_the_whole_road(folder, tmp_path, capsys):
     image, label, run = folder / "image.tif", folder / "label.tif", tmp_path / "runs" / "h"
-    arguments = ("--steps", 3, "--recipe", "fast", "--hold-out", "x:0:32", "--seed", 2)
+    arguments = ("--model", "H", "--steps", 3, "--hold-out", "x:0:32", "--seed", 2)
     assert volseg("train", image, label, "-o", run, *arguments) == 0
     assert "held-out Jaccard" in capsys.readouterr().out
     out, exported = tmp_path / "labels.tif", tmp_path / "saved"

@@ -31,6 +31,7 @@ _HOME = {
     "Augment": "patches.augment",
     "PatchSampler": "patches.sampler",
     "fit": "training.fit",
+    "suggest": "training.suggest",
     "Segmenter": "inference.segmenter",
     "predict_volume": "inference.segmenter",
     "instances": "postprocessing.instances",

@@ -1,142 +1,168 @@
-"""What annotated slices buy: `python tests/benchmarks/sparse.py DATA FOLDER [STEPS]`.
+"""What annotated sections buy: `python tests/benchmarks/sparse.py DATA FOLDER [MINUTES [START]]`.
 
-DATA is a folder as of `volseg reproduce --data`. Every run gets STEPS (800) of training. D learns
-from slices of the training volume and is scored on the test volume; and H, from scratch and from
-the published weights, from the first sections of a shifted copy of the test volume, segments that
-copy and is scored on its last sections. The same call goes on where it was stopped; sparse.csv and
-sparse.png appear in FOLDER.
+DATA holds sbem/ with training.tif, validation.tif and NAME_groundtruth.tif of both: another
+microscope and animal than START has seen, sections of 40 nm. Some of the 20 training sections are
+annotated; what `fit("auto")` makes of them in MINUTES (10) is scored on the validation sections at
+the threshold that it chose:
+
+- `published`: from START (D), weights that have not seen this microscope, sections evenly spaced;
+- `scratch`: from no weights;
+- `self-trained`: as `published`, with a round of self-training;
+- `suggested`: as `published`, from half as many sections of this kind and as many that `suggest`
+  names by what was made of those.
+
+A line of JSON a run goes to FOLDER/sparse.jsonl; what is there is not done again, and what was
+stopped goes on. sparse.png is drawn anew after each.
 """
 
 import json
 import sys
-from dataclasses import dataclass
-from functools import partial
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 from common import report
 
-SLICES = (1, 2, 4, 8, 16)
-THINNED, SCORED = 8, 3
-NAMES = {
-    "scratch": "D from scratch, the same microscope",
-    "shifted_scratch": "H from scratch, another microscope",
-    "shifted_published": "from the published H, another microscope",
+SECTIONS, SEEDS = (1, 2, 4, 8, 16), (0, 1, 2)
+COLORS = {
+    "published": "#0072b2",
+    "scratch": "#bbbbbb",
+    "self-trained": "#009e73",
+    "suggested": "#e69f00",
 }
-COLORS = {"scratch": "#e69f00", "shifted_scratch": "#bbbbbb", "shifted_published": "#0072b2"}
+VOXEL_SIZE = (40.0, 5.9, 5.9)
 
 
 @dataclass(frozen=True)
-class Study:
-    """What one curve is of.
+class Run:
+    """A point of a curve."""
 
-    Attributes:
-        name: key of `NAMES`.
-        train: `(image, label)`, (z, y, x).
-        test: the same, to segment.
-        scored: slice of its sections to score on.
-        model: callable that makes the network.
-        places: callable from a number of slices to their z.
+    study: str
+    sections: int
+    seed: int
+
+    @property
+    def name(self):
+        """Of its folder."""
+        return f"{self.study}_{self.sections}_{self.seed}"
+
+
+def opened(data, name):
+    """Return the image of a stack, and its class ids."""
+    from volseg_keras import open_volume
+
+    image = open_volume(data / "sbem" / f"{name}.tif", voxel_size=VOXEL_SIZE)
+    truth = open_volume(data / "sbem" / f"{name}_groundtruth.tif")
+    return image, (np.asarray(truth) > 0).astype(np.uint8)
+
+
+def annotated(truth, sections):
+    """Return class ids of which all but some sections are not annotated."""
+    label = np.full_like(truth, 255)
+    label[sections] = truth[sections]
+    return label
+
+
+def chosen_sections(run, image, truth, folder):
+    """Return the sections that are annotated in a run.
+
+    Raises:
+        FileNotFoundError: those that a model shall name need a run that was not done.
     """
+    from volseg_keras import suggest
 
-    name: str
-    train: tuple
-    test: tuple
-    scored: slice
-    model: object
-    places: object
-
-
-def shifted(image, label):
-    """Return a volume as of another microscope: inverted, darker, blurred, of thick sections."""
-    from scipy import ndimage
-
-    grey = ndimage.gaussian_filter(image[::THINNED].astype(np.float32), (0, 1, 1))
-    grey = 255 * (1 - grey / 255) ** 1.4
-    return np.rint(grey).astype(np.uint8), label[::THINNED]
+    depth = len(truth)
+    if run.study != "suggested" or run.sections == 1:
+        return [(2 * i + 1) * depth // (2 * run.sections) for i in range(run.sections)]
+    before = folder / Run(run.study, run.sections // 2, run.seed).name
+    known = json.loads((before / "sections.json").read_text())
+    count = run.sections - len(known)
+    found = suggest(before, image, count, annotated(truth, known))
+    named = [section.z for section in found]
+    left = [z for z in range(depth) if z not in known + named]  # where some look damaged
+    return sorted(known + named + left[: count - len(named)])
 
 
-def studies(data):
-    """Return the three studies."""
-    from volseg_keras import build_model, load_pretrained
-
-    other, last = shifted(*data.test), np.s_[-SCORED:]
-    depth = len(data.train[0])
-
-    def spread(count):
-        return (np.arange(count) * 2 + 1) * depth // (2 * count)
-
-    d, h = partial(build_model, "D"), partial(build_model, "H")
-    published = partial(load_pretrained, "H")
-    return [
-        Study("scratch", data.train, data.test, np.s_[:], d, spread),
-        Study("shifted_scratch", other, other, last, h, np.arange),
-        Study("shifted_published", other, other, last, published, np.arange),
-    ]
-
-
-def run(study, count, folder, steps):
-    """Train on `count` slices and score, or read what was done; return the Jaccard index."""
+def do(run, data, folder, minutes, start):
+    """Train and score; return the row of a run."""
     import keras
 
     from volseg_keras import fit, predict_volume, segmentation_scores
     from volseg_keras.files import write_json
-    from volseg_keras.training.fit import NOT_ANNOTATED
+    from volseg_keras.volumes.writing import writable_folder
 
-    done = folder / "jaccard.json"
-    if done.is_file():
-        return json.loads(done.read_text())
-    image, label = study.train
-    sparse = np.full_like(label, NOT_ANNOTATED)
-    sparse[study.places(count)] = label[study.places(count)]
-    keras.utils.set_random_seed(0)
-    options = {"recipe": "fast", "steps": steps, "resume": True}
-    fit(study.model(), image, sparse, output=folder, normalization="volume", **options)
-    found, truth = predict_volume(folder, study.test[0]).argmax(-1), study.test[1]
-    scores = segmentation_scores(truth[study.scored], found[study.scored])
-    jaccard = scores["classes"][1]["jaccard"]
-    write_json(done, jaccard)
-    return jaccard
+    image, truth = opened(data, "training")
+    path = writable_folder(folder / run.name)
+    if not (path / "sections.json").is_file():
+        write_json(path / "sections.json", chosen_sections(run, image, truth, folder))
+    sections = json.loads((path / "sections.json").read_text())
+    keras.utils.set_random_seed(run.seed)
+    summary = fit(
+        "auto",
+        image,
+        annotated(truth, sections),
+        output=path,
+        start="scratch" if run.study == "scratch" else start,
+        minutes=minutes,
+        self_train=int(run.study == "self-trained"),
+        seed=100 * run.seed,
+        resume=True,
+    )
+    image, truth = opened(data, "validation")
+    probability = predict_volume(path, image)[..., 1]
+    row = asdict(run) | {"annotated": sections, "minutes": minutes, "start": start}
+    for name, threshold in (("jaccard", summary["threshold"]), ("jaccard_at_half", 0.5)):
+        scores = segmentation_scores(truth, (probability >= threshold).astype(np.uint8))
+        row[name] = scores["classes"][1]["jaccard"]
+    return row | {"threshold": summary["threshold"], "held_out": summary["held_out_jaccard"]}
 
 
-def draw(rows, steps, path):
-    """Draw the curves."""
+def draw(rows, path):
+    """Draw the mean of the seeds of each study, and every run."""
     from matplotlib.figure import Figure
 
     from volseg_keras.report.plots import save_figure, tidy
 
+    points = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        points[row["study"]][row["sections"]].append(row["jaccard"])
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     panel = figure.subplots()
-    for name, label in NAMES.items():
-        points = [(row["slices"], row["jaccard"]) for row in rows if row["study"] == name]
-        if points:
-            panel.plot(*zip(*points, strict=True), "o-", color=COLORS[name], label=label)
+    for study, found in points.items():
+        counts = sorted(found)
+        means = [np.mean(found[count]) for count in counts]
+        panel.plot(counts, means, "-", color=COLORS[study], label=study)
+        for count in counts:
+            panel.plot([count] * len(found[count]), found[count], "o", ms=3, color=COLORS[study])
     panel.set_xscale("log", base=2)
-    panel.set_xticks(SLICES, map(str, SLICES))
-    panel.set(xlabel=f"annotated slices, {steps} steps of training", ylim=(0, 1))
+    panel.set_xticks(SECTIONS, map(str, SECTIONS))
+    panel.set(xlabel="annotated sections", ylim=(0, 1))
     tidy(panel, "Jaccard index")
     panel.legend(frameon=False)
     save_figure(figure, path)
 
 
 def main():
-    """Run all that is missing; print a JSON line a run."""
-    from volseg_keras.files import write_csv
-    from volseg_keras.publishing.table1 import load_data
-
+    """Run all that is missing."""
     if len(sys.argv) < 3:
         sys.exit(__doc__)
-    folder, steps = Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 800
-    rows = []
-    for study in studies(load_data(Path(sys.argv[1]))):
-        for count in SLICES:
-            if study.train is study.test and count > len(study.train[0]) - SCORED:
-                continue
-            jaccard = run(study, count, folder / f"{study.name}_{count}_{steps}", steps)
-            rows.append({"study": study.name, "slices": count, "jaccard": jaccard})
-            report(NAMES[study.name], slices=count, jaccard=jaccard, steps=steps)
-            write_csv(folder / "sparse.csv", rows[0], rows)
-            draw(rows, steps, folder / "sparse.png")
+    data, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    minutes = float(sys.argv[3]) if len(sys.argv) > 3 else 10.0
+    start = sys.argv[4] if len(sys.argv) > 4 else "D"
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = folder / "sparse.jsonl"
+    rows = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
+    done = {Run(row["study"], row["sections"], row["seed"]) for row in rows}
+    for run in (Run(study, n, seed) for seed, n, study in product(SEEDS, SECTIONS, COLORS)):
+        if run in done:
+            continue
+        rows.append(do(run, data, folder, minutes, start))
+        with open(lines, "a") as file:
+            file.write(json.dumps(rows[-1]) + "\n")
+        report(run.study, **{name: rows[-1][name] for name in ("sections", "seed", "jaccard")})
+        draw(rows, folder / "sparse.png")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from .predict import predict
 from .publish import publish
 from .report import report
 from .reproduce import reproduce
+from .suggest import suggest
 from .train import train
 from .view import view
 
@@ -54,6 +55,7 @@ for command in (
     demo,
     models,
     train,
+    suggest,
     predict,
     evaluate,
     measure,

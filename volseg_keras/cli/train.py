@@ -31,11 +31,18 @@ def train(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run.")],
     model: Annotated[
-        str | None, typer.Option(help="Network, see `volseg models`; H by default.")
+        str | None,
+        typer.Option(
+            help="Network of `volseg models`, from scratch and by `fast`; auto looks for a start."
+        ),
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option("--from", help="Published name, run or .keras whose weights to start from."),
+        typer.Option(
+            "--from",
+            help="Published name, run or .keras whose weights to start from, or scratch; by "
+            "default the published model that does best on the annotated sections.",
+        ),
     ] = None,
     normalize: Annotated[
         str,
@@ -44,14 +51,18 @@ def train(
             "model, or MEAN,STD."
         ),
     ] = "volume",
-    recipe: Annotated[str, typer.Option(help="fast, finetune or paper.")] = "fast",
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="fast, finetune or paper; by default finetune from weights, else fast."),
+    ] = None,
     minutes: Annotated[float | None, typer.Option(help="Budget in minutes.")] = None,
     steps: Annotated[int | None, typer.Option(help="Budget in steps.")] = None,
     hold_out: Annotated[
         list[str] | None,
         typer.Option(
-            help="Part kept for validation, e.g. x:0:256, of every volume; or, given once for each "
-            "volume, of that one, none for none."
+            help="Part kept for validation, e.g. x:0:256, or z=7 for a section, of every volume; "
+            "or, given once for each volume, of that one, none for none. Without --model, one of "
+            "three or more annotated sections is kept at first."
         ),
     ] = None,
     validate: Annotated[
@@ -63,6 +74,13 @@ def train(
     weights: Annotated[
         str | None, typer.Option(help="Shares of the patches, one a volume, e.g. 2,1.")
     ] = None,
+    self_train: Annotated[
+        bool,
+        typer.Option(
+            "--self-train",
+            help="In the end also learn from what the network is sure of on other sections.",
+        ),
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in -o, if one began.")
     ] = False,
@@ -77,21 +95,22 @@ def train(
     series: Series = None,
     voxel_size: VoxelSize = None,
 ):
-    """Train a network on labelled volumes.
+    """Train a network on labelled volumes, of which a few annotated sections are enough.
 
-    Example: volseg train image.tif label.tif --minutes 60 --hold-out x:0:256 -o runs/h
+    Looks which published model does best on them, and trains that for ten minutes.
+
+    Example: volseg train stack.tif labels.tif -o run
     """
-    from ..pretrained.presets import load_pretrained
-
     statistics = normalization(normalize)
-    check_network(start, model)
+    model = None if model == "auto" else model
+    check_network(start, model, self_train)
     shares = numbers("weights", weights)
     given = VolumeOptions(axes, time, channel, level, series, voxel_size)
     trained = opened_pairs("volumes", volumes, given)
     validated = opened_pairs("validate", validate or [], given)
     keras = start_keras()
     from ..inference.engines import on_gpu
-    from ..networks.models import at_policy, build_model
+    from ..networks.models import build_model
     from ..training.devices import data_parallel
     from ..training.fit import fit
     from ..training.volumes import known_ids, with_class_ids
@@ -101,11 +120,8 @@ def train(
     if on_gpu():
         keras.config.set_dtype_policy("mixed_bfloat16")
     with data_parallel() if all_gpus else nullcontext():
-        network = (
-            at_policy(load_pretrained(start))
-            if start
-            else build_model(model or "H", num_classes=count_classes(*map(known_ids, labels)))
-        )
+        classes = count_classes(*map(known_ids, labels))
+        network = build_model(model, num_classes=classes) if model else "auto"
         summary = fit(
             network,
             images,
@@ -121,15 +137,18 @@ def train(
             seed=seed,
             start=start,
             normalization=statistics,
+            self_train=int(self_train),
         )
-    name = network.name.upper()
     print(
-        f"Trained {name}: {summary['steps']} steps{held_out_text(summary)}. "
+        f"Trained {summary['variant'].upper()}: {summary['steps']} steps{held_out_text(summary)}. "
         f"Model, history and curve: {output}"
     )
+    if not model:
+        again = f"volseg predict {volumes[0]} --model {output} --threshold auto -o FILE"
+        print(f"Threshold {summary['threshold']:.3g}. Next: {again}")
 
 
-def check_network(start, model):
+def check_network(start, model, self_train):
     """Raise ValueError unless there is a network to start from, or one of that name."""
     from ..networks.variants import get_variant
     from ..pretrained.presets import model_file
@@ -139,10 +158,14 @@ def check_network(start, model):
             "Invalid value for `model`. Expected none with `from`, which tells the network. "
             f"Received: model={model}, from={start}"
         )
-    if start:
+    if self_train and model:
+        raise ValueError(
+            f"Invalid value for `self_train`. Expected no `model` beside it. Received: {model}"
+        )
+    if start and start != "scratch":
         model_file(start)
-    else:
-        get_variant(model or "H")
+    if model:
+        get_variant(model)
 
 
 def opened_pairs(name, files, given):

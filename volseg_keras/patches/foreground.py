@@ -194,3 +194,22 @@ def foreground_voxels(label, ignore_class=None):
         )
     found = np.sort(found)  # the same for arrays and files
     return found.astype(np.uint32) if math.prod(label.shape) < 2**32 else found
+
+
+def annotated_sections(label, ignore_class):
+    """Return the z of the sections in which a voxel is annotated, rising.
+
+    Of `ClassIds` with voxels that are not annotated, those in which foreground is known.
+
+    Args:
+        label: `(z, y, x)` class ids, an array or `ClassIds`.
+        ignore_class: label of voxels without annotation, or None.
+    """
+    if isinstance(label, ClassIds):
+        if ignore_class not in label.ids.values():
+            return np.arange(label.shape[0])
+        known = label.foreground[label.classes != ignore_class]
+        return np.unique(known // math.prod(label.shape[1:]))
+    if ignore_class is None:
+        return np.arange(label.shape[0])
+    return np.flatnonzero([(plane != ignore_class).any() for plane in label])

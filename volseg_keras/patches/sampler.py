@@ -8,7 +8,7 @@ from ..volumes.box import Box
 from ..volumes.intensity import Intensity
 from ..volumes.volume import NOT_ANNOTATED, class_ids
 from .augment import Augment, draw, place, shade
-from .foreground import ClassIds, foreground_voxels
+from .foreground import ClassIds, annotated_sections, foreground_voxels
 from .myelin import add_sheath
 
 
@@ -97,7 +97,7 @@ class PatchSampler(Patches):
         patch_shape: `(z, y, x)` in voxels, or `(y, x)` for slices of 2D networks.
         seed: integer seed.
         foreground_fraction: share of patches placed with a foreground voxel near their centre; the
-            others lie anywhere.
+            others lie anywhere, with an annotated section in them where not all are annotated.
         jitter: how far from the centre, in voxels along each axis, that voxel may be.
         augment: an `Augment`; the default flips, rotates and changes gain and offset.
         normalization: `(mean, standard deviation)` that grey levels are standardised by, of several
@@ -143,6 +143,7 @@ class PatchSampler(Patches):
         self.voxel_size = voxel_size
         self.check(mirror)
         self.foreground = foreground_voxels(self.label, ignore_class)
+        self.annotated = annotated_sections(self.label, ignore_class)
         if normalization is None:
             normalization = Intensity.of(image)
         known = isinstance(normalization, Intensity)
@@ -213,7 +214,16 @@ class PatchSampler(Patches):
             shift = np.clip(shift, -((patch - 1) // 2), patch // 2)
             centre = np.array(np.unravel_index(int(chosen), self.label.shape)) + shift
             corner = np.clip(centre - patch // 2 * stride, lowest, highest)
+        elif not self.sees(corner[0], reach[0], stride[0]):
+            section = self.annotated[rng.integers(len(self.annotated))]
+            first = section - rng.integers(patch[0]) * stride[0]
+            corner[0] = np.clip(first, lowest[0], highest[0])
         return tuple(int(c) for c in corner)
+
+    def sees(self, first, reach, stride):
+        """Return whether a patch from a section on has an annotated section."""
+        ahead = self.annotated - first
+        return bool(((ahead >= 0) & (ahead < reach) & (ahead % stride == 0)).any())
 
 
 class PatchMix(Patches):

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
+from ..volumes.dimensions import network_dims
 from .presets import published, trained_voxel_size
 
 AUTO = "auto"  # as the name of a model
 # For each number of spatial axes the best first; the first that is published is taken.
 BEST = {2: ("mito-2d", "D"), 3: ("mito-3d", "H")}
-ANISOTROPIC = 3  # thickness of sections in pixels above which planes are segmented one by one
-FEW_SECTIONS = 24  # below which there is too little context along z
-DIFFERS = 1.25  # ratio of voxel sizes above which a volume is rescaled
+# Voxel sizes that differ by less are taken for alike; those that differ by more are too far apart.
+ALIKE, TOO_FAR = 1.25, 4.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def choose_model(shape, voxel_size=None):
     Raises:
         ValueError: no model is published.
     """
-    dims, why = spatial_dims_for(shape, voxel_size)
+    dims, why = network_dims(shape, voxel_size)
     known = {name.lower() for name in published()}
     model = next((name for name in BEST[dims] if name.lower() in known), None)
     if model is None:
@@ -50,19 +50,7 @@ def choose_model(shape, voxel_size=None):
             f"Received: {', '.join(sorted(known)) or 'none'}"
         )
     scale = rescaling(voxel_size, trained_voxel_size(model), dims)
-    return Choice(model, scale, f"Model {model}: {why}")
-
-
-def spatial_dims_for(shape, voxel_size=None):
-    """Return 2 or 3, the axes that a network for a volume should have, and why."""
-    if voxel_size and voxel_size[0] > ANISOTROPIC * max(voxel_size[1:]):
-        ratio = voxel_size[0] / max(voxel_size[1:])
-        return 2, f"2D, for sections are {ratio:.1f} times as thick as a pixel is wide"
-    if shape[0] < FEW_SECTIONS:
-        return 2, f"2D, for there are {shape[0]} sections only"
-    if voxel_size:
-        return 3, "3D, for sections are about as thick as a pixel is wide"
-    return 3, f"3D, for there are {shape[0]} sections (of unknown thickness: see --voxel-size)"
+    return Choice(model, scale, f"Model {model}, {dims}D: {why}")
 
 
 def rescaling(voxel_size, trained, spatial_dims):
@@ -72,14 +60,17 @@ def rescaling(voxel_size, trained, spatial_dims):
         voxel_size: of the volume, `(z, y, x)` in nm, or None.
         trained: that of the model.
         spatial_dims: of the model; one of 2 sees sections as they are.
+
+    Returns:
+        Three numbers: 1 where a size is unknown, or where sizes are alike or more than four times
+        apart.
     """
     if not (voxel_size and trained):
         return (1, 1, 1)
     scale = [a / b for a, b in zip(voxel_size, trained, strict=True)]
     scale[: 3 - spatial_dims] = [1] * (3 - spatial_dims)
-    if all(1 / DIFFERS <= s <= DIFFERS for s in scale):
-        return (1, 1, 1)
-    return tuple(round(s, 4) for s in scale)
+    apart = max(max(s, 1 / s) for s in scale)
+    return tuple(round(s, 4) for s in scale) if ALIKE < apart <= TOO_FAR else (1, 1, 1)
 
 
 def scale_text(scale):

@@ -23,7 +23,7 @@ def make_budget(row, steps, minutes):
             raise ValueError(
                 f"Invalid value for `{name}`. Expected a positive number. Received: {name}={value}"
             )
-    if minutes is not None:
+    if steps is None and (minutes := minutes or row.minutes):
         return Budget(None, 60.0 * minutes)
     return Budget(steps or row.steps, None)
 

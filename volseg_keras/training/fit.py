@@ -1,32 +1,31 @@
 """`fit`: compile, train by `model.fit` within a budget, validate, checkpoint, resume."""
 
-import json
 import math
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from ..files import atomic_path, write_json
-from ..inference.engines import keras_engine, on_gpu, usable_cores
+from ..inference.engines import keras_engine
 from ..inference.predict import MULTIPLE
 from ..networks import losses
 from ..networks.metrics import Jaccard
-from ..networks.models import copy_at, split_normalization, with_normalization
+from ..networks.models import split_normalization
 from ..patches.augment import NONE
 from ..patches.sampler import PatchMix, PatchSampler
 from ..report.console import progress_bar
 from ..volumes.volume import NOT_ANNOTATED
 from ..volumes.writing import writable_folder
 from .arguments import check_run, check_weights, checked_start, make_budget
+from .auto import Request, fit_auto
 from .averaging import Average
 from .calibration import calibrate
 from .callbacks import Checkpoint, Finite, Schedule, Validate
 from .devices import replicas, use_jit
 from .logging_callbacks import History, Progress
 from .recipes import get_recipe
+from .saving import Saver, described, summarise, told_before
 from .settling import settled
 from .statistics import BATCHES
 from .validation import score
@@ -41,7 +40,7 @@ def fit(
     labels,
     *,
     output,
-    recipe="fast",
+    recipe=None,
     steps=None,
     minutes=None,
     hold_out=None,
@@ -52,6 +51,7 @@ def fit(
     start=None,
     normalization="volume",
     steps_per_epoch=25,
+    self_train=0,
 ):
     """Train a network on labelled volumes and keep the best weights.
 
@@ -62,26 +62,37 @@ def fit(
     budget where a part is held out, else the last weights), history.csv, curve.png, metrics.json,
     TensorBoard logs, and the checkpoint that `resume` continues from.
 
+    With "auto" for a model, every published one that suits the volumes (2D or 3D, by their voxel
+    size or number of sections) is first scored on the annotated sections, for a minute or two, and
+    the best is trained further; from scratch only where none finds anything. Then sections without
+    any label beside labelled ones count as not annotated, and where three or more are annotated,
+    one is held out for the first two fifths of the budget, to choose weights and threshold.
+    start.json tells what was looked at, and in `parts` lie the runs of all parts but the last.
+
     Args:
-        model: a Keras model from `build_model`, or one that an earlier `fit` saved.
+        model: a Keras model from `build_model`, or one that an earlier `fit` saved; or "auto".
         images: `(z, y, x)` array-like of grey levels, for a model of several channels
             `(z, y, x, channels)`; or a list of volumes, of any sizes.
         labels: `(z, y, x)` array-like of class ids, or a list of one for each volume; a mask of 0
             and 255 is one of 0 and 1, and 255 beside other labels means "not annotated".
         output: folder of the run.
-        recipe: name of a row of `training.recipes.RECIPES`, or a `Recipe`.
+        recipe: name of a row of `training.recipes.RECIPES`, or a `Recipe`; "fast" by default, with
+            "auto" for a model "finetune", unless it starts from scratch.
         steps: budget in steps; the recipe's own where neither is given.
         minutes: budget in minutes of wall time, instead of `steps`.
-        hold_out: part of every volume that is kept for validation, such as "x:0:256"; or a list of
-            one, or None, for each.
+        hold_out: part of every volume that is kept for validation, such as "x:0:256", or "z=7" for
+            a section; or a list of one, or None, for each. "none" holds nothing out with "auto".
         validation: pairs of an image and its labels that are validated on beside these parts.
         weights: shares of the patches, one a volume; equal by default.
         resume: continue from the checkpoint in `output`, or start where there is none yet.
         seed: seed of patches and augmentation.
-        start: what the weights of `model` came from, noted in metrics.json.
+        start: what the weights of `model` came from, noted in metrics.json; with "auto" a name,
+            run or file to start from without looking, or "scratch".
         normalization: "volume" to standardise each volume by its own mean and standard deviation,
             "model" by the constants that `model` came with, or `(mean, standard deviation)`.
         steps_per_epoch: steps between rows of history.csv.
+        self_train: with "auto", rounds in which the network also learns from its own labels, where
+            it is sure of them and nothing is annotated.
 
     Returns:
         The dict that is written to metrics.json.
@@ -96,8 +107,14 @@ def fit(
         >>> volseg_keras.fit(model, [epfl, sbem], [epfl_labels, sbem_labels], output="runs/d",
         ...                  hold_out=["x:0:256", None], steps=4_000)
     """
+    if isinstance(model, str):
+        given = (recipe, steps, minutes, hold_out, list(validation), weights)
+        others = (resume, seed, normalization, self_train)
+        request = Request(model, output, start, *given, *others)
+        return fit_auto(partial(fit, steps_per_epoch=steps_per_epoch), images, labels, request)
+    recipe = recipe or "fast"
     row = get_recipe(recipe)
-    dims, budget = len(model.inputs[0].shape) - 2, make_budget(row, steps, minutes)
+    dims, budget = dims_of(model), make_budget(row, steps, minutes)
     model, own = split_normalization(model)
     normalization = checked_start(model, own, normalization)
     resume = check_run(Path(output) / CHECKPOINT, resume)
@@ -108,20 +125,19 @@ def fit(
     contrast = own[2] if own else 1.0
     patches = make_patches(inner, row, dims, seed, weights, contrast)
     batch = row.batch[dims] * replicas()
+    optional = {"from": start and str(start), "weights": weights}
+    optional["batch"] = batch if replicas() > 1 else None
     about = {
         "recipe": recipe if isinstance(recipe, str) else "custom",
         "hold_out": hold_out,
         "seed": int(seed),
-        **({"from": str(start)} if start else {}),
-        **({"weights": weights} if weights else {}),
-        **({"batch": batch} if replicas() > 1 else {}),
+        **{name: value for name, value in optional.items() if value},
         "volumes": [described(volume) for volume in volumes],
         "validation": [described(volume) for volume in validation],
     }
     output = writable_folder(output)
     average = Average(budget, row.average)
     checkpoint = Checkpoint(budget, output / CHECKPOINT, about, average)
-
     first = volumes[0].intensity
     save = Saver(model, (first.mean, first.deviation, contrast), output / "model.keras")
     compile_model(model, row, dims)
@@ -129,10 +145,10 @@ def fit(
         checkpoint.restore(model)
     callbacks = [Schedule(budget, partial(row.learning_rate, dims)), Finite(budget), average]
     if held_out:
-        scored = partial(score, model, keras_engine(model), held_out, contrast)
-        callbacks.append(Validate(budget, scored, save, average))
-    names = [part.name for part in held_out]
-    callbacks += [*logging_callbacks(budget, output, batch, patches.patch_shape, names), checkpoint]
+        score_now = partial(score, model, keras_engine(model), held_out, contrast)
+        callbacks.append(Validate(budget, score_now, save, average))
+    logged = logging_callbacks(budget, output, batch, patches.patch_shape, held_out)
+    callbacks += [*logged, checkpoint]
     if budget.progress >= 1 and (summary := told_before(output / "metrics.json", budget.step)):
         return summary
     with checkpoint.kept():
@@ -144,6 +160,11 @@ def fit(
     return summarise(model, output, budget, {**about, **chosen}, volumes)
 
 
+def dims_of(model):
+    """Return the number of spatial axes of a network."""
+    return len(model.inputs[0].shape) - 2
+
+
 def read_volumes(model, images, labels, hold_out, validation, weights, normalization):
     """Return the volumes, what of them is trained on, those to validate on, and all held-out parts.
 
@@ -152,7 +173,7 @@ def read_volumes(model, images, labels, hold_out, validation, weights, normaliza
     with progress_bar("reading volumes") as on_progress:
         volumes = labelled_volumes(images, labels, model, normalization, on_progress)
         check_weights(weights, volumes)
-        inner, held_out = hold_out_parts(volumes, hold_out)
+        inner, held_out = hold_out_parts(volumes, hold_out, dims_of(model))
         if validation:
             pairs = ([pair[i] for pair in validation] for i in (0, 1))
             validation = labelled_volumes(*pairs, model, normalization, on_progress)
@@ -186,20 +207,14 @@ def choose(path, held_out, patches, batch, steps):
     return calibrate(path, held_out, (patches.batch(i, batch)[0] for i in range(steps)))
 
 
-def described(volume):
-    """Return what metrics.json tells of a volume."""
-    shape = [int(n) for n in volume.image.shape]
-    told = {"name": volume.name, "shape": shape, "voxel_size": volume.voxel_size}
-    return json.loads(json.dumps(told | asdict(volume.intensity)))
-
-
 def logging_callbacks(budget, output, batch, patch_shape, held_out):
     """Return the callbacks that tell, in files and on the console, how a training goes."""
-    history = History(budget, output / "history.csv", batch * math.prod(patch_shape), held_out)
+    names = [part.name for part in held_out]
+    history = History(budget, output / "history.csv", batch * math.prod(patch_shape), names)
     if keras.backend.backend() != "tensorflow":
-        return history, Progress(budget, held_out)
+        return history, Progress(budget, names)
     board = keras.callbacks.TensorBoard(output / "tensorboard", write_graph=False)
-    return history, board, Progress(budget, held_out)
+    return history, board, Progress(budget, names)
 
 
 def make_patches(volumes, row, dims, seed, weights, contrast=1.0):
@@ -252,49 +267,3 @@ def batches(patches, batch_size, start):
     if keras.backend.backend() == "tensorflow":
         return patches.tf_dataset(batch_size, start=start)
     return patches.py_dataset(batch_size, start=start, workers=4)
-
-
-class Saver:
-    """Save a network with its normalisation, in float32 and without optimizer, atomically."""
-
-    def __init__(self, model, normalization, path):
-        self.trained = model
-        copy = copy_at(model, "float32")  # whoever loads it
-        self.copy = keras.Model(copy.inputs[0], copy.outputs[0], name=model.name)
-        self.model = with_normalization(self.copy, *normalization)
-        self.path = Path(path)
-
-    def __call__(self):
-        """Write the file; what metrics.json tells is of earlier weights, so it goes."""
-        self.copy.set_weights(self.trained.get_weights())
-        self.path.with_name("metrics.json").unlink(missing_ok=True)
-        with atomic_path(self.path) as part:
-            self.model.save(part)
-
-
-def told_before(path, step):
-    """Return the metrics.json of a run that had ended at a step, or None."""
-    summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return summary if summary.get("steps") == step else None
-
-
-def summarise(model, output, budget, about, volumes):
-    """Write metrics.json and curve.png."""
-    from ..report.curve import training_curve
-
-    first = volumes[0].intensity
-    summary = {
-        "variant": model.name,
-        "parameters": model.count_params(),
-        **about,
-        "steps": budget.step,
-        "minutes": round(budget.spent / 60, 2),
-        "device": f"{replicas()} GPU" if on_gpu() else f"{usable_cores()} CPU cores",
-        "normalization": {"mean": first.mean, "standard_deviation": first.deviation},
-    }
-    sizes = [volume.voxel_size for volume in volumes]
-    if all(sizes):  # the size in the middle of several
-        summary["voxel_size"] = np.exp(np.log(sizes).mean(0)).round(4).tolist()
-    write_json(output / "metrics.json", summary, indent=2)
-    training_curve(output / "history.csv", output / "curve.png")
-    return summary

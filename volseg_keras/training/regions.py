@@ -18,7 +18,8 @@ def split(hold_out, shape):
     """
     problem = ValueError(
         "Invalid value for `hold_out`. Expected AXIS:START:STOP that touches one end of an axis of "
-        f"(z, y, x) = {tuple(shape)} and leaves some of it, such as x:0:{max(1, shape[2] // 4)}. "
+        f"(z, y, x) = {tuple(shape)} and leaves some of it, such as x:0:{max(1, shape[2] // 4)}, "
+        "or a section, such as z=7. "
         f"Received: hold_out={hold_out!r}"
     )
     try:
@@ -32,6 +33,23 @@ def split(hold_out, shape):
         raise problem
     rest = slice(stop, size) if start == 0 else slice(0, start)
     return block(axis, rest), block(axis, slice(start, stop))
+
+
+def section(hold_out, depth):
+    """Return the section of a text such as "z=7", None for other texts.
+
+    Raises:
+        ValueError: there is no such section.
+    """
+    if not str(hold_out).startswith("z="):
+        return None
+    number = hold_out.removeprefix("z=")
+    if number.isdecimal() and int(number) < depth:
+        return int(number)
+    raise ValueError(
+        f"Invalid value for `hold_out`. Expected z=0 to z={depth - 1}. "
+        f"Received: hold_out={hold_out!r}"
+    )
 
 
 def block(axis, part):

@@ -10,7 +10,8 @@ from ..patches.sampler import channels_of, check_shape
 from ..volumes.intensity import Intensity
 from ..volumes.source import free_memory
 from ..volumes.volume import NOT_ANNOTATED, checked_finite, class_ids
-from .regions import split
+from .regions import section, split
+from .sections import section_view, without_section
 
 # Share of the free memory from which a volume is read patch by patch.
 MEMORY_SHARE = 1 / 4
@@ -44,7 +45,7 @@ def labelled_volumes(images, labels, model, normalization, on_progress=None):
     """Check volumes and their labels before any long work.
 
     Args:
-        images: an array-like, or a list of such.
+        images: an array-like, or a list of such; a `LabelledVolume`, once checked, stays as it is.
         labels: as many.
         model: the network that shall see them.
         normalization: "volume", or the `Intensity` of all of them.
@@ -53,14 +54,12 @@ def labelled_volumes(images, labels, model, normalization, on_progress=None):
     Raises:
         ValueError: volumes and labels do not fit each other or the network.
     """
-    images, labels = listed(images), listed(labels)
-    if len(images) != len(labels) or not images:
-        raise ValueError(
-            "Invalid value for `labels`. Expected one label volume for each image. "
-            f"Received: {len(images)} images and {len(labels)} label volumes"
-        )
+    images, labels = paired(images, labels)
     volumes = []
     for name, image, label in zip(named(images), images, labels, strict=True):
+        if isinstance(image, LabelledVolume):
+            volumes.append(image)
+            continue
         voxel_size = getattr(image, "voxel_size", None)
         label = read_labels(image, label, on_progress)
         image = checked_image(image, model.inputs[0].shape[-1], isinstance(label, ClassIds))
@@ -95,6 +94,17 @@ def told_apart(volumes):
 def listed(volumes):
     """Return a list of volumes of one, or of several."""
     return list(volumes) if isinstance(volumes, list | tuple) else [volumes]
+
+
+def paired(images, labels):
+    """Return a list of images and one of as many labels, or raise ValueError."""
+    images, labels = listed(images), listed(labels)
+    if len(images) != len(labels) or not images:
+        raise ValueError(
+            "Invalid value for `labels`. Expected one label volume for each image. "
+            f"Received: {len(images)} images and {len(labels)} label volumes"
+        )
+    return images, labels
 
 
 def held_in_file(image, label):
@@ -156,12 +166,14 @@ def largest_class(label):
     return int(ids[ids != NOT_ANNOTATED].max(initial=0))
 
 
-def hold_out_parts(volumes, hold_out):
+def hold_out_parts(volumes, hold_out, dims=3):
     """Return the parts to train on, and those that are held out.
 
     Args:
         volumes: `LabelledVolume`s.
-        hold_out: text such as "x:0:256" for every volume, or a list of one, or None, for each.
+        hold_out: text such as "x:0:256", or "z=7" for a section, for every volume; or a list of
+            one, or None, for each.
+        dims: axes of the network, 2 or 3.
 
     Raises:
         ValueError: a text is no such part, or no foreground is in it or beside it.
@@ -177,8 +189,7 @@ def hold_out_parts(volumes, hold_out):
         if text in (None, "none"):
             inner.append(volume)
             continue
-        kept, out = split(text, tuple(volume.label.shape))
-        parts = volume.part(kept, volume.name), volume.part(out, f"{volume.name} {text}")
+        parts = both_parts(volume, text, dims)
         try:
             for part in parts:
                 foreground_voxels(part.label, NOT_ANNOTATED)
@@ -190,3 +201,17 @@ def hold_out_parts(volumes, hold_out):
         inner.append(parts[0])
         held_out.append(parts[1])
     return inner, held_out
+
+
+def both_parts(volume, text, dims):
+    """Return the part of a `LabelledVolume` to train on, and the one that is held out."""
+    z = section(text, volume.label.shape[0])
+    if z is not None:
+        if isinstance(volume.label, ClassIds):
+            raise ValueError(
+                "Invalid value for `hold_out`. Expected AXIS:START:STOP for a volume larger than a "
+                f"quarter of the free memory. Received: hold_out={text!r}"
+            )
+        return without_section(volume, z), section_view(volume, z, dims)
+    kept, out = split(text, tuple(volume.label.shape))
+    return volume.part(kept, volume.name), volume.part(out, f"{volume.name} {text}")

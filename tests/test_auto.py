@@ -1,0 +1,233 @@
+"""`fit` with `model="auto"`: the start, the sections, the parts of a training."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from command import quick_recipe, volseg
+
+from volseg_keras import PatchSampler, build_model, fit, open_volume, phantom, save_volume
+from volseg_keras.networks.models import with_normalization
+from volseg_keras.patches.foreground import annotated_sections
+from volseg_keras.pretrained import presets
+from volseg_keras.training import start
+from volseg_keras.training.self_training import sure
+from volseg_keras.training.start import Candidate, resampled_volume, scales, with_new_head
+from volseg_keras.training.volumes import LabelledVolume, hold_out_parts
+from volseg_keras.volumes.dimensions import network_dims
+from volseg_keras.volumes.intensity import Intensity
+
+LABEL = phantom((16, 64, 64), seed=0)[1]
+NOISE = np.random.default_rng(0).normal(0, 8, LABEL.shape)
+IMAGE = (180 - 100.0 * LABEL + NOISE).astype(np.uint8)
+ANNOTATED = [2, 6, 9, 13]
+
+
+def sparse(sections=ANNOTATED, other=255):
+    """Labels of some sections."""
+    labels = np.full_like(LABEL, other)
+    labels[sections] = LABEL[sections]
+    return labels
+
+
+SHARE = LABEL[ANNOTATED].mean()
+
+
+def one_pixel_network(slope):
+    """A network that goes by the intensity of each pixel: the darker, or the brighter."""
+    inputs = keras.Input((None, None, 1))
+    x = keras.layers.Conv2D(2, 1, name="head_conv")(keras.layers.Dropout(0.1)(inputs))
+    model = keras.Model(inputs, keras.layers.Softmax()(x), name="d")
+    model.get_layer("head_conv").set_weights(
+        [np.array([[[[0, slope]]]], np.float32), np.array([0, -2], np.float32)]
+    )
+    return with_normalization(model, 128.0, 40.0)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A folder of published models: one marks what is dark, one what is bright, one is 3D."""
+    folder = tmp_path_factory.mktemp("published")
+    for name, slope, variant in (("Dark", -4, "d"), ("Bright", 4, "d"), ("Deep", -4, "h")):
+        (folder / name).mkdir()
+        one_pixel_network(slope).save(folder / name / "model.keras")
+        told = {"variant": variant, "voxel_size": [20.0, 5.0, 5.0]}
+        (folder / name / "metrics.json").write_text(json.dumps(told))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own_models(published, monkeypatch):
+    monkeypatch.setattr(presets, "PUBLISHED", (published,))
+
+
+@pytest.mark.parametrize(
+    "shape, voxel_size, dims, why",
+    [
+        ((20, 99, 99), None, 2, "20 sections"),
+        ((165, 99, 99), None, 3, "unknown"),
+        ((165, 99, 99), (5, 5, 5), 3, "5 nm"),
+        ((165, 99, 99), (40, 6, 6), 2, "6.7 times"),
+        ((20, 99, 99), (5, 5, 5), 2, "20 sections"),
+    ],
+)
+def test_two_or_three_axes(shape, voxel_size, dims, why):
+    found, reason = network_dims(shape, voxel_size)
+    assert found == dims and why in reason
+
+
+def labelled(voxel_size=None):
+    return LabelledVolume("a", IMAGE, sparse(), Intensity.of(IMAGE), voxel_size)
+
+
+@pytest.mark.parametrize(
+    "voxel_size, tried",
+    [
+        (None, [(1, 1, 1)]),
+        ((20, 5.9, 5.9), [(1, 1, 1)]),
+        ((20, 10, 10), [(1, 1, 1), (1, 2.0, 2.0)]),
+        ((20, 50, 50), [(1, 1, 1)]),
+    ],
+)
+def test_a_model_is_tried_at_its_own_voxel_size(voxel_size, tried):
+    assert scales("Dark", [labelled(voxel_size)], 2) == tried
+
+
+def test_a_resampled_stack_keeps_its_labels_and_intensity():
+    volume = resampled_volume(labelled((20.0, 10.0, 10.0)), (1, 2.0, 2.0))
+    assert volume.image.shape == volume.label.shape == (16, 128, 128)
+    assert volume.image.dtype == np.uint8 and volume.voxel_size == (20, 5, 5)
+    np.testing.assert_array_equal(volume.label[:, ::2, ::2], sparse())
+    assert abs(float(volume.image.mean()) - IMAGE.mean()) < 1
+    assert volume.intensity == labelled().intensity
+
+
+@pytest.mark.parametrize("jaccard, finds", [(0.5, True), (0.11, False)])
+def test_a_start_must_do_better_than_marking_everything(jaccard, finds):
+    assert Candidate("Dark", (1, 1, 1), jaccard, 0.5, 0.1).finds == finds
+
+
+def test_another_number_of_classes_keeps_all_but_the_head():
+    model = with_normalization(build_model("D"), 128.0, 40.0)
+    new = with_new_head(model, 4)
+    assert new.output_shape[-1] == 4
+    pairs = list(zip(model.layers[-1].layers, new.layers[-1].layers, strict=True))
+    assert len(pairs) > 50
+    for old, layer in pairs:
+        for a, b in zip(old.get_weights(), layer.get_weights(), strict=True):
+            assert a.shape == b.shape and (a == b).all() or old.name == "head_conv"
+
+
+def told_of(folder, name="metrics.json"):
+    return json.loads((folder / name).read_text())
+
+
+@pytest.fixture
+def files(tmp_path):
+    """The stack, and its labels: not painted elsewhere."""
+    save_volume(tmp_path / "stack.tif", IMAGE)
+    save_volume(tmp_path / "labels.tif", sparse(other=0))
+    return tmp_path / "stack.tif", tmp_path / "labels.tif"
+
+
+def train(files, run, *options):
+    with quick_recipe(), quick_recipe("finetune"):
+        return volseg("train", *files, "-o", run, "--steps", 5, *options)
+
+
+def test_the_shortest_command(files, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert train(files, run) == 0
+    out = capsys.readouterr().out
+    assert "2D: the stack has 16 sections" in out and "section 9 chooses" in out
+    assert "12 of 16 sections have no label" in out and "Starts from Dark" in out
+    about, first = told_of(run), told_of(run / "parts" / "1")
+    assert about["from"] == "Dark" and about["recipe"] == "finetune"
+    assert about["hold_out"] == first["hold_out"] == ["z=9"]
+    assert (first["steps"], about["steps"]) == (2, 3)
+    assert about["threshold"] == first["threshold"] and about["held_out_jaccard"] > 0.5
+    dark, bright = told_of(run, "start.json")["looked_at"]
+    assert (dark["name"], bright["name"]) == ("Dark", "Bright")
+    assert dark["jaccard"] > 0.95 and bright["jaccard"] < SHARE + 0.02
+    assert dark["chance"] == pytest.approx(SHARE, abs=1e-3)
+    labels = tmp_path / "found.tif"
+    assert volseg("predict", files[0], "--model", run, "--threshold", "auto", "-o", labels) == 0
+    assert ((open_volume(labels)[...] > 0) == LABEL).mean() > 0.95
+    # A run that had ended tells what it told, and looks at nothing.
+    assert train(files, run, "--resume") == 0
+    assert "Jaccard index" not in capsys.readouterr().out and told_of(run) == about
+
+
+def test_from_scratch_where_nothing_is_found(files, published, tmp_path, monkeypatch, capsys):
+    file = published / "Bright" / "model.keras"
+    monkeypatch.setattr(start, "published", lambda: {"bright": file})
+    monkeypatch.setitem(start.NETWORKS, 2, "C")
+    assert train(files, tmp_path / "run", "--hold-out", "none") == 0
+    assert "Starts C from scratch: no published model finds" in capsys.readouterr().out
+    about = told_of(tmp_path / "run")
+    assert about["variant"] == "c" and "from" not in about and about["recipe"] == "fast"
+    assert about["steps"] == 5 and not (tmp_path / "run" / "parts").exists()
+
+
+def test_self_training_from_a_start_that_is_named(files, tmp_path, capsys):
+    run = tmp_path / "run"
+    options = ("--from", "Dark", "--voxel-size", "20,10,10", "--self-train")
+    assert train(files, run, *options) == 0
+    out = capsys.readouterr().out
+    assert "the stack rescaled by 1 x 2 x 2" in out or "Starts from Dark\n" in out
+    assert "Self-training:" in out and "Part 3 of 3" in out
+    about = told_of(run)
+    assert len(about["volumes"]) == 2 and "own labels" in about["volumes"][1]["name"]
+    rows = told_of(run, "start.json")["looked_at"]
+    assert {tuple(row["scale"]) for row in rows} == {(1, 1, 1), (1, 2.0, 2.0)}
+    size = np.array([20, 10, 10]) / told_of(run, "start.json")["scale"]
+    assert about["voxel_size"] == size.tolist()
+
+
+def test_sure_labels_lie_beyond_the_threshold():
+    probability = np.array([0, 0.1, 0.3, 0.9, 0.97, 1], np.float32)[:, None]
+    assert sure(probability, 0.8).tolist() == [0, 0, 255, 255, 1, 1]
+    three = np.array([[0.95, 0.05, 0], [0.5, 0.5, 0], [0, 0.05, 0.95]])
+    assert sure(three, 0.5).tolist() == [0, 255, 2]
+
+
+@pytest.mark.parametrize("dims, depth", [(2, 1), (3, 16)])
+def test_a_section_is_held_out(dims, depth):
+    (inner,), (out,) = hold_out_parts([labelled()], "z=9", dims)
+    assert out.label.shape[0] == depth and out.name == "a z=9"
+    assert annotated_sections(inner.label, 255).tolist() == [2, 6, 13]
+    assert np.count_nonzero(out.label != 255) == 64 * 64
+    assert np.count_nonzero(out.label == 1) == LABEL[9].sum()
+
+
+@pytest.mark.parametrize("text", ["z=16", "z=-1", "z=", "z=a"])
+def test_a_section_that_is_none_is_refused(text):
+    with pytest.raises(ValueError, match="z=0 to z=15"):
+        hold_out_parts([labelled()], text)
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (4, 32, 32)])
+def test_every_patch_has_an_annotated_section(shape):
+    label = sparse([2, 13])
+    sampler = PatchSampler(IMAGE, label, shape, ignore_class=255, foreground_fraction=0)
+    patches = [sampler[i].label for i in range(40)]
+    assert all((patch != 255).any() for patch in patches)
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        ({"model": "D"}, '"auto"'),
+        ({"self_train": 10}, "`self_train`"),
+        ({"minutes": 1, "steps": 1}, "`minutes`"),
+        ({"start": "nothing"}, "`model`"),
+        ({"normalization": "model"}, "`normalization`"),
+        ({"hold_out": "z=40"}, "z=0 to z=15"),
+    ],
+)
+def test_wrong_input_is_refused_before_any_work(arguments, told, tmp_path):
+    options = {"model": "auto", "output": tmp_path / "run", **arguments}
+    with pytest.raises(ValueError, match=told):
+        fit(images=IMAGE, labels=sparse(), **options)
+    assert not (tmp_path / "run").exists()

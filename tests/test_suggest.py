@@ -1,0 +1,124 @@
+"""What to annotate next."""
+
+import numpy as np
+import pytest
+from command import volseg
+
+from volseg_keras import build_model, open_volume, phantom, save_volume, suggest
+from volseg_keras.networks.models import with_normalization
+from volseg_keras.training.sections import (
+    section_to_hold_out,
+    spread,
+    without_unpainted,
+)
+from volseg_keras.training.suggest import farthest, unsureness
+
+IMAGE, LABEL = phantom((16, 64, 64), seed=0)
+KNOWN = np.full_like(LABEL, 255)
+KNOWN[[1, 5]] = LABEL[[1, 5]] > 0
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A model of random weights."""
+    path = tmp_path_factory.mktemp("model") / "model.keras"
+    with_normalization(build_model("D"), 128.0, 40.0).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    """Files of a stack, of its labels as napari writes them, and in which 0 is not painted."""
+    folder = tmp_path_factory.mktemp("stack")
+    save_volume(folder / "stack.tif", IMAGE)
+    save_volume(folder / "labels.tif", KNOWN)
+    save_volume(folder / "napari.tif", np.where(KNOWN == 255, 0, KNOWN).astype(np.int32))
+    return folder
+
+
+@pytest.mark.parametrize("labels", ["labels.tif", "napari.tif"])
+def test_the_command_draws_sections_and_writes_a_draft(labels, model, stack, tmp_path, capsys):
+    draft, pictures = tmp_path / "draft.tif", tmp_path / "pictures"
+    files = (stack / "stack.tif", "--labels", stack / labels, "--write-labels", draft)
+    assert volseg("suggest", *files, "--model", model, "-n", 2, "-o", pictures) == 0
+    names = sorted(path.name for path in pictures.iterdir())
+    sections = [int(name[8:12]) for name in names]
+    assert len(sections) == 2 and not set(sections) & {1, 5}
+    out = capsys.readouterr().out
+    assert all(name in out for name in names)
+    found = open_volume(draft)[...]
+    annotated = sorted({1, 5, *sections})
+    assert np.flatnonzero((found != 255).any(axis=(1, 2))).tolist() == annotated
+    np.testing.assert_array_equal(found[[1, 5]], KNOWN[[1, 5]])
+
+
+def test_sections_are_those_of_python(model):
+    (one,) = suggest(model, IMAGE, 1, KNOWN)
+    two = suggest(model, IMAGE, 2, KNOWN)
+    assert one.z == two[0].z != two[1].z and one.labels.shape == (64, 64)
+    assert 0 <= one.unsure.min() <= one.unsure.max() <= 1
+    assert len(suggest(model, IMAGE[:3], 9)) == 3
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [(("-n", "0"), "-n"), (("--labels", "short.tif"), "`label`"), (("--model", "no"), "`model`")],
+)
+def test_wrong_input(arguments, told, model, stack, monkeypatch, capsys):
+    monkeypatch.chdir(stack)
+    save_volume("short.tif", KNOWN[:4])
+    line = ("suggest", "stack.tif", "-o", "pictures")
+    line += arguments if "--model" in arguments else (*arguments, "--model", model)
+    assert volseg(*line) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_damaged_section_is_not_suggested(model):
+    image = IMAGE.copy()
+    image[7] = np.random.default_rng(0).integers(0, 256, image[7].shape)
+    assert 7 not in [section.z for section in suggest(model, image, 13, KNOWN)]
+
+
+def test_doubt_and_distance_decide():
+    places = {z: np.array([float(z)]) for z in range(5)}
+    doubts = {0: 0.0, 1: 0.5, 2: 0.1, 3: 0.1, 4: 0.4}
+    found = farthest({1, 2, 3, 4}, [0], doubts, places, 2)
+    assert [z for z, _ in found] == [4, 1] and [d for _, d in found] == [4, 1]
+
+
+def test_doubt_is_largest_at_the_threshold():
+    probability = np.array([0, 0.4, 0.8, 0.9, 1])[None, :, None]
+    np.testing.assert_allclose(unsureness(probability, 0.8)[0], [0, 0.5, 1, 0.5, 0])
+    three = np.array([[1, 0, 0], [1 / 3, 1 / 3, 1 / 3]])[None]
+    np.testing.assert_allclose(unsureness(three, 0.5)[0], [0, 1], atol=1e-6)
+
+
+def test_sections_without_a_label_are_not_annotated():
+    painted = np.where(KNOWN == 255, 0, KNOWN)
+    label, count = without_unpainted(painted)
+    np.testing.assert_array_equal(label, KNOWN)
+    assert count == 14
+    partly = KNOWN.copy()
+    partly[3] = 0  # background, where 255 marks what is not annotated
+    assert without_unpainted(partly)[1] == 0
+
+
+@pytest.mark.parametrize("sections, held_out", [([1, 5], None), ([1, 5, 9], 5), ([1, 2, 5, 9], 5)])
+def test_the_section_in_the_middle_is_held_out(sections, held_out):
+    label = np.full_like(KNOWN, 255)
+    label[sections] = 0
+    label[sections, 3, 3] = 1
+    assert section_to_hold_out(label) == held_out
+
+
+def test_a_class_of_one_section_is_not_held_out():
+    label = np.full_like(KNOWN, 255)
+    label[[1, 5, 9]] = 0
+    label[[1, 5, 9], 3, 3] = 1
+    label[5, 4, 4] = 2
+    assert section_to_hold_out(label) == 9
+
+
+def test_spread():
+    assert spread(list(range(20)), 4) == [2, 7, 12, 17]
+    assert spread([3, 4], 4) == [3, 4]

@@ -1,0 +1,75 @@
+"""`volseg suggest`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .common import (
+    Axes,
+    Channel,
+    Level,
+    Series,
+    Time,
+    VolumeFile,
+    VolumeOptions,
+    VoxelSize,
+    start_keras,
+)
+
+
+def suggest(
+    volume: VolumeFile,
+    model: Annotated[str, typer.Option(help="Folder of a run, .keras or published name.")],
+    count: Annotated[int, typer.Option("-n", min=1, help="How many sections.")] = 3,
+    labels: Annotated[
+        Path | None, typer.Option(help="The annotation so far; other sections are suggested.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for a picture of each.")
+    ] = Path("suggestions"),
+    write_labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write --labels with what the model finds in these sections, to correct in "
+            "napari or Fiji; 255 is not annotated."
+        ),
+    ] = None,
+    axes: Axes = None,
+    time: Time = None,
+    channel: Channel = None,
+    level: Level = 0,
+    series: Series = None,
+    voxel_size: VoxelSize = None,
+):
+    """Name the sections to annotate next: those where a model is least sure, and unlike others.
+
+    Example: volseg suggest stack.tif --model run --labels labels.tif -n 3
+    """
+    from ..volumes.writing import checked_output, save_volume, writable_folder
+
+    given = VolumeOptions(axes, time, channel, level, series, voxel_size)
+    opened = given.open_all(volume=volume, labels=labels)
+    image, known = opened["volume"], opened.get("labels")
+    if write_labels:
+        checked_output(write_labels)
+    writable_folder(output)
+    start_keras()
+    from ..report.console import print_table, progress_bar
+    from ..report.section import draw_section
+    from ..training.suggest import draft
+    from ..training.suggest import suggest as suggested
+
+    with progress_bar("looking at sections") as on_progress:
+        found = suggested(model, image, count, known, on_progress)
+    rows = []
+    for section in found:
+        name = f"section {section.z} (number {section.z + 1} in Fiji)"
+        file = output / f"section_{section.z:04d}.png"
+        draw_section(section.plane, section.labels, section.unsure, file, name)
+        rows.append((str(section.z), f"{section.doubt:.2%}", f"{section.distance:.1f}", file.name))
+    print_table(("section", "unsure", "distance", "picture"), rows)
+    print(f"Wrote a picture of each to {output}")
+    if write_labels:
+        save_volume(write_labels, draft(known, found, image.shape), like=image)
+        print(f"Wrote {write_labels}, a draft to correct: 255 is not annotated")

@@ -1,0 +1,243 @@
+"""`fit` with `model="auto"`: look for a start, hold a section out, then train on all."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from ..files import write_json
+from ..networks.models import split_normalization
+from ..patches.foreground import ClassIds, foreground_voxels
+from ..patches.sampler import channels_of
+from ..report.console import progress_bar
+from ..volumes.volume import NOT_ANNOTATED
+from ..volumes.writing import writable_folder
+from .arguments import check_run, check_weights, checked_start, make_budget
+from .recipes import get_recipe
+from .sections import section_to_hold_out, without_unpainted
+from .self_training import confident_labels, told_of
+from .start import chosen_start, network_from, rescaled
+from .volumes import hold_out_parts, labelled_volumes, largest_class, paired, read_labels
+
+SCRATCH = "scratch"
+# Share of the budget until weights and threshold are chosen on a section that is held out.
+FIRST = 0.4
+# What a run without a held-out part keeps of the one before it.
+CHOSEN = ("threshold", "held_out_jaccard", "held_out", "hold_out")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `fit` is asked for, with `model="auto"`; attributes are its arguments."""
+
+    model: str
+    output: object
+    start: object
+    recipe: object
+    steps: int | None
+    minutes: float | None
+    hold_out: object
+    validation: list
+    weights: list | None
+    resume: bool
+    seed: int
+    normalization: object
+    self_train: int
+
+    @property
+    def given(self):
+        """The name, run or file to start from, None where there is none."""
+        return None if self.start in (None, SCRATCH) else str(self.start)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a training.
+
+    Attributes:
+        folder: of its run.
+        share: of the budget.
+        hold_out: as of `fit`.
+        self_trained: whether it learns from what the network of the part before is sure of.
+    """
+
+    folder: Path
+    share: float
+    hold_out: object
+    self_trained: bool
+
+
+def fit_auto(train, images, labels, request):
+    """Train on stacks of which a few sections are annotated.
+
+    Args:
+        train: `fit`, called once for each part of the training.
+        images: as of `fit`.
+        labels: as of `fit`.
+        request: a `Request`.
+
+    Returns:
+        The dict that is written to metrics.json.
+
+    Raises:
+        ValueError, FileExistsError: as `fit`.
+    """
+    volumes, validation = checked(images, labels, request)
+    folder = writable_folder(request.output)
+    start = chosen_start(volumes, request, folder / "start.json")
+    volumes, validation = rescaled(volumes, start), rescaled(validation, start)
+    recipe = request.recipe or ("finetune" if start.name else "fast")
+    first, then = None, request.hold_out
+    if then is None and not validation:
+        first = automatic_hold_out(volumes)
+    pairs = [(volume, volume.label) for volume in validation]
+    options = {"recipe": recipe, "validation": pairs, "resume": request.resume}
+    train = partial(train, **options, start=start.name)
+    parts = plan(folder, first, then, request.self_train)
+    budget = make_budget(get_recipe(recipe), request.steps, request.minutes)
+    summary = train_parts(train, parts, volumes, start, budget, request)
+    write_json(folder / "metrics.json", summary, indent=2)
+    return summary
+
+
+def checked(images, labels, request):
+    """Return the `LabelledVolume`s to train and to validate on, before any long work.
+
+    Raises:
+        ValueError, FileExistsError: as `fit`.
+    """
+    if request.model != "auto":
+        raise ValueError(
+            'Invalid value for `model`. Expected a Keras model or "auto". '
+            f"Received: model={request.model!r}"
+        )
+    make_budget(get_recipe(request.recipe or "finetune"), request.steps, request.minutes)
+    check_run(Path(request.output) / "checkpoint.h5", request.resume)
+    volumes, validation = stacks(*paired(images, labels), request)
+    check_weights(request.weights, volumes)
+    hold_out_parts(volumes, request.hold_out)
+    check_self_training(volumes, request.self_train)
+    return volumes, validation
+
+
+def stacks(images, labels, request):
+    """Return the volumes to train and to validate on as `LabelledVolume`s."""
+    with progress_bar("reading volumes") as on_progress:
+        pairs = zip(images, labels, strict=True)
+        labels = [read_labels(*pair, on_progress) for pair in pairs]
+        channels = channels_of(images[0])
+        model = network_from(request.given, classes_of(labels), dims=2, channels=channels)
+        network, own = split_normalization(model)
+        normalization = checked_start(network, own, request.normalization)
+        volumes = labelled_volumes(images, labels, network, normalization, on_progress)
+        validation = ()
+        if request.validation:
+            pairs = ([pair[i] for pair in request.validation] for i in (0, 1))
+            validation = labelled_volumes(*pairs, network, normalization, on_progress)
+    return [only_annotated(volume) for volume in volumes], validation
+
+
+def classes_of(labels):
+    """Return the number of classes of class ids."""
+    return max(2, 1 + max(map(largest_class, labels)))
+
+
+def only_annotated(volume):
+    """Return a volume in which sections without any label count as not annotated; tells of it."""
+    foreground_voxels(volume.label, NOT_ANNOTATED)
+    label, unpainted = without_unpainted(volume.label)
+    if unpainted:
+        print(
+            f"{volume.name}: {unpainted} of {len(label)} sections have no label and count as not "
+            "annotated"
+        )
+    return replace(volume, label=label)
+
+
+def check_self_training(volumes, rounds):
+    """Raise ValueError where rounds of self-training cannot be done."""
+    if not 0 <= rounds <= 9:
+        raise ValueError(
+            f"Invalid value for `self_train`. Expected 0 to 9 rounds. Received: {rounds}"
+        )
+    if rounds and any(isinstance(volume.label, ClassIds) for volume in volumes):
+        raise ValueError(
+            "Invalid value for `self_train`. Expected 0 for a volume larger than a quarter of the "
+            f"free memory. Received: {rounds}"
+        )
+
+
+def automatic_hold_out(volumes):
+    """Return a text such as "z=7" for the first volume that has sections enough; tells of it."""
+    texts = []
+    for volume in volumes:
+        z = None if any(texts) else section_to_hold_out(volume.label)
+        texts.append(None if z is None else f"z={z}")
+        if z is not None:
+            print(f"{volume.name}: section {z} chooses weights and threshold, then all are learned")
+    return texts if any(texts) else None
+
+
+def plan(folder, first, then, rounds):
+    """Return the `Part`s of a training, the last of them in the folder itself.
+
+    Args:
+        folder: of the whole.
+        first: what a part of its own holds out, None for no such part.
+        then: what all the others hold out.
+        rounds: of self-training.
+    """
+    rest = (1 - FIRST if first else 1) / (1 + rounds)
+    rows = [(FIRST, first, False)] if first else []
+    rows += [(rest, then, number > 0) for number in range(1 + rounds)]
+    folders = [folder / "parts" / str(number + 1) for number in range(len(rows) - 1)]
+    return [Part(at, *row) for at, row in zip([*folders, folder], rows, strict=True)]
+
+
+def train_parts(train, parts, volumes, start, budget, request):
+    """Train part after part, each from the weights of the one before; return the last's summary."""
+    classes = classes_of([volume.label for volume in volumes])
+    channels = channels_of(volumes[0].image)
+    source, summary = start.name, {}
+    for number, part in enumerate(parts):
+        network = network_from(source, classes, dims=start.dims, channels=channels)
+        mixed, weights = volumes, request.weights
+        if part.self_trained:
+            mixed, weights = with_own_labels(source, volumes, weights, summary["threshold"])
+        if len(parts) > 1:
+            print(f"Part {number + 1} of {len(parts)}", flush=True)
+        done = train(
+            network,
+            mixed,
+            [volume.label for volume in mixed],
+            output=part.folder,
+            hold_out=held_out_of(part.hold_out, len(volumes), len(mixed)),
+            weights=weights,
+            seed=request.seed + number,
+            steps=budget.steps and max(1, round(part.share * budget.steps)),
+            minutes=budget.seconds and part.share * budget.seconds / 60,
+        )
+        kept = done["held_out_jaccard"] is None
+        summary = done | {key: summary[key] for key in CHOSEN if kept and key in summary}
+        source = part.folder
+    return summary
+
+
+def held_out_of(hold_out, own, count):
+    """Return what is held out where volumes of a network's own labels follow the others."""
+    if hold_out is None or own == count:
+        return hold_out
+    texts = list(hold_out) if isinstance(hold_out, list | tuple) else [hold_out] * own
+    return texts + [None] * (count - own)
+
+
+def with_own_labels(model, volumes, weights, threshold):
+    """Return volumes, and again what a model is sure of in them, half of the patches each."""
+    weights = list(weights or [1.0] * len(volumes))
+    own = [confident_labels(model, volume, threshold) for volume in volumes]
+    added, shares = [], []
+    for volume, label, weight in zip(volumes, own, weights, strict=True):
+        print(told_of(label), flush=True)
+        if ((label > 0) & (label != NOT_ANNOTATED)).any():
+            added.append(replace(volume, label=label, name=f"{volume.name}, own labels"))
+            shares.append(weight)
+    return [*volumes, *added], [*weights, *shares]

@@ -1,0 +1,88 @@
+"""Stacks of which only some sections are annotated."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..inference.predict import HALO
+from ..patches.foreground import ClassIds, annotated_sections, cropped
+from ..volumes.volume import NOT_ANNOTATED
+
+# Voxels along y and x of what is looked at around a section.
+SIDE = {2: 1024, 3: 512}
+# Annotated sections from which one is held out.
+ENOUGH = 3
+
+
+def without_unpainted(label):
+    """Return class ids in which sections without any label count as not annotated.
+
+    Programs write 0 where nobody has painted. Where 255 marks what is not annotated, and of labels
+    read from a file, every 0 is taken for background.
+
+    Args:
+        label: `(z, y, x)` class ids, an array or `ClassIds`.
+
+    Returns:
+        The class ids, and the number of sections that count as not annotated.
+    """
+    if isinstance(label, ClassIds) or (label == NOT_ANNOTATED).any():
+        return label, 0
+    painted = label.any(axis=(1, 2))
+    if painted.all() or not painted.any():
+        return label, 0
+    label = label.copy()
+    label[~painted] = NOT_ANNOTATED
+    return label, int(np.count_nonzero(~painted))
+
+
+def spread(items, count):
+    """Return at most `count` of some items, evenly spaced."""
+    count = min(count, len(items))
+    return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
+
+
+def section_to_hold_out(label):
+    """Return the z of the annotated section in the middle, None where there are too few.
+
+    It has foreground, and so has the rest, of every class.
+    """
+    if isinstance(label, ClassIds) or len(annotated_sections(label, NOT_ANNOTATED)) < ENOUGH:
+        return None
+    classes = {int(z): set(np.unique(label[z])) - {0, NOT_ANNOTATED} for z in range(len(label))}
+    painted = [z for z, found in classes.items() if found]
+    middle = sorted(painted, key=lambda z: abs(painted.index(z) - len(painted) // 2))
+    for z in middle:
+        if classes[z] <= set().union(*(classes[other] for other in painted if other != z)):
+            return z
+    return None
+
+
+def section_view(volume, z, dims, name=None):
+    """Return the part of a `LabelledVolume` in which a section can be predicted and scored.
+
+    Args:
+        volume: the `LabelledVolume`.
+        z: the section; all others of the part count as not annotated.
+        dims: 2 for the section alone, 3 for as many around it as a 3D network has use for.
+        name: of the part.
+    """
+    depth, *plane = volume.label.shape
+    first = max(0, z - HALO[dims][0])
+    truth = np.asarray(volume.label[z : z + 1])[0]
+    part = [slice(first, min(depth, z + HALO[dims][0] + 1))]
+    for size, places in zip(plane, np.nonzero((truth > 0) & (truth != NOT_ANNOTATED)), strict=True):
+        centre = int(places.mean()) if len(places) else size // 2
+        start = int(np.clip(centre - SIDE[dims] // 2, 0, max(0, size - SIDE[dims])))
+        part.append(slice(start, min(size, start + SIDE[dims])))
+    label = np.full([p.stop - p.start for p in part], NOT_ANNOTATED, np.uint8)
+    label[z - first] = truth[part[1], part[2]]
+    image = np.asarray(cropped(volume.image, tuple(part)))
+    return replace(volume, name=name or f"{volume.name} z={z}", image=image, label=label)
+
+
+def without_section(volume, z):
+    """Return a `LabelledVolume` in which a section is not annotated."""
+    label = np.array(volume.label)
+    label[z] = NOT_ANNOTATED
+    return replace(volume, label=label)

@@ -1,0 +1,281 @@
+"""Where to start a training from: published models, scored on the annotated sections."""
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+from skimage.transform import resize
+
+from ..files import write_json
+from ..inference.open_model import open_model
+from ..inference.options import PredictionOptions
+from ..inference.predict import not_background
+from ..networks.models import at_policy, build_model, split_normalization, with_normalization
+from ..patches.foreground import annotated_sections
+from ..patches.sampler import channels_of
+from ..pretrained.choice import rescaling
+from ..pretrained.presets import (
+    load_pretrained,
+    published,
+    trained_spatial_dims,
+    trained_voxel_size,
+)
+from ..report.console import print_table, progress_bar
+from ..scores import ThresholdScores, highest
+from ..volumes.dimensions import network_dims
+from ..volumes.labels import present_ids
+from ..volumes.source import free_memory
+from ..volumes.volume import NOT_ANNOTATED
+from .sections import section_view, spread
+from .volumes import known_ids
+
+# What is trained from scratch, by the number of axes.
+NETWORKS = {2: "D", 3: "H"}
+# Sections of a volume to look at, and seconds after which no further model is looked at.
+SECTIONS, SECONDS = 4, 90
+# A model finds something where its Jaccard index is by so much better than to mark everything.
+MARGIN = 0.03
+SHARE = 1 / 8  # of the free memory that a stack of other voxels may take
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A published model to start from.
+
+    Attributes:
+        name: its name.
+        scale: how many voxels it sees for one of the stack, along (z, y, x).
+        jaccard: Jaccard index on the annotated sections at `threshold`, of the class that it finds
+            best.
+        threshold: the least foreground probability that suits them best.
+        chance: the index of marking everything.
+    """
+
+    name: str
+    scale: tuple
+    jaccard: float
+    threshold: float
+    chance: float
+
+    @property
+    def finds(self):
+        """Whether it finds anything."""
+        return self.jaccard > self.chance + MARGIN
+
+    @property
+    def row(self):
+        """Its row of a table."""
+        scale = " x ".join(f"{s:.3g}" for s in self.scale)
+        scale = "as they are" if set(self.scale) == {1} else scale
+        verdict = "" if self.finds else f"marking everything has {self.chance:.3f}"
+        return self.name, scale, f"{self.jaccard:.3f}", f"{self.threshold:.2f}", verdict
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a training starts from.
+
+    Attributes:
+        dims: axes of the network, 2 or 3; None where a model that is named does not tell.
+        why: the reason for them.
+        name: whose weights it starts from, None for new ones.
+        scale: how many voxels the network sees for one of the stack, along (z, y, x).
+        looked_at: what was looked at, `Candidate`s as dicts.
+    """
+
+    dims: int | None
+    why: str
+    name: str | None
+    scale: tuple = (1, 1, 1)
+    looked_at: tuple = ()
+
+
+COLUMNS = ("start", "voxels (z, y, x)", "Jaccard", "threshold", "")
+
+
+def chosen_start(volumes, request, file):
+    """Return the `Start` of a training, which is kept in a file for a run that is resumed."""
+    if request.resume and file.is_file():
+        told = json.loads(file.read_text(encoding="utf-8"))
+        return Start(**{**told, "scale": tuple(told["scale"])})
+    if request.given:
+        start, tried = (
+            Start(trained_spatial_dims(request.given), "as told", request.given),
+            [request.given],
+        )
+    else:
+        found = [network_dims(volume.image.shape, volume.voxel_size) for volume in volumes]
+        start = Start(*min(found), None)  # a stack of thick sections counts for all
+        print(f"{start.dims}D: {start.why}", flush=True)
+        tried = [] if request.start else suitable(volumes, start.dims)
+    planned = [(name, scale) for name in tried for scale in scales(name, volumes, start.dims)]
+    if len(planned) > 1 or planned and not request.given:  # there is something to choose
+        best, *others = look(volumes, start.dims, planned)
+        print_table(COLUMNS, [candidate.row for candidate in (best, *others)])
+        start = replace(start, looked_at=tuple(asdict(each) for each in (best, *others)))
+        if best.finds or request.given:
+            start = replace(start, name=best.name, scale=best.scale)
+    print(told_start(start), flush=True)
+    write_json(file, asdict(start), indent=2)
+    return start
+
+
+def told_start(start):
+    """Return one line about a `Start`."""
+    if start.name is None:
+        none = ": no published model finds anything here" if start.looked_at else ""
+        return f"Starts {NETWORKS[start.dims]} from scratch{none}"
+    size = " x ".join(f"{s:g}" for s in start.scale)
+    scaled = "" if set(start.scale) == {1} else f", the stack rescaled by {size}"
+    return f"Starts from {start.name}{scaled}"
+
+
+def rescaled(volumes, start):
+    """Return `LabelledVolume`s as the network sees them."""
+    if set(start.scale) == {1}:
+        return volumes
+    return [resampled_volume(volume, start.scale) for volume in volumes]
+
+
+def look(volumes, dims, planned):
+    """Score models on the annotated sections of some volumes.
+
+    At most `SECTIONS` sections of a volume are predicted, and no model after `SECONDS` seconds.
+
+    Args:
+        volumes: `LabelledVolume`s.
+        dims: 2 or 3, the axes of the networks.
+        planned: pairs of the name of a model and a scale to try it at.
+
+    Returns:
+        A list of `Candidate`, the best first.
+    """
+    tried, started = [], time.monotonic()
+    views = [(volume, views_of(volume, dims)) for volume in volumes]
+    with progress_bar("looking at published models") as on_progress:
+        for done, (name, scale) in enumerate(planned):
+            on_progress(done, len(planned))
+            if time.monotonic() - started > SECONDS:
+                print(f"Not looked at, as time is up: {', '.join(n for n, _ in planned[done:])}")
+                break
+            tried.append(scored(name, scale, views))
+        on_progress(len(planned), len(planned))
+    return sorted(tried, key=lambda candidate: -candidate.jaccard)
+
+
+def views_of(volume, dims):
+    """Return parts of a volume around some of its annotated sections."""
+    sections = annotated_sections(volume.label, NOT_ANNOTATED).tolist()
+    return [section_view(volume, z, dims) for z in spread(sections, SECTIONS)]
+
+
+def suitable(volumes, dims):
+    """Return the names of published models of so many axes, and of the volumes' channels."""
+    if channels_of(volumes[0].image) != 1:
+        return []
+    names = sorted(file.parent.name for file in published().values())
+    return [name for name in names if trained_spatial_dims(name) == dims]
+
+
+def scales(name, volumes, dims):
+    """Return the scales to try a model at: as the volumes are, and at its own voxel size."""
+    sizes, own = {volume.voxel_size for volume in volumes}, trained_voxel_size(name)
+    scale = scale_to(*sizes, own, dims) if len(sizes) == 1 else None
+    needed = sum(4 * math.prod(volume.image.shape) for volume in volumes)
+    fits = scale and math.prod(scale) * needed < SHARE * free_memory()
+    return [(1, 1, 1), scale] if fits else [(1, 1, 1)]
+
+
+def scale_to(size, own, dims):
+    """Return how many voxels of a model's size there are for one of a stack, along (z, y, x).
+
+    Args:
+        size: `(z, y, x)` in nm of the stack, or None.
+        own: the same of the model.
+        dims: axes of the network, 2 or 3, or None.
+
+    Returns:
+        Three numbers; None where a size is unknown, both are alike, or they are too far apart.
+    """
+    scale = rescaling(size, own, dims) if dims else (1, 1, 1)
+    return None if scale == (1, 1, 1) else scale
+
+
+def scored(name, scale, views):
+    """Return the `Candidate` of a model at a scale.
+
+    Args:
+        name: of the model.
+        scale: as of `Candidate`.
+        views: pairs of a `LabelledVolume` and its parts to predict.
+    """
+    predictor, scores = open_model(name), {}
+    for volume, parts in views:
+        options = PredictionOptions(normalization=volume.intensity, scale=scale)
+        engine = predictor.engine(parts[0].image, options)
+        for part in parts:
+            slabs = predictor.slabs(part.image, options, engine=engine)
+            found = np.concatenate([not_background(values) for _, values in slabs])
+            for class_id in present_ids(known_ids(volume.label)):
+                truth = np.where(part.label == NOT_ANNOTATED, NOT_ANNOTATED, part.label == class_id)
+                scores.setdefault(class_id, ThresholdScores(NOT_ANNOTATED)).add(truth, found)
+    curve = max((each.jaccard() for each in scores.values()), key=lambda curve: curve[1:256].max())
+    best = curve[1:256].max()
+    return Candidate(name, scale, float(best), highest(curve), float(curve[0]))
+
+
+def network_from(name, num_classes, dims=None, channels=1):
+    """Return a network: published weights, a run or a file; or new, where the name is None.
+
+    Args:
+        name: as of `load_pretrained`, or None for a network with new weights.
+        num_classes: number of classes; weights of another number get a new head.
+        dims: axes of a new network.
+        channels: of the image.
+    """
+    if name is None:
+        return build_model(NETWORKS[dims], num_classes=num_classes, in_channels=channels)
+    model = at_policy(load_pretrained(name))
+    return model if model.output_shape[-1] == num_classes else with_new_head(model, num_classes)
+
+
+def with_new_head(model, num_classes):
+    """Return a model with the weights of another for all but its last convolution."""
+    network, own = split_normalization(model)
+    channels = network.inputs[0].shape[-1]
+    new = build_model(network.name, num_classes=num_classes, in_channels=channels)
+    for old, layer in zip(network.layers, new.layers, strict=True):
+        if [w.shape for w in old.weights] == [w.shape for w in layer.weights]:
+            layer.set_weights(old.get_weights())
+    return with_normalization(new, *own) if own else new
+
+
+def resampled_volume(volume, scale):
+    """Return a `LabelledVolume` of other voxels, with the intensity statistics that it had.
+
+    Args:
+        volume: the `LabelledVolume`.
+        scale: how many voxels there shall be for one, along (z, y, x).
+    """
+    size = volume.voxel_size
+    size = size and tuple(round(a / b, 4) for a, b in zip(size, scale, strict=True))
+    image = np.asarray(volume.image)
+    grey = _resized(image.astype(np.float32), scale, 1, anti_aliasing=min(scale) < 1)
+    grey = (np.rint(grey) if image.dtype.kind in "iu" else grey).astype(image.dtype)
+    label = _resized(np.asarray(volume.label), scale, 0)
+    return replace(volume, image=grey, label=label, voxel_size=size)
+
+
+def _resized(array, scale, order, anti_aliasing=False):
+    """Return an array of other voxels, plane by plane where their thickness stays."""
+    shape = [max(1, round(n * s)) for n, s in zip(array.shape, scale, strict=True)]
+    options = {"order": order, "mode": "edge", "preserve_range": True}
+    options["anti_aliasing"] = anti_aliasing
+    if scale[0] != 1:
+        return resize(array, shape, **options).astype(array.dtype)
+    out = np.empty(shape, array.dtype)
+    for plane, into in zip(array, out, strict=True):
+        into[...] = resize(plane, shape[1:], **options)
+    return out

@@ -1,0 +1,208 @@
+"""Which sections to annotate next."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from ..inference.engines import to_labels
+from ..inference.open_model import open_model
+from ..inference.options import PredictionOptions
+from ..inference.predict import HALO, decoded
+from ..patches.foreground import annotated_sections, cropped
+from ..patches.sampler import check_shape
+from ..pretrained.choice import rescaling
+from ..pretrained.presets import stored_threshold, trained_voxel_size
+from ..volumes.labels import class_ids
+from ..volumes.volume import NOT_ANNOTATED
+from .sections import spread, without_unpainted
+
+# Sections that a 2D network looks at, and pixels a side of their middle that any network does.
+LOOKED_AT, SIDE = 48, 768
+# Side in pixels of what a rim of an object, which is always unsure, is thinner than.
+RIM = 7
+# Robust deviations from the median beyond which a section is taken for damaged.
+DAMAGED = 8.0
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A section to annotate.
+
+    Attributes:
+        z: its number, from 0.
+        doubt: mean of `unsure`, without rims of objects.
+        distance: how far it is, in place and looks, from all that are annotated or suggested.
+        plane: `(y, x)` grey levels.
+        labels: `(y, x)` class ids that the model finds.
+        unsure: `(y, x)` from 0, sure, to 1, at the threshold.
+    """
+
+    z: int
+    doubt: float
+    distance: float
+    plane: np.ndarray
+    labels: np.ndarray
+    unsure: np.ndarray
+
+
+def suggest(model, volume, count=3, labels=None, on_progress=None):
+    """Return the sections of a stack whose annotation would teach a model most.
+
+    Those where it is least sure, and that differ most from the annotated ones and from each other.
+    Sections that look unlike all others, as damaged ones do, are left out.
+
+    Args:
+        model: folder of a run, .keras file or name of a published model.
+        volume: `(z, y, x)` array-like of grey levels.
+        count: number of sections.
+        labels: `(z, y, x)` array-like of the annotation so far, or None.
+        on_progress: called with the number of sections, or of tiles, predicted and their total.
+
+    Returns:
+        A list of `Suggestion`, the most useful first; fewer where the stack has not so many.
+
+    Raises:
+        ValueError: an argument does not fit.
+
+    Example:
+        >>> for section in volseg_keras.suggest("run", volume, labels=labels):
+        ...     print(section.z)
+    """
+    if count < 1:
+        raise ValueError(
+            f"Invalid value for `count`. Expected a positive number. Received: count={count}"
+        )
+    annotated = [] if labels is None else annotated_of(volume, labels)
+    look = Look(model, volume, on_progress)
+    doubts, looks = look.sections(annotated)
+    scaled = np.array([standing(column) for column in zip(*looks.values(), strict=True)]).T
+    places = dict(zip(looks, scaled, strict=True))
+    whole = {z for z, place in places.items() if np.abs(place[:-1]).max() < DAMAGED}
+    free = (whole or set(places)) - set(annotated)
+    chosen = farthest(free, annotated, doubts, places, count)
+    return [look.suggestion(z, doubts[z], distance) for z, distance in chosen]
+
+
+def annotated_of(volume, labels):
+    """Return the z of annotated sections; without any label, a section is not annotated."""
+    check_shape(volume, labels)
+    ids, _ = without_unpainted(class_ids(np.asarray(labels)))
+    return annotated_sections(ids, NOT_ANNOTATED).tolist() if (ids > 0).any() else []
+
+
+def farthest(free, known, doubts, places, count):
+    """Return up to `count` pairs of a section and its distance, by doubt times distance."""
+    known, free, chosen = list(known), set(free), []
+    while free and len(chosen) < count:
+        distances = {
+            z: min((np.linalg.norm(places[z] - places[k]) for k in known), default=1.0)
+            for z in sorted(free)
+        }
+        best = max(distances, key=lambda z: doubts[z] * distances[z])
+        chosen.append((best, float(distances[best])))
+        known.append(best)
+        free.remove(best)
+    return chosen
+
+
+def standing(values):
+    """Return how many robust deviations numbers are from their median."""
+    values = np.asarray(values)
+    apart = values - np.median(values)
+    return apart / (1.4826 * np.median(np.abs(apart)) + 0.05 * np.abs(apart).max() + 1e-6)
+
+
+def unsureness(probability, threshold):
+    """Return how unsure probabilities `(y, x, maps)` are, from 0 to 1 at the threshold."""
+    if probability.shape[-1] > 2:
+        count = probability.shape[-1]
+        return (1 - probability.max(-1)) * count / (count - 1)
+    foreground = probability[..., -1]
+    below = foreground / threshold
+    return np.minimum(below, (1 - foreground) / (1 - threshold))
+
+
+class Look:
+    """A model that looks at the sections of a stack.
+
+    Args:
+        model: as of `suggest`.
+        volume: `(z, y, x)` array-like of grey levels.
+        on_progress: as of `suggest`.
+    """
+
+    def __init__(self, model, volume, on_progress=None):
+        self.predictor, self.threshold = open_model(model), stored_threshold(model)
+        self.volume, self.on_progress = volume, on_progress
+        starts = [max(0, n - SIDE) // 2 for n in volume.shape[1:]]
+        self.middle = cropped(volume, (slice(None), *(slice(a, a + SIDE) for a in starts)))
+        self.dims = self.predictor.spatial_dims
+        size, own = getattr(volume, "voxel_size", None), trained_voxel_size(model)
+        self.intensity = self.predictor.intensity(volume)
+        scale = rescaling(size, own, self.dims)
+        self.options = PredictionOptions(normalization=self.intensity, scale=scale)
+        self.engine = self.predictor.engine(volume, self.options)
+
+    def sections(self, annotated):
+        """Return the doubt of every section that is looked at, and how it looks, as dicts by z."""
+        doubts, looks = {}, {}
+        for z, probability in self.predictions(annotated):
+            unsure = unsureness(probability, self.threshold)
+            doubts[z] = float(ndimage.grey_opening(unsure, size=RIM).mean())
+            looks[z] = self.looks(z, probability)
+        return doubts, looks
+
+    def predictions(self, annotated):
+        """Yield z and probabilities `(y, x, maps)` of sections, in a plane's time each."""
+        depth = self.volume.shape[0]
+        if self.dims == 3:
+            progress = {"engine": self.engine, "on_progress": self.on_progress}
+            for first, values in self.predictor.slabs(self.middle, self.options, **progress):
+                yield from enumerate(map(decoded, values), first)
+            return
+        chosen = sorted({*spread(range(depth), LOOKED_AT), *annotated})
+        for done, z in enumerate(chosen, 1):
+            yield z, self.predict(self.middle, z)
+            if self.on_progress:
+                self.on_progress(done, len(chosen))
+
+    def predict(self, volume, z):
+        """Return probabilities `(y, x, maps)` of a section, by as much around it as matters."""
+        first = max(0, z - HALO[self.dims][0])
+        block = np.asarray(volume[first : z + HALO[self.dims][0] + 1])
+        slabs = self.predictor.slabs(block, self.options, engine=self.engine)
+        return decoded(np.concatenate([values for _, values in slabs])[z - first])
+
+    def looks(self, z, probability):
+        """Return numbers that tell how a section looks and, the last, where it lies."""
+        grey = self.intensity.standardize(np.asarray(self.middle[z : z + 1]))[0]
+        sharpness = np.abs(np.diff(grey, axis=-1)).mean()
+        marked = probability[..., 0] if probability.shape[-1] == 1 else 1 - probability[..., 0]
+        return grey.mean(), grey.std(), sharpness, marked.mean(), z
+
+    def suggestion(self, z, doubt, distance):
+        """Return the `Suggestion` of a section."""
+        probability, plane = self.predict(self.volume, z), np.asarray(self.volume[z : z + 1])[0]
+        found = to_labels(probability, self.threshold)
+        return Suggestion(z, doubt, distance, plane, found, unsureness(probability, self.threshold))
+
+
+def draft(labels, suggestions, shape):
+    """Return labels `(z, y, x)` with what a model finds in suggested sections, to be corrected.
+
+    Args:
+        labels: the annotation so far, or None.
+        suggestions: `Suggestion`s.
+        shape: `(z, y, x)` of the stack.
+
+    Returns:
+        uint8 class ids, 255 in all other sections that are not annotated.
+    """
+    found = np.full(shape, NOT_ANNOTATED, np.uint8)
+    if labels is not None:
+        found, _ = without_unpainted(class_ids(np.asarray(labels)))
+        found = found.copy()
+    for suggestion in suggestions:
+        found[suggestion.z] = suggestion.labels
+    return found
