@@ -116,7 +116,7 @@ def test_a_class_of_one_section_is_not_held_out():
     label[[1, 5, 9]] = 0
     label[[1, 5, 9], 3, 3] = 1
     label[5, 4, 4] = 2
-    assert section_to_hold_out(label) == 9
+    assert section_to_hold_out(label) == 1
 
 
 def test_spread():

@@ -103,6 +103,7 @@ def fit(
         FloatingPointError: the loss or a weight is not finite; what was saved before is kept.
 
     Example:
+        >>> volseg_keras.fit("auto", stack, labels, output="run")  # ten minutes
         >>> model = volseg_keras.build_model("D")
         >>> volseg_keras.fit(model, [epfl, sbem], [epfl_labels, sbem_labels], output="runs/d",
         ...                  hold_out=["x:0:256", None], steps=4_000)
