@@ -112,9 +112,12 @@ def test_graphs_that_nobody_uses_leave_the_cache(models, tmp_path, monkeypatch):
     open_model(files[0], "openvino")
     (about,) = paths[0].rglob("volseg.json")
     os.utime(about, (0, time.time() - KEPT + 1000))
+    half = paths[0] / "part.of a killed process"
+    half.mkdir()
+    os.utime(half, (0, time.time() - KEPT - 1000))
     open_model(files[0], "openvino")  # used: young again
     open_model(files[1], "openvino")
-    assert about.is_file()
+    assert about.is_file() and not half.exists()
     os.utime(about, (0, time.time() - KEPT - 1000))
     shutil.rmtree(paths[1])
     open_model(files[1], "openvino")  # written anew
