@@ -117,7 +117,7 @@ RECIPES = {
     # patches lie anywhere on annotated sections: where most are around objects, too much is marked.
     # Of thin 3D patches a larger share is annotated where few sections are.
     "finetune": Recipe(
-        **{**FAST, **FEW_SECTIONS},
+        **{**FAST, **FEW_SECTIONS, "warmup": 25},
         steps=1_000,
         minutes=10,
         rate={2: 1e-3, 3: 1e-3},
