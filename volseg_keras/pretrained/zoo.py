@@ -138,7 +138,7 @@ ZOO = {
     "mito-2d": PublishedModel(
         "D",
         (EPFL_TRAIN, SBEM_TRAIN),
-        steps=10_000,
+        steps=4_000,
         validate=(SBEM_VALIDATION,),
         test=(EPFL_TEST, SBEM_VALIDATION),
         purpose="Mitochondria section by section, in electron microscopy of any kind.",
