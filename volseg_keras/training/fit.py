@@ -126,16 +126,8 @@ def fit(
     contrast = own[2] if own else 1.0
     patches = make_patches(inner, row, dims, seed, weights, contrast)
     batch = row.batch[dims] * replicas()
-    optional = {"from": start and str(start), "weights": weights}
-    optional["batch"] = batch if replicas() > 1 else None
-    about = {
-        "recipe": recipe if isinstance(recipe, str) else "custom",
-        "hold_out": hold_out,
-        "seed": int(seed),
-        **{name: value for name, value in optional.items() if value},
-        "volumes": [described(volume) for volume in volumes],
-        "validation": [described(volume) for volume in validation],
-    }
+    data = volumes, validation
+    about = description(recipe, hold_out, seed, start, weights, batch, *data)
     output = writable_folder(output)
     average = Average(budget, row.average)
     checkpoint = Checkpoint(budget, output / CHECKPOINT, about, average)
@@ -159,6 +151,20 @@ def fit(
             save()
     chosen = choose(save.path, held_out, patches, batch, min(BATCHES, budget.step))
     return summarise(model, output, budget, {**about, **chosen}, volumes)
+
+
+def description(recipe, hold_out, seed, start, weights, batch, volumes, validation):
+    """Return what metrics.json says of the arguments of a run, which a resumed one must share."""
+    optional = {"from": start and str(start), "weights": weights}
+    optional["batch"] = batch if replicas() > 1 else None
+    return {
+        "recipe": recipe if isinstance(recipe, str) else "custom",
+        "hold_out": hold_out,
+        "seed": int(seed),
+        **{name: value for name, value in optional.items() if value},
+        "volumes": [described(volume) for volume in volumes],
+        "validation": [described(volume) for volume in validation],
+    }
 
 
 def dims_of(model):
