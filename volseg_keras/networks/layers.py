@@ -22,7 +22,7 @@ def ceil_div(size, divisor):
 
 @register
 class RankOneConv(keras.layers.Layer):
-    """Parallel rank-1 convolutions, one per spatial axis, concatenated (paper, Section 3.1).
+    """Parallel rank-1 convolutions, one per spatial axis, concatenated (paper, Section 2.2).
 
     In 2D the branches have kernels 3x1 and 1x3, in 3D 3x1x1, 1x3x1 and 1x1x3. Each branch gives
     `filters / d` maps; a remainder goes to the first ones. Zero "same" padding, with bias.
@@ -97,7 +97,7 @@ class RankOneConv(keras.layers.Layer):
 
 @register
 class StochasticDownsample(keras.layers.Layer):
-    """Downsample by keeping random samples of each region (paper, Section 3.2).
+    """Downsample by keeping random samples of each region (paper, Section 2.3 and Fig. 2).
 
     In training every spatial axis is cut in regions of `region` samples, `region / stride`
     distinct positions are drawn in each, their order is kept, and the product of the axes'
@@ -165,7 +165,7 @@ class StochasticDownsample(keras.layers.Layer):
 
 @register
 class ZeroPadShortcut(keras.layers.Layer):
-    """Widen a shortcut by appending zero maps (paper, Section 3; He et al. 2016, option A).
+    """Widen a shortcut by appending zero maps (paper, Section 2.1; He et al. 2016, option A).
 
     Input shape: `(batch, *spatial, channels)`.
     Output shape: `(batch, *spatial, filters)`.

@@ -9,7 +9,7 @@ from .training_ops import compiled
 
 @register
 class JaccardLoss(keras.losses.Loss):
-    """Smooth Jaccard loss (paper, Section 3.3).
+    """Smooth Jaccard loss (paper, Section 2.4).
 
     `1 - (sum p y + C) / (sum p + sum y - sum p y + C)`, sums over every voxel of the batch. Under
     `tf.distribute` every replica sums over its own share of the batch, as batch normalisations do,

@@ -86,7 +86,7 @@ def checked_shape(row, input_shape, in_channels):
 
 
 def residual_network(x, row, num_classes, dropout):
-    """Apply the residual encoder and decoder of A-H (paper, Section 3 and Fig. 2)."""
+    """Apply the residual encoder and decoder of A-H (paper, Section 2.1 and Fig. 1)."""
     x = input_block(x, 32)
     for i, filters in enumerate(ENCODER):
         x = residual_block(

@@ -11,7 +11,7 @@ from .training_ops import channel_sums
 
 @register
 class NormPReLU(keras.layers.Layer):
-    """Batch normalisation, then a PReLU with one slope a map (paper, Section 3).
+    """Batch normalisation, then a PReLU with one slope a map (paper, Section 2.1).
 
     Weights and values are those of `keras.layers.BatchNormalization` and `keras.layers.PReLU`,
     which it holds and which compute everywhere but in one case: a training step under TensorFlow
