@@ -11,7 +11,7 @@ import pytest
 from volseg_keras import PatchSampler, open_volume
 from volseg_keras.datasets.epfl import find_pairs
 
-FILES = Path(__file__).parents[1] / "volseg_keras" / "data" / "epfl_hippocampus"
+FILES = Path(__file__).parents[1] / "volseg_keras" / "datasets" / "epfl_hippocampus"
 CODE = "import sys; sys.modules['tensorflow_datasets'] = None; import volseg_keras.datasets.epfl"
 
 
