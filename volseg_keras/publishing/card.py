@@ -55,15 +55,13 @@ def card_text(name, model, metrics, about="", row=None):
 
 def data_text(row):
     """Return paragraphs about the data of a row: what it was trained, chosen and scored on."""
-    uses = (
-        ("Trained on", row.train),
-        ("Chosen on", (*(pair for pair in row.train if pair.hold_out), *row.validate)),
-        ("Scored on", row.test),
-    )
-    lines = []
-    for use, pairs in uses:
-        named = (f"`{p.image}`" + (f" ({p.hold_out})" * (use == "Chosen on")) for p in pairs)
-        lines.append(f"{use} {', '.join(n.replace(' (None)', '') for n in named)}.")
+    held_out = [pair for pair in row.train if pair.hold_out]
+    chosen = [f"{_file_name(pair)} ({pair.hold_out})" for pair in held_out]
+    lines = [
+        f"Trained on {_listed(map(_file_name, row.train))}.",
+        f"Chosen on {_listed([*chosen, *map(_file_name, row.validate)])}.",
+        f"Scored on {_listed(map(_file_name, row.test))}.",
+    ]
     without = sorted({str(c) for pair in row.train for c in pair.without})
     if without:
         lines.append(f"Class {', '.join(without)} of the labels counts as not annotated.")
@@ -96,6 +94,15 @@ def facts_of(name, row, metrics):
         "validation": f"Mean Jaccard index of the foreground at a threshold of 0.5: "
         f"{metrics['held_out_jaccard']:.3f} held out, {score:.3f} on {test['name']}.",
     }
+
+
+def _file_name(pair):
+    """Return the name of an image, without the ends of its parts."""
+    return pair.image.partition("[")[0]
+
+
+def _listed(names):
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _statistics(metrics):
