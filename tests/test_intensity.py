@@ -65,13 +65,13 @@ def test_padding_does_not_count(name, dtype):
     assert found.padded(framed)[inside].mean() < 1e-3
     want = Intensity.of(image).standardize(image)
     assert np.mean(np.abs(standardized[inside] - want) > 0.01) < 1e-3
-    standardized[inside] = 0
-    assert not standardized.any()
-    # A block that cuts the padding off after few voxels shows the same.
+    # Blank sections become the mean, a frame the image mirrored, as at the border of a file.
+    sections, planes = [width[0], (0, 0), (0, 0)], [(0, 0), *width[1:]]
+    want = np.pad(np.pad(standardized[inside], planes, mode="reflect"), sections)
+    assert np.mean(np.abs(standardized - want) > 0.01) < 1e-2
+    # A block that cuts the padding off after few voxels knows it too.
     corner = np.s_[:, :, : width[2][0] + 5] if width[2][0] else np.s_[:4]
-    np.testing.assert_array_equal(
-        found.standardize(framed[corner]), found.standardize(framed)[corner]
-    )
+    np.testing.assert_array_equal(found.padded(framed[corner]), found.padded(framed)[corner])
 
 
 def test_single_voxels_of_the_level_of_padding_are_tissue():
@@ -163,4 +163,4 @@ def test_the_published_model_does_not_mind(name, plain):
         outside = found.copy()
         found, outside[:, 48:-48, 48:-48] = found[:, 48:-48, 48:-48], False
         assert not outside.any()
-    assert (found & want).sum() / (found | want).sum() > (0.8 if name == "in a frame" else 0.97)
+    assert (found & want).sum() / (found | want).sum() > (0.95 if name == "in a frame" else 0.97)

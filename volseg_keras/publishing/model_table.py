@@ -24,7 +24,7 @@ def published_metrics(folder):
 def write_model_tables(folder):
     """Write the table of a folder's models between the marks of README.md in it and above it.
 
-    Their scores under shifts are drawn in robustness.png.
+    Their scores under shifts are drawn in robustness.png, beside the first of these.
 
     Args:
         folder: of published models; files without the marks stay as they are.
@@ -41,7 +41,8 @@ def write_model_tables(folder):
             with atomic_path(file) as part:
                 text = f"{before}{BEGIN}\n{model_table(folder, links)}\n{END}{after}"
                 part.write_text(text, encoding="utf-8")
-    draw_robustness(folder, folder / "robustness.png")
+            if file.parent == folder:
+                draw_robustness(folder, folder / "robustness.png")
 
 
 def model_table(folder, links=""):

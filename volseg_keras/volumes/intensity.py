@@ -119,9 +119,36 @@ class Intensity:
         standardized /= deviation.astype(np.float32)
         if padded is None:
             padded = self.padded(block)
-        return (
-            standardized if padded is None else np.where(padded, np.float32(target), standardized)
+        if padded is None:
+            return standardized
+        standardized = np.where(padded, np.float32(target), standardized)
+        for plane, unknown in zip(standardized, padded, strict=True):
+            if unknown.any() and not unknown.all():
+                _mirror(plane, ~unknown)
+        return standardized
+
+
+def _mirror(plane, known):
+    """Fill in place what is not known of `(y, x)` or `(y, x, channels)`, mirrored at its border.
+
+    So a frame around an image does to a network what the border of a file does. What lies farther
+    away than there is image stays.
+    """
+    for axis in (1, 0):
+        size = plane.shape[axis]
+        place = np.arange(size, dtype=np.int32).reshape(
+            [-1 if a == axis else 1 for a in range(plane.ndim)]
         )
+        before = np.maximum.accumulate(np.where(known, place, -size), axis)
+        after = np.where(known, place, 2 * size)
+        after = np.flip(np.minimum.accumulate(np.flip(after, axis), axis), axis)
+        nearest = np.where(place - before <= after - place, before, after)
+        mirrored = 2 * nearest - place
+        inside = (mirrored >= 0) & (mirrored < size)
+        mirrored = np.where(inside, mirrored, 0)
+        filled = ~known & inside & np.take_along_axis(known, mirrored, axis)
+        plane[filled] = np.take_along_axis(plane, mirrored, axis)[filled]
+        known = known | filled
 
 
 def _statistics(levels, counts):
