@@ -230,7 +230,7 @@ def test_a_signal_cleans_up_as_ctrl_c_does(number, tmp_path):
     env = {**os.environ, "PYTHONPATH": str(ROOT.parent), "TMPDIR": str(tmp_path / "tmp")}
     (tmp_path / "tmp").mkdir()
     (tmp_path / "out").mkdir()
-    arguments = [*VOLSEG, "predict", grey, "-o", tmp_path / "out/l.tif", "--instances"]
+    arguments = [*VOLSEG, "predict", grey, "-o", tmp_path / "out/l.tif", "--tta"]
     process = subprocess.Popen(arguments, env=env, stderr=subprocess.PIPE, text=True)
     end = time.time() + 120
     while not left(tmp_path / "out") and process.poll() is None and time.time() < end:
