@@ -50,7 +50,7 @@ def test_scale(voxel_size, trained, dims, scale):
     "voxel_size, arguments, told, untold",
     [
         ((40, 5, 5), [], ["Model", "2D: sections of 40 nm are 8.0 times"], ["Rescaled"]),
-        ((40, 10, 10), [], ["2D", "Rescaled by 1, 2, 2"], []),
+        ((40, 10, 10), [], ["2D", "Rescaled by 1, "], []),
         ((40, 10, 10), ["--no-rescale"], ["2D"], ["Rescaled"]),
         ((40, 10, 10), ["--model", "D"], ["Rescaled by"], ["2D"]),
         (None, ["--model", "D"], [], ["Rescaled", "2D"]),
