@@ -98,8 +98,7 @@ def killed_and_resumed(source, output, model):
 
 def share_done(store):
     """Return the share of a job's blocks that are done."""
-    done = store.count_done()
-    return done / (done + len(store.pending()))
+    return 1 - len(store.pending()) / store.count_blocks()
 
 
 def same(a, b):

@@ -44,6 +44,8 @@ def publish(
 
     Example: volseg publish runs/mito-2d --data data -o saved_models/mito-2d
     """
+    from ..pretrained.zoo import get_row
+
     missing = [n for n in ("model.keras", "metrics.json") if not (run / n).is_file()]
     if missing:
         raise ValueError(
@@ -59,7 +61,7 @@ def publish(
         )
     told = VolumeOptions(axes, time, channel, level, series, voxel_size)
     text = about.read_text(encoding="utf-8") if about else ""
-    row = zoo_row(output) if data else None
+    row = get_row(output.name) if data else None
     opened = told.open_all(image=image, label=label) if given else None
     start_keras()
     from ..publishing.publish import given_test, publish, zoo_tests
@@ -77,10 +79,3 @@ def publish(
         )
     score = metrics["test"]["shifts"]["as it is"]
     print(f"Wrote {output}: foreground Jaccard {score:.3f}")
-
-
-def zoo_row(output):
-    """Return the row of the zoo that an output is named after."""
-    from ..pretrained.zoo import get_row
-
-    return get_row(output.name)

@@ -90,8 +90,8 @@ def run_job(store, *, workers=None, cluster=None, on_progress=None):
         on_progress: called with the number of blocks done and their total.
     """
     tell = on_progress or (lambda done, total: None)
-    todo, before = store.pending(), store.count_done()
-    total = before + len(todo)
+    todo, total = store.pending(), store.count_blocks()
+    before = total - len(todo)
     tell(before, total)
     run = partial(run_block, str(store.folder))
     results = on_dask(run, todo, workers, cluster) if workers or cluster else map(run, todo)

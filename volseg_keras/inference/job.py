@@ -181,7 +181,7 @@ def scale_where_it_matters(models, image):
     if len(known) > 1:
         return (1, 1, 1)
     ((size, dims),) = known
-    return rescaling(image.voxel_size, size, dims) if dims else (1, 1, 1)
+    return rescaling(image.voxel_size, size, dims)
 
 
 def trained_on(model):

@@ -179,9 +179,7 @@ class JobStore:
 
     def pending(self):
         """Return the numbers of the blocks that are not done."""
-        job = self.read()
-        count = len(blocks(job.shape, job.block))
-        return [i for i in range(count) if not self._mark(i).exists()]
+        return [i for i in range(self.count_blocks()) if not self._mark(i).exists()]
 
     def mark(self, index, summary):
         """Note that a block is done, with its `BlockSummary`."""
@@ -191,10 +189,10 @@ class JobStore:
     def _mark(self, index):
         return self.folder / "done" / f"{index}.json"
 
-    def count_done(self):
-        """Return how many blocks are done."""
+    def count_blocks(self):
+        """Return how many blocks there are, done or not."""
         job = self.read()
-        return len(blocks(job.shape, job.block)) - len(self.pending())
+        return len(blocks(job.shape, job.block))
 
     def array(self, name, mode="r"):
         """Return one of `ARRAYS`, None where it is not kept."""
@@ -210,10 +208,9 @@ class JobStore:
 
     def summary(self):
         """Return the `SegmentationSummary` of a job whose blocks are done."""
-        job = self.read()
-        marks = [self._mark(i) for i in range(len(blocks(job.shape, job.block)))]
+        marks = [self._mark(i) for i in range(self.count_blocks())]
         found = (BlockSummary(**json.loads(mark.read_text(encoding="utf-8"))) for mark in marks)
-        return summarize(found, job.shape)
+        return summarize(found, self.read().shape)
 
     def deliver(self, files, image):
         """Turn arrays to files.

@@ -42,7 +42,7 @@ def choose_model(shape, voxel_size=None):
         ValueError: no model is published.
     """
     dims, why = network_dims(shape, voxel_size)
-    known = {name.lower() for name in published()}
+    known = published()
     model = next((name for name in BEST[dims] if name.lower() in known), None)
     if model is None:
         raise ValueError(
@@ -59,13 +59,13 @@ def rescaling(voxel_size, trained, spatial_dims):
     Args:
         voxel_size: of the volume, `(z, y, x)` in nm, or None.
         trained: that of the model.
-        spatial_dims: of the model; one of 2 sees sections as they are.
+        spatial_dims: of the model, None if unknown; one of 2 sees sections as they are.
 
     Returns:
-        Three numbers: 1 where a size is unknown, or where sizes are alike or more than four times
-        apart.
+        Three numbers: 1 where something is unknown, or where sizes are alike or more than four
+        times apart.
     """
-    if not (voxel_size and trained):
+    if not (voxel_size and trained and spatial_dims):
         return (1, 1, 1)
     scale = [a / b for a, b in zip(voxel_size, trained, strict=True)]
     scale[: 3 - spatial_dims] = [1] * (3 - spatial_dims)

@@ -50,6 +50,11 @@ class Pair:
     hold_out: str | None = None
     without: tuple = ()
 
+    @property
+    def name(self):
+        """The image's name, without the ends of its parts."""
+        return self.image.partition("[")[0]
+
 
 @dataclass(frozen=True)
 class PublishedModel:

@@ -56,11 +56,11 @@ def card_text(name, model, metrics, about="", row=None):
 def data_text(row):
     """Return paragraphs about the data of a row: what it was trained, chosen and scored on."""
     held_out = [pair for pair in row.train if pair.hold_out]
-    chosen = [f"{_file_name(pair)} ({pair.hold_out})" for pair in held_out]
+    chosen = [f"{pair.name} ({pair.hold_out})" for pair in held_out]
     lines = [
-        f"Trained on {_listed(map(_file_name, row.train))}.",
-        f"Chosen on {_listed([*chosen, *map(_file_name, row.validate)])}.",
-        f"Scored on {_listed(map(_file_name, row.test))}.",
+        f"Trained on {_names(row.train)}.",
+        f"Chosen on {_listed([*chosen, *(pair.name for pair in row.validate)])}.",
+        f"Scored on {_names(row.test)}.",
     ]
     without = sorted({str(c) for pair in row.train for c in pair.without})
     if without:
@@ -96,9 +96,8 @@ def facts_of(name, row, metrics):
     }
 
 
-def _file_name(pair):
-    """Return the name of an image, without the ends of its parts."""
-    return pair.image.partition("[")[0]
+def _names(pairs):
+    return _listed(pair.name for pair in pairs)
 
 
 def _listed(names):

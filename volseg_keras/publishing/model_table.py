@@ -1,6 +1,5 @@
 """The table and the figure of published models, made of their metrics."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ from matplotlib.figure import Figure
 
 from ..files import atomic_path
 from ..networks.variants import get_variant
+from ..pretrained.presets import read_told
 from ..report.plots import save_figure
 
 BEGIN, END = "<!-- models: written by `volseg publish` -->", "<!-- end of models -->"
@@ -17,7 +17,7 @@ HEAD = ("model", "network", "steps", "held out", "test volume", "Jaccard", "with
 def published_metrics(folder):
     """Return the metrics.json of a folder's models by their names."""
     files = sorted(Path(folder).glob("*/metrics.json"))
-    found = {file.parent.name: json.loads(file.read_text(encoding="utf-8")) for file in files}
+    found = {file.parent.name: read_told(file) for file in files}
     return {name: metrics for name, metrics in found.items() if "test" in metrics}
 
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..export.export_model import export_savedmodel
-from ..files import write_json
+from ..files import work_folder, write_json
 from ..inference.open_model import open_model
 from ..networks.variants import get_variant
 from ..patches.sampler import check_shape
@@ -45,8 +44,8 @@ def zoo_tests(row, data):
     tests = []
     for pair in row.test:
         image, truth = open_pair(pair, data)
-        name = Path(pair.image).name.partition("[")[0].removesuffix(".tif")
-        tests.append(ScoredVolume(f"{DATASETS[pair.dataset].short}, {name}", image[...], truth))
+        name = f"{DATASETS[pair.dataset].short}, {Path(pair.name).stem}"
+        tests.append(ScoredVolume(name, image[...], truth))
     return tests
 
 
@@ -86,14 +85,14 @@ def publish(run, output, tests, *, about="", row=None, on_step=None):
     model = load_pretrained(run)
     round_weights(model)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as work:
-        part = Path(work) / output.name
-        save_small(model, Path(work) / "model.keras")
-        segmenter = open_model(Path(work) / "model.keras")
+    with work_folder(output) as work:
+        part, file = work / output.name, work / "model.keras"
+        save_small(model, file)
+        segmenter = open_model(file)
         scored = score_all(segmenter, tests, metrics["threshold"], watch)
         metrics["test"], metrics["other_tests"] = scored[0], scored[1:]
         write_files(model, run, part, metrics, about, row)
-        (Path(work) / "model.keras").replace(part / "model.keras")
+        file.replace(part / file.name)
         write_checksums(part)
         shutil.rmtree(output, ignore_errors=True)
         part.replace(output)
@@ -169,9 +168,8 @@ def check_output(output):
 
 def write_files(model, run, folder, metrics, about, row):
     """Write all files of a published model to a new folder."""
-    facts = facts_of(folder.name, row, metrics) if row else model_card(run)
-    known = model_card(run)
-    export_savedmodel(model, folder, facts | {k: known[k] for k in known if k not in facts})
+    facts = facts_of(folder.name, row, metrics) if row else {}
+    export_savedmodel(model, folder, model_card(run) | facts)
     for name in ("history.csv", "curve.png", "card.json"):
         if (run / name).is_file():
             shutil.copy(run / name, folder)

@@ -71,11 +71,16 @@ def open_pair(pair, data):
         )
     size = DATASETS[pair.dataset].voxel_size
     opened = [open_volume(path, voxel_size=size) for path in images]
-    image = opened[0] if len(opened) == 1 else np.concatenate([part[...] for part in opened])
-    label = np.concatenate([class_ids(open_volume(path)[...]) for path in labels])
+    image = opened[0] if len(opened) == 1 else read_parts(images)
+    label = class_ids(read_parts(labels))
     if pair.without:
         label[np.isin(label, pair.without)] = NOT_ANNOTATED
     return image, label
+
+
+def read_parts(paths):
+    """Return the voxels `(z, y, x)` of a volume that may come in parts along z."""
+    return np.concatenate([open_volume(path)[...] for path in paths])
 
 
 def find_files(pattern, data):

@@ -18,9 +18,10 @@ from ..pretrained.zoo import ZOO
 from ..training.arguments import make_budget
 from ..training.fit import fit
 from ..training.recipes import get_recipe
-from ..volumes.volume import class_ids, open_volume
+from ..volumes.volume import class_ids
 from ..volumes.writing import writable_folder
 from .robustness import post_processed
+from .rows import read_parts
 from .tables import MEASURES, write_tables
 
 SCORES = "scores.json"
@@ -70,10 +71,7 @@ def load_data(folder):
 def joined(pairs):
     """Return image and labels of a volume that may come in parts along z."""
     images, labels = zip(*pairs, strict=True)
-    image, label = (
-        np.concatenate([open_volume(p)[...] for p in part]) for part in (images, labels)
-    )
-    return image, class_ids(label)
+    return read_parts(images), class_ids(read_parts(labels))
 
 
 def reproduce(output, rows, data, *, recipes=("fast",), seeds=1, say=print, **budget):

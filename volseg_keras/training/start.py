@@ -101,10 +101,8 @@ def chosen_start(volumes, request, file):
         told = json.loads(file.read_text(encoding="utf-8"))
         return Start(**{**told, "scale": tuple(told["scale"])})
     if request.given:
-        start, tried = (
-            Start(trained_spatial_dims(request.given), "as told", request.given),
-            [request.given],
-        )
+        tried = [request.given]
+        start = Start(trained_spatial_dims(request.given), "as told", request.given)
     else:
         found = [network_dims(volume.image.shape, volume.voxel_size) for volume in volumes]
         start = Start(*min(found), None)  # a stack of thick sections counts for all
@@ -181,26 +179,12 @@ def suitable(volumes, dims):
 
 def scales(name, volumes, dims):
     """Return the scales to try a model at: as the volumes are, and at its own voxel size."""
-    sizes, own = {volume.voxel_size for volume in volumes}, trained_voxel_size(name)
-    scale = scale_to(*sizes, own, dims) if len(sizes) == 1 else None
+    sizes = {volume.voxel_size for volume in volumes}
+    size = sizes.pop() if len(sizes) == 1 else None
+    scale = rescaling(size, trained_voxel_size(name), dims)
     needed = sum(4 * math.prod(volume.image.shape) for volume in volumes)
-    fits = scale and math.prod(scale) * needed < SHARE * free_memory()
-    return [(1, 1, 1), scale] if fits else [(1, 1, 1)]
-
-
-def scale_to(size, own, dims):
-    """Return how many voxels of a model's size there are for one of a stack, along (z, y, x).
-
-    Args:
-        size: `(z, y, x)` in nm of the stack, or None.
-        own: the same of the model.
-        dims: axes of the network, 2 or 3, or None.
-
-    Returns:
-        Three numbers; None where a size is unknown, both are alike, or they are too far apart.
-    """
-    scale = rescaling(size, own, dims) if dims else (1, 1, 1)
-    return None if scale == (1, 1, 1) else scale
+    fits = math.prod(scale) * needed < SHARE * free_memory()
+    return [(1, 1, 1), scale] if fits and scale != (1, 1, 1) else [(1, 1, 1)]
 
 
 def scored(name, scale, views):
