@@ -99,6 +99,13 @@ def test_no_folder_is_replaced_but_a_published_model(published, monkeypatch):
     assert (run / "checkpoint.h5").is_file() and (published / NAME).is_file()
 
 
+def test_a_card_without_words_on_the_data_is_refused_first(published, tmp_path):
+    tests = [ScoredVolume("phantom", *phantom((16, 64, 64), seed=1))]
+    with pytest.raises(ValueError, match="`about`"):
+        publish(published.parent / "run", tmp_path / "out", tests)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_model_is_published_to_the_working_directory(published, tmp_path, monkeypatch):
     """Of which the last name is "." and the folder itself holds the work."""
     scores = json.loads((published / "metrics.json").read_text())["test"]

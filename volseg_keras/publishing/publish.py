@@ -82,6 +82,11 @@ def publish(run, output, tests, *, about="", row=None, on_step=None):
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     check(run, metrics, tests, row)
     check_output(output)
+    if not (row or about.strip()):
+        raise ValueError(
+            "Invalid value for `about`. Expected paragraphs on the data, for the card. "
+            "Received: none"
+        )
     model = load_pretrained(run)
     round_weights(model)
     output.parent.mkdir(parents=True, exist_ok=True)
