@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from volseg_keras.patches.augment import NONE, Augment, draw, place, shade
+from volseg_keras.patches.augment import NONE, Augment, draw, place, shade, stain
 from volseg_keras.patches.myelin import add_sheath
 
 SHAPE = (12, 16, 16)
@@ -97,6 +97,23 @@ def test_scale_stretches_every_axis_by_its_own_factor():
 def test_contrast_is_inverted_in_the_stated_share_of_draws():
     share = np.mean([drawn(only(inversion=0.3), seed).gain < 0 for seed in range(400)])
     assert 0.2 < share < 0.4
+
+
+def test_staining_shifts_labelled_objects_alone_in_half_of_the_draws():
+    label = np.zeros(SHAPE, np.uint8)
+    label[2:6, 2:8, 2:8], label[8:, 10:, 10:] = 1, 2
+    label[8:, :6, 10:] = 255
+    shifts = []
+    for seed in range(200):
+        image = np.zeros((*SHAPE, 1), np.float32)
+        stain(image, label, drawn(only(staining=0.5), seed).staining)
+        inner = image[3:5, 4:6, 4:6].mean(), image[-1, -1, -1, 0]
+        assert np.abs(image).max() <= 0.5 and np.abs(image[10:, :2, 12:]).max() < 0.01
+        shifts.append(inner)
+    first, second = np.transpose(shifts)
+    assert 0.4 < np.mean(first != 0) < 0.6
+    assert first.min() < -0.2 and first.max() > 0.2
+    assert abs(np.corrcoef(first[first != 0], second[first != 0])[0, 1]) < 0.4
 
 
 @pytest.mark.parametrize("depth, damaged", [(32, 1), (8, 0)])

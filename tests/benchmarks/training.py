@@ -13,6 +13,7 @@ from importlib.util import find_spec
 import numpy as np
 from common import interleaved, report, torch_peers
 
+ENVIRONMENT = dict(os.environ)  # before the package is imported
 SHAPES = {"H": ((64, 128, 128), 2), "D": ((256, 256), 8)}
 STEPS = 4
 REPEATS = 10
@@ -109,10 +110,13 @@ def monai():
 
 
 def older(name, checkout):
-    """Return a function that has a process train by the package of another checkout."""
+    """Return a function that has a process train by the package of another checkout.
+
+    The process does not inherit what the package here sets for TensorFlow (`ENVIRONMENT`).
+    """
     process = subprocess.Popen(
         [sys.executable, __file__, "--networks", name, "--serve"],
-        env={**os.environ, "PYTHONPATH": str(checkout)},
+        env={**ENVIRONMENT, "PYTHONPATH": str(checkout)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -6,9 +6,13 @@ from functools import partial
 import numpy as np
 from scipy import ndimage
 
+from ..volumes.volume import NOT_ANNOTATED
+
 SPACING = 32
 # How much of a change of the voxel size y and x do not share, and voxels that a section may shift.
 ANISOTROPY, SHIFT = 0.15, 6
+# Standard deviation, in voxels, of the blur of the edge where stained objects end.
+STAIN_EDGE = 1.5
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,9 @@ class Augment:
         shading: standard deviation of an offset that varies smoothly, drawn every 32 voxels.
         probability: how often each of gamma, noise, blur and shading is applied.
         inversion: probability of inverted contrast.
+        staining: the largest offset of the grey levels of labelled objects against what is around
+            them, drawn for half of the patches and for each class: stains differ in how dark they
+            make an organelle.
         sections: probability that one z section of a thick patch is missing, noisy or shifted.
         myelin: probability of a dark sheath, like the myelin around an axon, drawn over the patch
             and labelled background: tissue that a small training volume may not show.
@@ -55,6 +62,7 @@ class Augment:
     shading: float = 0.0
     probability: float = 0.25
     inversion: float = 0.0
+    staining: float = 0.0
     sections: float = 0.0
     myelin: float = 0.0
 
@@ -84,6 +92,7 @@ class Draw:
         gain, offset, exponent, blur: of the grey levels; a negative gain inverts them.
         shading: offsets at the control points, or None.
         noise: seed and amplitude.
+        staining: seed and amplitude of the offsets of the classes.
         section: a `Section`, or None.
         myelin: seed of a sheath, or None.
     """
@@ -98,6 +107,7 @@ class Draw:
     blur: float
     shading: np.ndarray | None
     noise: tuple
+    staining: tuple
     section: Section | None
     myelin: int | None
 
@@ -161,6 +171,7 @@ def draw(rng, shape, augment, voxel_size=None):
         blur=float(augment.blur * abs(amounts[3]) * blur),
         shading=augment.shading * points[3] if augment.shading and shading else None,
         noise=(noise_seed, float(augment.noise * abs(amounts[4]) * noise)),
+        staining=(noise_seed + 1, augment.staining * (noise_seed % 2)),
         section=section,
         myelin=myelin_seed if rng.random() < augment.myelin else None,
     )
@@ -207,6 +218,23 @@ def smooth_field(displacement, shape):
         low, high = displacement.take(left, axis), displacement.take(right, axis)
         displacement = low + weight * (high - low)
     return displacement
+
+
+def stain(image, label, staining):
+    """Shift the grey levels of labelled objects, in place; the edge of the shift is soft.
+
+    Args:
+        image: float32 (z, y, x, channels), standardised grey levels.
+        label: (z, y, x) class ids; 0 and `NOT_ANNOTATED` are left as they are.
+        staining: seed, and the largest offset in standard deviations.
+    """
+    seed, amplitude = staining
+    if not amplitude:
+        return
+    offsets = np.random.default_rng(seed).uniform(-amplitude, amplitude, 256).astype(np.float32)
+    offsets[[0, NOT_ANNOTATED]] = 0
+    sigma = [STAIN_EDGE if size > 1 else 0 for size in label.shape]
+    image += ndimage.gaussian_filter(offsets[label], sigma)[..., None]
 
 
 def shade(image, drawn):
