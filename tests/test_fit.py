@@ -87,7 +87,7 @@ def test_a_run_leaves_what_it_promises(tmp_path):
     assert summary["normalization"]["mean"] == pytest.approx(IMAGE.mean(), abs=0.5)
     names = {p.name for p in (tmp_path / "a run").iterdir()}
     assert {"model.keras", "curve.png", "checkpoint.h5", "tensorboard"} <= names
-    assert not [name for name in names if name.startswith("part")]
+    assert not [name for name in names if name.startswith(".part")]
     loaded = keras.saving.load_model(tmp_path / "a run" / "model.keras")
     assert not loaded.layers[-1].compiled
     with warnings.catch_warnings():

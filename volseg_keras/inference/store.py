@@ -14,12 +14,12 @@ from uuid import uuid4
 
 import numpy as np
 
-from ..files import write_json
+from ..files import work_folder, write_json
 from ..pretrained.presets import digest, is_model
 from ..volumes.formats import kind_of
 from ..volumes.intensity import Intensity
-from ..volumes.ome_zarr import finish_zarr, start_zarr
-from ..volumes.writing import create_volume, place_like, put_in_place
+from ..volumes.ome_zarr import finish_zarr, mark_labels, start_zarr
+from ..volumes.writing import create_volume, place_like
 from .blocks import blocks
 from .job import ModelChoice, SourceVolume
 from .options import PredictionOptions
@@ -183,8 +183,10 @@ class JobStore:
 
     def mark(self, index, summary):
         """Note that a block is done, with its `BlockSummary`."""
-        # Two workers may have been given one block, as where the first was taken for lost.
-        write_json(self._mark(index), asdict(summary), writer=uuid4().hex)
+        with work_folder(self.folder / "done") as work:  # not in a folder of thousands of marks
+            part = work / "mark.json"
+            part.write_text(json.dumps(asdict(summary)), encoding="utf-8")
+            part.replace(self._mark(index))
 
     def _mark(self, index):
         return self.folder / "done" / f"{index}.json"
@@ -239,7 +241,9 @@ def _deliver(store, path, image):
     import zarr
 
     if kind_of(path) == ".zarr":
-        put_in_place(store, path, labels=store.name == "labels.zarr")
+        if store.name == "labels.zarr":
+            mark_labels(store)
+        store.replace(path)
         return
     array = zarr.open_array(store / "0", mode="r")
     with create_volume(path, array.shape, array.dtype, like=image) as append:

@@ -1,6 +1,5 @@
 """Write volumes of any format, slab by slab and atomically."""
 
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -9,7 +8,8 @@ from tempfile import TemporaryFile
 
 import numpy as np
 
-from .formats import FORMATS, checked_kind, kind_of
+from ..files import atomic_path
+from .formats import FORMATS, checked_kind
 from .geometry import Geometry
 from .ome_zarr import mark_labels
 from .source import checked_size
@@ -69,8 +69,6 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False, like=Non
             f"Received: {dtype}"
         )
     dtype = np.dtype(np.uint8) if dtype.kind == "b" else dtype
-    part = path.with_name(f".part.{path.name[: -len(kind)]}{kind}")
-    remove(part)  # what a killed run left
     waiting, planes = Queue(2), 0
 
     def slabs():
@@ -90,10 +88,9 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False, like=Non
             raise wrong_planes(shape, planes, slab.shape)
         put(np.asarray(slab, dtype))
 
-    try:
+    with atomic_path(path) as part:
         with ThreadPoolExecutor(1) as pool:
             written = pool.submit(FORMATS[kind][1], part, slabs(), shape, dtype, place)
-
             try:
                 yield append
                 if planes < shape[0]:
@@ -101,16 +98,8 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False, like=Non
             finally:
                 put(None)
         written.result()
-        put_in_place(part, path, labels)
-    finally:
-        remove(part)
-
-
-def remove(path):
-    """Remove a file or a folder, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    path.unlink(missing_ok=True)
+        if labels and kind == ".zarr":
+            mark_labels(part)
 
 
 def place_like(like, voxel_size=None):
@@ -120,13 +109,6 @@ def place_like(like, voxel_size=None):
     if not size:
         return place
     return place.resized(size) if place else Geometry.straight(size)
-
-
-def put_in_place(part, path, labels):
-    """Give a finished file its name."""
-    if labels and kind_of(path) == ".zarr":
-        mark_labels(part)
-    part.replace(path)
 
 
 def wrong_planes(shape, planes, last):
