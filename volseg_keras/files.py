@@ -61,6 +61,11 @@ def _is_abandoned(folder):
     return run != RUN if pid == os.getpid() else not psutil.pid_exists(pid)
 
 
+def read_json(path):
+    """Return what a file of JSON holds, an empty dict if there is no such file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
 def write_json(path, values, indent=None):
     """Write a file of JSON."""
     with atomic_path(path) as part:

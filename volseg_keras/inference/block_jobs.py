@@ -1,10 +1,11 @@
-"""Work block by block in a store: begun, gone on with, shared among processes, delivered."""
+"""Work block by block in a store: started, resumed, shared among processes, finished."""
 
 import shutil
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import lru_cache, partial
 
+from ..errors import invalid, require
 from ..extras import install_command
 from ..volumes.formats import kind_of
 from .blocks import BLOCK, block_tile, blocks, predict_block
@@ -16,10 +17,10 @@ from .store import JobStore, StoredJob
 
 
 def start_job(job, image):
-    """Begin the work on an output in its store, or go on with what is there.
+    """Start the work on an output in its store, or resume what is there.
 
     Args:
-        job: a `Job`, its threshold and scale settled.
+        job: a `Job` with a model, a threshold and a scale.
         image: the open source.
 
     Returns:
@@ -27,14 +28,11 @@ def start_job(job, image):
 
     Raises:
         FileExistsError: an earlier run was not finished and `resume` is not set.
-        ValueError: the earlier run was another, or an argument does not fit.
+        ValueError: the earlier run had other arguments, or an argument does not fit.
     """
     store = JobStore.beside(job.output)
-    if store.is_begun and not job.resume:
-        raise FileExistsError(
-            "Invalid value for `output`. Expected a new name, or `resume`. "
-            f"Received: {store.folder} holds unfinished work"
-        )
+    good, received = job.resume or not store.is_begun, f"{store.folder} holds unfinished work"
+    require(good, "output", "a new name, or `resume`", received, FileExistsError)
     predictor = recent_model(list(job.model.names), job.model.engine)
     predictor.check_labels(job.threshold, job.steps.instances)
     predictor.check_volume(image)
@@ -104,15 +102,13 @@ def dask():
     try:
         import dask.distributed as distributed
     except ImportError as error:
-        raise ValueError(
-            f"Invalid value for `workers`. Expected what `{install_command('cluster')}` installs. "
-            f"Received: {error}"
-        ) from error
+        expected = f"what `{install_command('cluster')}` installs"
+        raise invalid("workers", expected, error) from error
     return distributed
 
 
 def on_dask(run, todo, workers, cluster):
-    """Yield the results of a function by the workers of Dask, which do a lost worker's again."""
+    """Yield the results of a function run by Dask, which repeats the work of lost workers."""
     distributed = dask()
     with ExitStack() as stack:
         if not cluster:
@@ -128,11 +124,11 @@ def on_dask(run, todo, workers, cluster):
 
 
 def finish_job(store, job, files, on_progress=None):
-    """Turn the arrays of a job whose blocks are done into the files asked for; remove the store.
+    """Turn the arrays of a job whose blocks are done into its output files; remove the store.
 
     Args:
         store: `JobStore` of `start_job`.
-        job: the `Job`; its post-processing may be another after an interruption.
+        job: the `Job`; a resumed one may have other post-processing.
         files: `OutputFiles`.
         on_progress: called with the steps of post-processing done and their total.
 

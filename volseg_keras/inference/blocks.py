@@ -1,7 +1,7 @@
-"""Cut a volume in blocks that are predicted each for itself, in any order, by any process.
+"""Cut a volume into blocks that are predicted independently, in any order, by any process.
 
-A block's values follow from the volume and the constants below alone: it reads its context from the
-volume, fades its tiles into each other and is cut off where the next block begins.
+A block's values depend on the volume and the constants below only: it reads its context from the
+volume, cross-fades its tiles and ends where the next block begins.
 """
 
 from dataclasses import replace
@@ -12,7 +12,7 @@ import numpy as np
 from .predict import FADE, MULTIPLE, best_tile, halo_of
 from .tiling import intervals, tiled_slabs
 
-# Multiples of the chunks that volumes are written in, so that no chunk is of two blocks.
+# Multiples of the chunks of Zarr arrays, so that no two blocks share a chunk.
 BLOCK = (128, 1024, 1024)
 
 
@@ -43,7 +43,7 @@ def block_plan(shape, block, spatial_dims, tile, *, seamless=False, scale=(1, 1,
 
 
 def axis_plan(size, span, tile, halo, fade):
-    """Return the intervals that keep `span` of an axis, with context where there is some."""
+    """Return the intervals that keep `span` of an axis, with context on both sides."""
     stop = min(size, span.stop + halo)
     start = max(0, min(span.start - halo, stop - tile))
     cut = [

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from ..errors import require
 from .layers import register
 from .training_ops import compiled
 
@@ -30,11 +31,7 @@ class JaccardLoss(keras.losses.Loss):
 
     def __init__(self, class_id=1, smooth=1.0, ignore_class=None, name="jaccard_loss", **kwargs):
         super().__init__(name=name, **kwargs)
-        if smooth <= 0:
-            raise ValueError(
-                "Invalid value for `smooth`. Expected a positive number. "
-                f"Received: smooth={smooth!r}"
-            )
+        require(smooth > 0, "smooth", "a positive number", f"{smooth=}")
         self.class_id = class_id
         self.smooth = smooth
         self.ignore_class = ignore_class
@@ -120,11 +117,12 @@ def one_hot_and_weight(y_true, y_pred, ignore_class):
         return y_true, ops.ones_like(y_true[..., 0]) - ignored
     if len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == 1:
         y_true = ops.squeeze(y_true, -1)
-    if len(y_true.shape) != len(y_pred.shape) - 1:
-        raise ValueError(
-            "Invalid shape of `y_true`. Expected (batch, *spatial), (batch, *spatial, 1) or "
-            f"one-hot {tuple(y_pred.shape)}. Received: {tuple(y_true.shape)}"
-        )
+    require(
+        len(y_true.shape) == len(y_pred.shape) - 1,
+        "y_true",
+        f"shape (batch, *spatial), (batch, *spatial, 1) or one-hot {tuple(y_pred.shape)}",
+        f"shape {tuple(y_true.shape)}",
+    )
     y_true = ops.cast(y_true, "int32")
     weight = ops.ones_like(y_true)
     if ignore_class is not None:

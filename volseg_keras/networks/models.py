@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from ..errors import require, require_positive
 from .blocks import (
     activation,
     bottleneck_block,
@@ -13,7 +14,7 @@ from .blocks import (
     transposed,
     unet_level,
 )
-from .layers import LAST, Probability, check_positive
+from .layers import LAST, Probability
 from .variants import get_variant
 
 ENCODER = (40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128)
@@ -51,25 +52,14 @@ def build_model(variant, *, num_classes=2, input_shape=None, in_channels=1, drop
             is out of range.
     """
     row = get_variant(variant)
-    check_positive(num_classes=num_classes, in_channels=in_channels)
-    check_most(num_classes=(num_classes, 255), in_channels=(in_channels, 31))
-    if not 0 <= dropout < 1:
-        raise ValueError(
-            f"Invalid value for `dropout`. Expected 0 <= dropout < 1. Received: dropout={dropout!r}"
-        )
+    require_positive(num_classes=num_classes, in_channels=in_channels)
+    require(num_classes <= 255, "num_classes", "at most 255", f"{num_classes=}")
+    require(in_channels <= 31, "in_channels", "at most 31", f"{in_channels=}")
+    require(0 <= dropout < 1, "dropout", "0 <= dropout < 1", f"{dropout=}")
     inputs = keras.Input(checked_shape(row, input_shape, in_channels), name="standardised_image")
     body = unet if row.unet else residual_network
     outputs = body(inputs, row, num_classes, dropout)
     return keras.Model(inputs, outputs, name=name or row.model_name)
-
-
-def check_most(**arguments):
-    """Raise ValueError for the first argument `(value, most)` that is larger than it may be."""
-    for name, (value, most) in arguments.items():
-        if value > most:
-            raise ValueError(
-                f"Invalid value for `{name}`. Expected at most {most}. Received: {name}={value}"
-            )
 
 
 def checked_shape(row, input_shape, in_channels):
@@ -77,11 +67,13 @@ def checked_shape(row, input_shape, in_channels):
     shape = tuple(input_shape) if input_shape else (None,) * row.spatial_dims + (in_channels,)
     factor = 16 if row.unet else 8
     good = len(shape) == row.spatial_dims + 1 and shape[-1] in range(1, 32)
-    if not good or any(size and size % factor for size in shape[:-1]):
-        raise ValueError(
-            f"Invalid value for `input_shape`. Expected {row.spatial_dims} spatial sizes that are "
-            f"multiples of {factor} (or None) and the channels. Received: input_shape={shape}"
-        )
+    require(
+        good and not any(size and size % factor for size in shape[:-1]),
+        "input_shape",
+        f"{row.spatial_dims} spatial sizes that are multiples of {factor} (or None) and the "
+        "number of channels",
+        f"input_shape={shape}",
+    )
     return shape
 
 
@@ -133,7 +125,7 @@ def with_normalization(model, mean, deviation, contrast=1.0):
         deviation: grey levels that become 1, or such a number a channel.
         contrast: gain of the standardised grey values.
     """
-    # Tools that look into a model take the inputs of both, by their names.
+    # Tools that inspect a model list the inputs of both by name, so the names must differ.
     name = "image" if model.inputs[0].name != "image" else "grey_levels"
     inputs = keras.Input(model.inputs[0].shape[1:], name=name)
     mean, deviation = np.asarray(mean, float), np.asarray(deviation, float)
@@ -183,16 +175,14 @@ def copy_at(network, policy):
 
 
 def check_sizes(model):
-    """Raise ValueError for a network of fixed sizes, which takes no patches and tiles of others."""
-    if any(shape := model.inputs[0].shape[1:-1]):
-        raise ValueError(
-            "Invalid value for `model`. Expected a network of free spatial sizes, without "
-            f"`input_shape`. Received: one of {shape}"
-        )
+    """Raise ValueError for a network of fixed spatial sizes, as patches and tiles have others."""
+    shape = model.inputs[0].shape[1:-1]
+    expected = "a network of free spatial sizes, built without `input_shape`"
+    require(not any(shape), "model", expected, f"one of {shape}")
 
 
 def class_names(count):
-    """Return the names of so many classes that nobody named."""
+    """Return default names for a number of classes."""
     others = ["foreground"] if count == 2 else [f"class {i}" for i in range(1, count)]
     return ["background", *others]
 

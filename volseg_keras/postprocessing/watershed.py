@@ -1,12 +1,12 @@
-"""Basins of a height map that comes in slabs, and what they merge to; NumPy and SciPy only."""
+"""Basins of a height map that comes in slabs, and their merging."""
 
 import numpy as np
 
 
 class Basins:
-    """Basins of a volume: of each the summit, the size, and the saddles to its neighbours.
+    """Basins of a volume: the summit and size of each, and the saddles to its neighbours.
 
-    A basin that a slab's face cuts has an id on each side, of which one is linked to the other.
+    A basin that is cut by the face of a slab has an id on each side, one linked to the other.
 
     Args:
         plane: sizes (y, x) of the volume.
@@ -34,8 +34,7 @@ class Basins:
         """Find the basins of the next slab.
 
         Args:
-            height: float32 `(1 + depth + 1, y, x)`, the slab between two planes that are not its
-                own.
+            height: float32 `(1 + depth + 1, y, x)`, the slab with a plane of each neighbour.
 
         Returns:
             Flat indices, in the slab, of the voxels of the foreground; and their uint32 ids.
@@ -64,8 +63,8 @@ class Basins:
     def ascend(self, flat, nodes, own, number):
         """Return where steepest ascent ends in a slab, and the index of its end for each voxel.
 
-        It ends at a summit or, outside the slab, at the first voxel there. Of equal neighbours the
-        last is taken.
+        It ends at a summit or at the first voxel outside the slab. Of equal neighbours the last is
+        taken.
         """
         number[nodes] = np.arange(len(nodes))
         voxels = nodes[own]
@@ -147,8 +146,8 @@ def highest(a, b, height):
 def spanning_tree(a, b, height, count):
     """Return the saddles `(a, b, height)` of a maximum spanning forest, highest first.
 
-    The others never merge anything: what their basins belong to by then was not merged over a
-    higher pass.
+    The others never merge anything: their basins are connected over higher saddles already, or were
+    kept apart there.
     """
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import minimum_spanning_tree

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from ..files import atomic_path
 from ..networks.variants import get_variant
-from ..pretrained.presets import read_told
+from ..pretrained.presets import read_json
 from ..report.plots import save_figure
 
 BEGIN, END = "<!-- models: written by `volseg publish` -->", "<!-- end of models -->"
@@ -17,7 +17,7 @@ HEAD = ("model", "network", "steps", "held out", "test volume", "Jaccard", "with
 def published_metrics(folder):
     """Return the metrics.json of a folder's models by their names."""
     files = sorted(Path(folder).glob("*/metrics.json"))
-    found = {file.parent.name: read_told(file) for file in files}
+    found = {file.parent.name: read_json(file) for file in files}
     return {name: metrics for name, metrics in found.items() if "test" in metrics}
 
 

@@ -4,6 +4,7 @@ from contextlib import contextmanager
 
 import keras
 
+from ..errors import invalid
 from ..inference.engines import on_gpu
 
 
@@ -14,7 +15,7 @@ def use_jit():
 
 @contextmanager
 def data_parallel():
-    """Train on every device of the best kind that there is; build and fit the network inside.
+    """Train on all GPUs, or all CPU devices; build and fit the network inside this context.
 
     Raises:
         ValueError: the Keras backend is neither TensorFlow nor JAX.
@@ -35,10 +36,7 @@ def data_parallel():
         finally:
             keras.distribution.set_distribution(before)
     else:
-        raise ValueError(
-            "Invalid value for `all_gpus`. Expected the Keras backend tensorflow or jax. "
-            f"Received: {backend}"
-        )
+        raise invalid("all_gpus", "the Keras backend tensorflow or jax", backend)
 
 
 def replicas():

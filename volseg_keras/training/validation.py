@@ -13,12 +13,12 @@ from ..volumes.volume import NOT_ANNOTATED
 
 @dataclass(frozen=True)
 class HeldOutScores:
-    """How a network does on the held-out parts.
+    """Scores of a network on the held-out parts.
 
     Attributes:
         jaccard: Jaccard index of each part by its name, the mean of the foreground classes.
-        threshold: the least foreground probability that suits the mean of the parts best; 0.5 for
-            more than two classes.
+        threshold: the least foreground probability for which the mean of the parts is highest; 0.5
+            for more than two classes.
     """
 
     jaccard: dict

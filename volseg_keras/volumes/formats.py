@@ -8,6 +8,7 @@ from contextlib import nullcontext
 
 import numpy as np
 
+from ..errors import require
 from . import mrc
 from .geometry import RAS, SHORT, Geometry, as_tuples, geometry_of, in_nm
 from .hdf5 import read_hdf5, write_hdf5
@@ -262,9 +263,6 @@ def kind_of(path):
 def checked_kind(path):
     """Return the suffix by which a file's format is known, or raise ValueError."""
     kind = kind_of(path)
-    if kind is None:
-        raise ValueError(
-            f"Invalid value for `path`. Expected one of {', '.join(FORMATS)} (Fiji saves other "
-            f"files by File > Save As > Tiff). Received: {path}"
-        )
+    fiji = "Fiji converts other files with File > Save As > Tiff"
+    require(kind, "path", f"one of {', '.join(FORMATS)} ({fiji})", path)
     return kind

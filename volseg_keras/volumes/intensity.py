@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..errors import invalid, require
 from .volume import checked_finite
 
 # Shares beyond which intensities are clipped before their statistics are taken.
@@ -65,10 +66,8 @@ class Intensity:
         levels, counts, in_rows = _histogram(volume, on_progress)
         if len(levels) <= 2:
             found = " and ".join(f"{level:g}" for level in levels)
-            raise ValueError(
-                "Invalid value for `image`. Expected an image of more than two grey levels. "
-                f"Received: only {found}{' (labels?)' if len(levels) == 2 else ''}"
-            )
+            received = f"only {found}{' (labels?)' if len(levels) == 2 else ''}"
+            raise invalid("image", "an image of more than two grey levels", received)
         padding = ()
         if (counts - in_rows).sum() >= LEAST_TISSUE * counts.sum():
             padding = tuple(levels[in_rows >= PADDING_SHARE * counts.sum()].tolist())
@@ -158,11 +157,8 @@ def _statistics(levels, counts):
     levels = np.clip(levels, low, high)
     mean = np.average(levels, weights=counts)
     deviation = np.sqrt(np.average(np.square(levels - mean), weights=counts))
-    if not deviation > 1e-6 * abs(mean):
-        raise ValueError(
-            "Invalid value for `image`. Expected grey levels that vary. "
-            f"Received: mean {mean:.6g}, standard deviation {deviation:.6g}"
-        )
+    received = f"mean {mean:.6g}, standard deviation {deviation:.6g}"
+    require(deviation > 1e-6 * abs(mean), "image", "grey levels that vary", received)
     return float(mean), float(deviation)
 
 

@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 
+from ..errors import require
 from .geometry import geometry_of
 from .ome_zarr import fill
 from .source import Source
@@ -197,11 +198,7 @@ def write_mrc(path, slabs, shape, dtype, place):
 
     kinds = {"u1": "u2", "u2": "u2", "i1": "i2", "i2": "i2", "f2": "f4", "f4": "f4", "f8": "f4"}
     kind = kinds.get(np.dtype(dtype).str[1:])
-    if kind is None:
-        raise ValueError(
-            "Invalid value for `dtype`. Expected integers of up to 16 bits, or floats, for MRC. "
-            f"Received: {dtype}"
-        )
+    require(kind, "dtype", "integers of up to 16 bits, or floats, for MRC", dtype)
     mode = mrcfile.utils.mode_from_dtype(np.dtype(kind))
     with mrcfile.new_mmap(path, shape, mode, overwrite=True) as file:
         reserve(path)
