@@ -1,4 +1,4 @@
-"""Score a model on a labelled volume: as it is, post-processed, and with changed grey levels."""
+"""Score a model on a labelled volume: as it is, post-processed, and on changed copies."""
 
 from functools import partial
 
@@ -14,26 +14,26 @@ from ..volumes.volume import NOT_ANNOTATED
 scored = partial(segmentation_scores, ignore_class=NOT_ANNOTATED)
 
 
-def post_processed(segmenter, image, truth, threshold, *, on_view=None):
+def post_processed(predictor, image, truth, threshold, *, on_view=None):
     """Score a model with and without each step of post-processing.
 
     Args:
-        segmenter: a `Predictor` of `inference.open_model`.
+        predictor: a `Predictor`, as of `inference.open_model`.
         image: `(z, y, x)` grey levels.
         truth: `(z, y, x)` class ids; 255 is "not annotated".
-        threshold: the one chosen on held-out training data, for two classes.
+        threshold: chosen on held-out training data, for two classes.
         on_view: called with the number of predictions done and their total.
 
     Returns:
-        A dict from the name of each way to the dict of `segmentation_scores`.
+        A dict from the name of each variant to its `segmentation_scores`.
     """
-    scores, num_classes = {}, segmenter.metadata["num_classes"]
+    scores, num_classes = {}, predictor.metadata["num_classes"]
 
     def score(view, labels):
         scores[view] = scored(truth, labels, num_classes=num_classes)
 
     for done, tta in enumerate((False, True), 1):
-        slabs = list(segmenter.slabs(image, PredictionOptions(tta=tta)))
+        slabs = list(predictor.slabs(image, PredictionOptions(tta=tta)))
         labels = label_map(slabs)
         score("averaged over flips" if tta else "as it is", labels)
         if num_classes == 2:
@@ -46,17 +46,17 @@ def post_processed(segmenter, image, truth, threshold, *, on_view=None):
     return scores
 
 
-def under_shifts(segmenter, image, truth, *, on_view=None):
-    """Score a model on changed copies of a uint8 volume, each standardised by its own statistics.
+def under_shifts(predictor, image, truth, *, on_view=None):
+    """Score a model on changed copies of a uint8 volume, standardised with their own statistics.
 
     Returns:
         A dict from the name of each of `SHIFTS` to the mean Jaccard index of the foreground
         classes.
     """
-    table, num_classes = {}, segmenter.metadata["num_classes"]
+    table, num_classes = {}, predictor.metadata["num_classes"]
     for done, (name, shift) in enumerate(SHIFTS.items(), 1):
         copy, labels = shift(image, truth)
-        row = scored(labels, label_map(segmenter.slabs(copy)), num_classes=num_classes)
+        row = scored(labels, label_map(predictor.slabs(copy)), num_classes=num_classes)
         table[name] = foreground_jaccard(row, labels)
         if on_view:
             on_view(done, len(SHIFTS))

@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from ..errors import require
 from ..inference.engines import on_gpu
 from ..networks.models import at_policy, build_model
 from ..pretrained.presets import load_pretrained
@@ -64,11 +65,9 @@ def open_pair(pair, data):
         ValueError: files are missing.
     """
     images, labels = find_files(pair.image, data), find_files(pair.labels, data)
-    if len(images) != len(labels):
-        raise ValueError(
-            f"Invalid value for `data`. Expected as many files {pair.labels} as {pair.image} in "
-            f"{data}. Received: {len(labels)} and {len(images)}"
-        )
+    expected = f"as many files {pair.labels} as {pair.image} in {data}"
+    good = len(images) == len(labels)
+    require(good, "data", expected, f"{len(labels)} and {len(images)}")
     size = DATASETS[pair.dataset].voxel_size
     opened = [open_volume(path, voxel_size=size) for path in images]
     image = opened[0] if len(opened) == 1 else read_parts(images)
@@ -86,8 +85,5 @@ def read_parts(paths):
 def find_files(pattern, data):
     """Return the files of a pattern in a folder, in order along z."""
     found = sorted(Path(data).glob(pattern))
-    if not found:
-        raise ValueError(
-            f"Invalid value for `data`. Expected a folder with {pattern}. Received: {data}"
-        )
+    require(found, "data", f"a folder with {pattern}", data)
     return found

@@ -1,4 +1,4 @@
-"""Table 1 again: train rows under one recipe and budget, and set them beside the paper's."""
+"""Reproduce Table 1: train its rows under one recipe and budget, and compare with the paper."""
 
 import hashlib
 import json
@@ -10,7 +10,8 @@ import numpy as np
 
 from ..datasets.epfl import find_pairs
 from ..datasets.phantom import phantom
-from ..files import write_json
+from ..errors import invalid, require
+from ..files import read_json, write_json
 from ..inference.open_model import open_model
 from ..networks.models import build_model
 from ..networks.variants import VARIANTS, get_variant
@@ -62,10 +63,8 @@ def load_data(folder):
             train, test = map(joined, found)
             return Data(" and ".join(image.name for image, _ in found[1]), train, test)
     missing = [path.name for part in PARTS for path in find_pairs(folder, part)[1]]
-    raise ValueError(
-        "Invalid value for `data`. Expected a folder with training.tif, training_groundtruth.tif, "
-        f"testing*.tif and testing_groundtruth*.tif. Received: {folder} without {missing[0]}"
-    )
+    files = "training.tif, training_groundtruth.tif, testing*.tif and testing_groundtruth*.tif"
+    raise invalid("data", f"a folder with {files}", f"{folder} without {missing[0]}")
 
 
 def joined(pairs):
@@ -77,9 +76,8 @@ def joined(pairs):
 def reproduce(output, rows, data, *, recipes=("fast",), seeds=1, say=print, **budget):
     """Train every row with every recipe and seed; write table.md, table.csv and table.png.
 
-    What is done already in `output` is kept, and a run that was stopped goes on, so the same call
-    again finishes an interrupted one. The tables are written anew after each run, of all runs that
-    `output` holds.
+    Finished runs in `output` are kept and a stopped one is resumed, so the same call again finishes
+    an interrupted one. The tables are updated after each run, with all runs in `output`.
 
     Args:
         output: folder of the runs and the tables.
@@ -109,27 +107,25 @@ def reproduce(output, rows, data, *, recipes=("fast",), seeds=1, say=print, **bu
     return table
 
 
-def check_budget(output, told):
-    """Raise ValueError where a folder holds runs of another budget or other data."""
+def check_budget(output, given):
+    """Raise ValueError if a folder holds runs of another budget or other data."""
     file = output / "budget.json"
-    if file.exists() and (found := json.loads(file.read_text(encoding="utf-8"))) != told:
-        raise ValueError(
-            f"Invalid value for `output`. Expected a new folder, or one of {told}. "
-            f"Received: {output} of {found}"
-        )
-    write_json(file, told)
+    found = read_json(file)
+    expected = f"a new folder, or one of {given}"
+    require(found in ({}, given), "output", expected, f"{output} of {found}")
+    write_json(file, given)
 
 
 def digest(data):
-    """Return a hash of both label maps: files of one name may hold other labels."""
+    """Return a hash of both label maps, since files of the same name may hold other labels."""
     labels = (np.ascontiguousarray(label) for _, label in (data.train, data.test))
     return hashlib.sha256(b"".join(map(bytes, labels))).hexdigest()
 
 
 def title(data, budget):
-    """Return one line that says what was done."""
-    told = ", ".join(f"{value:g} {name} a run" for name, value in budget.items())
-    return f"Test volume {data.name}; {told or 'the budget of the recipe'}"
+    """Return one line about the data and the budget."""
+    text = ", ".join(f"{value:g} {name} a run" for name, value in budget.items())
+    return f"Test volume {data.name}; {text or 'the budget of the recipe'}"
 
 
 def run_row(folder, row, recipe, seed, data, budget):
