@@ -201,7 +201,7 @@ class ThresholdScores:
         return hits / np.maximum(hits[0] + claimed - hits, 1)
 
 
-def highest(jaccard):
+def best_threshold(jaccard):
     """Return the best threshold by `ThresholdScores.jaccard`, the middle one of several best.
 
     It is a multiple of 1/256 between 0 and 1; voxels of at least this probability are foreground.

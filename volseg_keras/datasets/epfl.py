@@ -125,11 +125,11 @@ def unpack(archive, files, on_bytes):
         slices = {file: slices_of(bundle, VOLUMES[file.stem]) for file in files}
         done, total = 0, sum(item.file_size for items in slices.values() for item in items)
         for file, items in slices.items():
-            first = grey(bundle.read(items[0]))
+            first = png_grey(bundle.read(items[0]))
             shape = (len(items), *first.shape)
             with create_volume(file, shape, first.dtype, VOXEL_SIZE) as append:
                 for item in items:
-                    append(grey(bundle.read(item))[None])
+                    append(png_grey(bundle.read(item))[None])
                     done += item.file_size
                     on_bytes(done, total)
 
@@ -145,7 +145,7 @@ def slices_of(bundle, folder):
     return [found[name] for name in tifffile.natural_sorted(found)]
 
 
-def grey(data):
+def png_grey(data):
     """Return a PNG's grey levels `(y, x)`, the minimum of colours, so that masks stay masks."""
     page = imagecodecs.png_decode(data)
     return page if page.ndim == 2 else page.min(axis=-1)

@@ -12,7 +12,7 @@ import tifffile
 from ..errors import require
 from ..inference.predict import HALO, MULTIPLE
 from ..networks.models import class_names, metadata
-from ..report.plots import cover
+from ..report.plots import draw_cover
 from .formats import TOLERANCE, read_onnx, read_savedmodel, write_onnx, write_savedmodel
 
 BUNDLE, ONNX = "savedmodel.zip", "weights.onnx"
@@ -119,7 +119,7 @@ def write_pictures(vector, folder):
     if image.ndim == 3:
         best = np.count_nonzero(labels, axis=(1, 2)).argmax()
         image, labels = image[best], labels[best]
-    cover(image, labels, folder / "cover.png")
+    draw_cover(image, labels, folder / "cover.png")
 
 
 def documentation(card, about):

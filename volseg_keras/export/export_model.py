@@ -74,7 +74,7 @@ def export_model(model, path, format="savedmodel", *, card=None, on_step=None):
         if part.is_dir():
             describe(model, part, vectors[0], card or {})
         say("Reloading it to compare it with Keras")
-        difference = checked(part, format, vectors)
+        difference = checked_difference(part, format, vectors)
         if path.is_dir():
             path.rmdir()  # Windows replaces no folder
         part.replace(path)
@@ -138,7 +138,7 @@ def describe(model, folder, vector, card):
         np.save(folder / f"{name}.npy", array)
 
 
-def checked(path, format, vectors):
+def checked_difference(path, format, vectors):
     """Return the greatest difference of an export from Keras, or raise ValueError if too large.
 
     Args:

@@ -9,7 +9,7 @@ from ..postprocessing.pipeline import PostProcessing
 from ..pretrained.choice import AUTO, choose_model, rescaling
 from ..pretrained.presets import stored_threshold, trained_spatial_dims, trained_voxel_size
 from ..volumes.formats import kind_of
-from ..volumes.source import split_name
+from ..volumes.source import place_of
 from ..volumes.volume import open_volume
 from ..volumes.writing import checked_output
 from .open_model import check_engine, find_model
@@ -18,17 +18,7 @@ from .options import PredictionOptions
 
 @dataclass(frozen=True)
 class SourceVolume:
-    """A volume in a file, and how to read it.
-
-    Attributes:
-        path: as of `open_volume`, like the others.
-        axes: see `path`.
-        time: see `path`.
-        channel: see `path`.
-        level: see `path`.
-        series: see `path`.
-        voxel_size: sides (z, y, x) in nm, or None.
-    """
+    """A volume in a file, and how to read it: the arguments of `open_volume`."""
 
     path: str
     axes: str | None = None
@@ -41,12 +31,6 @@ class SourceVolume:
     def open(self):
         """Return the `Volume`."""
         return open_volume(**asdict(self))
-
-    @property
-    def place(self):
-        """The file, or the folder of a pattern of slices, absolute."""
-        file = split_name(self.path)[0].absolute()
-        return file.parent if "*" in file.name else file
 
 
 @dataclass(frozen=True)
@@ -208,7 +192,7 @@ class OutputFiles:
         files = cls(output, output.with_name(f"{stem}_overlay.png"), probability)
         if probability:
             checked_output(probability)
-        source = job.source.place.resolve()
+        source = place_of(job.source.path).resolve()
         written = [path.resolve() for path in (output, files.picture, probability) if path]
         good = source not in (*written, output.resolve().parent)
         require(good, "output", "another file, in another folder, than the input", output)

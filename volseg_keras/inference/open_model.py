@@ -144,7 +144,7 @@ class Graph:
     """Starts engines of a graph, which is read when the first one is needed.
 
     Args:
-        folder: that `write_graph` wrote.
+        folder: that `save_graph` wrote.
         engine: that reads it, "openvino" or "onnxruntime".
         about: metadata of the model.
         owner: a `TemporaryDirectory` to keep as long as the graph.
@@ -198,13 +198,13 @@ def open_graph(model, engine):
         kept = cache / graph_key(model) / engine
         with suppress(OSError):  # a cache that cannot be written
             if not (kept / ABOUT).is_file():
-                write_graph(load_pretrained(model), kept, engine)
+                save_graph(load_pretrained(model), kept, engine)
                 prune(cache)
             folder = kept
             owner.cleanup()  # not needed: nothing shall be left if this process is killed
             os.utime(kept / ABOUT)
     if not folder.exists():
-        write_graph(load_pretrained(model) if isinstance(model, Path) else model, folder, engine)
+        save_graph(load_pretrained(model) if isinstance(model, Path) else model, folder, engine)
     about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     return Predictor(Graph(folder, engine, about, owner), about)
 
@@ -219,7 +219,7 @@ def graph_key(path):
     return digest.hexdigest()[:24]
 
 
-def write_graph(model, folder, engine):
+def save_graph(model, folder, engine):
     """Write the graph of an engine and its metadata; a killed run leaves no incomplete folder."""
     from ..networks.inference_graph import export_inference_graph
     from ..networks.models import metadata

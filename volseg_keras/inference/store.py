@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import invalid, require
 from ..files import work_folder, write_json
-from ..pretrained.presets import digest, is_model
+from ..pretrained.presets import is_model, weights_digest
 from ..volumes.formats import kind_of
 from ..volumes.intensity import Intensity
 from ..volumes.ome_zarr import finish_zarr, mark_labels, start_zarr
@@ -69,7 +69,7 @@ class StoredJob:
         source = replace(job.source, path=str(Path(job.source.path).absolute()))
         names = [str(Path(name).absolute()) if is_model(name) else name for name in job.model.names]
         model = replace(job.model, names=tuple(names))
-        hashes = tuple(map(digest, job.model.names))
+        hashes = tuple(map(weights_digest, job.model.names))
         kept = job.probability or job.steps.instances  # instances are found in the probability
         return cls(
             source, tuple(shape), model, hashes, job.threshold, job.prediction, kept, uuid4().hex

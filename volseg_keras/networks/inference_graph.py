@@ -7,7 +7,7 @@ from keras import ops
 from ..errors import invalid, require
 from ..extras import install_command
 from .layers import LAST, rank_layer, register
-from .models import split_normalization, with_normalization
+from .models import spatial_dims_of, split_normalization, with_normalization
 
 LEVELS = 256
 
@@ -73,7 +73,7 @@ def inference_graph(model):
     if len(bias) == 2:
         kernel, bias = kernel[:, 1:] - kernel[:, :1], bias[1:] - bias[:1]
     positions, maps, width = kernel.shape
-    scores = rank_layer("Conv", len(network.inputs[0].shape) - 2)(
+    scores = rank_layer("Conv", spatial_dims_of(network))(
         positions * maps, 1, data_format=LAST, dtype=head.dtype_policy, name="head"
     )
     probability = InterleavedSoftmax(maps, dtype="float32", name="interleaved_softmax")

@@ -174,6 +174,11 @@ def copy_at(network, policy):
     return keras.models.clone_model(network, clone_function=at)
 
 
+def spatial_dims_of(model):
+    """Return the number of spatial axes of a Keras model, 2 or 3."""
+    return len(model.inputs[0].shape) - 2
+
+
 def check_sizes(model):
     """Raise ValueError for a network of fixed spatial sizes, as patches and tiles have others."""
     shape = model.inputs[0].shape[1:-1]
@@ -194,7 +199,7 @@ def metadata(model):
     normalization = constants and dict(zip(names, constants, strict=True))
     return {
         "name": model.name,
-        "spatial_dims": len(model.inputs[0].shape) - 2,
+        "spatial_dims": spatial_dims_of(model),
         "channels": model.inputs[0].shape[-1],
         "num_classes": model.output_shape[-1],
         "input": "grey levels" if normalization else "standardised grey levels",

@@ -77,8 +77,8 @@ class ClassIds:
             ValueError: a label is no class id.
         """
         found, voxels = np.zeros(0, labels.dtype), Voxels()
-        for corner, block in blocks(labels, on_progress):
-            found = np.union1d(found, distinct(block))
+        for corner, block in label_blocks(labels, on_progress):
+            found = np.union1d(found, distinct_values(block))
             voxels.add(block != 0, corner, labels.shape, block)
         ids = dict(zip(found.tolist(), class_ids(found).tolist(), strict=True))
         places, values = voxels.kept()
@@ -118,7 +118,7 @@ def cropped(volume, part):
     return Crop(volume, part)
 
 
-def blocks(volume, on_progress=None):
+def label_blocks(volume, on_progress=None):
     """Yield the corner `(z, y)` and the voxels of every block of whole rows of a volume."""
     starts = [
         (z, y)
@@ -131,7 +131,7 @@ def blocks(volume, on_progress=None):
             on_progress(done, len(starts))
 
 
-def distinct(block):
+def distinct_values(block):
     """Return the sorted distinct values of an array."""
     if block.dtype != np.uint8:
         return np.unique(block)
@@ -183,7 +183,7 @@ def foreground_voxels(label, ignore_class=None):
         found = found[(values > 0) & (values != ignore_class)]
     else:
         voxels = Voxels()
-        for corner, block in blocks(label):
+        for corner, block in label_blocks(label):
             mask = block > 0
             if ignore_class is not None:
                 mask &= block != ignore_class

@@ -43,12 +43,12 @@ def draw_sheath(image, seed):
     bright = np.float32(rng.uniform(0.3, 0.9)) + np.float32(0.4) * smooth
     filled = rng.random() < 0.5
     if filled:
-        cover(image, -inside, bright + noise, soft)
-    cover(image, rim, grey + noise, soft)
+        blend(image, -inside, bright + noise, soft)
+    blend(image, rim, grey + noise, soft)
     return (rim > 0) | (filled & (inside < 0))
 
 
-def cover(image, depth, grey, soft):
+def blend(image, depth, grey, soft):
     """Put grey levels in an image where `depth` is positive, with an edge of `soft` voxels."""
     image += np.clip(depth / np.float32(soft) + np.float32(0.5), 0, 1) * (grey - image)
 

@@ -100,7 +100,7 @@ def as_instances(labels, name="labels"):
     least = labels.min(initial=0)
     require(least >= 0, name, "labels from 0", f"a minimum of {least}")
     if labels.dtype.itemsize == 1:
-        classes = classes_or_mask(labels)
+        classes = classes_or_mask(labels, name=name)
         return components(classes * (classes != NOT_ANNOTATED)), classes, True
     mask = is_mask(labels)
     return components(labels) if mask else labels, (labels > 0).astype(np.uint8), mask

@@ -107,7 +107,7 @@ class Basins:
             meet = (a != b) & (b > 0)
             at = voxels[meet]
             found.append((a[meet], b[meet], np.minimum(flat[at], flat[at - step])))
-        return highest(*map(np.concatenate, zip(*found, strict=True)))
+        return highest_saddles(*map(np.concatenate, zip(*found, strict=True)))
 
     def merged(self, neck, min_voxels):
         """Merge basins, see `instances`; return the number of the instance of every id."""
@@ -125,14 +125,14 @@ class Basins:
         basin = basin[link]
         size = np.bincount(basin, weights=size).astype(np.int64)
         saddles = [np.concatenate(part) for part in zip(*self.saddles, strict=True)]
-        saddles = highest(basin[saddles[0]], basin[saddles[1]], saddles[2])
+        saddles = highest_saddles(basin[saddles[0]], basin[saddles[1]], saddles[2])
         group = linked(spanning_tree(*saddles, len(roots)), peak[roots], size, neck, min_voxels)
         size = np.bincount(group, weights=size, minlength=len(roots))
         kept = size >= max(min_voxels, 1)
         return np.where(kept, np.cumsum(kept), 0).astype(np.uint32)[group[basin]]
 
 
-def highest(a, b, height):
+def highest_saddles(a, b, height):
     """Return, of saddles between pairs `(a, b)` of basins, the highest of every pair."""
     low, high = np.minimum(a, b).astype(np.uint64), np.maximum(a, b).astype(np.uint64)
     key = (low << np.uint64(32)) | high

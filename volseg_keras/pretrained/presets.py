@@ -85,7 +85,7 @@ def _no_model(name):
     return invalid("model", expected, name)
 
 
-def digest(model):
+def weights_digest(model):
     """Return the hash of a model's weights."""
     weights = Path(model) / "variables" / "variables.data-00000-of-00001"
     return sha256(weights if weights.is_file() else model_file(model))

@@ -63,7 +63,7 @@ def under_shifts(predictor, image, truth, *, on_view=None):
     return table
 
 
-def grey(change):
+def grey_shift(change):
     """Return a shift of grey levels, cut to 0 to 255."""
 
     def shift(image, truth):
@@ -77,7 +77,7 @@ def noisy(image):
     return image + 25 * np.random.default_rng(0).standard_normal(image.shape, np.float32)
 
 
-def missing(image):
+def missing_sections(image):
     """Replace every 16th section by noise."""
     image[8::16] = 128 + 40 * np.random.default_rng(0).standard_normal(image[8::16].shape)
     return image
@@ -110,19 +110,19 @@ def thinned(image, truth):
 
 SHIFTS = {
     "as it is": lambda image, truth: (image, truth),
-    "contrast x 0.6": grey(lambda v: (v - 128) * 0.6 + 128),
-    "contrast x 1.4": grey(lambda v: (v - 128) * 1.4 + 128),
-    "30 levels darker": grey(lambda v: v - 30),
-    "30 levels brighter": grey(lambda v: v + 30),
-    "gamma 0.7": grey(lambda v: 255 * (v / 255) ** 0.7),
-    "gamma 1.4": grey(lambda v: 255 * (v / 255) ** 1.4),
+    "contrast x 0.6": grey_shift(lambda v: (v - 128) * 0.6 + 128),
+    "contrast x 1.4": grey_shift(lambda v: (v - 128) * 1.4 + 128),
+    "30 levels darker": grey_shift(lambda v: v - 30),
+    "30 levels brighter": grey_shift(lambda v: v + 30),
+    "gamma 0.7": grey_shift(lambda v: 255 * (v / 255) ** 0.7),
+    "gamma 1.4": grey_shift(lambda v: 255 * (v / 255) ** 1.4),
     "16 bits": lambda image, truth: (image.astype(np.uint16) * 257, truth),
     "0 to 1": lambda image, truth: (image.astype(np.float32) / 255, truth),
     "in a frame of zeros": framed,
-    "contrast inverted": grey(lambda v: 255 - v),
-    "blur, sigma 1.5 voxels": grey(lambda v: ndimage.gaussian_filter(v, 1.5)),
-    "white noise, 25 levels": grey(noisy),
-    "every 16th section noise": grey(missing),
+    "contrast inverted": grey_shift(lambda v: 255 - v),
+    "blur, sigma 1.5 voxels": grey_shift(lambda v: ndimage.gaussian_filter(v, 1.5)),
+    "white noise, 25 levels": grey_shift(noisy),
+    "every 16th section noise": grey_shift(missing_sections),
     "every 8th section alone": thinned,
     "voxels 20 % smaller": resampled(1.25),
     "voxels 25 % larger": resampled(0.8),

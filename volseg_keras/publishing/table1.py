@@ -5,7 +5,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from ..datasets.epfl import find_pairs
@@ -13,16 +12,14 @@ from ..datasets.phantom import phantom
 from ..errors import invalid, require
 from ..files import read_json, write_json
 from ..inference.open_model import open_model
-from ..networks.models import build_model
 from ..networks.variants import VARIANTS, get_variant
 from ..pretrained.zoo import ZOO
 from ..training.arguments import make_budget
-from ..training.fit import fit
 from ..training.recipes import get_recipe
 from ..volumes.volume import class_ids
 from ..volumes.writing import writable_folder
 from .robustness import post_processed
-from .rows import read_parts
+from .rows import read_parts, train_network
 from .tables import MEASURES, write_tables
 
 SCORES = "scores.json"
@@ -96,7 +93,7 @@ def reproduce(output, rows, data, *, recipes=("fast",), seeds=1, say=print, **bu
         make_budget(get_recipe(recipe), budget.get("steps"), budget.get("minutes"))
     output = writable_folder(output)
     budget = {key: value for key, value in budget.items() if value is not None}
-    check_budget(output, {"data": data.name, "sha256": digest(data), **budget})
+    check_budget(output, {"data": data.name, "sha256": labels_digest(data), **budget})
     jobs = [(r, recipe, seed) for seed in range(seeds) for recipe in recipes for r in rows]
     for i, (row, recipe, seed) in enumerate(jobs, 1):
         folder = output / f"{row}_{recipe}_{seed}"
@@ -116,7 +113,7 @@ def check_budget(output, given):
     write_json(file, given)
 
 
-def digest(data):
+def labels_digest(data):
     """Return a hash of both label maps, since files of the same name may hold other labels."""
     labels = (np.ascontiguousarray(label) for _, label in (data.train, data.test))
     return hashlib.sha256(b"".join(map(bytes, labels))).hexdigest()
@@ -129,20 +126,16 @@ def title(data, budget):
 
 
 def run_row(folder, row, recipe, seed, data, budget):
-    """Train and score one row, or go on, unless it is done."""
+    """Train and score one row, or resume that, unless it is finished."""
     if (folder / SCORES).is_file():
         return
-    keras.utils.set_random_seed(seed)
-    image, label = data.train
-    about = fit(
-        build_model(row),
-        image,
-        label,
-        output=folder,
-        recipe=recipe,
-        hold_out=f"x:0:{image.shape[2] // 8}",
+    about = train_network(
+        row,
+        [data.train],
+        folder,
         seed=seed,
-        resume=folder.exists(),
+        recipe=recipe,
+        hold_out=f"x:0:{data.train[0].shape[2] // 8}",
         **(budget or {"steps": ZOO[row].steps}),
     )
     scores = post_processed(open_model(folder), *data.test, about["threshold"])

@@ -32,7 +32,7 @@ def progress_bar(what, in_bytes=False):
     """
     console = Console(stderr=True)
     if not (console.is_terminal or console.is_jupyter):
-        yield lines(what, in_bytes)
+        yield log_lines(what, in_bytes)
         return
     count = DownloadColumn() if in_bytes else MofNCompleteColumn()
     columns = (*Progress.get_default_columns()[:3], count, TimeRemainingColumn())
@@ -41,7 +41,7 @@ def progress_bar(what, in_bytes=False):
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def lines(what, in_bytes):
+def log_lines(what, in_bytes):
     """Return `on_tile(done, total)`, which prints a line every `EVERY` seconds."""
     start = printed = time.monotonic()
     first = None  # the number done at the first call, perhaps by an earlier run

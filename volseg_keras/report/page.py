@@ -14,7 +14,7 @@ from PIL import Image
 from ..errors import require
 from ..files import atomic_path
 from .plots import busiest, check_integers, check_shapes
-from .slices import PLANES, averaged, cuts, nearest, outline, read_rows, read_slices
+from .slices import PLANES, averaged, cuts, nearest, outline, read_planes, read_rows
 
 # Bytes of all pictures of grey levels; with outlines a page stays below 25 MB.
 BUDGET = 14e6
@@ -93,7 +93,7 @@ def _viewer(image, labels, truth, probability, voxel_size, on_tile):
     planes = {name: _axes(name, image.shape) for name in shown}
     start = [len(at) // 2 for at in slices]
     for layer, (volume, prepare, resample, encode) in layers.items():
-        stacks = read_slices(volume, prepare, resample, tick)
+        stacks = read_planes(volume, prepare, resample, tick)
         for name in shown:
             planes[name]["pixels"] = stacks[name].shape[1:]
             planes[name][layer] = encode(stacks[name], tick)

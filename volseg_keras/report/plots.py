@@ -57,7 +57,7 @@ def overlay(image, prediction, path, truth=None, center=None):
     return save_figure(figure, path)
 
 
-def cover(image, prediction, path):
+def draw_cover(image, prediction, path):
     """Draws a slice beside itself with the outlines of its segmentation, twice as wide as high.
 
     Args:

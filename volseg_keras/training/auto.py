@@ -82,7 +82,7 @@ def fit_auto(train, images, labels, request):
     Raises:
         ValueError, FileExistsError: as `fit`.
     """
-    volumes, validation = checked(images, labels, request)
+    volumes, validation = checked_volumes(images, labels, request)
     folder = writable_folder(request.output)
     start = chosen_start(volumes, request, folder / "start.json")
     volumes, validation = rescaled(volumes, start), rescaled(validation, start)
@@ -93,14 +93,14 @@ def fit_auto(train, images, labels, request):
     pairs = [(volume, volume.label) for volume in validation]
     options = {"recipe": recipe, "validation": pairs, "resume": request.resume}
     train = partial(train, **options, start=start.name)
-    parts = plan(folder, first, then, request.self_train)
+    parts = planned_parts(folder, first, then, request.self_train)
     budget = make_budget(get_recipe(recipe), request.steps, request.minutes)
     summary = train_parts(train, parts, volumes, start, budget, request)
     write_json(folder / "metrics.json", summary, indent=2)
     return summary
 
 
-def checked(images, labels, request):
+def checked_volumes(images, labels, request):
     """Return the `LabelledVolume`s to train and to validate on, before any long work.
 
     Raises:
@@ -173,7 +173,7 @@ def automatic_hold_out(volumes):
     return texts if any(texts) else None
 
 
-def plan(folder, first, then, rounds):
+def planned_parts(folder, first, then, rounds):
     """Return the `Part`s of a training, the last of them in the folder itself.
 
     Args:

@@ -13,6 +13,13 @@ def use_jit():
     return "auto" if keras.backend.backend() != "tensorflow" or on_gpu() else False
 
 
+def set_seed_and_policy(seed):
+    """Seed the weights that are built next, and compute in bfloat16 on a GPU."""
+    keras.utils.set_random_seed(seed)
+    if on_gpu():
+        keras.config.set_dtype_policy("mixed_bfloat16")
+
+
 @contextmanager
 def data_parallel():
     """Train on all GPUs, or all CPU devices; build and fit the network inside this context.

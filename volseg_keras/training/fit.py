@@ -11,7 +11,7 @@ from ..inference.engines import keras_engine
 from ..inference.predict import MULTIPLE
 from ..networks import losses
 from ..networks.metrics import Jaccard
-from ..networks.models import split_normalization
+from ..networks.models import spatial_dims_of, split_normalization
 from ..patches.augment import NONE
 from ..patches.sampler import PatchMix, PatchSampler
 from ..report.console import progress_bar
@@ -115,7 +115,7 @@ def fit(
         return fit_auto(partial(fit, steps_per_epoch=steps_per_epoch), images, labels, request)
     recipe = recipe or "fast"
     row = get_recipe(recipe)
-    dims, budget = dims_of(model), make_budget(row, steps, minutes)
+    dims, budget = spatial_dims_of(model), make_budget(row, steps, minutes)
     model, own = split_normalization(model)
     normalization = checked_start(model, own, normalization)
     resume = check_run(Path(output) / CHECKPOINT, resume)
@@ -127,7 +127,7 @@ def fit(
     patches = make_patches(inner, row, dims, seed, weights, contrast)
     batch = row.batch[dims] * replicas()
     data = volumes, validation
-    about = description(recipe, hold_out, seed, start, weights, batch, *data)
+    about = run_arguments(recipe, hold_out, seed, start, weights, batch, *data)
     output = writable_folder(output)
     average = Average(budget, row.average)
     checkpoint = Checkpoint(budget, output / CHECKPOINT, about, average)
@@ -153,7 +153,7 @@ def fit(
     return summarise(model, output, budget, {**about, **chosen}, volumes)
 
 
-def description(recipe, hold_out, seed, start, weights, batch, volumes, validation):
+def run_arguments(recipe, hold_out, seed, start, weights, batch, volumes, validation):
     """Return the arguments of a run for metrics.json; a resumed run must have the same."""
     optional = {"from": start and str(start), "weights": weights}
     optional["batch"] = batch if replicas() > 1 else None
@@ -167,11 +167,6 @@ def description(recipe, hold_out, seed, start, weights, batch, volumes, validati
     }
 
 
-def dims_of(model):
-    """Return the number of spatial axes of a network."""
-    return len(model.inputs[0].shape) - 2
-
-
 def read_volumes(model, images, labels, hold_out, validation, weights, normalization):
     """Return the volumes, their parts to train on, those to validate on, and all held-out parts.
 
@@ -180,7 +175,7 @@ def read_volumes(model, images, labels, hold_out, validation, weights, normaliza
     with progress_bar("reading volumes") as on_progress:
         volumes = labelled_volumes(images, labels, model, normalization, on_progress)
         check_weights(weights, volumes)
-        inner, held_out = hold_out_parts(volumes, hold_out, dims_of(model))
+        inner, held_out = hold_out_parts(volumes, hold_out, spatial_dims_of(model))
         if validation:
             pairs = ([pair[i] for pair in validation] for i in (0, 1))
             validation = labelled_volumes(*pairs, model, normalization, on_progress)

@@ -22,7 +22,7 @@ from ..pretrained.presets import (
     trained_voxel_size,
 )
 from ..report.console import print_table, progress_bar
-from ..scores import ThresholdScores, highest
+from ..scores import ThresholdScores, best_threshold
 from ..volumes.dimensions import network_dims
 from ..volumes.labels import present_ids
 from ..volumes.source import free_memory
@@ -206,7 +206,7 @@ def scored(name, scale, views):
                 scores.setdefault(class_id, ThresholdScores(NOT_ANNOTATED)).add(truth, found)
     curve = max((each.jaccard() for each in scores.values()), key=lambda curve: curve[1:256].max())
     best = curve[1:256].max()
-    return Candidate(name, scale, float(best), highest(curve), float(curve[0]))
+    return Candidate(name, scale, float(best), best_threshold(curve), float(curve[0]))
 
 
 def network_from(name, num_classes, dims=None, channels=1):

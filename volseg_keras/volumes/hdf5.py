@@ -58,14 +58,14 @@ def read_hdf5(path, inside=None, level=0, series=None):
         dataset = pick(found, inside)
     if dataset.external or dataset.is_virtual:
         raise ValueError("its voxels lie in other files or datasets")
-    array = Dataset(dataset)
+    array = CheckedDataset(dataset)
     if told := cells.get(dataset.name.strip("/")):
         return Source("ZYX", array.unsigned(), bdv_place(path, file, *told))
-    axes = axes_of(dataset)
-    return Source(axes, array, place_of(dataset, axes))
+    axes = dataset_axes(dataset)
+    return Source(axes, array, dataset_geometry(dataset, axes))
 
 
-def axes_of(dataset):
+def dataset_axes(dataset):
     """Return the letters of a dataset's axes, as ilastik or HDF5's own labels name them."""
     tags = dataset.attrs.get("axistags")
     if tags is not None:
@@ -76,7 +76,7 @@ def axes_of(dataset):
     return named_axes(names, dataset) or default_axes(dataset)
 
 
-def place_of(dataset, axes):
+def dataset_geometry(dataset, axes):
     """Return the `Geometry` that attributes of a dataset tell, or None."""
     size = dataset.attrs.get("element_size_um")
     if size is not None and np.size(size) == 3:
@@ -123,7 +123,7 @@ def bdv_place(path, file, time, setup, level):
     return None
 
 
-class Dataset:
+class CheckedDataset:
     """An HDF5 dataset whose chunks are checked before they are decompressed."""
 
     def __init__(self, dataset):

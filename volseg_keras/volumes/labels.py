@@ -34,7 +34,7 @@ def whole_numbers(labels, name="label"):
     raise invalid(name, "labels below 2^63", f"{low} to {high}")
 
 
-def class_ids(labels, mask=True):
+def class_ids(labels, mask=True, name="label"):
     """Return uint8 class ids of a label map; two grey levels are a mask, which becomes 0 and 1.
 
     Two labels are a mask if one of them is too high for a class id, such as 0 and 128 or 0 and 255.
@@ -43,17 +43,18 @@ def class_ids(labels, mask=True):
     Args:
         labels: array-like of integers, booleans, or floats without fractions.
         mask: False to take 0 and 255 for background and "not annotated" even without other labels.
+        name: what an error calls the labels.
 
     Raises:
         ValueError: a label has a fraction or is not from 0 to 255, or most ids below the highest do
             not occur, as in a blurred mask or a map of instances.
     """
-    labels = classes_or_mask(labels, mask)
+    labels = classes_or_mask(labels, mask, name)
     present = present_ids(labels)
     top = max(present, default=0)
     if top >= FEW and 2 * len(present) <= top:
         raise invalid(
-            "label",
+            name,
             "class ids from 0 without gaps, or a mask of two grey levels (threshold one that JPEG "
             "or resampling blurred, as in label > 127)",
             listed([str(i) for i in np.unique(labels)]),
@@ -61,10 +62,10 @@ def class_ids(labels, mask=True):
     return labels
 
 
-def classes_or_mask(labels, mask=True):
+def classes_or_mask(labels, mask=True, name="label"):
     """Return what `class_ids` does, but allow any gaps between ids."""
-    labels = whole_numbers(labels)
-    require(labels.dtype.kind in "uib", "label", "integers", f"dtype {labels.dtype}")
+    labels = whole_numbers(labels, name)
+    require(labels.dtype.kind in "uib", name, "integers", f"dtype {labels.dtype}")
     if not labels.size or labels.dtype.kind == "b":
         return labels.astype(np.uint8)
     low, high = labels.min(), labels.max()
@@ -76,7 +77,7 @@ def classes_or_mask(labels, mask=True):
             return foreground.astype(np.uint8)
     require(
         low >= 0 and high <= 255,
-        "label",
+        name,
         "class ids from 0 to 255 (not instance ids), or a mask of two grey levels",
         f"dtype {labels.dtype}, from {low} to {high}",
     )

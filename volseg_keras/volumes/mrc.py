@@ -75,7 +75,7 @@ def read_mrc(path, inside=None, level=0, series=None):
         shape = shape if whole else (*shape[:2], 2 * shape[2])
     if half or mode == 0 and not has_sign(header):
         dtype = np.dtype(np.uint8)
-    names, several = axes_of(header), header.get(36, 1)
+    names, several = header_axes(header), header.get(36, 1)
     if mode == COLOURS:
         stored, names = (*stored, 3), names + "S"
     if header.get(88, 1) in VOLUMES and 0 < several < shape[0] and shape[0] % several == 0:
@@ -90,7 +90,7 @@ def read_mrc(path, inside=None, level=0, series=None):
         array = Packed(array, shape)
     elif EIGHT_BITS in header.labels and dtype.kind == "u" and in_range(header):
         array = Bytes(array)  # another program may have changed the voxels, but not the labels
-    return Source(names, array, place_of(header, names, shape))
+    return Source(names, array, header_geometry(header, names, shape))
 
 
 def byte_order(raw):
@@ -127,7 +127,7 @@ def in_range(header):
     return 0 <= low <= high < 256
 
 
-def axes_of(header):
+def header_axes(header):
     """Return the names of sections, rows and columns, which need not be z, y and x."""
     crs = header.get(64)
     if not any(crs):  # never filled in
@@ -137,7 +137,7 @@ def axes_of(header):
     return "".join("XYZ"[axis - 1] for axis in crs[::-1])
 
 
-def place_of(header, names, shape):
+def header_geometry(header, names, shape):
     """Return the `Geometry` of a file in angstrom, or None."""
     counts = dict(zip(names, shape, strict=True))
     grid = dict(zip("XYZ", header.get(28), strict=True))

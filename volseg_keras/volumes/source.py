@@ -142,6 +142,12 @@ def split_name(path):
     return files[i], "::".join(parts[i + 1 :]).replace("\\", "/") or None
 
 
+def place_of(path):
+    """Return the absolute path of the file of FILE::NAME, or of the folder of a pattern."""
+    file = split_name(path)[0].absolute()
+    return file.parent if "*" in file.name else file
+
+
 def exists(file):
     """Return whether there is such a file, folder or folder of a pattern."""
     return file.parent.is_dir() if "*" in file.name else file.exists()

@@ -36,7 +36,7 @@ def read_tiff(path, inside=None, level=0, series=None):
         for name in re.findall(r'FileName="([^"]*)"', tif.ome_metadata or ""):
             beside(path, name)
         number = check_complete(tif, series)
-        finest, place = tif.series[number], place_of(tif, number)
+        finest, place = tif.series[number], tiff_geometry(tif, number)
         check_number("level", level, len(finest.levels))
         images = finest.levels[level]
         axes = sections(images)
@@ -167,7 +167,7 @@ def imagej_options(shape, place):
     return options
 
 
-def place_of(tif, series):
+def tiff_geometry(tif, series):
     """Return the `Geometry` that a TIFF tells, as far as it does, or None.
 
     Args:

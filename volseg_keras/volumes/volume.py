@@ -130,7 +130,7 @@ def open_volume(path, *, axes=None, level=0, time=None, channel=None, series=Non
         if isinstance(error, OSError | ValueError) and str(error).startswith("Invalid value for"):
             raise
         raise unreadable(path, error) from error
-    array, found = source.array, distinct(source.axes.upper())
+    array, found = source.array, distinct_letters(source.axes.upper())
     names = "".join(axes.upper().split()) if axes else found
     expected = f"names of the {len(array.shape)} axes of {path}, shape {tuple(array.shape)}"
     require(
@@ -177,7 +177,7 @@ def read_source(path, inside, level, series=None):
     return FORMATS[kind][0](path, inside, level, series)
 
 
-def distinct(names):
+def distinct_letters(names):
     """Return names of axes with other letters for those that repeat one, as in "QQYX"."""
     spare = iter(sorted(set("IJKLMNOPQRUVW") - set(names)))
     return "".join(next(spare) if a in names[:i] else a for i, a in enumerate(names))
