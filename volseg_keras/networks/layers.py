@@ -198,9 +198,9 @@ class ZeroPadShortcut(keras.layers.Layer):
 
 @register
 class Dropout(keras.layers.Dropout):
-    """Keras's dropout, which under TensorFlow draws 16 random bits a value instead of 32.
+    """Keras's dropout, but with 16 random bits a value under TensorFlow, instead of 32.
 
-    The rate is rounded to a multiple of 1/65536, and what is kept is scaled by the rounded rate.
+    The rate is rounded to a multiple of 1/65536, and kept values are scaled accordingly.
     """
 
     def call(self, inputs, training=False):
@@ -213,7 +213,7 @@ class Dropout(keras.layers.Dropout):
 
 @register
 class Probability(keras.layers.Layer):
-    """Softmax over the last axis; of two classes by a sigmoid, which is equal and much faster.
+    """Softmax over the last axis; for two classes a sigmoid, which is equal and much faster.
 
     Input and output shape: `(batch, *spatial, classes)`.
     """

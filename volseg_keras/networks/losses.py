@@ -12,9 +12,9 @@ from .training_ops import compiled
 class JaccardLoss(keras.losses.Loss):
     """Smooth Jaccard loss (paper, Section 2.4).
 
-    `1 - (sum p y + C) / (sum p + sum y - sum p y + C)`, sums over every voxel of the batch. Under
-    `tf.distribute` every replica sums over its own share of the batch, as batch normalisations do,
-    and the loss is the mean of the replicas': of shares that are alike, that of one device.
+    `1 - (sum p y + C) / (sum p + sum y - sum p y + C)`, sums over all voxels of the batch. Under
+    `tf.distribute` every replica sums over its own share of the batch, as batch normalisation does,
+    and the loss is the mean over replicas.
 
     Input shapes: `y_pred` is `(batch, *spatial, classes)`; `y_true` an integer label map
         `(batch, *spatial)` or `(batch, *spatial, 1)`, or one-hot like `y_pred`. A `sample_weight`
@@ -37,9 +37,9 @@ class JaccardLoss(keras.losses.Loss):
         self.ignore_class = ignore_class
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        """Return the loss of a batch, a number; under `tf.distribute` a replica's part of it."""
+        """Return the loss of a batch, a number; under `tf.distribute` the share of a replica."""
         y_true = ops.convert_to_tensor(y_true)
-        # Keras would weigh the ratio. A voxel's weight belongs in the sums.
+        # Keras would weight the ratio, but the weight of a voxel belongs in the sums.
         return super().__call__(
             y_true if sample_weight is None else (y_true, sample_weight), y_pred
         )
@@ -100,7 +100,7 @@ class JaccardCrossentropyLoss(JaccardLoss):
 
 
 def tensors(y_true, y_pred, sample_weight, ignore_class, dtype):
-    """Return one-hot labels, probabilities and voxel weights of what a loss or metric is given."""
+    """Return one-hot labels, probabilities and voxel weights from the arguments of a loss."""
     y_pred = ops.convert_to_tensor(y_pred, dtype)
     y_true, weight = one_hot_and_weight(ops.convert_to_tensor(y_true), y_pred, ignore_class)
     if sample_weight is not None:

@@ -117,12 +117,12 @@ def softmax(x):
 
 
 def with_normalization(model, mean, deviation, contrast=1.0):
-    """Return a model of raw grey levels: standardise, then `model`, whose weights it shares.
+    """Return a model of raw grey levels that standardises them and then applies `model`.
 
     Args:
         model: a network of standardised grey values.
-        mean: grey level that becomes 0, or one a channel.
-        deviation: grey levels that become 1, or such a number a channel.
+        mean: grey level that becomes 0, or one for each channel.
+        deviation: difference of grey levels that becomes 1, or one for each channel.
         contrast: gain of the standardised grey values.
     """
     # Tools that inspect a model list the inputs of both by name, so the names must differ.
@@ -142,7 +142,8 @@ def split_normalization(model):
 
     Returns:
         The network of standardised grey values, and `(mean, deviation, contrast)`, the first two
-        numbers or lists of one a channel; `model` itself and None where it does not standardise.
+        with a number for each channel if there are several; `model` itself and None if it does not
+        standardise.
     """
     found = {layer.name: layer for layer in model.layers if isinstance(layer, layers.Rescaling)}
     if "normalization" not in found or not isinstance(model.layers[-1], keras.Model):
@@ -154,9 +155,9 @@ def split_normalization(model):
 
 
 def at_policy(model):
-    """Return a model that computes as Keras's dtype policy says, a copy unless in float32."""
+    """Return a model that computes with Keras's dtype policy, a copy unless that is float32."""
     policy = keras.config.dtype_policy().name
-    if policy == "float32":  # as files of `fit` say
+    if policy == "float32":  # that of the files of `fit`
         return model
     network, own = split_normalization(model)
     copy = copy_at(network, policy)
@@ -165,7 +166,7 @@ def at_policy(model):
 
 
 def copy_at(network, policy):
-    """Return a network of the same layers, with new weights, that computes by a dtype policy."""
+    """Return a network of the same layers, with new weights and a dtype policy."""
 
     def at(layer):
         dtype = "float32" if isinstance(layer, Probability) else policy
@@ -193,7 +194,7 @@ def class_names(count):
 
 
 def metadata(model):
-    """Return what a user of a model must know, as a dict of JSON types."""
+    """Return the facts that users of a model need, as a dict of JSON types."""
     constants = split_normalization(model)[1]
     names = "mean", "standard_deviation", "contrast"
     normalization = constants and dict(zip(names, constants, strict=True))
