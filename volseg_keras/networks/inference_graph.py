@@ -77,11 +77,11 @@ def inference_graph(model):
         positions * maps, 1, data_format=LAST, dtype=head.dtype_policy, name="head"
     )
     probability = InterleavedSoftmax(maps, dtype="float32", name="interleaved_softmax")
-    lean = keras.Model(network.inputs[0], probability(scores(head.input)), name=network.name)
+    graph = keras.Model(network.inputs[0], probability(scores(head.input)), name=network.name)
     spatial = [1] * (len(scores.kernel.shape) - 2)
     kernel = kernel.reshape(positions * maps, width).T.reshape(*spatial, width, positions * maps)
     scores.set_weights([kernel, np.tile(bias, positions)])
-    return with_normalization(lean, *constants) if constants else lean
+    return with_normalization(graph, *constants) if constants else graph
 
 
 def head_of(network):
