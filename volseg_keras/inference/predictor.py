@@ -69,13 +69,12 @@ class Predictor:
         """Return a scale, set to 1 along z for a 2D network."""
         return (1,) * (3 - self.spatial_dims) + tuple(scale)[3 - self.spatial_dims :]
 
-    def intensity(self, volume, normalization="volume", on_progress=None):
+    def intensity(self, volume, normalization="volume"):
         """Return the `Intensity` to standardise a volume by, None for the model's own constants.
 
         Args:
             volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.
             normalization: as of `PredictionOptions`.
-            on_progress: called with the number of pieces read and their total.
 
         Raises:
             ValueError: the model has no constants, or the volume is constant.
@@ -83,7 +82,7 @@ class Predictor:
         if isinstance(normalization, Intensity):
             return normalization
         if normalization == "volume":
-            return Intensity.of(volume, on_progress)
+            return Intensity.of(volume)
         if normalization == "model":
             self.check_constants()
             return None

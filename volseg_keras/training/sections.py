@@ -58,14 +58,13 @@ def section_to_hold_out(label):
     return None
 
 
-def section_view(volume, z, dims, name=None):
+def section_view(volume, z, dims):
     """Return a part of a `LabelledVolume` to predict and score a section.
 
     Args:
         volume: the `LabelledVolume`.
         z: the section; all others of the part count as not annotated.
         dims: 2 for the section alone, 3 for a 3D network's context around it.
-        name: of the part.
     """
     depth, *plane = volume.label.shape
     first = max(0, z - HALO[dims][0])
@@ -78,7 +77,7 @@ def section_view(volume, z, dims, name=None):
     label = np.full([p.stop - p.start for p in part], NOT_ANNOTATED, np.uint8)
     label[z - first] = truth[part[1], part[2]]
     image = np.asarray(cropped(volume.image, tuple(part)))
-    return replace(volume, name=name or f"{volume.name} z={z}", image=image, label=label)
+    return replace(volume, name=f"{volume.name} z={z}", image=image, label=label)
 
 
 def without_section(volume, z):
