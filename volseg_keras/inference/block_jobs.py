@@ -10,7 +10,7 @@ from ..extras import install_command
 from ..volumes.formats import kind_of
 from .blocks import BLOCK, block_tile, blocks, predict_block
 from .engines import usable_cores
-from .predict import voxels_at_once
+from .predict import halo_of, voxels_at_once
 from .segmenter import recent_model
 from .sinks import write_labels
 from .store import JobStore, StoredJob
@@ -45,12 +45,12 @@ def start_job(job, image):
         return store
     store.create(stored)
     dims, voxels = predictor.spatial_dims, voxels_at_once(predictor.spatial_dims, scale)
-    cut = {"seamless": job.prediction.seamless, "scale": scale}
+    halo = halo_of(dims, job.prediction.seamless, scale)
     stored = replace(
         stored,
         intensity=predictor.intensity(image, job.prediction.normalization),
         block=tuple(BLOCK),
-        tile=block_tile(image.shape, BLOCK, dims, voxels, **cut),
+        tile=block_tile(image.shape, BLOCK, dims, voxels, halo),
     )
     store.begin(stored)
     return store
@@ -72,8 +72,8 @@ def run_block(folder, index):
     store = JobStore(folder)
     job, image, dims, engine, sinks = _opened(str(folder), store.read().id)
     block = blocks(job.shape, job.block)[index]
-    cut = {"seamless": job.prediction.seamless, "scale": job.prediction.scale}
-    values = predict_block(engine, image, block, dims, job.tile, **cut)
+    halo = halo_of(dims, job.prediction.seamless, job.prediction.scale)
+    values = predict_block(engine, image, block, dims, job.tile, halo)
     store.mark(index, sinks.write_prediction(block, values, job.threshold))
     return index
 

@@ -9,7 +9,7 @@ from itertools import product
 
 import numpy as np
 
-from .predict import FADE, MULTIPLE, best_tile, halo_of
+from .predict import FADE, best_tile, halo_of, multiples
 from .tiling import intervals, tiled_slabs
 
 # Multiples of the chunks of Zarr arrays, so that no two blocks share a chunk.
@@ -28,18 +28,11 @@ def blocks(shape, size=BLOCK):
     )
 
 
-def block_tile(shape, size, spatial_dims, voxels, *, seamless=False, scale=(1, 1, 1)):
+def block_tile(shape, size, spatial_dims, voxels, halo=None):
     """Return the tile `(z, y, x)` of at most `voxels` voxels for blocks of `size` voxels."""
-    halo, fade = halo_of(spatial_dims, seamless, scale), FADE[spatial_dims]
-    steps = (1,) * (3 - spatial_dims) + (MULTIPLE,) * spatial_dims
+    halo, fade = halo or halo_of(spatial_dims), FADE[spatial_dims]
     region = [min(n, b + 2 * h) for n, b, h in zip(shape, size, halo, strict=True)]
-    return best_tile(region, halo, fade, steps, voxels)
-
-
-def block_plan(shape, block, spatial_dims, tile, *, seamless=False, scale=(1, 1, 1)):
-    """Return the intervals of every axis of a block, in voxels of the volume."""
-    halo, fade = halo_of(spatial_dims, seamless, scale), FADE[spatial_dims]
-    return [axis_plan(*axis) for axis in zip(shape, block, tile, halo, fade, strict=True)]
+    return best_tile(region, halo, fade, multiples(spatial_dims), voxels)
 
 
 def axis_plan(size, span, tile, halo, fade):
@@ -61,16 +54,18 @@ def axis_plan(size, span, tile, halo, fade):
     return cut
 
 
-def predict_block(
-    engine,
-    volume,
-    block,
-    spatial_dims,
-    tile,
-    *,
-    seamless=False,
-    scale=(1, 1, 1),
-):
-    """Return the values `(z, y, x, maps)` of a block; see `engines`, and `halo_of` for the rest."""
-    axes = block_plan(volume.shape, block, spatial_dims, tile, seamless=seamless, scale=scale)
-    return np.concatenate([slab for _, slab in tiled_slabs(volume, axes, engine)])
+def predict_block(engine, volume, block, spatial_dims, tile, halo=None):
+    """Return the values `(z, y, x, maps)` of a block.
+
+    Args:
+        engine: callable from a tile of raw intensities to `(z, y, x, maps)`, see `engines`.
+        volume: `(z, y, x)` array-like.
+        block: three slices.
+        spatial_dims: of the network.
+        tile: `(z, y, x)` of a tile.
+        halo: context of a tile, as of `halo_of`.
+    """
+    halo, fade = halo or halo_of(spatial_dims), FADE[spatial_dims]
+    axes = zip(volume.shape, block, tile, halo, fade, strict=True)
+    plan = [axis_plan(*axis) for axis in axes]
+    return np.concatenate([slab for _, slab in tiled_slabs(volume, plan, engine)])

@@ -123,28 +123,23 @@ class Watched:
         return result
 
 
-def predict_slabs(
-    engine,
-    volume,
-    spatial_dims,
-    *,
-    tile=None,
-    seamless=False,
-    scale=(1, 1, 1),
-    on_progress=None,
-):
+def predict_slabs(engine, volume, spatial_dims, *, tile=None, seamless=False, on_progress=None):
     """Yield finished z slabs `(z, values)` of a volume; memory holds two slabs and some tiles.
 
     Args:
         engine: callable from a tile of raw intensities to `(z, y, x, maps)`, see `engines`.
         volume: `(z, y, x)` or `(z, y, x, channels)` array-like.
         spatial_dims: of the network.
-        tile: as of `tile_plan`, like `seamless` and `scale`.
-        seamless: see `tile`.
-        scale: see `tile`.
+        tile: as of `tile_plan`.
+        seamless: as of `tile_plan`.
         on_progress: called with the number of tiles done and their total.
     """
-    axes = tile_plan(volume.shape, spatial_dims, tile, seamless=seamless, scale=scale)
+    axes = tile_plan(volume.shape, spatial_dims, tile, seamless=seamless)
+    return planned_slabs(engine, volume, axes, on_progress)
+
+
+def planned_slabs(engine, volume, axes, on_progress=None):
+    """Yield the slabs of `predict_slabs` for the tiles of a `tile_plan`."""
     if on_progress:
         engine = Watched(engine, count_tiles(axes), on_progress)
     return tiled_slabs(volume, axes, engine)

@@ -6,7 +6,7 @@ from ..errors import require
 from ..patches.sampler import channels_of
 from ..volumes.intensity import Intensity
 from .options import PredictionOptions
-from .predict import predict_slabs, sample_tile, tile_plan
+from .predict import planned_slabs, sample_tile, tile_plan
 from .wrappers import Ensemble, FlipAveraged, Resampled, Standardized
 
 
@@ -58,12 +58,15 @@ class Predictor:
             on_progress: called with the number of tiles done and their total.
         """
         options = options or PredictionOptions()
-        cut = {"seamless": options.seamless, "scale": self.model_scale(options.scale)}
-        tile_plan(volume.shape, self.spatial_dims, options.tile, **cut)
-        engine = engine or self.engine(volume, options)
-        return predict_slabs(
-            engine, volume, self.spatial_dims, tile=options.tile, on_progress=on_progress, **cut
+        axes = tile_plan(
+            volume.shape,
+            self.spatial_dims,
+            options.tile,
+            seamless=options.seamless,
+            scale=self.model_scale(options.scale),
         )
+        engine = engine or self.engine(volume, options)
+        return planned_slabs(engine, volume, axes, on_progress)
 
     def model_scale(self, scale):
         """Return a scale, set to 1 along z for a 2D network."""
