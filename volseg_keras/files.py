@@ -8,7 +8,7 @@ import platform
 import re
 import shutil
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
@@ -56,9 +56,11 @@ def _is_abandoned(folder):
     if not found:
         return False
     host, pid, run = found[1], int(found[2]), found[3]
-    if host != platform.node():
+    if host == platform.node():
+        return run != RUN if pid == os.getpid() else not psutil.pid_exists(pid)
+    with suppress(FileNotFoundError):  # its process may be removing it
         return time.time() - folder.stat().st_mtime > ABANDONED
-    return run != RUN if pid == os.getpid() else not psutil.pid_exists(pid)
+    return False
 
 
 def read_json(path):

@@ -35,9 +35,9 @@ class Predictor:
             instances: whether instances are to be found.
         """
         classes = self.metadata["num_classes"]
-        good = threshold == 0.5 or classes == 2
+        good = threshold == 0.5 or classes <= 2
         require(good, "threshold", f"0.5 for a model of {classes} classes", f"{threshold=}")
-        good = not instances or classes == 2
+        good = not instances or classes <= 2
         require(good, "instances", "a model of two classes", f"{classes} classes")
 
     def check_volume(self, volume):
