@@ -2,7 +2,7 @@
 
 
 def invalid(name, expected, received, kind=ValueError):
-    """Return the error of a wrong argument, to be raised.
+    """Return the error of a wrong argument, to be raised; its attribute `argument` is the name.
 
     Args:
         name: of the argument.
@@ -10,7 +10,9 @@ def invalid(name, expected, received, kind=ValueError):
         received: what came, such as `f"{seed=}"`.
         kind: class of the error.
     """
-    return kind(f"Invalid value for `{name}`. Expected {expected}. Received: {received}")
+    error = kind(f"Invalid value for `{name}`. Expected {expected}. Received: {received}")
+    error.argument = name
+    return error
 
 
 def require(good, name, expected, received, kind=ValueError):

@@ -1,7 +1,6 @@
 """Options, checks and output that several commands share."""
 
 import os
-import re
 import sys
 import warnings
 from contextlib import contextmanager, suppress
@@ -91,10 +90,10 @@ class VolumeOptions:
                 try:
                     opened[role] = open_volume(path, **kept)
                 except ValueError as error:
-                    wrong = re.match(r"Invalid value for `(\w+)`", str(error))
-                    if not wrong or kept.pop(wrong[1], None) is None:
+                    name = getattr(error, "argument", None)
+                    if kept.pop(name, None) is None:
                         raise
-                    refused.setdefault(wrong[1], error)
+                    refused.setdefault(name, error)
             for name in kept if path is not None else ():
                 unused.pop(name, None)
         for name in unused:

@@ -2,6 +2,7 @@
 
 import math
 import os
+from functools import partial
 
 import numpy as np
 
@@ -60,8 +61,8 @@ class Volume:
         return block[tuple(whole)]
 
     def __reduce__(self):
-        """Open the file again where a volume is sent to another process."""
-        return reopened, (self._arguments,)
+        """Open the file again in another process."""
+        return partial(open_volume, **self._arguments), ()
 
     def __len__(self):
         """Return the number of z slices."""
@@ -75,11 +76,6 @@ class Volume:
         """Name, shape, type and voxel size."""
         size = f", voxel_size={self.voxel_size}" if self.voxel_size else ""
         return f"Volume({str(self.path)!r}, shape={self.shape}, dtype={self.dtype}{size})"
-
-
-def reopened(arguments):
-    """Return the `Volume` of arguments of `open_volume`."""
-    return open_volume(**arguments)
 
 
 def full_key(key):
@@ -127,7 +123,7 @@ def open_volume(path, *, axes=None, level=0, time=None, channel=None, series=Non
     try:
         source = read_source(file, inside, level, series)
     except Exception as error:  # a damaged file fails anywhere in its library
-        if isinstance(error, OSError | ValueError) and str(error).startswith("Invalid value for"):
+        if hasattr(error, "argument"):  # of `errors.invalid`
             raise
         raise unreadable(path, error) from error
     array, found = source.array, distinct_letters(source.axes.upper())
