@@ -58,16 +58,10 @@ def evaluate(
     require(found == shape, "image", f"shape {shape} as of the labels", f"shape {found}")
     file = place_of(prediction)
     picture = writable_folder(file.parent) / f"{file.stem}_scores.png" if image else None
-    from ..report.console import print_table
     from ..report.plots import overlay
 
     scores, *maps = score_labels(*maps, name="prediction")
-    rows = [
-        (str(c), *(f"{100 * row[name]:.1f}" for name in ("precision", "recall", "jaccard")))
-        for c, row in enumerate(scores["classes"])
-    ]
-    print_table(("class", "precision", "recall", "Jaccard"), rows)
-    print(f"VOC {100 * scores['voc']:.1f}")
+    print_classes(scores)
     if instances:
         from ..scores import instance_scores
 
@@ -78,6 +72,19 @@ def evaluate(
     if grey is not None:
         truth = maps[0] * (maps[0] != NOT_ANNOTATED)
         print(f"Wrote {overlay(grey, maps[1], picture, truth=truth)}")
+
+
+def print_classes(scores):
+    """Print the scores of classes."""
+    from ..report.console import print_table
+
+    names = ("precision", "recall", "jaccard")
+    rows = [
+        (str(c), *(f"{100 * row[name]:.1f}" for name in names))
+        for c, row in enumerate(scores["classes"])
+    ]
+    print_table(("class", "precision", "recall", "Jaccard"), rows)
+    print(f"VOC {100 * scores['voc']:.1f}")
 
 
 def instance_maps(volumes):
