@@ -115,15 +115,8 @@ def instance_slabs(
 ):
     """Return an iterator over the uint32 slabs of the instances; arguments are checked first.
 
-    Args:
-        probability: as of `instances`, like the rest.
-        store: binary file for the basins of the foreground, some bytes a voxel of it.
-        threshold: see `probability`.
-        voxel_size: see `probability`.
-        neck: see `probability`.
-        min_voxels: see `probability`.
-        planes: see `probability`.
-        on_progress: as of `write_instances`, or None.
+    Arguments are those of `write_instances`, and `store`, a binary file for the basins of the
+    foreground, which takes some bytes for each voxel of it.
     """
     sides = checked_size(voxel_size) or getattr(probability, "voxel_size", None) or (1.0, 1.0, 1.0)
     check_arguments(probability, threshold, neck, min_voxels, planes)
