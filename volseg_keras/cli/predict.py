@@ -121,14 +121,14 @@ def predict(
         SourceVolume(str(volume), **asdict(volume_options)),
         output,
         ModelChoice(model, engine.value),
-        threshold,
-        PredictionOptions(tta, seamless, normalization(normalize)),
-        rescale,
-        PostProcessing(median, instances, fill_holes, min_size),
-        probability,
-        resume,
-        workers,
-        cluster,
+        threshold=threshold,
+        prediction=PredictionOptions(tta, seamless, normalization(normalize)),
+        rescale=rescale,
+        steps=PostProcessing(median, instances, fill_holes, min_size),
+        probability=probability,
+        resume=resume,
+        workers=workers,
+        cluster=cluster,
     )
     found, picture = segment_file(job, display())
     count = f", {found.highest} instances" if instances else ""

@@ -72,7 +72,14 @@ class StoredJob:
         hashes = tuple(map(weights_digest, job.model.names))
         kept = job.probability or job.steps.instances  # instances are found in the probability
         return cls(
-            source, tuple(shape), model, hashes, job.threshold, job.prediction, kept, uuid4().hex
+            source=source,
+            shape=tuple(shape),
+            model=model,
+            sha256=hashes,
+            threshold=job.threshold,
+            prediction=job.prediction,
+            probability=kept,
+            id=uuid4().hex,
         )
 
     def to_json(self):
@@ -106,18 +113,19 @@ class StoredJob:
         normalization, intensity = found["normalization"], found["intensity"]
         if isinstance(normalization, dict):
             normalization = Intensity(**normalization)
+        options = found["tta"], found["seamless"], normalization, found["scale"]
         return cls(
-            SourceVolume(**found["source"]),
-            tuple(found["shape"]),
-            ModelChoice(tuple(found["model"]), found["engine"]),
-            tuple(found["sha256"]),
-            found["threshold"],
-            PredictionOptions(found["tta"], found["seamless"], normalization, found["scale"]),
-            found["probability"],
-            found["id"],
-            Intensity(**intensity) if intensity else None,
-            tuple(found["block"]),
-            tuple(found["tile"]),
+            source=SourceVolume(**found["source"]),
+            shape=tuple(found["shape"]),
+            model=ModelChoice(tuple(found["model"]), found["engine"]),
+            sha256=tuple(found["sha256"]),
+            threshold=found["threshold"],
+            prediction=PredictionOptions(*options),
+            probability=found["probability"],
+            id=found["id"],
+            intensity=Intensity(**intensity) if intensity else None,
+            block=tuple(found["block"]),
+            tile=tuple(found["tile"]),
         )
 
 
