@@ -116,7 +116,8 @@ def print_instances(scores):
         (f"{row['iou']}", str(row["matched"]), *(f"{100 * row[name]:.1f}" for name in names[1:]))
         for row in scores["matches"]
     ]
-    print_table(("least IoU", "matched", "precision", "recall", "F1", "average precision"), rows)
+    header = ("IoU threshold", "matched", "precision", "recall", "F1", "average precision")
+    print_table(header, rows)
     print(
         f"{scores['true']} true and {scores['predicted']} predicted instances, "
         f"adapted Rand error {scores['adapted_rand_error']:.3f}"

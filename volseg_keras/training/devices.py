@@ -9,7 +9,7 @@ from ..inference.engines import on_gpu
 
 
 def use_jit():
-    """Return whether to compile by XLA: not by TensorFlow on a CPU, where it is slower."""
+    """Return whether to compile with XLA: not for TensorFlow on a CPU, where it is slower."""
     return "auto" if keras.backend.backend() != "tensorflow" or on_gpu() else False
 
 

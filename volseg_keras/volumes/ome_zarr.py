@@ -48,7 +48,7 @@ def read_zarr(path, inside=None, level=0, series=None):
 
 
 def array_source(array):
-    """Return the `Source` of an array by its own metadata."""
+    """Return the `Source` of an array with its own metadata."""
     names = getattr(array.metadata, "dimension_names", None)
     names = names or array.attrs.asdict().get("_ARRAY_DIMENSIONS")
     axes = named_axes(names, array) if names else None
