@@ -43,7 +43,6 @@ def start_job(job, image):
     if store.is_begun:
         store.check_same(stored)
         return store
-    store.create(stored)
     dims, voxels = predictor.spatial_dims, voxels_at_once(predictor.spatial_dims, scale)
     halo = halo_of(dims, job.prediction.seamless, scale)
     stored = replace(
@@ -52,7 +51,7 @@ def start_job(job, image):
         block=tuple(BLOCK),
         tile=block_tile(image.shape, BLOCK, dims, voxels, halo),
     )
-    store.begin(stored)
+    store.create(stored)
     return store
 
 

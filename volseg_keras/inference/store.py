@@ -151,16 +151,15 @@ class JobStore:
         return (self.folder / JOB).exists()
 
     def create(self, job):
-        """Create an empty store for a `StoredJob`, in place of an incomplete one."""
+        """Create the store of a `StoredJob`, in place of an incomplete one.
+
+        job.json comes last, from when on the work can be shared and resumed.
+        """
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
-        (self.folder / "done").mkdir()
+        (self.folder / "done").mkdir(parents=True)
         for name, dtype in ARRAYS.items():
             if name == "labels" or job.probability:
                 start_zarr(self.folder / f"{name}.zarr", job.shape, dtype)
-
-    def begin(self, job):
-        """Write job.json, from when on the work can be shared and resumed."""
         write_json(self.folder / JOB, job.to_json())
 
     def _json(self):
