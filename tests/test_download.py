@@ -137,8 +137,8 @@ def test_a_complete_file_with_another_hash_is_left_alone(server, tmp_path):
     "headers, name, told",
     [
         ({}, "nothing", "404 Not Found"),
-        ({"Content-Type": "text/html"}, "file", "a web page came"),
-        ({"Content-Length": 10**16}, "file", "10000000.00 GB are missing"),
+        ({"Content-Type": "text/html"}, "file", "a web page instead"),
+        ({"Content-Length": 10**16}, "file", "10000000.00 GB are needed"),
     ],
 )
 def test_what_the_server_does_wrong_is_told(headers, name, told, server, tmp_path):

@@ -78,7 +78,7 @@ def test_another_network_is_run_by_keras(tmp_path):
     with pytest.raises(ValueError, match="`model`"):
         predict_volume(model, IMAGE, engine="openvino")
     model.save(tmp_path / "own.keras")
-    with pytest.warns(UserWarning, match="by Keras"):
+    with pytest.warns(UserWarning, match="with Keras"):
         assert predict_volume(tmp_path / "own.keras", IMAGE).shape == (*IMAGE.shape, 2)
 
 

@@ -18,7 +18,7 @@ from volseg_keras import (
     phantom,
     predict_volume,
 )
-from volseg_keras.export.export_model import FORMATS, TOLERANCE, checked, vectors_of
+from volseg_keras.export.export_model import FORMATS, TOLERANCE, checked_difference, vectors_of
 from volseg_keras.inference.open_model import open_model
 from volseg_keras.networks.blocks import activation, input_block, residual_block, transposed
 from volseg_keras.networks.models import softmax, with_normalization
@@ -213,13 +213,13 @@ def test_an_export_of_slightly_other_weights_is_refused(exported, format):
     head = other.layers[-1].get_layer("head_conv")
     head.bias.assign(head.bias + np.array([0, 0.02]))
     with pytest.raises(ValueError, match="`format`.*within 0.001 of Keras"):
-        checked(path_of(exported, format), format, vectors_of(other))
+        checked_difference(path_of(exported, format), format, vectors_of(other))
 
 
 def test_a_broken_file_is_refused(exported, tmp_path):
     (tmp_path / "a.keras").write_bytes(path_of(exported, "keras").read_bytes()[:5_000])
     with pytest.raises(ValueError, match="nothing is written"):
-        checked(tmp_path / "a.keras", "keras", vectors_of(exported[1]))
+        checked_difference(tmp_path / "a.keras", "keras", vectors_of(exported[1]))
 
 
 class Fickle(keras.layers.Layer):

@@ -1,5 +1,6 @@
 import errno
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import volseg_keras
-from volseg_keras.files import atomic_path, work_folder, write_csv, write_json
+from volseg_keras.files import RUN, atomic_path, work_folder, write_csv, write_json
 
 KILLED = """
 import os, pathlib, sys
@@ -22,7 +23,7 @@ with create_volume(folder / sys.argv[2], (4, 8, 8), "u1") as append:
     with atomic_path(folder / "a.json") as part, work_folder(folder / "a") as work:
         part.touch()
         (work / "file").touch()
-        while not [p for p in folder.iterdir() if sys.argv[2] in p.name]:
+        while not list(folder.rglob(sys.argv[2])):
             pass
         os.kill(os.getpid(), 9)
 """
@@ -52,6 +53,38 @@ def test_rows_and_values(tmp_path):
     write_json(tmp_path / "a.json", {"a": None})
     assert (tmp_path / "a.json").read_text() == '{"a": null}\n'
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_two_writers_of_a_file_do_not_meet(tmp_path):
+    path = tmp_path / "a.json"
+    with atomic_path(path) as first, atomic_path(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+        write_json(path, "third")
+        assert first.read_text() == "first" and second.read_text() == "second"
+    assert path.read_text() == "first" and list(tmp_path.iterdir()) == [path]
+
+
+def left_by(owner, folder):
+    """A work folder of a process, as "host-pid-run"; one that was left long ago."""
+    left = folder / f".part-{owner}-x1_y"
+    left.mkdir()
+    os.utime(left, (0, 0))
+    return left
+
+
+def test_work_of_living_processes_stays(tmp_path):
+    host, own, other = platform.node(), os.getpid(), os.getppid()
+    stay = [
+        left_by(f"{host}-{other}-{8 * '0'}", tmp_path),
+        left_by(f"{host}-{own}-{RUN}", tmp_path),
+    ]
+    new = tmp_path / f".part-else-where-1-{8 * '0'}-z"
+    new.mkdir()
+    left_by(f"{host}-{own}-{8 * '0'}", tmp_path)  # of an earlier process of the same number
+    left_by(f"else-where-{own}-{8 * '0'}", tmp_path)
+    write_json(tmp_path / "a.json", {})
+    assert set(tmp_path.iterdir()) == {*stay, new, tmp_path / "a.json"}
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".h5", ".zarr", ".mrc", ".npy"])

@@ -30,9 +30,9 @@ from volseg_keras.training import averaging, calibration, callbacks
 from volseg_keras.training.averaging import Average
 from volseg_keras.training.callbacks import Budget, Checkpoint, Schedule, Validate
 from volseg_keras.training.fit import make_patches
+from volseg_keras.training.prediction_mode import prediction_mode
 from volseg_keras.training.recipes import RECIPES, get_recipe
 from volseg_keras.training.regions import split
-from volseg_keras.training.settling import settled
 from volseg_keras.training.statistics import recalibrate_batch_norm
 from volseg_keras.training.validation import HeldOutScores
 from volseg_keras.training.volumes import labelled_volumes
@@ -87,7 +87,7 @@ def test_a_run_leaves_what_it_promises(tmp_path):
     assert summary["normalization"]["mean"] == pytest.approx(IMAGE.mean(), abs=0.5)
     names = {p.name for p in (tmp_path / "a run").iterdir()}
     assert {"model.keras", "curve.png", "checkpoint.h5", "tensorboard"} <= names
-    assert not [name for name in names if name.startswith("part")]
+    assert not [name for name in names if name.startswith(".part")]
     loaded = keras.saving.load_model(tmp_path / "a run" / "model.keras")
     assert not loaded.layers[-1].compiled
     with warnings.catch_warnings():
@@ -252,7 +252,7 @@ def test_a_settled_network_trains_as_it_predicts():
     x = np.random.default_rng(0).normal(size=(1, 8, 8, 8, 6)).astype(np.float32)
     predicted = random(x, training=False)
     assert np.abs(random(x, training=True) - predicted).max() > 0.1
-    with settled(model):
+    with prediction_mode(model):
         np.testing.assert_array_equal(random(x, training=True), predicted)
     assert dropout.rate == 0.1 and np.abs(random(x, training=True) - predicted).max() > 0.1
 

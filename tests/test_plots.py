@@ -6,7 +6,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from volseg_keras.report.curve import training_curve
-from volseg_keras.report.plots import PREDICTION, TRUTH, cover, overlay
+from volseg_keras.report.plots import PREDICTION, TRUTH, draw_cover, overlay
 
 HEADER = "step,seconds,loss,jaccard,learning_rate,mvoxel_per_s,val_jaccard\n"
 BLUE = "#0072b2"
@@ -152,7 +152,7 @@ def test_ids_are_shaded_each_in_a_colour(tmp_path):
 
 def test_a_cover_is_twice_as_wide_as_high_and_marks_its_right_half(tmp_path):
     image, labels = volume((40, 60), np.s_[10:20, 12:30])
-    png = imread(cover(image, labels, tmp_path / "new" / "cover.png"))[..., :3]
+    png = imread(draw_cover(image, labels, tmp_path / "new" / "cover.png"))[..., :3]
     height, width = png.shape[:2]
     assert width == 2 * height
     marked = np.abs(png - to_rgb(PREDICTION)).max(-1) < 0.08

@@ -10,7 +10,7 @@ from sklearn.metrics import jaccard_score, precision_score, recall_score
 
 from volseg_keras import Jaccard, JaccardLoss, instance_scores, segmentation_scores
 from volseg_keras.publishing.tables import PAPER
-from volseg_keras.scores import Confusion, ThresholdScores, foreground_jaccard, highest
+from volseg_keras.scores import Confusion, ThresholdScores, best_threshold, foreground_jaccard
 
 RNG = np.random.default_rng(0)
 
@@ -220,7 +220,7 @@ def test_no_threshold_is_better_than_the_best(seed, ignored, shift):
     scores = ThresholdScores(**ignore)
     for piece in (slice(0, 90), slice(90, 200)):
         scores.add(true[piece], probability[piece])
-    best = highest(scores.jaccard())
+    best = best_threshold(scores.jaccard())
     assert 0 < best < 1 and 256 * best == int(256 * best)
     assert score(best) == pytest.approx(max(score(k / 256) for k in range(1, 256)))
 

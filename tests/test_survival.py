@@ -166,7 +166,7 @@ def test_a_run_killed_ten_times_ends_as_an_unbroken_one(folder, whole):
     process = start(folder, "broken")
     finish(process, folder)
     assert_same(whole, folder / "broken")
-    assert not list((folder / "broken").glob("part.*"))
+    assert not list((folder / "broken").glob(".part*"))
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ def again(folder, monkeypatch, capsys):
 
 def kept(run):
     """Return what a run leaves for others, and what a stopped one must not touch."""
-    assert not list(run.glob("part.*"))
+    assert not list(run.glob(".part*"))
     return [(run / name).read_bytes() for name in ("checkpoint.h5", "model.keras")]
 
 

@@ -1,4 +1,4 @@
-"""The whole road in one run: predict, score, export, reload, draw; on request train first."""
+"""All steps in one run: predict, score, export, reload, draw; optionally train first."""
 
 import shutil
 import time
@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from .datasets.phantom import phantom
+from .errors import require
 from .export.export_model import export_savedmodel
 from .inference.segmenter import predict_volume
 from .networks.models import build_model
@@ -82,12 +83,10 @@ def say(text):
 
 
 def clear(output):
-    """Remove what an earlier demonstration wrote, or raise for a folder of any other content."""
+    """Remove the files of an earlier demonstration; raise FileExistsError for any others."""
     mark = Path(output) / ".volseg-demo"
-    if any(output.iterdir()) and not mark.exists():
-        raise FileExistsError(
-            f"Invalid value for `output`. Expected a new folder. Received: {output} has files"
-        )
+    good = mark.exists() or not any(output.iterdir())
+    require(good, "output", "a new folder", f"{output} has files", FileExistsError)
     for path in (output / name for name in WRITTEN):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     mark.touch()

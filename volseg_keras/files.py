@@ -3,50 +3,74 @@
 import csv
 import hashlib
 import json
+import os
+import platform
+import re
 import shutil
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import uuid4
+
+import psutil
+
+# The name of a work folder tells its host, its process and, as process ids come again, its run.
+WORK = re.compile(r"\.part-(.+)-(\d+)-([0-9a-f]{8})-\w+")
+RUN = uuid4().hex[:8]
+# Seconds after which a folder of another host, whose processes cannot be seen, is abandoned.
+ABANDONED = 7 * 24 * 3600
 
 
 @contextmanager
-def atomic_path(path, writer=""):
-    """Yield the name of a file to write, which takes the place of `path` if all goes well.
-
-    What a killed process left under that name, the next one overwrites.
-
-    Args:
-        path: a `Path`.
-        writer: what tells writers apart where there may be several at a time.
-    """
-    part = path.with_name(f"part{writer}.{path.name}")
+def atomic_path(path):
+    """Yield the name of a file to write, which takes the place of `path` if all goes well."""
     try:
-        yield part
-        part.replace(path)
+        with work_folder(path) as folder:
+            part = folder / path.name
+            yield part
+            part.replace(path)
     except OSError as error:
         if error.errno and not error.filename:
             error.filename = str(path)
         raise
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager
 def work_folder(path):
-    """Yield a hidden folder beside `path` to work in, empty and gone in the end.
+    """Yield an empty hidden folder beside `path`, which is removed in the end.
 
-    What a killed process left there, the next one removes.
+    Every call has a folder of its own, so several processes may write the same output: the last one
+    wins. Folders that killed processes left beside `path` are removed first.
     """
-    folder = path.with_name(f".part.{path.name}")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
+    for folder in filter(_is_abandoned, path.parent.glob(".part-*")):
         shutil.rmtree(folder, ignore_errors=True)
+    prefix = f".part-{platform.node()}-{os.getpid()}-{RUN}-"
+    with TemporaryDirectory("", prefix, path.parent, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
-def write_json(path, values, indent=None, writer=""):
-    """Write a file of JSON; `writer` is that of `atomic_path`."""
-    with atomic_path(path, writer) as part:
+def _is_abandoned(folder):
+    """Return whether the process that a work folder belongs to has ended."""
+    found = WORK.fullmatch(folder.name)
+    if not found:
+        return False
+    host, pid, run = found[1], int(found[2]), found[3]
+    if host == platform.node():
+        return run != RUN if pid == os.getpid() else not psutil.pid_exists(pid)
+    with suppress(FileNotFoundError):  # its process may be removing it
+        return time.time() - folder.stat().st_mtime > ABANDONED
+    return False
+
+
+def read_json(path):
+    """Return what a file of JSON holds, an empty dict if there is no such file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def write_json(path, values, indent=None):
+    """Write a file of JSON."""
+    with atomic_path(path) as part:
         part.write_text(json.dumps(values, indent=indent) + "\n", encoding="utf-8")
 
 

@@ -1,8 +1,10 @@
-"""NumPy scores: those of Table 1, of instances, and of label maps that come piece by piece."""
+"""NumPy scores of label maps, of instances, and of volumes that are read in pieces."""
 
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
+
+from .errors import require
 
 
 def segmentation_scores(y_true, y_pred, *, num_classes=None, ignore_class=None):
@@ -27,10 +29,7 @@ def segmentation_scores(y_true, y_pred, *, num_classes=None, ignore_class=None):
     if ignore_class is not None:
         kept = y_true != ignore_class
         y_true, y_pred = y_true[kept], y_pred[kept]
-    if not y_true.size:
-        raise ValueError(
-            "Invalid value for `y_true`. Expected at least one voxel that counts. Received: none"
-        )
+    require(y_true.size, "y_true", "at least one voxel that counts", "none")
     if num_classes is None:
         num_classes = 1 + max(int(y_true.max()), int(y_pred.max()), 1)
     classes = [class_scores(y_true == c, y_pred == c) for c in range(num_classes)]
@@ -40,9 +39,9 @@ def segmentation_scores(y_true, y_pred, *, num_classes=None, ignore_class=None):
 
 
 def foreground_jaccard(scores, y_true):
-    """Return the mean Jaccard index of the foreground classes in a label map, of none of all.
+    """Return the mean Jaccard index of the foreground classes that occur in a label map.
 
-    A class that is not there would count 1, and 0 as soon as one voxel is taken for it.
+    If none occurs, that of all: a class that does not occur has 1, or 0 if any voxel is predicted.
 
     Args:
         scores: of `segmentation_scores`.
@@ -71,16 +70,16 @@ def class_scores(true, predicted):
 
 
 def instance_scores(y_true, y_pred, *, least_iou=(0.5, 0.75)):
-    """Score instances: detection at some least overlaps, and the adapted Rand error.
+    """Score instances: detection at several thresholds of overlap, and the adapted Rand error.
 
-    A true and a predicted instance may be matched where their Jaccard index (IoU) is at least so
-    much; every instance is matched once at most, and as many are matched as can be. The average
+    A true and a predicted instance can match if their Jaccard index (IoU) is at least a threshold;
+    every instance matches at most one other, and the number of matches is maximal. The average
     precision is that of the 2018 Data Science Bowl and StarDist, TP / (TP + FP + FN).
 
     Args:
         y_true: instance ids `(z, y, x)`, 0 being background; not class ids.
         y_pred: instance ids of the same shape.
-        least_iou: least overlaps.
+        least_iou: thresholds of the IoU.
 
     Returns:
         A dict: `true` and `predicted`, numbers of instances; `matches`, a list of `{"iou",
@@ -137,7 +136,7 @@ def shared_voxels(y_true, y_pred):
 
 
 def detection(matched, positives, claimed):
-    """Return the scores of so many matched of so many true and predicted instances."""
+    """Return the scores of a number of matches among true and predicted instances."""
 
     def ratio(total):
         return float(matched / total) if total else float(positives == claimed)
@@ -152,7 +151,7 @@ def detection(matched, positives, claimed):
 
 
 def rand_error(true, predicted, count):
-    """Return one minus the F score of pairs of voxels that both maps put together."""
+    """Return one minus the F score of pairs of voxels that are in one instance of both maps."""
     inside = true > 0
     count = count[inside]
     sizes = [np.bincount(ids[inside], weights=count) for ids in (true, predicted)]
@@ -161,29 +160,20 @@ def rand_error(true, predicted, count):
 
 
 def check_ids(**maps):
-    """Raise ValueError for ids that do not fit 32 bits, by two of which pairs are counted."""
+    """Raise ValueError for ids of more than 32 bits, since pairs of ids are counted as 64 bits."""
     for name, labels in maps.items():
         low, high = labels.min(initial=0), labels.max(initial=0)
-        if low < 0 or high >= 2**32:
-            raise ValueError(
-                f"Invalid value for `{name}`. Expected ids from 0 to {2**32 - 1}. "
-                f"Received: from {low} to {high}"
-            )
+        expected = f"ids from 0 to {2**32 - 1}"
+        require(low >= 0 and high < 2**32, name, expected, f"from {low} to {high}")
 
 
 def check_label_maps(y_true, y_pred):
     """Raise ValueError unless both are integer maps of one shape."""
     for name, labels in (("y_true", y_true), ("y_pred", y_pred)):
-        if labels.dtype.kind not in "iub":
-            raise ValueError(
-                f"Invalid value for `{name}`. Expected an integer label map. "
-                f"Received: dtype {labels.dtype}"
-            )
-    if y_true.shape != y_pred.shape:
-        raise ValueError(
-            f"Invalid value for `y_pred`. Expected shape {y_true.shape} as of `y_true`. "
-            f"Received: shape {y_pred.shape}"
-        )
+        good = labels.dtype.kind in "iub"
+        require(good, name, "an integer label map", f"dtype {labels.dtype}")
+    expected = f"shape {y_true.shape} as of `y_true`"
+    require(y_pred.shape == y_true.shape, "y_pred", expected, f"shape {y_pred.shape}")
 
 
 class ThresholdScores:
@@ -211,10 +201,10 @@ class ThresholdScores:
         return hits / np.maximum(hits[0] + claimed - hits, 1)
 
 
-def highest(jaccard):
-    """Return the best threshold by the indices of all, the middle of those that are best alike.
+def best_threshold(jaccard):
+    """Return the best threshold by `ThresholdScores.jaccard`, the middle one of several best.
 
-    A multiple of 1/256 between 0 and 1: what is at least as probable is foreground.
+    It is a multiple of 1/256 between 0 and 1; voxels of at least this probability are foreground.
     """
     best = np.flatnonzero(jaccard[1:256] == jaccard[1:256].max()) + 1
     return float(best[len(best) // 2] / 256)

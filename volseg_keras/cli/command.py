@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from .completion import completion, enable
+from .completion import completion
 from .data import epfl
 from .demo import demo
 from .doctor import doctor
@@ -30,13 +30,12 @@ from .view import view
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-# What Typer exits with at Ctrl-C, and what this does at a signal.
+# Exit codes of Typer at Ctrl-C, and of this program at a signal.
 INTERRUPTED = (130, *(128 + number for number in SIGNALS))
 
 app = typer.Typer(
     help="Segment volumes with small convolutional networks.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -44,11 +43,9 @@ app = typer.Typer(
 
 @app.callback()
 def options(
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error, not one line.")
-    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ):
-    """Show the option in the help; `main` takes it wherever it stands."""
+    """Show the option in the help; `main` accepts it anywhere."""
 
 
 for command in (
@@ -74,8 +71,7 @@ app.add_typer(data, name="data")
 
 
 def main():
-    """Run the command; what goes wrong is one line: wrong input or a full disk exit code 2."""
-    enable()
+    """Run the command; expected errors print one line and exit with code 2."""
     arguments, debug = without(sys.argv[1:], "--debug")
     sys.argv[1:] = in_pairs(arguments, "--validate")
     try:
@@ -95,30 +91,30 @@ def run(debug=False):
         if debug:
             traceback.print_exc()
         elif isinstance(error, ImportError):
-            told(f"{error}: something is not installed; see `volseg doctor`")
+            print_error(f"{error}: a package is missing; see `volseg doctor`")
         else:
-            told(error)
+            print_error(error)
         sys.exit(1 if isinstance(error, FloatingPointError) else 2)
     except SystemExit as stop:
         if stop.code in INTERRUPTED:
-            go_on = "`train` and `predict` go on with --resume, `reproduce` by the same command"
-            told(f"interrupted. {go_on}")
+            how = "`train` and `predict` continue with --resume, `reproduce` with the same command"
+            print_error(f"interrupted. {how}")
         raise
 
 
 def without(arguments, switch):
-    """Return arguments without a switch, and whether it was there; what follows -- is left."""
+    """Return arguments without a switch, and whether it was there; those after -- are kept."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     kept = [argument for argument in arguments[:end] if argument != switch]
     return kept + arguments[end:], len(kept) < end
 
 
 def in_pairs(arguments, option):
-    """Return a command line in which an option of two values is given once for each of them.
+    """Return a command line in which an option of two values is repeated for the second.
 
-    Typer knows no option that is repeatable and takes two values.
+    Typer has no repeatable options of two values.
     """
-    spread, waiting = [], 0  # values that belong to the option
+    spread, waiting = [], 0  # number of values that still belong to the option
     for argument in arguments:
         if argument == option:
             waiting = 2 if waiting != 1 else 1
@@ -131,7 +127,7 @@ def in_pairs(arguments, option):
     return spread
 
 
-def told(error):
+def print_error(error):
     """Print an error as one line."""
     print(f"volseg: {' '.join(str(error).split())}", file=sys.stderr)
 
@@ -153,10 +149,10 @@ def plain(message, *_, **__):
 
 @contextmanager
 def standard_streams():
-    """Have somewhere to write to where a program without a console runs the command.
+    """Provide standard streams if a program without a console runs the command.
 
-    Errors go to standard output where there is only that. No other file takes the numbers of
-    files that are closed, to which libraries write.
+    Errors go to standard output if there is only that. Closed file numbers are occupied, so that no
+    other file gets them, since libraries write to these numbers.
     """
     for number in range(3):
         try:
@@ -179,9 +175,9 @@ def standard_streams():
 
 @contextmanager
 def ended_by_signals():
-    """Let a queue (`scancel`), `docker stop` or a closed terminal end a command as Ctrl-C does.
+    """Let a queue (`scancel`), `docker stop` or a closed terminal end a command like Ctrl-C.
 
-    So it removes what it has begun to write. A signal that is ignored, as by `nohup`, stays so.
+    Thus it removes its unfinished files. A signal that is ignored, as with `nohup`, stays ignored.
     """
     saved = {}
     if threading.current_thread() is threading.main_thread():

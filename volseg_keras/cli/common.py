@@ -1,139 +1,137 @@
-"""What several commands need."""
+"""Options, checks and output that several commands share."""
 
 import os
-import re
 import sys
 import warnings
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from math import inf, isfinite
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..errors import invalid, require
+
 PACKAGE = Path(__file__).parents[1]
-MANY = 20  # classes that few people have
+MANY = 20  # more classes are likely to be a mistake
 VolumeFile = Annotated[
     Path, typer.Argument(help="Volume, axes z, y, x; FILE::NAME for HDF5 and Zarr.")
 ]
 
 
 Axes = Annotated[
-    str | None, typer.Option(help="Axes of the file, e.g. tczyx, where it is wrong or silent.")
+    str | None, typer.Option(help="Axes of the file, e.g. tczyx, if its own are wrong or missing.")
 ]
 Time = Annotated[int | None, typer.Option(help="Index on a time axis.")]
-Channel = Annotated[int | None, typer.Option(help="Index on a channel axis, or of colours.")]
+Channel = Annotated[int | None, typer.Option(help="Index on a channel axis, or of a colour.")]
 Level = Annotated[int, typer.Option(help="Level of a pyramid, 0 the finest.")]
 Series = Annotated[
-    int | None, typer.Option(help="Number of an image in a file that has several, from 0.")
+    int | None, typer.Option(help="Number of an image in a file of several, from 0.")
 ]
 VoxelSize = Annotated[
     str | None,
-    typer.Option(help="Sides z,y,x in nm, e.g. 5,5,5, where the file is wrong or silent."),
+    typer.Option(help="Sides z,y,x in nm, e.g. 5,5,5, if those of the file are wrong or missing."),
 ]
 
 
 @dataclass(frozen=True)
 class VolumeOptions:
-    """What a user says of the volumes of a command, in the words of its options.
+    """How to read the volumes of a command, the arguments of `open_volume`.
 
-    Attributes:
-        axes: as of `open_volume`, like the others.
-        time: see `axes`.
-        channel: see `axes`.
-        level: see `axes`.
-        series: see `axes`.
-        voxel_size: text "z,y,x" in nm; read back as three numbers.
+    `voxel_size` is given as text, "z,y,x", and becomes three numbers.
 
     Raises:
         ValueError: `voxel_size` is no such text.
     """
 
-    axes: str | None = None
-    time: int | None = None
-    channel: int | None = None
-    level: int = 0
-    series: int | None = None
-    voxel_size: str | None = None
+    axes: Axes = None
+    time: Time = None
+    channel: Channel = None
+    level: Level = 0
+    series: Series = None
+    voxel_size: VoxelSize = None
 
     def __post_init__(self):
-        """Check the text."""
+        """Read the text."""
         object.__setattr__(self, "voxel_size", triple("voxel_size", self.voxel_size))
 
     def open(self, path):
-        """Open a volume of which every option is true."""
+        """Open a volume."""
         from ..volumes.volume import open_volume
 
         return open_volume(path, **asdict(self))
 
     def open_all(self, **paths):
-        """Open volumes that belong together; an option counts for those that it can be true of.
+        """Open volumes that belong together; an option applies to those that it is valid for.
 
-        So `--channel` of an image says nothing of its labels, which have no channels.
+        So `--channel` applies to an image, but not to its labels, which have no channels.
 
         Args:
-            **paths: files by what they are; None is left out.
+            **paths: files by their roles; None is left out.
 
         Returns:
             The open volumes by the same names.
 
         Raises:
-            ValueError: a volume cannot be opened, or an option is true of none.
+            ValueError: a volume cannot be opened, or an option is valid for none.
         """
         from ..volumes.geometry import differ
         from ..volumes.volume import open_volume
 
         opened, refused = {}, {}
         given = {name: value for name, value in asdict(self).items() if value is not None}
-        left = dict.fromkeys(given)
-        for what, path in paths.items():
+        unused = dict.fromkeys(given)
+        for role, path in paths.items():
             kept = dict(given)
-            while path is not None and what not in opened:
+            while path is not None and role not in opened:
                 try:
-                    opened[what] = open_volume(path, **kept)
+                    opened[role] = open_volume(path, **kept)
                 except ValueError as error:
-                    told = re.match(r"Invalid value for `(\w+)`", str(error))
-                    if not told or kept.pop(told[1], None) is None:
+                    name = getattr(error, "argument", None)
+                    if kept.pop(name, None) is None:
                         raise
-                    refused.setdefault(told[1], error)
+                    refused.setdefault(name, error)
             for name in kept if path is not None else ():
-                left.pop(name, None)
-        for name in left:
+                unused.pop(name, None)
+        for name in unused:
             if name in refused:
                 raise refused[name]
         first, *others = opened
-        for what in others:
-            if apart := differ(opened[first], opened[what]):
-                warnings.warn(f"{what} does not lie on {first}: {apart}", stacklevel=2)
+        for role in others:
+            if difference := differ(opened[first], opened[role]):
+                warnings.warn(f"{role} does not lie on {first}: {difference}", stacklevel=2)
         return opened
 
 
-def file_of(path):
-    """Return the file of FILE::NAME."""
-    from ..volumes.source import split_name
+def takes_volume_options(command):
+    """Give a command the options of `VolumeOptions`, which it takes as one argument."""
+    shared = signature(VolumeOptions).parameters
 
-    return split_name(path)[0]
+    @wraps(command)
+    def run(**arguments):
+        options = VolumeOptions(**{name: arguments.pop(name) for name in shared})
+        return command(**arguments, volume_options=options)
 
-
-def place_of(path):
-    """Return the file of FILE::NAME, or the folder of a pattern of slices, absolute."""
-    file = file_of(path).absolute()
-    return file.parent if "*" in file.name else file
+    own = [p for p in signature(command).parameters.values() if p.name != "volume_options"]
+    added = [p.replace(kind=Parameter.KEYWORD_ONLY) for p in shared.values()]
+    run.__signature__ = Signature([*own, *added])
+    return run
 
 
 def output_file(path):
     """Return a path whose file can be written, or raise ValueError or OSError."""
     from ..volumes.writing import writable_folder
 
-    if path.is_dir():
-        raise ValueError(f"Invalid value for `output`. Expected a file. Received: folder {path}")
+    require(not path.is_dir(), "output", "a file", f"folder {path}")
     return writable_folder(path.parent) / path.name
 
 
 @contextmanager
 def quiet():
-    """Keep what TensorFlow writes to standard error while it starts from the user's eyes.
+    """Hide what TensorFlow writes to standard error while it starts.
 
     Warnings of this package are shown in the end.
     """
@@ -150,7 +148,7 @@ def quiet():
 
 @contextmanager
 def silent_stderr():
-    """Turn the file of standard error, if there is one, to nowhere."""
+    """Redirect the file of standard error, if there is one, to the null device."""
     flush()
     try:
         saved = os.dup(2)
@@ -169,7 +167,7 @@ def silent_stderr():
 
 
 def flush():
-    """Write what waits for standard error."""
+    """Flush standard error, if there is one."""
     if sys.stderr:
         sys.stderr.flush()
 
@@ -186,7 +184,7 @@ def display():
 
 @contextmanager
 def waiting(what):
-    """Show on a terminal what takes a while, and none of what TensorFlow writes meanwhile."""
+    """Show a step that takes a while on a terminal, without the output of TensorFlow."""
     from rich.console import Console
 
     with Console().status(what), quiet():
@@ -208,7 +206,7 @@ def start_keras():
 def count_classes(*labels):
     """Return the number of classes of label maps in which 255 means "not annotated".
 
-    A warning tells where classes have no voxel, or are as many as grey levels or instances.
+    Warns if classes have no voxel, or if there are so many that labels may be something else.
     """
     from ..volumes.labels import present_ids
 
@@ -224,18 +222,19 @@ def count_classes(*labels):
         )
     elif top >= MANY:
         warnings.warn(
-            f"labels are taken for {top + 1} classes: are they grey levels, or ids of instances?",
+            f"labels have {top + 1} classes: are they grey levels, or ids of instances?",
             stacklevel=2,
         )
     return max(2, 1 + top)
 
 
-def class_scores(truth, labels):
-    """Score labels, 255 in the truth being "not annotated" unless it is a mask of 0 and 255.
+def score_labels(truth, labels, name="labels"):
+    """Score labels; 255 in the truth is "not annotated" unless it is a mask of 0 and 255.
 
     Args:
-        truth: True labels, an open volume.
-        labels: Predicted labels.
+        truth: true labels, an open volume.
+        labels: predicted labels.
+        name: what an error calls them.
 
     Returns:
         The scores of `segmentation_scores`, and the class ids of truth and of labels.
@@ -243,7 +242,7 @@ def class_scores(truth, labels):
     from ..scores import segmentation_scores
     from ..volumes.volume import class_ids
 
-    maps = class_ids(truth), class_ids(labels)
+    maps = class_ids(truth, name="truth"), class_ids(labels, name=name)
     ignored = 255 if (maps[0] == 255).any() else None
     scores = segmentation_scores(*maps, num_classes=count_classes(*maps), ignore_class=ignored)
     return scores, *maps
@@ -257,10 +256,7 @@ def normalization(text):
         mean, deviation = (float(part) for part in text.split(","))
         if isfinite(mean) and 0 < deviation < inf:
             return mean, deviation
-    raise ValueError(
-        "Invalid value for `normalize`. Expected volume, model or MEAN,STD such as 128,30. "
-        f"Received: normalize={text}"
-    )
+    raise invalid("normalize", "volume, model or MEAN,STD such as 128,30", f"normalize={text}")
 
 
 def triple(name, text):
@@ -271,10 +267,8 @@ def triple(name, text):
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
         numbers = ()
-    if len(numbers) != 3 or not all(0 < n < float("inf") for n in numbers):
-        raise ValueError(
-            f"Invalid value for `{name}`. Expected three positive numbers, z,y,x. Received: {text}"
-        )
+    good = len(numbers) == 3 and all(0 < n < inf for n in numbers)
+    require(good, name, "three positive numbers, z,y,x", text)
     return numbers
 
 
@@ -285,6 +279,4 @@ def numbers(name, text):
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise ValueError(
-            f"Invalid value for `{name}`. Expected numbers such as 2,1. Received: {text}"
-        ) from None
+        raise invalid(name, "numbers such as 2,1", text) from None

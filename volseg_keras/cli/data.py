@@ -10,12 +10,12 @@ import typer
 def epfl(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
     source: Annotated[
-        str | None, typer.Option(help="URL of a folder with the same files, if not the original.")
+        str | None, typer.Option(help="URL of a folder with copies of the original files.")
     ] = None,
 ):
     """Download the EPFL hippocampus volumes, with original and Lucchi++ labels (0.7 GB).
 
-    Run it again after a broken connection: it goes on where it stopped.
+    After a broken connection the same command continues where it stopped.
 
     Example: volseg data epfl -o data
     """

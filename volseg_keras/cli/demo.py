@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import require
 from .common import start_keras
 
 
@@ -12,18 +13,15 @@ def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("demo"),
     train: Annotated[bool, typer.Option("--train", help="Train on another phantom first.")] = False,
     minutes: Annotated[
-        float | None, typer.Option(help="Training time, of --train. [default: 3]")
+        float | None, typer.Option(help="Training time, for --train; 3 by default.")
     ] = None,
 ):
-    """Segment a phantom by the published model H, score, export, reload, draw.
+    """Segment a phantom with the published model H, score, export, reload and draw it.
 
     Example: volseg demo -o demo
     """
-    if minutes is not None and not (train and minutes > 0):
-        raise ValueError(
-            "Invalid value for `minutes`. Expected a positive number, and --train. "
-            f"Received: minutes={minutes}, train={train}"
-        )
+    good = minutes is None or train and minutes > 0
+    require(good, "minutes", "a positive number, and --train", f"{minutes=}, {train=}")
     start_keras()
     from ..demo import run
 

@@ -17,21 +17,21 @@ PACKAGES = (
     *("tf2onnx", "onnx", "tifffile", "imagecodecs", "zarr", "h5py", "dask", "distributed"),
     *("tensorflow-datasets", "nibabel", "mrcfile", "pynrrd", "bioimageio.core"),
 )
-# What is optional: the extra of setup.cfg, its packages, and what they are for.
+# Optional features: the extra of setup.cfg, its packages, and what they are for.
 OPTIONAL = {
     "onnx": (("onnxruntime", "tf2onnx", "onnx"), "the engine onnxruntime"),
     "bioimageio": (("bioimageio.core", "bioimageio.spec", "pydantic"), "packages for bioimage.io"),
     "cluster": (("dask", "distributed"), "prediction by several processes"),
     "tfds": (("tensorflow-datasets",), "TensorFlow Datasets"),
 }
-# CPU features that decide about the speed, by their names on Linux.
+# CPU features that determine the speed, by their names on Linux.
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16", "i8mm")
 
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ):
-    """Tell what is installed, what works here, and how to get what is missing.
+    """Show what is installed, what works here, and how to install what is missing.
 
     Example: volseg doctor
     """
@@ -48,10 +48,10 @@ def doctor(
 
 
 def attempt(look, *arguments):
-    """Return what a function finds, or the line of its error."""
+    """Return the result of a function, or its error as a line."""
     try:
         return look(*arguments)
-    except Exception as error:  # whatever a broken installation raises is what is to be told
+    except Exception as error:  # a broken installation raises anything
         return f"fails: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
@@ -103,18 +103,18 @@ def system():
 
 def cpu_name():
     """Return the name of the CPU."""
-    told = re.search(r"model name\s*: (.+)", cpu_info())
-    return told[1] if told else platform.processor() or platform.machine()
+    found = re.search(r"model name\s*: (.+)", cpu_info())
+    return found[1] if found else platform.processor() or platform.machine()
 
 
 def cpu_features():
-    """Return those of `FEATURES` that the CPU has, where Linux tells."""
-    told = re.search(r"(?:flags|Features)\s*: (.+)", cpu_info())
-    return [name for name in FEATURES if name in told[1].split()] if told else "not known"
+    """Return those of `FEATURES` that the CPU has, on Linux."""
+    found = re.search(r"(?:flags|Features)\s*: (.+)", cpu_info())
+    return [name for name in FEATURES if name in found[1].split()] if found else "unknown"
 
 
 def cpu_info():
-    """Return what Linux tells of the CPU, "" elsewhere."""
+    """Return Linux's description of the CPU, "" elsewhere."""
     path = Path("/proc/cpuinfo")
     return path.read_text(encoding="utf-8") if path.is_file() else ""
 
@@ -153,7 +153,7 @@ def openvino_devices():
 
 
 def engines():
-    """Return whether each engine segments a small volume, and in which time."""
+    """Return whether each engine segments a small volume, and how long it takes."""
     from ..inference.engines import ENGINES
     from ..inference.open_model import fastest
 
@@ -162,8 +162,8 @@ def engines():
 
 
 def run_engine(name):
-    """Segment a phantom by the published model."""
-    import_module(name)  # an engine has its library's name; without it nothing else is tried
+    """Segment a phantom with the published model."""
+    import_module(name)  # an engine has the name of its library, which may be missing
     from ..datasets.phantom import phantom
     from ..inference.segmenter import predict_volume
 

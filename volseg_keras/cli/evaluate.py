@@ -5,21 +5,18 @@ from typing import Annotated
 
 import typer
 
+from ..errors import require
 from .common import (
-    Axes,
-    Channel,
-    Level,
-    Series,
-    Time,
     VolumeOptions,
-    VoxelSize,
-    class_scores,
     output_file,
-    place_of,
+    score_labels,
+    takes_volume_options,
 )
 
 
+@takes_volume_options
 def evaluate(
+    volume_options: VolumeOptions,
     prediction: Annotated[Path, typer.Argument(help="Predicted labels.")],
     truth: Annotated[Path, typer.Argument(help="True labels.")],
     json_file: Annotated[
@@ -28,22 +25,16 @@ def evaluate(
     ] = None,
     image: Annotated[
         Path | None,
-        typer.Option(help="Grey levels; draws prediction and truth on them."),
+        typer.Option(help="Grey levels, to draw prediction and truth on."),
     ] = None,
     instances: Annotated[
         bool,
         typer.Option(
             "--instances",
             help="Also score instances: connected components of masks and of 8-bit labels, else "
-            "the ids as they are.",
+            "ids as they are.",
         ),
     ] = False,
-    axes: Axes = None,
-    time: Time = None,
-    channel: Channel = None,
-    level: Level = 0,
-    series: Series = None,
-    voxel_size: VoxelSize = None,
 ):
     """Score predicted labels: precision, recall, Jaccard per class, and VOC.
 
@@ -52,34 +43,25 @@ def evaluate(
     from ..files import write_json
     from ..report.plots import check_shapes
     from ..volumes.labels import NOT_ANNOTATED
+    from ..volumes.source import place_of
     from ..volumes.writing import writable_folder
 
     if json_file:
         output_file(json_file)
-    told = VolumeOptions(axes, time, channel, level, series, voxel_size)
-    opened = told.open_all(truth=truth, prediction=prediction, image=image)
+    opened = volume_options.open_all(truth=truth, prediction=prediction, image=image)
     maps, ids = [opened["truth"], opened["prediction"]], None
     check_shapes(opened["truth"], prediction=opened["prediction"], of="truth")
     if instances:
         maps, ids = instance_maps(maps)
-    grey = opened.get("image")
-    if grey and grey.shape != maps[0].shape:
-        raise ValueError(
-            f"Invalid value for `image`. Expected shape {maps[0].shape} as of the labels. "
-            f"Received: shape {grey.shape}"
-        )
+    grey, shape = opened.get("image"), opened["truth"].shape
+    found = grey.shape if grey else shape
+    require(found == shape, "image", f"shape {shape} as of the labels", f"shape {found}")
     file = place_of(prediction)
     picture = writable_folder(file.parent) / f"{file.stem}_scores.png" if image else None
-    from ..report.console import print_table
     from ..report.plots import overlay
 
-    scores, *maps = class_scores(*maps)
-    rows = [
-        (str(c), *(f"{100 * row[name]:.1f}" for name in ("precision", "recall", "jaccard")))
-        for c, row in enumerate(scores["classes"])
-    ]
-    print_table(("class", "precision", "recall", "Jaccard"), rows)
-    print(f"VOC {100 * scores['voc']:.1f}")
+    scores, *maps = score_labels(*maps, name="prediction")
+    print_classes(scores)
     if instances:
         from ..scores import instance_scores
 
@@ -92,19 +74,33 @@ def evaluate(
         print(f"Wrote {overlay(grey, maps[1], picture, truth=truth)}")
 
 
+def print_classes(scores):
+    """Print the scores of classes."""
+    from ..report.console import print_table
+
+    names = ("precision", "recall", "jaccard")
+    rows = [
+        (str(c), *(f"{100 * row[name]:.1f}" for name in names))
+        for c, row in enumerate(scores["classes"])
+    ]
+    print_table(("class", "precision", "recall", "Jaccard"), rows)
+    print(f"VOC {100 * scores['voc']:.1f}")
+
+
 def instance_maps(volumes):
-    """Return class ids and instance ids of truth and prediction; tell which they were."""
+    """Return class ids and instance ids of truth and prediction; say how they were found."""
     import numpy as np
 
     from ..postprocessing.labels import as_instances
     from ..postprocessing.measures import relabel
 
-    ids, maps, joined = map(list, zip(*(as_instances(volume) for volume in volumes), strict=True))
-    told = ["connected components" if j else "ids as they are" for j in joined]
-    print(f"Instances of the truth: {told[0]}; of the prediction: {told[1]}")
+    found = map(as_instances, volumes, ("truth", "prediction"))
+    ids, maps, joined = map(list, zip(*found, strict=True))
+    kinds = ["connected components" if j else "ids as they are" for j in joined]
+    print(f"Instances of the truth: {kinds[0]}; of the prediction: {kinds[1]}")
     ignored = (maps[0] == 255) if joined[0] else None
     if not all(joined):
-        # Ids tell no classes.
+        # Instance ids have no classes.
         maps = [np.where(classes == 255, classes, classes > 0) for classes in maps]
     if ignored is not None and ignored.shape == ids[1].shape:
         ids[1] = np.where(ignored, 0, ids[1])
@@ -120,7 +116,8 @@ def print_instances(scores):
         (f"{row['iou']}", str(row["matched"]), *(f"{100 * row[name]:.1f}" for name in names[1:]))
         for row in scores["matches"]
     ]
-    print_table(("least IoU", "matched", "precision", "recall", "F1", "average precision"), rows)
+    header = ("IoU threshold", "matched", "precision", "recall", "F1", "average precision")
+    print_table(header, rows)
     print(
         f"{scores['true']} true and {scores['predicted']} predicted instances, "
         f"adapted Rand error {scores['adapted_rand_error']:.3f}"

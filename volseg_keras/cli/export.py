@@ -1,5 +1,6 @@
 """`volseg export`."""
 
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -9,14 +10,24 @@ import typer
 from .common import quiet, start_keras
 
 
+class FormatName(StrEnum):
+    """Names of `export.export_model.FORMATS`."""
+
+    savedmodel = "savedmodel"
+    keras = "keras"
+    onnx = "onnx"
+    openvino = "openvino"
+    bioimageio = "bioimageio"
+
+
 def export(
     model: Annotated[str, typer.Argument(help="Folder of a run, .keras or published name.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder or file to write.")],
     format: Annotated[
-        str, typer.Option(help="savedmodel, keras, onnx, openvino or bioimageio.")
-    ] = "savedmodel",
+        FormatName, typer.Option(help="Format of the model.")
+    ] = FormatName.savedmodel,
 ):
-    """Write a model for other programs, and compare what it says there with Keras.
+    """Write a model for other programs, and compare its predictions with those of Keras.
 
     Example: volseg export runs/h --format onnx -o h.onnx
     """
@@ -24,10 +35,10 @@ def export(
     from ..export.export_model import export_model, new_path
     from ..pretrained.presets import load_pretrained, model_card
 
-    new_path(output, format)
+    new_path(output, format.value)
     loaded, card = load_pretrained(model), model_card(model)
     with quiet():
         difference = export_model(
-            loaded, output, format, card=card, on_step=partial(print, flush=True)
+            loaded, output, format.value, card=card, on_step=partial(print, flush=True)
         )
     print(f"Wrote {output}; probabilities differ from those of Keras by at most {difference:.1e}")

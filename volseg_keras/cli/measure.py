@@ -5,20 +5,18 @@ from typing import Annotated
 
 import typer
 
+from ..errors import require
 from .common import (
-    Axes,
-    Channel,
-    Level,
-    Series,
-    Time,
     VolumeFile,
     VolumeOptions,
-    VoxelSize,
     output_file,
+    takes_volume_options,
 )
 
 
+@takes_volume_options
 def measure(
+    volume_options: VolumeOptions,
     labels: VolumeFile,
     output: Annotated[Path, typer.Option("-o", "--output", help="CSV file to write.")],
     components: Annotated[
@@ -27,27 +25,17 @@ def measure(
             "--components", help="Labels are a mask or classes: measure connected components."
         ),
     ] = False,
-    axes: Axes = None,
-    time: Time = None,
-    channel: Channel = None,
-    level: Level = 0,
-    series: Series = None,
-    voxel_size: VoxelSize = None,
 ):
-    """Measure instances: volume, surface, place and form, one row each.
+    """Measure instances: volume, surface, position and shape, a row each.
 
     Example: volseg measure instances.tif -o measures.csv --voxel-size 5,5,5
     """
     from ..volumes.labels import classes_or_mask, whole_numbers
 
-    volume = VolumeOptions(axes, time, channel, level, series, voxel_size).open(labels)
-    if volume.voxel_size is None:
-        raise ValueError(
-            f"Invalid value for `voxel_size`. Expected --voxel-size z,y,x in nm, since {labels} "
-            "does not tell. Received: None"
-        )
-    if output.suffix.lower() != ".csv":
-        raise ValueError(f"Invalid value for `output`. Expected NAME.csv. Received: {output}")
+    volume = volume_options.open(labels)
+    expected = f"--voxel-size z,y,x in nm, which is missing in {labels}"
+    require(volume.voxel_size, "voxel_size", expected, "none")
+    require(output.suffix.lower() == ".csv", "output", "NAME.csv", output)
     output_file(output)
     from ..files import write_csv
     from ..postprocessing.labels import as_instances, is_mask
@@ -58,11 +46,10 @@ def measure(
     ids, classes = whole_numbers(volume[...], "labels"), None
     if components:
         ids, classes, _ = as_instances(classes_or_mask(ids))
-    elif is_mask(ids) and as_instances(ids)[0].max() > 1:
-        raise ValueError(
-            "Invalid value for `labels`. Expected instance ids, or --components for a mask. "
-            f"Received: {labels} with one label on several objects"
-        )
+    else:
+        several = is_mask(ids) and as_instances(ids)[0].max() > 1
+        received = f"{labels} with one label on several objects"
+        require(not several, "labels", "instance ids, or --components for a mask", received)
     with progress_bar("measuring") as on_progress:
         rows = measured(ids, volume.voxel_size, classes=classes, on_progress=on_progress)
     write_csv(output, COLUMNS, rows)

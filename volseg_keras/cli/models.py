@@ -15,7 +15,7 @@ def models():
     summaries = published_summaries()
     if summaries:
         rows = [
-            (row.name, row.network, score(row.held_out), score(row.test), row.trained_on)
+            (row.name, row.network, score_text(row.held_out), score_text(row.test), row.trained_on)
             for row in summaries
         ]
         header = ("published", "network", "held-out Jaccard", "test Jaccard", "trained on")
@@ -24,6 +24,6 @@ def models():
         print(f"Published models: {folder}")
 
 
-def score(value):
+def score_text(value):
     """Return a score as text."""
     return "" if value is None else f"{value:.3f}"

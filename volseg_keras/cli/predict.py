@@ -1,72 +1,92 @@
 """`volseg predict`."""
 
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .common import (
-    Axes,
-    Channel,
-    Level,
-    Series,
-    Time,
     VolumeFile,
     VolumeOptions,
-    VoxelSize,
     display,
     normalization,
+    takes_volume_options,
 )
 
-MOST = 0.5  # share of the foreground above which something is wrong
+MOST = 0.5  # a larger share of foreground is likely to be a mistake
 
 
+class EngineName(StrEnum):
+    """Names of `inference.engines.ENGINES`."""
+
+    auto = "auto"
+    keras = "keras"
+    openvino = "openvino"
+    onnxruntime = "onnxruntime"
+
+
+@takes_volume_options
 def predict(
+    volume_options: VolumeOptions,
     volume: VolumeFile,
     output: Annotated[Path, typer.Option("-o", "--output", help="Label volume to write.")],
     model: Annotated[
         list[str],
         typer.Option(
             help="Folder of a run, .keras, SavedModel or published name; several are averaged. "
-            "auto chooses by the size of the voxels."
+            "auto chooses by the voxel size."
         ),
     ] = ("auto",),
     threshold: Annotated[
         str,
         typer.Option(
-            help="Least foreground probability, for two classes; auto: as stored with the model."
+            help="Least foreground probability, for two classes; auto: the one stored with the "
+            "model."
         ),
     ] = "0.5",
     instances: Annotated[
-        bool, typer.Option("--instances", help="Write ids of instances, 32 bits, not class ids.")
+        bool, typer.Option("--instances", help="Write instance ids of 32 bits, not class ids.")
     ] = False,
     median: Annotated[
         int, typer.Option(help="Side of a median filter in voxels, odd; 1 for none.")
     ] = 1,
     fill_holes: Annotated[
-        bool, typer.Option("--fill-holes", help="Fill holes, in memory: 10 bytes a voxel, ids 16.")
+        bool,
+        typer.Option(
+            "--fill-holes", help="Fill holes; takes memory, 10 bytes a voxel, with --instances 16."
+        ),
     ] = False,
     min_size: Annotated[
         int | None,
         typer.Option(
-            help="Least voxels of a connected component, in memory as above; of an instance, in "
-            "slabs, 100 by default."
+            help="Least voxels of a connected component, which takes memory as above; of an "
+            "instance 100 by default, without."
         ),
     ] = None,
     probability: Annotated[
         bool, typer.Option("--probability", help="Also write NAME_probability.")
     ] = False,
     tta: Annotated[
-        bool, typer.Option("--tta", help="Average over flips and transpositions: better, slower.")
+        bool,
+        typer.Option(
+            "--tta",
+            help="Average over flips and transpositions: more accurate, at 16 (2D: 8) times the "
+            "cost.",
+        ),
     ] = False,
     seamless: Annotated[
-        bool, typer.Option("--seamless", help="Enough context that no tile shows: slower.")
+        bool,
+        typer.Option(
+            "--seamless",
+            help="Give tiles enough context that none shows, at two to four times the cost.",
+        ),
     ] = False,
     normalize: Annotated[
         str,
         typer.Option(
-            help="Standardise by the statistics of the volume, the constants of the model, or "
+            help="Standardise with the statistics of the volume, the constants of the model, or "
             "MEAN,STD."
         ),
     ] = "volume",
@@ -74,29 +94,21 @@ def predict(
         bool | None,
         typer.Option(
             "--rescale/--no-rescale",
-            help="Show the model voxels of the size it was trained on. [default: where the sizes "
-            "are known and differ by more than a quarter]",
+            help="Rescale the volume to the voxel size that the model was trained at; by default "
+            "if the sizes are known and differ by more than a quarter.",
             show_default=False,
         ),
     ] = None,
-    axes: Axes = None,
-    time: Time = None,
-    channel: Channel = None,
-    level: Level = 0,
-    series: Series = None,
-    voxel_size: VoxelSize = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where an unfinished run stopped.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an unfinished run.")] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that share the work (Dask).")
     ] = None,
     cluster: Annotated[
         str | None, typer.Option(help="Dask scheduler, e.g. tcp://host:8786, that shares it.")
     ] = None,
-    engine: Annotated[str, typer.Option(help="auto, keras, openvino or onnxruntime.")] = "auto",
+    engine: Annotated[EngineName, typer.Option(help="Library that computes.")] = EngineName.auto,
 ):
-    """Segment a volume; writes class ids, or ids of instances, and a picture beside them.
+    """Segment a volume; write class ids, or instance ids, and a picture beside them.
 
     Example: volseg predict volume.tif -o labels.tif
     """
@@ -105,26 +117,25 @@ def predict(
     from ..inference.runner import segment_file
     from ..postprocessing.pipeline import PostProcessing
 
-    volume_options = VolumeOptions(axes, time, channel, level, series, voxel_size)
     job = Job(
         SourceVolume(str(volume), **asdict(volume_options)),
         output,
-        ModelChoice(model, engine),
-        threshold,
-        PredictionOptions(tta, seamless, normalization(normalize)),
-        rescale,
-        PostProcessing(median, instances, fill_holes, min_size),
-        probability,
-        resume,
-        workers,
-        cluster,
+        ModelChoice(model, engine.value),
+        threshold=threshold,
+        prediction=PredictionOptions(tta, seamless, normalization(normalize)),
+        rescale=rescale,
+        steps=PostProcessing(median, instances, fill_holes, min_size),
+        probability=probability,
+        resume=resume,
+        workers=workers,
+        cluster=cluster,
     )
     found, picture = segment_file(job, display())
     count = f", {found.highest} instances" if instances else ""
     print(f"Wrote {output} ({found.share:.1%} foreground{count}) and {picture}")
     if found.share > MOST:
         print(
-            f"{found.share:.0%} of the volume is foreground, which is more than organelles fill: "
-            "look at the picture; invert a volume whose organelles are bright, or train the model "
-            "on a few sections of yours (volseg train)"
+            f"{found.share:.0%} of the volume is foreground, more than organelles fill: look at "
+            "the picture. Invert a volume whose organelles are bright, or train the model on a few "
+            "sections of yours (volseg train)"
         )

@@ -7,23 +7,21 @@ from typing import Annotated
 
 import typer
 
+from ..errors import require
 from .common import (
-    Axes,
-    Channel,
-    Level,
-    Series,
-    Time,
     VolumeFile,
     VolumeOptions,
-    VoxelSize,
-    class_scores,
+    score_labels,
+    takes_volume_options,
 )
 
 Labels = Annotated[Path, typer.Option(help="Labels of the volume, outlined.")]
 Probability = Annotated[Path | None, typer.Option(help="Probabilities, laid over on demand.")]
 
 
+@takes_volume_options
 def report(
+    volume_options: VolumeOptions,
     volume: VolumeFile,
     labels: Labels,
     output: Annotated[Path, typer.Option("-o", "--output", help="HTML page to write.")],
@@ -35,12 +33,6 @@ def report(
     instances: Annotated[
         Path | None, typer.Option(help="Instance ids, for a histogram of their sizes.")
     ] = None,
-    axes: Axes = None,
-    time: Time = None,
-    channel: Channel = None,
-    level: Level = 0,
-    series: Series = None,
-    voxel_size: VoxelSize = None,
 ):
     """Write one HTML page that shows a segmentation, to send or to archive.
 
@@ -49,20 +41,17 @@ def report(
     from ..volumes.writing import writable_folder
 
     history = run and run / "history.csv"
-    if history and not history.is_file():
-        raise ValueError(
-            f"Invalid value for `run`. Expected a folder with history.csv. Received: {run}"
-        )
-    if output.suffix.lower() not in (".html", ".htm") or output.is_dir():
-        raise ValueError(f"Invalid value for `output`. Expected a file .html. Received: {output}")
-    told = VolumeOptions(axes, time, channel, level, series, voxel_size)
-    layers = open_layers(volume, labels, probability, truth, instances, told)
+    good = not history or history.is_file()
+    require(good, "run", "a folder with history.csv", run)
+    good = output.suffix.lower() in (".html", ".htm") and not output.is_dir()
+    require(good, "output", "a file .html", output)
+    layers = open_layers(volume, labels, probability, truth, instances, volume_options)
     writable_folder(output.parent)
     print(f"Wrote {page(output, layers, history)}")
 
 
 def open_layers(image, labels=None, probability=None, truth=None, instances=None, told=None):
-    """Open what is not None, by name, as a user told; shapes must agree."""
+    """Open the files that are not None, by name; their shapes must agree."""
     from ..report.plots import check_integers, check_shapes
     from ..volumes.volume import with_whole_numbers
 
@@ -81,9 +70,9 @@ def page(output, layers, history=None):
     from ..report.console import progress_bar
     from ..report.page import write_page
 
-    image, told, scores = layers["image"], facts(layers), None
+    image, text, scores = layers["image"], facts(layers), None
     if "truth" in layers:
-        scores, true, found = class_scores(layers["truth"], layers["labels"])
+        scores, true, found = score_labels(layers["truth"], layers["labels"])
         layers = {**layers, "truth": true * (true != 255), "labels": found}
     shown = {name: layers[name] for name in ("labels", "truth", "probability") if name in layers}
     with tempfile.TemporaryDirectory() as folder:
@@ -94,7 +83,7 @@ def page(output, layers, history=None):
                 image,
                 **shown,
                 title=name_of(image),
-                facts=told,
+                facts=text,
                 voxel_size=image.voxel_size,
                 scores=scores,
                 figures=drawn,
@@ -109,16 +98,16 @@ def name_of(volume):
 
 
 def facts(layers):
-    """Return what the page says about its files."""
+    """Return the page's facts about its files, by name."""
     from .. import __version__
 
     image = layers["image"]
-    told = {"Size (z, y, x)": " × ".join(map(str, image.shape)) + f" voxels, {image.dtype}"}
+    found = {"Size (z, y, x)": " × ".join(map(str, image.shape)) + f" voxels, {image.dtype}"}
     if image.voxel_size:
-        told["Voxel"] = " × ".join(f"{side:g}" for side in image.voxel_size) + " nm"
+        found["Voxel"] = " × ".join(f"{side:g}" for side in image.voxel_size) + " nm"
     others = {name: layer for name, layer in layers.items() if name != "image"}
-    told |= {name.capitalize(): name_of(layer) for name, layer in others.items()}
-    return told | {"Written": f"{date.today()} by volseg_keras {__version__}"}
+    found |= {name.capitalize(): name_of(layer) for name, layer in others.items()}
+    return found | {"Written": f"{date.today()} by volseg_keras {__version__}"}
 
 
 def figures(folder, history, instances, voxel_size):

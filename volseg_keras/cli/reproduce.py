@@ -5,17 +5,18 @@ from typing import Annotated
 
 import typer
 
+from ..errors import require
 from .common import start_keras
 
 
 def reproduce(
     name: Annotated[
         str | None,
-        typer.Argument(help="Published model to train, as by `volseg models`; else Table 1."),
+        typer.Argument(help="Published model to train, see `volseg models`; by default Table 1."),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Folder to write. [default: runs/NAME, or table1]"),
+        typer.Option("-o", "--output", help="Folder to write; by default runs/NAME, or table1."),
     ] = None,
     rows: Annotated[
         str, typer.Option(help="Networks of Table 1, in this order.")
@@ -25,19 +26,19 @@ def reproduce(
         typer.Option(
             envvar="VOLSEG_DATA",
             help="Folder with lucchi_pp/training.tif and so on, as `volseg data epfl` writes it; "
-            "Table 1 takes phantoms without it.",
+            "without it Table 1 is of phantoms.",
         ),
     ] = None,
     recipe: Annotated[str, typer.Option(help="Recipe of every run of Table 1.")] = "fast",
     minutes: Annotated[float | None, typer.Option(help="Budget of a run of Table 1.")] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Budget of a run other than that of its row.")
+        int | None, typer.Option(help="Budget of a run, instead of that of its row.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of a row of Table 1.")] = 1,
 ):
-    """Train a published model anew, or the paper's Table 1, which is set beside this one.
+    """Train a published model again, or the networks of Table 1, to compare with the paper.
 
-    The same command again goes on where it was stopped.
+    The same command again continues where it was stopped.
 
     Example: volseg reproduce mito-2d --data data
     """
@@ -52,16 +53,12 @@ def train_model(name, data, output, steps):
     from ..pretrained.zoo import get_row
 
     row = get_row(name)
-    if data is None:
-        raise ValueError(
-            "Invalid value for `data`. Expected a folder of the volumes, as by --data. "
-            "Received: none"
-        )
+    require(data, "data", "a folder of volumes, as in --data FOLDER", "none")
     start_keras()
     from ..publishing.rows import train_row
 
     summary = train_row(row, data, output, steps=steps)
-    print(f"Trained {name}: {summary['steps']} steps. Score and publish it by")
+    print(f"Trained {name}: {summary['steps']} steps. Score and publish it with")
     print(f"volseg publish {output} --data {data} -o saved_models/{name}")
 
 
@@ -70,14 +67,11 @@ def train_table(rows, data, output, recipe, seeds, steps, minutes):
     from ..training.recipes import get_recipe
 
     get_recipe(recipe)
-    keras = start_keras()
-    from ..inference.engines import on_gpu
+    start_keras()
     from ..publishing.table1 import load_data
     from ..publishing.table1 import reproduce as run
 
-    if on_gpu():
-        keras.config.set_dtype_policy("mixed_bfloat16")
     names = [row.strip() for row in rows.split(",")]
-    found = load_data(data)
-    run(output, names, found, recipes=(recipe,), seeds=seeds, steps=steps, minutes=minutes)
+    options = {"recipes": (recipe,), "seeds": seeds, "steps": steps, "minutes": minutes}
+    run(output, names, load_data(data), **options)
     print((output / "table.md").read_text(encoding="utf-8"))

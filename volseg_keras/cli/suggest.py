@@ -6,19 +6,16 @@ from typing import Annotated
 import typer
 
 from .common import (
-    Axes,
-    Channel,
-    Level,
-    Series,
-    Time,
     VolumeFile,
     VolumeOptions,
-    VoxelSize,
     start_keras,
+    takes_volume_options,
 )
 
 
+@takes_volume_options
 def suggest(
+    volume_options: VolumeOptions,
     volume: VolumeFile,
     model: Annotated[str, typer.Option(help="Folder of a run, .keras or published name.")],
     count: Annotated[int, typer.Option("-n", min=1, help="How many sections.")] = 3,
@@ -31,25 +28,18 @@ def suggest(
     write_labels: Annotated[
         Path | None,
         typer.Option(
-            help="Also write --labels with what the model finds in these sections, to correct in "
-            "napari or Fiji; 255 is not annotated."
+            help="Also write --labels with predictions in these sections, to correct in napari or "
+            "Fiji; 255 is not annotated."
         ),
     ] = None,
-    axes: Axes = None,
-    time: Time = None,
-    channel: Channel = None,
-    level: Level = 0,
-    series: Series = None,
-    voxel_size: VoxelSize = None,
 ):
-    """Name the sections to annotate next: those where a model is least sure, and unlike others.
+    """List the sections to annotate next: where a model is least certain, and unlike others.
 
     Example: volseg suggest stack.tif --model run --labels labels.tif -n 3
     """
     from ..volumes.writing import checked_output, save_volume, writable_folder
 
-    given = VolumeOptions(axes, time, channel, level, series, voxel_size)
-    opened = given.open_all(volume=volume, labels=labels)
+    opened = volume_options.open_all(volume=volume, labels=labels)
     image, known = opened["volume"], opened.get("labels")
     if write_labels:
         checked_output(write_labels)

@@ -6,22 +6,20 @@ from typing import Annotated
 
 import typer
 
+from ..errors import require
 from .common import (
-    Axes,
-    Channel,
-    Level,
-    Series,
-    Time,
     VolumeOptions,
-    VoxelSize,
     count_classes,
     normalization,
     numbers,
     start_keras,
+    takes_volume_options,
 )
 
 
+@takes_volume_options
 def train(
+    volume_options: VolumeOptions,
     volumes: Annotated[
         list[Path],
         typer.Argument(
@@ -33,7 +31,8 @@ def train(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Network of `volseg models`, from scratch and by `fast`; auto looks for a start."
+            help="Network of `volseg models`, trained from scratch with recipe fast; auto chooses "
+            "a model to start from."
         ),
     ] = None,
     start: Annotated[
@@ -41,34 +40,34 @@ def train(
         typer.Option(
             "--from",
             help="Published name, run or .keras whose weights to start from, or scratch; by "
-            "default the published model that does best on the annotated sections.",
+            "default the published model that is best on the annotated sections.",
         ),
     ] = None,
     normalize: Annotated[
         str,
         typer.Option(
-            help="Standardise by the statistics of each volume, with --from the constants of the "
-            "model, or MEAN,STD."
+            help="Standardise with the statistics of each volume, with the constants of the model "
+            "of --from, or with MEAN,STD."
         ),
     ] = "volume",
     recipe: Annotated[
         str | None,
-        typer.Option(help="fast, finetune or paper; by default finetune from weights, else fast."),
+        typer.Option(help="fast, finetune or paper; by default finetune, from scratch fast."),
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Budget in minutes.")] = None,
     steps: Annotated[int | None, typer.Option(help="Budget in steps.")] = None,
     hold_out: Annotated[
         list[str] | None,
         typer.Option(
-            help="Part kept for validation, e.g. x:0:256, or z=7 for a section, of every volume; "
-            "or, given once for each volume, of that one, none for none. Without --model, one of "
-            "three or more annotated sections is kept at first."
+            help="Part of every volume that is held out for validation, e.g. x:0:256, or z=7 for a "
+            "section; or, if given once for each volume, of that one, none for none. Without "
+            "--model, one of three or more annotated sections is held out at first."
         ),
     ] = None,
     validate: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="IMAGE LABELS", help="A volume to validate on, with its labels; repeatable."
+            metavar="IMAGE LABELS", help="A volume to validate on and its labels; repeatable."
         ),
     ] = None,
     weights: Annotated[
@@ -78,26 +77,21 @@ def train(
         bool,
         typer.Option(
             "--self-train",
-            help="In the end also learn from what the network is sure of on other sections.",
+            help="In the end also learn from confident predictions on other sections.",
         ),
     ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run in -o, if one began.")
+        bool, typer.Option("--resume", help="Continue the run in -o, if there is one.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of weights and patches.")] = 0,
     all_gpus: Annotated[
-        bool, typer.Option("--all-gpus", help="Share each step; every GPU takes a whole batch.")
+        bool,
+        typer.Option("--all-gpus", help="Use all GPUs for each step, a batch for each of them."),
     ] = False,
-    axes: Axes = None,
-    time: Time = None,
-    channel: Channel = None,
-    level: Level = 0,
-    series: Series = None,
-    voxel_size: VoxelSize = None,
 ):
     """Train a network on labelled volumes, of which a few annotated sections are enough.
 
-    Looks which published model does best on them, and trains that for ten minutes.
+    The published model that is best on them is trained further for ten minutes.
 
     Example: volseg train stack.tif labels.tif -o run
     """
@@ -105,20 +99,16 @@ def train(
     model = None if model == "auto" else model
     check_network(start, model, self_train)
     shares = numbers("weights", weights)
-    given = VolumeOptions(axes, time, channel, level, series, voxel_size)
-    trained = opened_pairs("volumes", volumes, given)
-    validated = opened_pairs("validate", validate or [], given)
-    keras = start_keras()
-    from ..inference.engines import on_gpu
+    trained = opened_pairs("volumes", volumes, volume_options)
+    validated = opened_pairs("validate", validate or [], volume_options)
+    start_keras()
     from ..networks.models import build_model
-    from ..training.devices import data_parallel
+    from ..training.devices import data_parallel, set_seed_and_policy
     from ..training.fit import fit
     from ..training.volumes import known_ids, with_class_ids
 
     (images, labels), validated = with_class_ids(trained), with_class_ids(validated)
-    keras.utils.set_random_seed(seed)
-    if on_gpu():
-        keras.config.set_dtype_policy("mixed_bfloat16")
+    set_seed_and_policy(seed)
     with data_parallel() if all_gpus else nullcontext():
         classes = count_classes(*map(known_ids, labels))
         network = build_model(model, num_classes=classes) if model else "auto"
@@ -149,44 +139,36 @@ def train(
 
 
 def check_network(start, model, self_train):
-    """Raise ValueError unless there is a network to start from, or one of that name."""
+    """Raise ValueError unless the network, or the model to start from, exists."""
     from ..networks.variants import get_variant
     from ..pretrained.presets import model_file
 
-    if start and model:
-        raise ValueError(
-            "Invalid value for `model`. Expected none with `from`, which tells the network. "
-            f"Received: model={model}, from={start}"
-        )
-    if self_train and model:
-        raise ValueError(
-            f"Invalid value for `self_train`. Expected no `model` beside it. Received: {model}"
-        )
+    expected = "none with --from, which determines the network"
+    require(not (start and model), "model", expected, f"model={model}, from={start}")
+    require(not (self_train and model), "self_train", "no --model with it", model)
     if start and start != "scratch":
         model_file(start)
     if model:
         get_variant(model)
 
 
-def opened_pairs(name, files, given):
+def opened_pairs(name, files, volume_options):
     """Return open `(image, labels)` of files in turn, or raise ValueError for an odd number.
 
     Args:
         name: of the argument.
         files: an image, its labels, and so on.
-        given: a `VolumeOptions`.
+        volume_options: how to read them.
     """
-    if len(files) % 2:
-        raise ValueError(
-            f"Invalid value for `{name}`. Expected each image followed by its labels. "
-            f"Received: {len(files)} files"
-        )
+    expected = "each image followed by its labels"
+    require(len(files) % 2 == 0, name, expected, f"{len(files)} files")
     pairs = zip(files[::2], files[1::2], strict=True)
-    return [tuple(given.open_all(image=image, label=label).values()) for image, label in pairs]
+    opened = [volume_options.open_all(image=image, label=label) for image, label in pairs]
+    return [(pair["image"], pair["label"]) for pair in opened]
 
 
 def held_out_text(summary):
-    """Return the score of the held-out parts as text, of several each one's too."""
+    """Return the score of the held-out parts as text; if several, also that of each."""
     if summary["held_out_jaccard"] is None:
         return ""
     each = summary["held_out"]

@@ -1,4 +1,4 @@
-"""Download a file: resumed where it broke, checked, and named only when complete."""
+"""Download a file: resumable, checked, and renamed when complete."""
 
 import http.client
 import re
@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from ..errors import require
 from ..files import sha256 as file_digest
 
 CHUNK = 2**18
@@ -20,28 +21,26 @@ BROKEN = (http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError
 
 
 def download(url, path, sha256=None, on_bytes=None):
-    """Download a file to `path`; nothing is done where it is complete.
+    """Download a file to `path`, unless it is there already.
 
-    What has come lies in `path` + ".part" and is gone on with, in this call or a later one, where
-    the server sends parts of files (RFC 9110, section 14); else the file is fetched anew.
+    An incomplete file is `path` + ".part". This call or a later one resumes it, if the server can
+    send parts of files (RFC 9110, section 14); else the download starts again.
 
     Args:
         url: HTTP or HTTPS address.
         path: file to write; its folder is created.
-        sha256: hexadecimal digest of the file, or None where it is not known.
-        on_bytes: called with the bytes that have come and their total, None where not known.
+        sha256: hexadecimal digest of the file, or None if unknown.
+        on_bytes: called with the number of bytes received and the total, None if unknown.
 
     Returns:
         The hexadecimal SHA-256 digest of the file.
 
     Raises:
-        ValueError: `url` is no such address, or the digest is another one; what came is removed.
+        ValueError: `url` is no such address, or the digest differs; then the file is removed.
         OSError: the server, the connection or the disk failed.
     """
-    if not str(url).startswith(("http://", "https://")):
-        raise ValueError(
-            f"Invalid value for `url`. Expected http:// or https://. Received: url={url}"
-        )
+    good = str(url).startswith(("http://", "https://"))
+    require(good, "url", "http:// or https://", f"url={url}")
     path = Path(path)
     if path.exists():
         return checked_digest(path, sha256, url)
@@ -66,14 +65,14 @@ def download(url, path, sha256=None, on_bytes=None):
 
 
 def fetch_rest(url, part, on_bytes):
-    """Append to `part` what is missing; ConnectionError or so where the connection breaks."""
+    """Append the missing bytes to `part`; raise an error of `BROKEN` if the connection breaks."""
     done = part.stat().st_size if part.exists() else 0
     response = answer(url, done)
-    if response is None:  # there is nothing after what has come
+    if response is None:  # the server has no more bytes than `part`
         part.unlink()
         done, response = 0, answer(url, 0)
     with response:
-        done, total = span(response, url, done)
+        done, total = received_span(response, url, done)
         check_room(part, done, total)
         with disk_errors(part), part.open("ab" if done else "wb") as file:
             while chunk := response.read(CHUNK):
@@ -81,7 +80,7 @@ def fetch_rest(url, part, on_bytes):
                 done += len(chunk)
                 on_bytes(done, total)
     if total is not None and done < total:
-        raise ConnectionError(f"{done:,} of {total:,} bytes have come")
+        raise ConnectionError(f"received {done:,} of {total:,} bytes")
 
 
 def answer(url, start):
@@ -99,15 +98,15 @@ def answer(url, start):
         raise unreachable(url, error.reason) from error
 
 
-def span(response, url, asked):
-    """Return the first byte of a response and the size of the whole file, None where not known."""
+def received_span(response, url, asked):
+    """Return the first byte of a response and the size of the whole file, None if unknown."""
     if "text/html" in response.headers.get("Content-Type", ""):
-        raise unreachable(url, "a web page came instead of the file")
-    told = re.match(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
-    if response.status == 206 and told and int(told[1]) == asked:
-        return asked, None if told[2] == "*" else int(told[2])
+        raise unreachable(url, "the server sent a web page instead of the file")
+    span = re.match(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+    if response.status == 206 and span and int(span[1]) == asked:
+        return asked, None if span[2] == "*" else int(span[2])
     if response.status == 206:
-        raise unreachable(url, "another part came than was asked for")
+        raise unreachable(url, "the server sent another part than the one requested")
     size = response.headers.get("Content-Length")
     return 0, int(size) if size else None
 
@@ -124,23 +123,20 @@ def disk_errors(part):
 
 
 def check_room(part, done, total):
-    """Raise OSError where the disk cannot take the rest."""
+    """Raise OSError unless the disk has room for the rest."""
     free = shutil.disk_usage(part.parent).free
     if total is not None and total - done > free:
         raise OSError(
-            f"No space for {part}: {(total - done) / 1e9:.2f} GB are missing, "
+            f"No space for {part}: {(total - done) / 1e9:.2f} GB are needed, "
             f"{free / 1e9:.2f} GB are free"
         )
 
 
 def checked_digest(path, expected, url):
-    """Return the SHA-256 digest of a file, or raise ValueError where it is another one."""
+    """Return the SHA-256 digest of a file, or raise ValueError if it is not the expected one."""
     digest = file_digest(path)
-    if expected not in (None, digest):
-        raise ValueError(
-            f"Invalid value for `{path.name.removesuffix('.part')}` from {url}. "
-            f"Expected sha256 {expected}. Received: sha256 {digest}"
-        )
+    name, good = path.name.removesuffix(".part"), expected in (None, digest)
+    require(good, name, f"sha256 {expected}", f"sha256 {digest} from {url}")
     return digest
 
 

@@ -14,14 +14,15 @@ from pathlib import Path, PurePosixPath
 import imagecodecs
 import tifffile
 
+from ..errors import require
 from ..volumes.volume import open_volume
 from ..volumes.writing import create_volume, writable_folder
 from .download import download
 
-# Linked from https://www.epfl.ch/labs/cvlab/data/data-em/ , which tells no digests.
+# Linked from https://www.epfl.ch/labs/cvlab/data/data-em/ , without digests.
 EPFL = "https://documents.epfl.ch/groups/c/cv/cvlab-unit/www/data/%20ElectronMicroscopy_Hippocampus"
 CASSER = "http://www.casser.io/files"
-# The digest of the archive as torch-em and empanada know it.
+# The digest of the archive is that of torch-em and empanada.
 ARCHIVE = "lucchi_pp.zip"
 ARCHIVE_SHA256 = "770ce9e98fc6f29c1b1a250c637e6c5125f2b5f1260e5a7687b55a79e2e8844d"
 
@@ -36,7 +37,7 @@ LABELS = ("original", "lucchi_pp")
 VOXEL_SIZE = (5.0, 5.0, 5.0)
 
 # SHA-256 of the first slices' uint8 voxels in C order, computed from a lossless copy of the volumes
-# with the Lucchi++ labels. The images are those of the original files too.
+# with the Lucchi++ labels. The original files have the same images.
 VOXELS = {
     "training": (165, "45d77f092b5c6fbad62cb406f465e0a665f1636eae8b76b2f9c46a1dab142faf"),
     "testing": (83, "65f684a7e4ce01fd2be77406ea2a5bf72656239b233a306c97548d09c02200bd"),
@@ -56,14 +57,14 @@ VOXELS_LUCCHI_PP = {
 def fetch_epfl(folder, labels=LABELS, *, source=None, progress=None, tell=lambda line: None):
     """Download the volumes as `folder`/original/*.tif and `folder`/lucchi_pp/*.tif.
 
-    Files that are complete stay as they are; a broken download is gone on with.
+    Complete files are kept, and a broken download is resumed.
 
     Args:
         folder: folder to write.
         labels: "original", "lucchi_pp" or both.
-        source: address of a folder on another server that has the files by their names.
-        progress: called with the name of a step; returns a context manager that gives a function
-            of what is done and the total, in bytes.
+        source: address of a folder on another server with the same files.
+        progress: called with the name of a step; returns a context manager that yields a function
+            of the number of bytes done and the total.
         tell: called with a line for every file.
 
     Returns:
@@ -73,11 +74,8 @@ def fetch_epfl(folder, labels=LABELS, *, source=None, progress=None, tell=lambda
         ValueError: a file is not what it should be.
         OSError: the server, the connection or the disk failed.
     """
-    if source and not source.startswith(("http://", "https://")):
-        raise ValueError(
-            "Invalid value for `source`. Expected http:// or https:// and a folder. "
-            f"Received: source={source}"
-        )
+    good = not source or source.startswith(("http://", "https://"))
+    require(good, "source", "http:// or https:// and a folder", f"{source=}")
     folder, progress = writable_folder(folder), progress or (lambda what: nullcontext())
     steps = {"original": fetch_original, "lucchi_pp": fetch_lucchi_pp}
     written = []
@@ -127,11 +125,11 @@ def unpack(archive, files, on_bytes):
         slices = {file: slices_of(bundle, VOLUMES[file.stem]) for file in files}
         done, total = 0, sum(item.file_size for items in slices.values() for item in items)
         for file, items in slices.items():
-            first = grey(bundle.read(items[0]))
+            first = png_grey(bundle.read(items[0]))
             shape = (len(items), *first.shape)
             with create_volume(file, shape, first.dtype, VOXEL_SIZE) as append:
                 for item in items:
-                    append(grey(bundle.read(item))[None])
+                    append(png_grey(bundle.read(item))[None])
                     done += item.file_size
                     on_bytes(done, total)
 
@@ -143,21 +141,18 @@ def slices_of(bundle, folder):
         path = PurePosixPath(item.filename)
         if path.parent.name == folder and path.suffix == ".png" and path.name[0] != ".":
             found[item.filename] = item
-    if not found:
-        raise ValueError(
-            f"Invalid value for `{ARCHIVE}`. Expected slices in a folder {folder}. Received: none"
-        )
+    require(found, ARCHIVE, f"slices in a folder {folder}", "none")
     return [found[name] for name in tifffile.natural_sorted(found)]
 
 
-def grey(data):
-    """Return a PNG's grey levels `(y, x)`; of colours the darkest, so that masks stay masks."""
+def png_grey(data):
+    """Return a PNG's grey levels `(y, x)`, the minimum of colours, so that masks stay masks."""
     page = imagecodecs.png_decode(data)
     return page if page.ndim == 2 else page.min(axis=-1)
 
 
 def check_voxels(file, known):
-    """Warn where voxels differ from those known of that name; ValueError for no volume."""
+    """Warn if a file's voxels are not those known by its name; raise ValueError if unreadable."""
     try:
         volume = open_volume(file)
         same = has_voxels(volume, known[file.stem]) if file.stem in known else True
@@ -165,7 +160,7 @@ def check_voxels(file, known):
         file.unlink()
         raise
     if not same:
-        warnings.warn(f"the voxels of {file} differ from those known by its name", stacklevel=2)
+        warnings.warn(f"the voxels of {file} differ from those known by this name", stacklevel=2)
 
 
 def has_voxels(volume, known):

@@ -4,6 +4,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from ..errors import require
+
 _SPINE_POINTS = 33
 _SHARES = {1: (0.048, 0.066), 2: (0.015, 0.025)}
 _DARK_CELLS = 0.16
@@ -41,11 +43,8 @@ def phantom(shape=(64, 256, 256), seed=0):
 
 def _checked_shape(shape):
     sizes = tuple(shape) if np.iterable(shape) else ()
-    if len(sizes) != 3 or not all(isinstance(n, int | np.integer) and n >= 16 for n in sizes):
-        raise ValueError(
-            "Invalid value for `shape`. Expected three sizes (z, y, x) of at least 16 voxels. "
-            f"Received: shape={shape!r}"
-        )
+    good = len(sizes) == 3 and all(isinstance(n, int | np.integer) and n >= 16 for n in sizes)
+    require(good, "shape", "three sizes (z, y, x) of at least 16 voxels", f"{shape=}")
     return tuple(int(n) for n in sizes)
 
 

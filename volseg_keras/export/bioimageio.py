@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from ..errors import require
 from ..inference.predict import HALO, MULTIPLE
 from ..networks.models import class_names, metadata
-from ..report.plots import cover
+from ..report.plots import draw_cover
 from .formats import TOLERANCE, read_onnx, read_savedmodel, write_onnx, write_savedmodel
 
 BUNDLE, ONNX = "savedmodel.zip", "weights.onnx"
@@ -78,16 +79,14 @@ def write_package(model, path, vector, card):
         card: as of `presets.model_card`.
 
     Raises:
-        ValueError: the model does not standardise grey levels, or the card does not fit.
+        ValueError: the model does not standardise grey levels, or the card is not valid.
     """
     from bioimageio.spec import save_bioimageio_package
 
     about = metadata(model)
-    if not about["normalization"]:
-        raise ValueError(
-            "Invalid value for `model`. Expected one that takes grey levels, as `fit` saves it. "
-            f"Received: {about['name']}, which takes standardised grey levels"
-        )
+    received = f"{about['name']}, which takes standardised grey levels"
+    expected = "one that takes grey levels, as `fit` saves it"
+    require(about["normalization"], "model", expected, received)
     card = filled(card, about)
     with tempfile.TemporaryDirectory(prefix="volseg.") as folder:
         folder = Path(folder)
@@ -98,7 +97,7 @@ def write_package(model, path, vector, card):
 
 
 def filled(card, about):
-    """Return a card with what it leaves out."""
+    """Return a card with defaults for missing entries."""
     name = f"Segmentation in {about['spatial_dims']}D by volseg_keras ({about['name']})"
     return {"name": name, "classes": class_names(about["num_classes"]), **CARD, **card}
 
@@ -112,7 +111,7 @@ def write_weights(model, folder):
 
 
 def write_pictures(vector, folder):
-    """Write the test vector, also as images that people can look at, and a cover."""
+    """Write the test vector, also as images for people, and a cover."""
     for name, array in zip(("input", "output"), vector, strict=True):
         np.save(folder / f"test_{name}.npy", array)
         tifffile.imwrite(folder / f"sample_{name}.tif", array[0], photometric="minisblack")
@@ -120,7 +119,7 @@ def write_pictures(vector, folder):
     if image.ndim == 3:
         best = np.count_nonzero(labels, axis=(1, 2)).argmax()
         image, labels = image[best], labels[best]
-    cover(image, labels, folder / "cover.png")
+    draw_cover(image, labels, folder / "cover.png")
 
 
 def documentation(card, about):
@@ -230,7 +229,7 @@ def weights(file):
 
 
 def config(model):
-    """Return how exactly the test must be met, and the size of the network."""
+    """Return the tolerance of the test and the size of the network."""
     from bioimageio.spec.model import v0_5
 
     exact = v0_5.ReproducibilityTolerance(
@@ -245,13 +244,13 @@ def config(model):
 
 
 def read_package(path):
-    """Return what runs the weights of a package, once `bioimageio.core.test_model` passes.
+    """Return functions that run the weights of a package, after `bioimageio.core.test_model`.
 
     Raises:
-        ValueError: it does not pass.
+        ValueError: the test fails.
     """
     with tempfile.TemporaryDirectory(prefix="volseg.") as folder:
-        # In a process of its own, and a folder: it unpacks where it runs.
+        # In its own process and folder, since it unpacks in the current folder.
         command = [sys.executable, "-c", TEST, path]
         test = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         if test.returncode:

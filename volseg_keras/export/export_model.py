@@ -1,4 +1,4 @@
-"""Write models in formats that run without this package, and prove that they say the same."""
+"""Write models in formats that run without this package, and compare their predictions."""
 
 from importlib.util import find_spec
 from itertools import product
@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from ..datasets.phantom import phantom
+from ..errors import invalid, require, require_one_of
 from ..extras import install_command
 from ..files import work_folder, write_json
 from ..networks.inference_graph import check_tensorflow
@@ -34,7 +35,7 @@ FORMATS = {
     "openvino": Format(write_openvino, read_openvino),
     "bioimageio": Format(write_package, read_package, ".zip", (*ONNX, "bioimageio"), "bioimageio"),
 }
-# Of the test vectors. No two sizes are equal, so that exchanged axes are found out.
+# Sizes of the test vectors, all different, so that exchanged axes are detected.
 SIZES, SMALLER = {3: (48, 64, 80), 2: (96, 112)}, {3: (16, 32, 48), 2: (32, 48)}
 
 
@@ -43,8 +44,8 @@ def export_model(model, path, format="savedmodel", *, card=None, on_step=None):
 
     All formats take float32 `(batch, *spatial, channels)`, the input of `model`, any spatial sizes
     that are multiples of 8 (16 for U-Net), and give the probabilities `(batch, *spatial, classes)`.
-    A folder also holds a test vector, `test_input.npy` and `test_output.npy`, and tells in
-    `assets.extra/volseg.json` what the input is.
+    A folder also holds a test vector, `test_input.npy` and `test_output.npy`, and a description of
+    the input, `assets.extra/volseg.json`.
 
     Args:
         model: a Keras model.
@@ -52,9 +53,9 @@ def export_model(model, path, format="savedmodel", *, card=None, on_step=None):
         format: a name of `FORMATS`. "savedmodel": a folder, whose endpoint `serve` gives a dict of
             `probability`. "keras": a .keras file. "onnx": an .onnx file. "openvino": a folder with
             model.xml. "bioimageio": a .zip for bioimage.io that has passed its `test_model`.
-        card: facts about the model, as of `presets.model_card`. "bioimageio" tells all, a folder
+        card: facts about the model, as of `presets.model_card`. "bioimageio" includes all, a folder
             `threshold` and `voxel_size`.
-        on_step: called with a line about what is done next.
+        on_step: called with a line about the next step.
 
     Returns:
         The greatest difference of a probability of two test vectors.
@@ -73,7 +74,7 @@ def export_model(model, path, format="savedmodel", *, card=None, on_step=None):
         if part.is_dir():
             describe(model, part, vectors[0], card or {})
         say("Reloading it to compare it with Keras")
-        difference = checked(part, format, vectors)
+        difference = checked_difference(part, format, vectors)
         if path.is_dir():
             path.rmdir()  # Windows replaces no folder
         part.replace(path)
@@ -81,33 +82,22 @@ def export_model(model, path, format="savedmodel", *, card=None, on_step=None):
 
 
 def export_savedmodel(model, path, card=None):
-    """Write a TensorFlow SavedModel by `export_model`; returns its path."""
+    """Write a TensorFlow SavedModel with `export_model` and return its path."""
     export_model(model, path, card=card)
     return Path(path)
 
 
 def new_path(path, format):
     """Return the path of an export that can be written, or raise; creates its parent."""
-    if format not in FORMATS:
-        raise ValueError(
-            f"Invalid value for `format`. Expected one of {', '.join(FORMATS)}. "
-            f"Received: format={format!r}"
-        )
+    require_one_of(FORMATS, "format", format)
     row, path = FORMATS[format], Path(path).absolute()
-    if path.exists() and (row.suffix or not path.is_dir() or any(path.iterdir())):
-        kind = "file" if row.suffix else "folder"
-        raise FileExistsError(
-            f"Invalid value for `path`. Expected a new {kind}. Received: {path} exists"
-        )
-    if not path.name.endswith(row.suffix):
-        raise ValueError(
-            f"Invalid value for `path`. Expected a file that ends in {row.suffix}. Received: {path}"
-        )
-    if not all(find_spec(module) for module in row.modules):
-        raise ValueError(
-            f"Invalid value for `format`. Expected what `{install_command(row.extra)}` installs. "
-            f"Received: format={format!r}"
-        )
+    taken = path.exists() and (row.suffix or not path.is_dir() or any(path.iterdir()))
+    kind = "file" if row.suffix else "folder"
+    require(not taken, "path", f"a new {kind}", f"{path} exists", FileExistsError)
+    good = path.name.endswith(row.suffix)
+    require(good, "path", f"a file that ends in {row.suffix}", path)
+    good = all(find_spec(module) for module in row.modules)
+    require(good, "format", f"what `{install_command(row.extra)}` installs", f"{format=}")
     if format != "keras":
         check_tensorflow()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,9 +105,9 @@ def new_path(path, format):
 
 
 def vectors_of(model):
-    """Return two pairs of a batch of phantoms and its probabilities by Keras.
+    """Return two pairs of a batch of phantoms and its probabilities from Keras.
 
-    The second batch is of two phantoms and smaller, where the model takes that.
+    The second batch has two phantoms, smaller if the model allows.
     """
     _, *fixed, channels = model.inputs[0].shape
     dims = len(fixed)
@@ -125,7 +115,7 @@ def vectors_of(model):
     shape = (*[16] * (3 - dims), *(max(size, 16) for size in sizes))
     image = np.stack([phantom(shape, seed)[0] for seed in range(channels)], -1, dtype=np.float32)
     image = (image if dims == 3 else image[8])[tuple(slice(size) for size in sizes)][None]
-    # In the range of what the model was trained with, where it would be far from constant.
+    # With the statistics of the training data, for which predictions are not constant.
     own = metadata(model)["normalization"] or {"mean": 0, "standard_deviation": 1}
     mean, deviation = (np.asarray(own[name]) for name in ("mean", "standard_deviation"))
     image = ((image - image.mean()) / image.std() * deviation + mean).astype(np.float32)
@@ -139,7 +129,7 @@ def vectors_of(model):
 
 
 def describe(model, folder, vector, card):
-    """Put what a user of a model must know, and a test vector, in the folder of an export."""
+    """Write the metadata of a model and a test vector to the folder of an export."""
     about = folder / METADATA
     about.parent.mkdir(exist_ok=True)
     known = {name: card[name] for name in ("threshold", "voxel_size") if card.get(name)}
@@ -148,23 +138,23 @@ def describe(model, folder, vector, card):
         np.save(folder / f"{name}.npy", array)
 
 
-def checked(path, format, vectors):
-    """Return the greatest difference of an export from Keras, or raise ValueError for too great.
+def checked_difference(path, format, vectors):
+    """Return the greatest difference of an export from Keras, or raise ValueError if too large.
 
     Args:
         path: of the export.
         format: its name.
         vectors: pairs of a batch and its probabilities.
     """
-    expected = f"Invalid value for `format`. Expected {format} within {TOLERANCE} of Keras."
+    expected = f"{format} within {TOLERANCE} of Keras"
     try:
         with keras.device("cpu:0"):
             pairs = product(FORMATS[format].read(path), vectors)
             difference = np.max([distance(run(image), want) for run, (image, want) in pairs])
     except Exception as error:  # every runtime has errors of its own
-        raise ValueError(f"{expected} Received: {error}; nothing is written") from error
-    if not difference <= TOLERANCE:
-        raise ValueError(f"{expected} Received: {difference:.2g} from it; nothing is written")
+        raise invalid("format", expected, f"{error}; nothing is written") from error
+    received = f"{difference:.2g} from it; nothing is written"
+    require(difference <= TOLERANCE, "format", expected, received)
     return float(difference)
 
 

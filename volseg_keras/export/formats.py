@@ -1,4 +1,4 @@
-"""The formats of single files and folders: how each is written, and run without this package."""
+"""Formats of single files and folders: how each is written, and run without this package."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ def write_openvino(model, path, *_):
 
 
 def read_savedmodel(path):
-    """Return what runs the export: callables from a batch to probabilities, here one."""
+    """Return functions that run the export, here one, from a batch to probabilities."""
     import tensorflow as tf
 
     loaded = tf.saved_model.load(path)
@@ -52,18 +52,18 @@ def read_savedmodel(path):
 
 
 def read_keras(path):
-    """Return what runs the export."""
+    """Return functions that run the export."""
     model = keras.saving.load_model(path, compile=False)
     return [lambda batch: keras.ops.convert_to_numpy(model(batch, training=False))]
 
 
 def read_onnx(path):
-    """Return what runs the export."""
+    """Return functions that run the export."""
     return [onnx_runner(path, ["CPUExecutionProvider"])]
 
 
 def read_openvino(path):
-    """Return what runs the export, in float32 also where OpenVINO would choose bfloat16."""
+    """Return functions that run the export, in float32 even if OpenVINO would choose bfloat16."""
     import openvino
 
     options = {"INFERENCE_PRECISION_HINT": "f32"}

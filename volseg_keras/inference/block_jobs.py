@@ -1,25 +1,26 @@
-"""Work block by block in a store: begun, gone on with, shared among processes, delivered."""
+"""Work block by block in a store: started, resumed, shared among processes, finished."""
 
 import shutil
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import lru_cache, partial
 
+from ..errors import invalid, require
 from ..extras import install_command
 from ..volumes.formats import kind_of
 from .blocks import BLOCK, block_tile, blocks, predict_block
 from .engines import usable_cores
-from .predict import voxels_at_once
+from .predict import halo_of, voxels_at_once
 from .segmenter import recent_model
 from .sinks import write_labels
 from .store import JobStore, StoredJob
 
 
 def start_job(job, image):
-    """Begin the work on an output in its store, or go on with what is there.
+    """Start the work on an output in its store, or resume what is there.
 
     Args:
-        job: a `Job`, its threshold and scale settled.
+        job: a `Job` with a model, a threshold and a scale.
         image: the open source.
 
     Returns:
@@ -27,14 +28,11 @@ def start_job(job, image):
 
     Raises:
         FileExistsError: an earlier run was not finished and `resume` is not set.
-        ValueError: the earlier run was another, or an argument does not fit.
+        ValueError: the earlier run had other arguments, or an argument does not fit.
     """
     store = JobStore.beside(job.output)
-    if store.is_begun and not job.resume:
-        raise FileExistsError(
-            "Invalid value for `output`. Expected a new name, or `resume`. "
-            f"Received: {store.folder} holds unfinished work"
-        )
+    good, received = job.resume or not store.is_begun, f"{store.folder} holds unfinished work"
+    require(good, "output", "a new name, or `resume`", received, FileExistsError)
     predictor = recent_model(list(job.model.names), job.model.engine)
     predictor.check_labels(job.threshold, job.steps.instances)
     predictor.check_volume(image)
@@ -45,16 +43,15 @@ def start_job(job, image):
     if store.is_begun:
         store.check_same(stored)
         return store
-    store.create(stored)
     dims, voxels = predictor.spatial_dims, voxels_at_once(predictor.spatial_dims, scale)
-    cut = {"seamless": job.prediction.seamless, "scale": scale}
+    halo = halo_of(dims, job.prediction.seamless, scale)
     stored = replace(
         stored,
         intensity=predictor.intensity(image, job.prediction.normalization),
         block=tuple(BLOCK),
-        tile=block_tile(image.shape, BLOCK, dims, voxels, **cut),
+        tile=block_tile(image.shape, BLOCK, dims, voxels, halo),
     )
-    store.begin(stored)
+    store.create(stored)
     return store
 
 
@@ -74,8 +71,8 @@ def run_block(folder, index):
     store = JobStore(folder)
     job, image, dims, engine, sinks = _opened(str(folder), store.read().id)
     block = blocks(job.shape, job.block)[index]
-    cut = {"seamless": job.prediction.seamless, "scale": job.prediction.scale}
-    values = predict_block(engine, image, block, dims, job.tile, **cut)
+    halo = halo_of(dims, job.prediction.seamless, job.prediction.scale)
+    values = predict_block(engine, image, block, dims, job.tile, halo)
     store.mark(index, sinks.write_prediction(block, values, job.threshold))
     return index
 
@@ -104,15 +101,13 @@ def dask():
     try:
         import dask.distributed as distributed
     except ImportError as error:
-        raise ValueError(
-            f"Invalid value for `workers`. Expected what `{install_command('cluster')}` installs. "
-            f"Received: {error}"
-        ) from error
+        expected = f"what `{install_command('cluster')}` installs"
+        raise invalid("workers", expected, error) from error
     return distributed
 
 
 def on_dask(run, todo, workers, cluster):
-    """Yield the results of a function by the workers of Dask, which do a lost worker's again."""
+    """Yield the results of a function run by Dask, which repeats the work of lost workers."""
     distributed = dask()
     with ExitStack() as stack:
         if not cluster:
@@ -128,11 +123,11 @@ def on_dask(run, todo, workers, cluster):
 
 
 def finish_job(store, job, files, on_progress=None):
-    """Turn the arrays of a job whose blocks are done into the files asked for; remove the store.
+    """Turn the arrays of a job whose blocks are done into its output files; remove the store.
 
     Args:
         store: `JobStore` of `start_job`.
-        job: the `Job`; its post-processing may be another after an interruption.
+        job: the `Job`; a resumed one may have other post-processing.
         files: `OutputFiles`.
         on_progress: called with the steps of post-processing done and their total.
 

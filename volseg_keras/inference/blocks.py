@@ -1,7 +1,7 @@
-"""Cut a volume in blocks that are predicted each for itself, in any order, by any process.
+"""Cut a volume into blocks that are predicted independently, in any order, by any process.
 
-A block's values follow from the volume and the constants below alone: it reads its context from the
-volume, fades its tiles into each other and is cut off where the next block begins.
+A block's values depend on the volume and the constants below only: it reads its context from the
+volume, cross-fades its tiles and ends where the next block begins.
 """
 
 from dataclasses import replace
@@ -9,10 +9,10 @@ from itertools import product
 
 import numpy as np
 
-from .predict import FADE, MULTIPLE, best_tile, halo_of
+from .predict import FADE, best_tile, halo_of, multiples
 from .tiling import intervals, tiled_slabs
 
-# Multiples of the chunks that volumes are written in, so that no chunk is of two blocks.
+# Multiples of the chunks of Zarr arrays, so that no two blocks share a chunk.
 BLOCK = (128, 1024, 1024)
 
 
@@ -28,22 +28,15 @@ def blocks(shape, size=BLOCK):
     )
 
 
-def block_tile(shape, size, spatial_dims, voxels, *, seamless=False, scale=(1, 1, 1)):
+def block_tile(shape, size, spatial_dims, voxels, halo=None):
     """Return the tile `(z, y, x)` of at most `voxels` voxels for blocks of `size` voxels."""
-    halo, fade = halo_of(spatial_dims, seamless, scale), FADE[spatial_dims]
-    steps = (1,) * (3 - spatial_dims) + (MULTIPLE,) * spatial_dims
+    halo, fade = halo or halo_of(spatial_dims), FADE[spatial_dims]
     region = [min(n, b + 2 * h) for n, b, h in zip(shape, size, halo, strict=True)]
-    return best_tile(region, halo, fade, steps, voxels)
-
-
-def block_plan(shape, block, spatial_dims, tile, *, seamless=False, scale=(1, 1, 1)):
-    """Return the intervals of every axis of a block, in voxels of the volume."""
-    halo, fade = halo_of(spatial_dims, seamless, scale), FADE[spatial_dims]
-    return [axis_plan(*axis) for axis in zip(shape, block, tile, halo, fade, strict=True)]
+    return best_tile(region, halo, fade, multiples(spatial_dims), voxels)
 
 
 def axis_plan(size, span, tile, halo, fade):
-    """Return the intervals that keep `span` of an axis, with context where there is some."""
+    """Return the intervals that keep `span` of an axis, with context on both sides."""
     stop = min(size, span.stop + halo)
     start = max(0, min(span.start - halo, stop - tile))
     cut = [
@@ -61,16 +54,18 @@ def axis_plan(size, span, tile, halo, fade):
     return cut
 
 
-def predict_block(
-    engine,
-    volume,
-    block,
-    spatial_dims,
-    tile,
-    *,
-    seamless=False,
-    scale=(1, 1, 1),
-):
-    """Return the values `(z, y, x, maps)` of a block; see `engines`, and `halo_of` for the rest."""
-    axes = block_plan(volume.shape, block, spatial_dims, tile, seamless=seamless, scale=scale)
-    return np.concatenate([slab for _, slab in tiled_slabs(volume, axes, engine)])
+def predict_block(engine, volume, block, spatial_dims, tile, halo=None):
+    """Return the values `(z, y, x, maps)` of a block.
+
+    Args:
+        engine: callable from a tile of raw intensities to `(z, y, x, maps)`, see `engines`.
+        volume: `(z, y, x)` array-like.
+        block: three slices.
+        spatial_dims: of the network.
+        tile: `(z, y, x)` of a tile.
+        halo: context of a tile, as of `halo_of`.
+    """
+    halo, fade = halo or halo_of(spatial_dims), FADE[spatial_dims]
+    axes = zip(volume.shape, block, tile, halo, fade, strict=True)
+    plan = [axis_plan(*axis) for axis in axes]
+    return np.concatenate([slab for _, slab in tiled_slabs(volume, plan, engine)])

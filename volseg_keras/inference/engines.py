@@ -16,13 +16,13 @@ import numpy as np
 from .recent import Recent
 
 ENGINES = ("auto", "keras", "openvino", "onnxruntime")
-# The most that bfloat16 may change: a share of a tile's voxels, and of its foreground, whose specks
-# of so many voxels do not matter.
+# The most labels of a tile that bfloat16 may change: a share of all, and a share of the foreground
+# or so many voxels.
 CHANGED, CHANGED_FOREGROUND, SPECKS = 0.001, 0.01, 100
-# Compiled models that are kept: of a sample in both precisions, and of two shapes of tiles. And
-# volumes of which the comparison of precisions is kept.
+# Compiled models that are kept, for samples in both precisions and for two shapes of tiles; and
+# samples whose comparison of precisions is kept.
 COMPILED, COMPARED = 4, 16
-LARGE_TILE = 2**23  # voxels of a tile beyond which its memory is given back after a volume
+LARGE_TILE = 2**23  # voxels; the memory of larger tiles is released after a volume
 
 
 def keras_engine(model):
@@ -54,10 +54,10 @@ def savedmodel_engine(loaded, spatial_dims):
 
 
 class OpenVinoEngines:
-    """A model of which OpenVINO makes engines on the CPU, each compiled once for a shape of tiles.
+    """Makes engines of a model with OpenVINO on the CPU, compiled once for every shape of tiles.
 
     Args:
-        path: an .xml file, beside which compiled models are kept; or a SavedModel's folder.
+        path: an .xml file, beside which compiled models are cached; or a SavedModel's folder.
         spatial_dims: of the network.
         levels: whether the model gives levels, as the inference graph of two classes does.
     """
@@ -78,9 +78,9 @@ class OpenVinoEngines:
     def __call__(self, sample):
         """Return an engine for the volume that a tile is a sample of.
 
-        It computes in bfloat16 where the CPU does and the labels of `sample` are those of float32.
-        Another volume may have other intensities, so each is asked for its own; the answer for
-        one and the same sample is kept.
+        It computes in bfloat16 if the CPU supports it and the labels of `sample` hardly change.
+        This depends on the intensities of a volume, so each has its own sample; the result for a
+        sample is kept.
 
         Args:
             sample: `(z, y, x)` or `(z, y, x, channels)` tile of the volume to be segmented.
@@ -99,7 +99,7 @@ class OpenVinoEngines:
         return self._engine("f32")
 
     def release(self):
-        """Give back the memory that large tiles were computed in."""
+        """Release the memory of large tiles."""
         with self._lock:
             for (_, shape, _), model in self._compiled.items():
                 if math.prod(shape) > LARGE_TILE:
@@ -114,9 +114,9 @@ class OpenVinoEngines:
         return with_batch_axis(partial(self._run, precision), self._spatial_dims)
 
     def _run(self, precision, batch):
-        """Return what the model gives for a batch."""
+        """Return the values of the model for a batch."""
         key = precision, batch.shape, batch.dtype.str[1:]
-        with self._lock:  # a compiled model has one place for its input
+        with self._lock:  # a compiled model has only one input buffer
             result = self._compiled.get(key, lambda: self._compile(*key))(batch)[0]
         return result[..., 1:] if result.shape[-1] == 2 else result
 
@@ -128,7 +128,7 @@ class OpenVinoEngines:
 
 
 def typed(model, dtype, levels):
-    """Let an OpenVINO model take voxels of a type, and give levels as uint8."""
+    """Return an OpenVINO model for voxels of a type, which gives levels as uint8."""
     from openvino import Type
     from openvino.preprocess import PrePostProcessor
 
@@ -147,11 +147,11 @@ def onnxruntime_engine(path, spatial_dims, levels=True):
 
 
 def onnx_runner(path, providers=None):
-    """Return a function from a batch to what an ONNX file gives for it.
+    """Return a function that runs an ONNX file on a batch.
 
     Args:
         path: of the file.
-        providers: names of ONNX Runtime's, by default all there are.
+        providers: names of execution providers, by default all that are available.
     """
     import onnxruntime
 
@@ -176,7 +176,7 @@ def with_batch_axis(run, spatial_dims):
 
 
 def unfold(result, spatial):
-    """Lay voxels that come side by side, as maps, where they belong.
+    """Rearrange voxels that come side by side, as maps, to full resolution.
 
     Args:
         result: `(batch, *spatial / f, f**d * maps)`, position in the f^d block first.
@@ -200,7 +200,7 @@ def unfold(result, spatial):
 
 
 def decoded(values):
-    """Return float32 probabilities of what an engine gives."""
+    """Return float32 probabilities of the values of an engine."""
     return (values + np.float32(0.5)) / np.float32(256) if values.dtype == np.uint8 else values
 
 
@@ -209,7 +209,7 @@ def to_labels(values, threshold=0.5):
 
     Args:
         values: of an engine.
-        threshold: least foreground probability, of two classes; of more, the most probable wins.
+        threshold: least foreground probability of two classes; of more, the most probable wins.
     """
     if values.shape[-1] > 2:
         return values.argmax(-1).astype(np.uint8)
@@ -231,7 +231,7 @@ def on_gpu():
 
 
 def usable_cores():
-    """Return how many cores this process may use: its affinity and its control group count."""
+    """Return how many cores this process may use, by its affinity and its control group."""
     from joblib import cpu_count
 
     return cpu_count()

@@ -1,14 +1,15 @@
-"""What is asked of a segmentation from file to file: typed, checked, and as job.json has it."""
+"""The description of a segmentation from file to file, typed and checked."""
 
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from ..errors import invalid, require
 from ..postprocessing.pipeline import PostProcessing
 from ..pretrained.choice import AUTO, choose_model, rescaling
 from ..pretrained.presets import stored_threshold, trained_spatial_dims, trained_voxel_size
 from ..volumes.formats import kind_of
-from ..volumes.source import split_name
+from ..volumes.source import place_of
 from ..volumes.volume import open_volume
 from ..volumes.writing import checked_output
 from .open_model import check_engine, find_model
@@ -17,17 +18,7 @@ from .options import PredictionOptions
 
 @dataclass(frozen=True)
 class SourceVolume:
-    """A volume in a file, and how to read it.
-
-    Attributes:
-        path: as of `open_volume`, like the others.
-        axes: see `path`.
-        time: see `path`.
-        channel: see `path`.
-        level: see `path`.
-        series: see `path`.
-        voxel_size: sides (z, y, x) in nm, or None.
-    """
+    """A volume in a file, and how to read it: the arguments of `open_volume`."""
 
     path: str
     axes: str | None = None
@@ -40,12 +31,6 @@ class SourceVolume:
     def open(self):
         """Return the `Volume`."""
         return open_volume(**asdict(self))
-
-    @property
-    def place(self):
-        """The file, or the folder of a pattern of slices, absolute."""
-        file = split_name(self.path)[0].absolute()
-        return file.parent if "*" in file.name else file
 
 
 @dataclass(frozen=True)
@@ -70,11 +55,11 @@ class ModelChoice:
 
     @property
     def is_auto(self):
-        """Whether the model shall be chosen by the volume."""
+        """Whether a model is to be chosen for the volume."""
         return self.names == (AUTO,)
 
     def find(self):
-        """Raise ValueError for a model that there is not, before anything is read."""
+        """Raise ValueError for a model that does not exist, before anything is read."""
         for name in self.names:
             if not self.is_auto:
                 find_model(name)
@@ -91,8 +76,8 @@ class Job:
         threshold: least foreground probability, of two classes; or "auto", the mean of those that
             are stored with the models.
         prediction: `PredictionOptions`.
-        rescale: show the models voxels of the size they were trained on; False: never, by None
-            where the sizes are known and differ by more than a quarter.
+        rescale: rescale the volume to the voxel size that the models were trained at; None: if
+            the sizes are known and differ by more than a quarter.
         steps: `PostProcessing`.
         probability: also write the foreground probability.
         resume: go on where an unfinished run stopped, in the store beside the output.
@@ -100,7 +85,7 @@ class Job:
         cluster: address of a Dask scheduler whose workers see the same files, or None.
 
     Raises:
-        ValueError: the threshold is no share.
+        ValueError: the threshold is not between 0 and 1.
     """
 
     source: SourceVolume
@@ -133,14 +118,14 @@ class Job:
         return replace(self, threshold=sum(values) / len(values))
 
     def with_model(self, image):
-        """Return the job with a model for "auto", and a line that tells which and why, or None."""
+        """Return the job with a model for "auto", and a line on the choice, or None."""
         if not self.model.is_auto:
             return self, None
         choice = choose_model(image.shape, image.voxel_size)
         return replace(self, model=replace(self.model, names=(choice.model,))), choice.reason
 
     def with_scale(self, image):
-        """Return the job with the scale that `rescale` stands for, of an open volume."""
+        """Return the job with the scale that `rescale` stands for."""
         if self.rescale is False:
             return self
         find = scale_to if self.rescale else scale_where_it_matters
@@ -155,23 +140,16 @@ def checked_threshold(value):
     with suppress(ValueError):
         if 0 < float(value) < 1:
             return float(value)
-    raise ValueError(
-        "Invalid value for `threshold`. Expected a number between 0 and 1, or auto. "
-        f"Received: threshold={value}"
-    )
+    raise invalid("threshold", "a number between 0 and 1, or auto", f"threshold={value}")
 
 
 def scale_to(models, image):
-    """Return how many voxels of the models' size there are for one of a volume, (z, y, x)."""
+    """Return how many voxels of the models' size make one of a volume, along (z, y, x)."""
     sizes = {size and tuple(size) for size in map(trained_voxel_size, models)}
     (size,) = sizes if len(sizes) == 1 else (None,)
-    known = " and ".join(map(str, sizes - {None}))
-    for name, value, received in (("voxel_size", image.voxel_size, ""), ("model", size, known)):
-        if not value:
-            raise ValueError(
-                f"Invalid value for `{name}`. Expected a voxel size, to rescale by. "
-                f"Received: {received or 'none'}"
-            )
+    known = " and ".join(map(str, sizes - {None})) or "none"
+    require(image.voxel_size, "voxel_size", "the voxel size of the volume, to rescale", "none")
+    require(size, "model", "a model with one known voxel size, to rescale", known)
     return tuple(round(a / b, 4) for a, b in zip(image.voxel_size, size, strict=True))
 
 
@@ -185,7 +163,7 @@ def scale_where_it_matters(models, image):
 
 
 def trained_on(model):
-    """Return the voxel size and the number of axes of what a model was trained on."""
+    """Return the voxel size and the number of axes that a model was trained with."""
     return trained_voxel_size(model), trained_spatial_dims(model)
 
 
@@ -214,11 +192,8 @@ class OutputFiles:
         files = cls(output, output.with_name(f"{stem}_overlay.png"), probability)
         if probability:
             checked_output(probability)
-        source = job.source.place.resolve()
+        source = place_of(job.source.path).resolve()
         written = [path.resolve() for path in (output, files.picture, probability) if path]
-        if source in (*written, output.resolve().parent):
-            raise ValueError(
-                "Invalid value for `output`. Expected another file, in another folder, than the "
-                f"input. Received: {output}"
-            )
+        good = source not in (*written, output.resolve().parent)
+        require(good, "output", "another file, in another folder, than the input", output)
         return files

@@ -1,4 +1,4 @@
-"""Open a model, whatever it was saved as, with the engine that is fastest here."""
+"""Open a model of any format with the fastest engine."""
 
 import hashlib
 import json
@@ -15,6 +15,7 @@ from threading import Lock
 
 from platformdirs import user_cache_path
 
+from ..errors import require, require_one_of
 from ..extras import install_command
 from ..files import write_json
 from ..networks.backend import check_backend, keras_backend
@@ -23,12 +24,12 @@ from ..pretrained.presets import METADATA, load_pretrained, model_file, readable
 from . import engines
 from .predictor import EnsemblePredictor, Predictor
 
-# Files that the cache keeps of a model.
+# The files of a graph in the cache.
 GRAPHS = {"openvino": "lean.xml", "onnxruntime": "lean.onnx"}
 ABOUT = "volseg.json"
-# Seconds that a graph is kept unused: a model that is trained anew leaves one of some MB.
+# Seconds that an unused graph is kept: every trained model leaves one of a few MB.
 KEPT = 90 * 24 * 3600
-PART = "part."  # first letters of what is being written there
+PART = "part."  # prefix of a folder that is being written there
 
 
 def open_model(model, engine="auto"):
@@ -40,7 +41,7 @@ def open_model(model, engine="auto"):
         engine: a name of `inference.engines.ENGINES`.
 
     Raises:
-        ValueError: there is no such model or engine, or the model has no graph for the engine.
+        ValueError: there is no such model or engine, or the engine cannot run the model.
     """
     check_engine(engine)
     check_backend()
@@ -59,22 +60,15 @@ def open_model(model, engine="auto"):
         except ValueError as error:
             if engine != "auto":
                 raise
-            warnings.warn(f"predicting by Keras, which is slower: {error}", stacklevel=2)
+            warnings.warn(f"predicting with Keras, which is slower: {error}", stacklevel=2)
     return open_keras(load_pretrained(path))
 
 
 def check_engine(engine):
-    """Raise ValueError for an engine that there is not."""
-    if engine not in engines.ENGINES:
-        raise ValueError(
-            f"Invalid value for `engine`. Expected one of {', '.join(engines.ENGINES)}. "
-            f"Received: engine={engine!r}"
-        )
-    if engine == "onnxruntime" and find_spec("onnxruntime") is None:
-        raise ValueError(
-            f"Invalid value for `engine`. Expected what `{install_command('onnx')}` installs. "
-            f"Received: engine={engine!r}"
-        )
+    """Raise ValueError for an engine that is unknown or not installed."""
+    require_one_of(engines.ENGINES, "engine", engine)
+    good = engine != "onnxruntime" or find_spec("onnxruntime")
+    require(good, "engine", f"what `{install_command('onnx')}` installs", f"{engine=}")
 
 
 def find_model(model):
@@ -90,7 +84,7 @@ def find_model(model):
 
 
 def by_keras(engine):
-    """Return whether an engine's name means Keras for a Keras model in memory."""
+    """Return whether an engine means Keras for a Keras model in memory."""
     return engine in ("auto", "keras")
 
 
@@ -103,14 +97,14 @@ def fastest():
 
 
 def open_keras(model):
-    """Return a `Predictor` that runs a Keras model by Keras, with the weights of the moment."""
+    """Return a `Predictor` that runs a Keras model with Keras and its current weights."""
     from ..networks.models import metadata
 
     return Predictor(Once(engines.keras_engine(model)), metadata(model))
 
 
 class Once:
-    """What starts one and the same engine for every volume."""
+    """Starts the same engine for every volume."""
 
     def __init__(self, engine):
         self._engine = engine
@@ -123,16 +117,11 @@ class Once:
 def open_savedmodel(path, engine):
     """Return a `Predictor` of a SavedModel written by `export_savedmodel`."""
     parts = (METADATA, Path("variables", "variables.index"))
-    if missing := [str(part) for part in parts if not (path / part).is_file()]:
-        raise ValueError(
-            f"Invalid value for `model`. Expected a SavedModel with {', '.join(map(str, parts))}. "
-            f"Received: {path} without {', '.join(missing)}"
-        )
-    if engine == "onnxruntime":
-        raise ValueError(
-            "Invalid value for `engine`. Expected keras or openvino for a SavedModel. "
-            f"Received: {engine}"
-        )
+    missing = [str(part) for part in parts if not (path / part).is_file()]
+    expected = f"a SavedModel with {', '.join(map(str, parts))}"
+    require(not missing, "model", expected, f"{path} without {', '.join(missing)}")
+    good = engine != "onnxruntime"
+    require(good, "engine", "keras or openvino for a SavedModel", engine)
     check_files(path, [file.relative_to(path).as_posix() for file in savedmodel_files(path)])
     with readable(path):
         about = json.loads((path / METADATA).read_text(encoding="utf-8"))
@@ -152,13 +141,13 @@ def savedmodel_files(path):
 
 
 class Graph:
-    """What starts engines of a graph, which is read when the first one is asked for.
+    """Starts engines of a graph, which is read when the first one is needed.
 
     Args:
-        folder: that `write_graph` wrote.
+        folder: that `save_graph` wrote.
         engine: that reads it, "openvino" or "onnxruntime".
         about: metadata of the model.
-        owner: of a temporary folder, which it stays with.
+        owner: a `TemporaryDirectory` to keep as long as the graph.
     """
 
     def __init__(self, folder, engine, about, owner=None):
@@ -185,7 +174,7 @@ class Graph:
 
 
 class SavedModelGraph(Graph):
-    """What starts engines of OpenVINO for a SavedModel."""
+    """Starts engines of OpenVINO for a SavedModel."""
 
     def __init__(self, folder, spatial_dims):
         super().__init__(folder, "openvino", {"spatial_dims": spatial_dims})
@@ -199,8 +188,8 @@ class SavedModelGraph(Graph):
 def open_graph(model, engine):
     """Return a `Predictor` of the inference graph of a .keras file or a Keras model.
 
-    A file's graph is kept in the user's cache, so that only its first use needs Keras, until it is
-    not used for three months.
+    A file's graph is kept in the user's cache, so that only its first use needs Keras. Graphs that
+    were not used for three months are removed.
     """
     owner = tempfile.TemporaryDirectory(prefix="volseg.", ignore_cleanup_errors=True)
     folder = Path(owner.name) / engine
@@ -209,19 +198,19 @@ def open_graph(model, engine):
         kept = cache / graph_key(model) / engine
         with suppress(OSError):  # a cache that cannot be written
             if not (kept / ABOUT).is_file():
-                write_graph(load_pretrained(model), kept, engine)
+                save_graph(load_pretrained(model), kept, engine)
                 prune(cache)
             folder = kept
-            owner.cleanup()  # of no use, so that nothing is left of it where this process is killed
+            owner.cleanup()  # not needed: nothing shall be left if this process is killed
             os.utime(kept / ABOUT)
     if not folder.exists():
-        write_graph(load_pretrained(model) if isinstance(model, Path) else model, folder, engine)
+        save_graph(load_pretrained(model) if isinstance(model, Path) else model, folder, engine)
     about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     return Predictor(Graph(folder, engine, about, owner), about)
 
 
 def graph_key(path):
-    """Return the name of a model's folder in the cache: it changes with all that the graph does."""
+    """Return the name of a model's folder in the cache, which changes whenever the graph would."""
     digest = hashlib.sha256(path.read_bytes())
     for code in sorted((Path(__file__).parents[1] / "networks").glob("*.py")):
         digest.update(code.read_bytes())
@@ -230,8 +219,8 @@ def graph_key(path):
     return digest.hexdigest()[:24]
 
 
-def write_graph(model, folder, engine):
-    """Write the graph of an engine and what a user of it must know; a killed run leaves no half."""
+def save_graph(model, folder, engine):
+    """Write the graph of an engine and its metadata; a killed run leaves no incomplete folder."""
     from ..networks.inference_graph import export_inference_graph
     from ..networks.models import metadata
 
@@ -246,7 +235,7 @@ def write_graph(model, folder, engine):
 
 
 def prune(cache):
-    """Remove the graphs of a cache that were not used for `KEPT` seconds, and halves of such."""
+    """Remove graphs from a cache, also incomplete ones, that were not used for `KEPT` seconds."""
     for used in (*cache.glob(f"*/*/{ABOUT}"), *cache.glob(f"*/{PART}*")):
         if time.time() - used.stat().st_mtime > KEPT:
             shutil.rmtree(used.parent if used.name == ABOUT else used)

@@ -1,10 +1,11 @@
-"""How a volume is predicted: what a user says of it, checked once."""
+"""How a volume is predicted, checked once."""
 
 from dataclasses import dataclass
 from math import inf
 
 import numpy as np
 
+from ..errors import require
 from ..volumes.intensity import Intensity
 
 
@@ -14,7 +15,7 @@ class PredictionOptions:
 
     Attributes:
         tta: average over 8 (2D) or 16 (3D) flips and transpositions.
-        seamless: tiles read so much context that they agree with one piece within 0.001.
+        seamless: give tiles enough context to agree within 0.001 with one prediction of the whole.
         normalization: "volume" to standardise intensities by the volume's own statistics, "model"
             by the constants in the model; or `(mean, standard deviation)`; or an `Intensity`.
         scale: how many voxels the network sees for one of the volume, along (z, y, x).
@@ -31,7 +32,7 @@ class PredictionOptions:
     tile: tuple | None = None
 
     def __post_init__(self):
-        """Check what is no yes or no; tiles are checked where the network is known."""
+        """Check normalization and scale; tiles are checked later, by the axes of the network."""
         object.__setattr__(self, "normalization", _checked_normalization(self.normalization))
         object.__setattr__(self, "scale", _checked_scale(self.scale))
         if self.tile is not None:
@@ -41,12 +42,9 @@ class PredictionOptions:
 def _checked_normalization(value):
     if isinstance(value, Intensity) or isinstance(value, str) and value in ("volume", "model"):
         return value
-    if isinstance(value, str) or np.shape(value)[:1] != (2,):
-        received = repr(value) if isinstance(value, str) else f"shape {np.shape(value)}"
-        raise ValueError(
-            "Invalid value for `normalization`. Expected 'volume', 'model' or (mean, standard "
-            f"deviation). Received: normalization={received}"
-        )
+    good = not isinstance(value, str) and np.shape(value)[:1] == (2,)
+    received = value if isinstance(value, str) else f"shape {np.shape(value)}"
+    require(good, "normalization", "'volume', 'model' or (mean, standard deviation)", received)
     mean, deviation = np.asarray(value, float).tolist()
     pair = (tuple(n) if isinstance(n, list) else n for n in (mean, deviation))
     return tuple(pair)
@@ -54,9 +52,6 @@ def _checked_normalization(value):
 
 def _checked_scale(value):
     sides = tuple(value)
-    if len(sides) != 3 or not all(0 < side < inf for side in sides):
-        raise ValueError(
-            "Invalid value for `scale`. Expected three positive numbers, (z, y, x). "
-            f"Received: scale={sides}"
-        )
+    good = len(sides) == 3 and all(0 < side < inf for side in sides)
+    require(good, "scale", "three positive numbers, (z, y, x)", f"scale={sides}")
     return sides

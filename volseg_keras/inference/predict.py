@@ -4,15 +4,16 @@ import math
 
 import numpy as np
 
+from ..errors import require
 from ..volumes.source import free_memory
 from .engines import decoded, to_labels
 from .tiling import count_tiles, plan, read_tile, tiled_slabs
 
 HALO = {3: (16, 24, 24), 2: (0, 32, 32)}
-# Beyond these a tile's border changes no probability of the published networks by 0.001.
+# With so much context a tile's border changes no probability of the published networks by 0.001.
 SEAMLESS = {3: (64, 80, 80), 2: (0, 96, 96)}
 FADE = {3: (8, 8, 8), 2: (0, 16, 16)}
-# Larger tiles repeat less context; a voxel takes about this many bytes, of a third of what is free.
+# Larger tiles repeat less context. A voxel takes so many bytes; a third of the free memory is used.
 VOXELS = {3: 24_000_000, 2: 1_000_000}
 BYTES = {3: 80, 2: 1000}
 MULTIPLE = 16  # of a tile's sizes
@@ -37,10 +38,10 @@ def tile_plan(shape, spatial_dims, tile=None, *, seamless=False, scale=(1, 1, 1)
 
     Args:
         shape: `(z, y, x)` of the volume; an axis of channels is not cut.
-        spatial_dims: 2 or 3; a 2D network has no use for context along z.
+        spatial_dims: 2 or 3; a 2D network needs no context along z.
         tile: `(z, y, x)` of a tile, multiples of `MULTIPLE` on the network's axes; by default the
-            one that repeats least context within the memory that is free.
-        seamless: read as much context as can change a probability by 0.001.
+            one that repeats least context within the free memory.
+        seamless: read all the context that can change a probability by 0.001.
         scale: of `Resampled`.
 
     Raises:
@@ -50,11 +51,8 @@ def tile_plan(shape, spatial_dims, tile=None, *, seamless=False, scale=(1, 1, 1)
     halo, fade = halo_of(spatial_dims, seamless, scale), FADE[spatial_dims]
     steps = multiples(spatial_dims)
     tile = tuple(tile or best_tile(shape, halo, fade, steps, voxels_at_once(spatial_dims, scale)))
-    if len(tile) != 3 or any(t < 1 or t % m for t, m in zip(tile, steps, strict=False)):
-        raise ValueError(
-            f"Invalid value for `tile`. Expected three sizes, multiples of {steps}. "
-            f"Received: tile={tile}"
-        )
+    good = len(tile) == 3 and all(t >= 1 and t % m == 0 for t, m in zip(tile, steps, strict=True))
+    require(good, "tile", f"three sizes, multiples of {steps}", f"{tile=}")
     tile = [min(t, -(-n // m) * m) for t, n, m in zip(tile, shape, steps, strict=True)]
     return plan(shape, tile, halo, fade)
 
@@ -62,7 +60,7 @@ def tile_plan(shape, spatial_dims, tile=None, *, seamless=False, scale=(1, 1, 1)
 def voxels_at_once(spatial_dims, scale=(1, 1, 1)):
     """Return how many voxels a tile may have: a constant, halved until memory suffices.
 
-    Halved, so that the same file is mostly cut alike.
+    Thus the same file is usually cut in the same tiles.
     """
     voxels = VOXELS[spatial_dims]
     while voxels * BYTES[spatial_dims] > free_memory() // 3:
@@ -71,9 +69,9 @@ def voxels_at_once(spatial_dims, scale=(1, 1, 1)):
 
 
 def best_tile(shape, halo, fade, steps, voxels):
-    """Return the tile of at most `voxels` voxels with which fewest are computed in all.
+    """Return the tile of at most `voxels` voxels with which the fewest voxels are computed.
 
-    Tiles of the same z make a slab that is held in memory, so that is bounded too.
+    Tiles of the same z make a slab that is held in memory, so its size is limited too.
     """
     sizes, totals = [], []
     for n, h, f, m in zip(shape, halo, fade, steps, strict=True):
@@ -88,14 +86,14 @@ def best_tile(shape, halo, fade, steps, voxels):
     allowed = size <= max(voxels, size.min())
     slab = np.maximum(SLAB_VOXELS // (shape[1] * shape[2]), sizes[0].min())
     allowed &= (np.minimum(sizes[0], shape[0]) <= slab)[:, None, None]
-    # Of equals the smallest.
+    # Of equally good tiles the smallest.
     cost = np.where(allowed, total * (1.0 + size / size.max() / 1e3), np.inf)
     best = np.unravel_index(np.argmin(cost), cost.shape)
     return tuple(int(axis[i]) for axis, i in zip(sizes, best, strict=True))
 
 
 def sample_tile(volume, spatial_dims):
-    """Return a tile from the middle of a volume, of a size that a network takes."""
+    """Return a tile from the middle of a volume."""
     sample = SAMPLE[spatial_dims]
     starts = [max(0, (n - s) // 2) for n, s in zip(volume.shape, sample, strict=False)]
     block = tuple(slice(a, a + s) for a, s in zip(starts, sample, strict=True))
@@ -105,7 +103,7 @@ def sample_tile(volume, spatial_dims):
 
 
 class Watched:
-    """An engine that tells how many tiles are done.
+    """An engine that reports how many tiles are done.
 
     Args:
         engine: of the tiles.
@@ -125,28 +123,23 @@ class Watched:
         return result
 
 
-def predict_slabs(
-    engine,
-    volume,
-    spatial_dims,
-    *,
-    tile=None,
-    seamless=False,
-    scale=(1, 1, 1),
-    on_progress=None,
-):
+def predict_slabs(engine, volume, spatial_dims, *, tile=None, seamless=False, on_progress=None):
     """Yield finished z slabs `(z, values)` of a volume; memory holds two slabs and some tiles.
 
     Args:
         engine: callable from a tile of raw intensities to `(z, y, x, maps)`, see `engines`.
         volume: `(z, y, x)` or `(z, y, x, channels)` array-like.
         spatial_dims: of the network.
-        tile: as of `tile_plan`, like `seamless` and `scale`.
-        seamless: see `tile`.
-        scale: see `tile`.
+        tile: as of `tile_plan`.
+        seamless: as of `tile_plan`.
         on_progress: called with the number of tiles done and their total.
     """
-    axes = tile_plan(volume.shape, spatial_dims, tile, seamless=seamless, scale=scale)
+    axes = tile_plan(volume.shape, spatial_dims, tile, seamless=seamless)
+    return planned_slabs(engine, volume, axes, on_progress)
+
+
+def planned_slabs(engine, volume, axes, on_progress=None):
+    """Yield the slabs of `predict_slabs` for the tiles of a `tile_plan`."""
     if on_progress:
         engine = Watched(engine, count_tiles(axes), on_progress)
     return tiled_slabs(volume, axes, engine)
@@ -159,7 +152,7 @@ def probabilities(slabs):
 
 
 def _all_classes(values):
-    """Return float32 probabilities of all classes, of what an engine gives."""
+    """Return float32 probabilities of all classes from the values of an engine."""
     if values.shape[-1] > 1:
         return decoded(values)
     if values.dtype != np.uint8:

@@ -1,17 +1,18 @@
-"""A model, or several together, ready to run on volumes."""
+"""A model, or an ensemble of several, ready to run on volumes."""
 
 from dataclasses import dataclass, replace
 
+from ..errors import require
 from ..patches.sampler import channels_of
 from ..volumes.intensity import Intensity
 from .options import PredictionOptions
-from .predict import predict_slabs, sample_tile, tile_plan
+from .predict import planned_slabs, sample_tile, tile_plan
 from .wrappers import Ensemble, FlipAveraged, Resampled, Standardized
 
 
 @dataclass
 class Predictor:
-    """A model ready to run, whatever it was loaded from.
+    """A model ready to run, of any format.
 
     Attributes:
         start: callable from a sample tile of a volume to an engine, see `inference.engines`.
@@ -27,36 +28,25 @@ class Predictor:
         return self.metadata["spatial_dims"]
 
     def check_labels(self, threshold=0.5, instances=False):
-        """Raise ValueError for what is asked of the labels and the model has not to give.
+        """Raise ValueError for a threshold or instances with a model of more than two classes.
 
         Args:
-            threshold: least foreground probability; other than 0.5 of two classes only.
-            instances: whether instances are to be found, of one foreground.
+            threshold: least foreground probability.
+            instances: whether instances are to be found.
         """
         classes = self.metadata["num_classes"]
-        if threshold != 0.5 and classes > 2:
-            raise ValueError(
-                f"Invalid value for `threshold`. Expected 0.5 for a model of {classes} classes. "
-                f"Received: threshold={threshold}"
-            )
-        if instances and classes > 2:
-            raise ValueError(
-                "Invalid value for `instances`. Expected a model of two classes. "
-                f"Received: {classes} classes"
-            )
+        good = threshold == 0.5 or classes <= 2
+        require(good, "threshold", f"0.5 for a model of {classes} classes", f"{threshold=}")
+        good = not instances or classes <= 2
+        require(good, "instances", "a model of two classes", f"{classes} classes")
 
     def check_volume(self, volume):
         """Raise ValueError for a volume of other axes or of another number of channels."""
-        if len(volume.shape) not in (3, 4):
-            raise ValueError(
-                "Invalid value for `volume`. Expected axes (z, y, x) or (z, y, x, channels). "
-                f"Received: shape {tuple(volume.shape)}"
-            )
-        if (channels := channels_of(volume)) != self.metadata["channels"]:
-            raise ValueError(
-                f"Invalid value for `model`. Expected one of the volume's channels, {channels}. "
-                f"Received: {self.metadata['channels']} channels"
-            )
+        shape, own = tuple(volume.shape), self.metadata["channels"]
+        expected = "axes (z, y, x) or (z, y, x, channels)"
+        require(len(shape) in (3, 4), "volume", expected, f"shape {shape}")
+        expected = f"one for as many channels as the volume has, {channels_of(volume)}"
+        require(channels_of(volume) == own, "model", expected, f"{own} channels")
 
     def slabs(self, volume, options=None, *, engine=None, on_progress=None):
         """Yield finished z slabs `(z, values)`; see `inference.predict.predict_slabs`.
@@ -64,36 +54,38 @@ class Predictor:
         Args:
             volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.
             options: `PredictionOptions`.
-            engine: of `engine` for the same options, where it was made before.
+            engine: of `engine` for the same options, if it was made before.
             on_progress: called with the number of tiles done and their total.
         """
         options = options or PredictionOptions()
-        cut = {"seamless": options.seamless, "scale": self.model_scale(options.scale)}
-        tile_plan(volume.shape, self.spatial_dims, options.tile, **cut)
-        engine = engine or self.engine(volume, options)
-        return predict_slabs(
-            engine, volume, self.spatial_dims, tile=options.tile, on_progress=on_progress, **cut
+        axes = tile_plan(
+            volume.shape,
+            self.spatial_dims,
+            options.tile,
+            seamless=options.seamless,
+            scale=self.model_scale(options.scale),
         )
+        engine = engine or self.engine(volume, options)
+        return planned_slabs(engine, volume, axes, on_progress)
 
     def model_scale(self, scale):
-        """Return a scale of 1 along z for a network that sees planes, else as it is."""
+        """Return a scale, set to 1 along z for a 2D network."""
         return (1,) * (3 - self.spatial_dims) + tuple(scale)[3 - self.spatial_dims :]
 
-    def intensity(self, volume, normalization="volume", on_progress=None):
+    def intensity(self, volume, normalization="volume"):
         """Return the `Intensity` to standardise a volume by, None for the model's own constants.
 
         Args:
             volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.
             normalization: as of `PredictionOptions`.
-            on_progress: called with the number of pieces read and their total.
 
         Raises:
-            ValueError: the model has no constants, or the volume no statistics to go by.
+            ValueError: the model has no constants, or the volume is constant.
         """
         if isinstance(normalization, Intensity):
             return normalization
         if normalization == "volume":
-            return Intensity.of(volume, on_progress)
+            return Intensity.of(volume)
         if normalization == "model":
             self.check_constants()
             return None
@@ -101,11 +93,8 @@ class Predictor:
 
     def check_constants(self):
         """Raise ValueError unless the model itself standardises intensities."""
-        if not self.metadata["normalization"]:
-            raise ValueError(
-                "Invalid value for `normalization`. Expected 'volume' or (mean, standard "
-                "deviation) for a model without constants. Received: 'model'"
-            )
+        expected = "'volume' or (mean, standard deviation) for a model without constants"
+        require(self.metadata["normalization"], "normalization", expected, "'model'")
 
     def engine(self, volume, options=None):
         """Return the engine of raw intensities for the tiles of a volume.
@@ -139,20 +128,18 @@ class EnsemblePredictor(Predictor):
     """Several models whose probabilities are averaged.
 
     Args:
-        members: their `Predictor`s, of as many spatial axes and classes.
+        members: their `Predictor`s.
 
     Raises:
-        ValueError: they differ in those.
+        ValueError: they differ in the number of spatial axes or classes.
     """
 
     def __init__(self, members):
         about = [member.metadata for member in members]
         for name in ("spatial_dims", "num_classes"):
-            if len({row[name] for row in about}) > 1:
-                raise ValueError(
-                    f"Invalid value for `model`. Expected models of one {name}. "
-                    f"Received: {', '.join(str(row[name]) for row in about)}"
-                )
+            values = [row[name] for row in about]
+            received = ", ".join(map(str, values))
+            require(len(set(values)) == 1, "model", f"models of the same {name}", received)
         super().__init__(None, about[0])
         self.members = members
 

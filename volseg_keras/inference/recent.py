@@ -1,13 +1,13 @@
-"""What was made last is kept, so that it need not be made again."""
+"""A cache of the values used most recently."""
 
 from collections import OrderedDict
 from threading import RLock
 
 
 class Recent:
-    """Values by their keys, of which the ones used last are kept.
+    """A cache of values by their keys, which keeps the ones used most recently.
 
-    Threads may share it: a value is made by one of them, and the others wait for it.
+    Threads can share it: one of them makes a value, and the others wait for it.
 
     Args:
         size: most values that are kept.
@@ -17,7 +17,7 @@ class Recent:
         self._size, self._values, self._lock = size, OrderedDict(), RLock()
 
     def get(self, key, make):
-        """Return the value of a key, made by `make()` where none is kept."""
+        """Return the value of a key, made by `make()` unless it is kept."""
         with self._lock:
             if key not in self._values:
                 self._values[key] = make()
@@ -27,7 +27,7 @@ class Recent:
             return self._values[key]
 
     def items(self):
-        """Return the pairs of keys and values that are kept, the one used last at the end."""
+        """Return the pairs of keys and values, the one used last at the end."""
         with self._lock:
             return list(self._values.items())
 
@@ -37,9 +37,9 @@ class Recent:
             self._values.clear()
 
     def abandon(self):
-        """Start empty in a process that was forked, where threads of the values are missing.
+        """Start empty in a forked process, in which the threads of the values do not exist.
 
-        They are not deleted, since some would wait for those threads.
+        The values are not deleted, since some would wait for those threads.
         """
         self._abandoned = self._values
         self._values, self._lock = OrderedDict(), RLock()

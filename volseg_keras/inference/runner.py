@@ -1,8 +1,8 @@
 """Segment a volume from file to file: small, large, resumed or shared among processes.
 
-A small volume is predicted slab by slab in memory. A larger one, or one that is resumed or shared,
-is predicted block by block in a store beside the output. Both ways have the same steps: predict,
-write to sinks, post-process, write the files.
+A small volume is predicted slab by slab in memory. A large, resumed or shared one is predicted
+block by block in a store beside the output. The steps are the same: predict, write to sinks,
+post-process, write the files.
 """
 
 import math
@@ -35,23 +35,23 @@ SMALL = 2**27  # voxels of a volume that is segmented in memory
 
 
 def say_nothing(line):
-    """Do without a line."""
+    """Ignore a line."""
 
 
 @contextmanager
 def show_nothing(what):
-    """Do without a sign that something takes a while; yields `on_progress(done, total)`."""
+    """Ignore progress; yields `on_progress(done, total)`."""
     yield lambda done, total: None
 
 
 @dataclass(frozen=True)
 class Display:
-    """What is shown of a job while it runs; by default nothing.
+    """How a job shows its progress; by default not at all.
 
     Attributes:
         say: called with a line.
-        wait: context manager, by a text, for what takes a while.
-        progress: the same, which yields `on_progress(done, total)`.
+        wait: called with a text; returns a context manager for a step that takes a while.
+        progress: the same, whose context manager yields `on_progress(done, total)`.
     """
 
     say: Callable = say_nothing
@@ -60,7 +60,7 @@ class Display:
 
 
 class Outcome(NamedTuple):
-    """What a job gave: the `SegmentationSummary`, and the path of the picture."""
+    """The result of a job: the `SegmentationSummary` and the path of the picture."""
 
     summary: SegmentationSummary
     picture: Path
@@ -69,11 +69,11 @@ class Outcome(NamedTuple):
 def segment_file(job, display=None):
     """Segment a volume from file to file.
 
-    1. Settle what the user left open: model, threshold and scale; check the files.
-    2. Predict labels, and the probability where it is asked for: slab by slab in memory, or block
-       by block in the store beside the output, which may be resumed and shared.
-    3. Filter, part in instances and clean them, see `PostProcessing`.
-    4. Write the files, each of them whole or not at all.
+    1. Check the files; choose the model, threshold and scale that were left open.
+    2. Predict labels, and the probability if requested: slab by slab in memory, or block by block
+       in the store beside the output, which can be resumed and shared.
+    3. Filter, split into instances and clean up, see `PostProcessing`.
+    4. Write the files, each of them atomically.
     5. Draw a picture beside them.
 
     Args:
@@ -84,8 +84,8 @@ def segment_file(job, display=None):
         The `Outcome`.
 
     Raises:
-        ValueError, OSError: the job cannot be done; what is wrong with a model is told before the
-            volume is read.
+        ValueError, OSError: the job cannot be done; raised before the volume is read if the model
+            is the reason.
 
     Example:
         >>> source = SourceVolume("volume.tif", voxel_size=(5, 5, 5))
@@ -95,7 +95,7 @@ def segment_file(job, display=None):
     files = OutputFiles.of(job)
     job.model.find()
     image = job.source.open()
-    job = _settled(job, image, display)
+    job = _completed(job, image, display)
     job.steps.check_output(image.shape, job.output)
     large = math.prod(image.shape) > SMALL
     begun = JobStore.beside(job.output).folder.exists()
@@ -108,21 +108,21 @@ def segment_file(job, display=None):
     return Outcome(result.summary, picture)
 
 
-def _settled(job, image, display):
-    """Return a job with nothing left open, and tell what was chosen."""
+def _completed(job, image, display):
+    """Return a job with model, threshold and scale, and say which were chosen."""
     job, reason = job.with_model(image)
-    settled = job.with_threshold().with_scale(image)
+    complete = job.with_threshold().with_scale(image)
     if reason:
         display.say(reason)
-    if settled.threshold != job.threshold:
-        display.say(f"Threshold {settled.threshold:.4g}")
-    if job.rescale is not False and settled.prediction.scale != (1, 1, 1):
-        display.say(scale_text(settled.prediction.scale))
-    return settled
+    if complete.threshold != job.threshold:
+        display.say(f"Threshold {complete.threshold:.4g}")
+    if job.rescale is not False and complete.prediction.scale != (1, 1, 1):
+        display.say(scale_text(complete.prediction.scale))
+    return complete
 
 
 class Segmentation(NamedTuple):
-    """What is drawn: the summary, and image and labels as arrays in memory or open volumes."""
+    """The summary of a segmentation, and image and labels, in memory or as open volumes."""
 
     summary: SegmentationSummary
     image: np.ndarray | Volume
@@ -166,15 +166,15 @@ def segment_in_memory(job, files, image, display):
 
 
 def _open_and_read(job, image):
-    """Read a volume, once, while the model is opened.
+    """Read a volume while the model is opened.
 
     Returns:
-        The voxels, the `Predictor`, its engine, and the `PredictionOptions` it was made by, with
-        the `Intensity` of the volume.
+        The voxels, the `Predictor`, its engine, and the `PredictionOptions` of the engine, with the
+        `Intensity` of the volume.
     """
     pool = ThreadPoolExecutor(1)
     reading = pool.submit(image.__getitem__, ...)
-    pool.shutdown(wait=False)  # what is wrong with the model does not wait for the volume
+    pool.shutdown(wait=False)  # errors of the model do not wait for the volume
     predictor = recent_model(list(job.model.names), job.model.engine)
     predictor.check_labels(job.threshold, job.steps.instances)
     predictor.check_volume(image)

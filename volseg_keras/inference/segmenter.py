@@ -1,4 +1,4 @@
-"""Segment volumes in memory: an object that holds a model, and a function that keeps the last."""
+"""Segment volumes in memory: a class that holds a model, and a function that keeps recent ones."""
 
 import json
 import os
@@ -26,25 +26,25 @@ class Segmenter:
     """A model that is opened once and then segments any number of volumes.
 
     The first volume of a shape takes longer, since the network is compiled for its tiles. Volumes
-    are standardised by their own mean and standard deviation, as in training, so that a change of
-    brightness or contrast, or another type of voxels, makes no difference.
+    are standardised with their own mean and standard deviation, as in training, so that changes of
+    brightness, contrast or data type make no difference.
 
     Args:
-        model: "auto" to choose one by the size of a volume's voxels, see `choose_model`; or the
-            name of a published model, the folder of a run, a .keras file, a SavedModel or a Keras
-            model; or a list of such, to be averaged.
-        engine: "keras" (float32), "openvino" (CPU, bfloat16 where that changes no more than 0.1 %
-            of a tile's labels), "onnxruntime", or "auto": OpenVINO for a saved model on a CPU,
-            else Keras. All but Keras, and a SavedModel by any, give two classes in steps of 1/256.
-            A Keras model is run with the weights it has at the time, but by another engine than
-            Keras with those that it had when the segmenter was made.
-        tta: average over 8 (2D) or 16 (3D) flips and transpositions, that many times as long.
-        seamless: tiles read so much context that they agree with one piece within 0.001 (in
-            float32), two to four times as long.
+        model: "auto" to choose one by the voxel size of a volume, see `choose_model`; or the name
+            of a published model, the folder of a run, a .keras file, a SavedModel or a Keras model;
+            or a list of these, whose probabilities are averaged.
+        engine: "keras" (float32), "openvino" (CPU, bfloat16 if that changes no more than 0.1 % of
+            a tile's labels), "onnxruntime", or "auto": OpenVINO for a saved model on a CPU, else
+            Keras. OpenVINO and ONNX Runtime give probabilities of two classes in steps of 1/256,
+            except for a SavedModel. Keras runs a Keras model with its current weights; the other
+            engines run it with those that it had when the segmenter was made.
+        tta: average over 8 (2D) or 16 (3D) flips and transpositions, at so many times the cost.
+        seamless: give tiles enough context to agree within 0.001 (in float32) with one prediction
+            of the whole volume, at two to four times the cost.
         normalization: "volume"; "model" for the constants in the model; or `(mean, standard
-            deviation)` of the intensities, for example of the volume that this is a crop of.
-        scale: how many voxels the network shall see for one of the volume, along (z, y, x), where
-            its voxels are not of the size that the model was trained on.
+            deviation)` of the intensities, for example those of a larger volume that this is from.
+        scale: how many voxels the network sees for one of the volume, along (z, y, x), for volumes
+            of another voxel size than the model was trained at.
         tile: `(z, y, x)` of a tile, multiples of 16; a good size by default.
 
     Input shape: `(z, y, x)`, or `(z, y, x, channels)` for a model of several channels.
@@ -76,10 +76,7 @@ class Segmenter:
 
     @property
     def metadata(self):
-        """What a user of the model must know, a dict as of `networks.models.metadata`.
-
-        None where the model is chosen anew for each volume.
-        """
+        """The dict of `networks.models.metadata`; None if each volume has a model chosen for it."""
         return dict(self._predictor.metadata) if self._predictor else None
 
     def _ready(self, volume):
@@ -92,8 +89,8 @@ class Segmenter:
         """Return float32 probabilities `(z, y, x, classes)` of a volume.
 
         Args:
-            volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities, of which tiles
-                are read where it is a `Volume` or another lazy array; or the path of a volume.
+            volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities, or the path of a
+                volume. A `Volume` or another lazy array is read tile by tile.
             on_progress: called with the number of tiles done and their total.
         """
         volume = _as_volume(volume)
@@ -119,7 +116,7 @@ class Segmenter:
 
 
 def is_auto(model):
-    """Return whether a model is to be chosen by the volume."""
+    """Return whether a model is to be chosen for the volume."""
     return isinstance(model, str) and model == AUTO
 
 
@@ -146,13 +143,13 @@ def predict_volume(
 ):
     """Predict the class probabilities of a volume, tile by tile.
 
-    The last few models are kept, so that only the first call opens a model; one whose file or
-    weights have changed is opened anew. `Segmenter` holds a model for as long as you like.
+    The last few models are kept open, so that only the first call opens a model, and calls after
+    its file or weights have changed. `Segmenter` keeps a model for as long as you need it.
 
     Args:
-        model: as of `Segmenter`, like the options that are not named here.
+        model: as of `Segmenter`, like `engine` to `tile`.
         volume: `(z, y, x)` array-like of intensities, or the path of a volume; for a model of
-            several channels an array-like `(z, y, x, channels)`. Of a `Volume` tiles are read.
+            several channels an array-like `(z, y, x, channels)`. A `Volume` is read tile by tile.
         engine: see `model`.
         tta: see `model`.
         seamless: see `model`.
@@ -178,13 +175,13 @@ def predict_volume(
 
 
 def recent_model(model, engine="auto"):
-    """Return the `Predictor` of `open_model`, kept from an earlier call where nothing changed."""
+    """Return the `Predictor` of `open_model`, that of an earlier call if nothing changed."""
     check_backend()
     return RECENT.get(_version(model, engine), lambda: _Opened(model, engine)).predictor
 
 
 class _Opened:
-    """A predictor with its model, whose identity no other one takes as long as this is kept."""
+    """A predictor and its model, which is kept so that no other model gets the same `id`."""
 
     def __init__(self, model, engine):
         self.model, self.predictor = model, open_model(model, engine)
@@ -199,7 +196,7 @@ def _predicted(predictor, options, volume, on_progress, joined):
 
 
 def _as_volume(volume):
-    """Return a path's volume, a lazy array as it is, and anything else as an array."""
+    """Return the volume of a path, a lazy array as it is, anything else as an array."""
     if isinstance(volume, str | Path):
         return open_volume(volume)
     lazy = isinstance(getattr(volume, "dtype", None), np.dtype) and hasattr(volume, "__getitem__")
@@ -207,7 +204,7 @@ def _as_volume(volume):
 
 
 def _version(model, engine):
-    """Return what tells a model in its present state, and an engine, from others."""
+    """Return a key for a model in its present state and an engine."""
     if isinstance(model, list | tuple):
         return tuple(_version(member, engine) for member in model)
     if not isinstance(model, str | Path):
@@ -219,7 +216,7 @@ def _version(model, engine):
 
 
 def _state(model, engine):
-    """Return what the engine of a Keras model was made of, and does not follow by itself."""
+    """Return a key for the parts of a Keras model that its engine would not notice changing."""
     from ..networks.models import metadata
 
     about = json.dumps(metadata(model), default=str)

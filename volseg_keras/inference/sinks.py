@@ -1,4 +1,4 @@
-"""Where blocks of a segmentation go: to memory, to a file, or to a store that processes share.
+"""Where blocks of a segmentation are written: to memory, to a file, or to a shared store.
 
 A sink has a method `write(box, values)`; a box is three slices (z, y, x) of the volume.
 """
@@ -65,7 +65,7 @@ class Sinks:
     probability: tuple = ()
 
     def write_prediction(self, box, values, threshold):
-        """Write labels and probability of what a network gives for a block.
+        """Write labels and probability of the values that a network gives for a block.
 
         Args:
             box: of the block.
@@ -89,7 +89,7 @@ class Sinks:
 
 
 class SegmentationSummary(NamedTuple):
-    """What was found in a volume: share of the foreground, a voxel in its midst, highest label."""
+    """Share of the foreground in a volume, a voxel in its middle, and the highest label."""
 
     share: float
     center: tuple
@@ -98,12 +98,12 @@ class SegmentationSummary(NamedTuple):
 
 @dataclass(frozen=True)
 class BlockSummary:
-    """What was found in a block.
+    """A summary of the labels of a block.
 
     Attributes:
-        foreground: its voxels.
-        most: those of the plane that has most.
-        center: voxel (z, y, x) of the volume in the midst of those.
+        foreground: number of foreground voxels.
+        most: number of those in the plane that has most.
+        center: voxel (z, y, x) of the volume in the middle of those.
         highest: the highest label.
     """
 

@@ -1,9 +1,9 @@
-"""The store of a job: what processes that share it, or go on with it, need to know.
+"""The store of a job, for processes that share or resume it.
 
-A folder beside the output. It holds what to do (`job.json`), the arrays that are filled
-(`labels.zarr`, `probability.zarr`) and a mark for every block that is done, written after the
-block's data. What is done is a function of job.json, so a resumed run, or one of many workers,
-gives the same voxels as an unbroken one.
+A folder beside the output. It holds a description of the job (`job.json`), the arrays that are
+filled (`labels.zarr`, `probability.zarr`) and a mark for every block that is done, written after
+the block's data. The result depends on job.json only, so a resumed run, or one with many workers,
+gives the same voxels as an uninterrupted one.
 """
 
 import json
@@ -14,12 +14,13 @@ from uuid import uuid4
 
 import numpy as np
 
-from ..files import write_json
-from ..pretrained.presets import digest, is_model
+from ..errors import invalid, require
+from ..files import work_folder, write_json
+from ..pretrained.presets import is_model, weights_digest
 from ..volumes.formats import kind_of
 from ..volumes.intensity import Intensity
-from ..volumes.ome_zarr import finish_zarr, start_zarr
-from ..volumes.writing import create_volume, place_like, put_in_place
+from ..volumes.ome_zarr import finish_zarr, mark_labels, start_zarr
+from ..volumes.writing import create_volume, place_like
 from .blocks import blocks
 from .job import ModelChoice, SourceVolume
 from .options import PredictionOptions
@@ -28,13 +29,13 @@ from .sinks import ArraySink, BlockSummary, Sinks, summarize
 JOB = "job.json"
 FORMAT = 2  # of job.json
 ARRAYS = {"labels": np.uint8, "probability": np.float32}
-# What follows from the rest and is not compared where a job is resumed.
+# Entries that follow from the others and are not compared when a job is resumed.
 DERIVED = ("id", "intensity", "block", "tile")
 
 
 @dataclass(frozen=True)
 class StoredJob:
-    """What job.json says.
+    """The content of job.json.
 
     Attributes:
         source: `SourceVolume`, absolute.
@@ -44,8 +45,8 @@ class StoredJob:
         threshold: least foreground probability, of two classes.
         prediction: `PredictionOptions`.
         probability: whether to keep it.
-        id: by which a process that does several jobs of one output tells them apart.
-        intensity: `Intensity` to standardise by, None for the models' own constants.
+        id: distinguishes several jobs of one output in one process.
+        intensity: `Intensity` to standardise with, None for the models' own constants.
         block: `(z, y, x)` of a block.
         tile: `(z, y, x)` of a tile.
     """
@@ -64,14 +65,21 @@ class StoredJob:
 
     @classmethod
     def of(cls, job, shape):
-        """Return what a `Job` says, as other processes must be told."""
+        """Return the content of job.json for a `Job`."""
         source = replace(job.source, path=str(Path(job.source.path).absolute()))
         names = [str(Path(name).absolute()) if is_model(name) else name for name in job.model.names]
         model = replace(job.model, names=tuple(names))
-        hashes = tuple(map(digest, job.model.names))
-        kept = job.probability or job.steps.instances  # by which instances are found
+        hashes = tuple(map(weights_digest, job.model.names))
+        kept = job.probability or job.steps.instances  # instances are found in the probability
         return cls(
-            source, tuple(shape), model, hashes, job.threshold, job.prediction, kept, uuid4().hex
+            source=source,
+            shape=tuple(shape),
+            model=model,
+            sha256=hashes,
+            threshold=job.threshold,
+            prediction=job.prediction,
+            probability=kept,
+            id=uuid4().hex,
         )
 
     def to_json(self):
@@ -101,22 +109,23 @@ class StoredJob:
 
     @classmethod
     def from_json(cls, found):
-        """Return what a dict of `to_json` says."""
+        """Return the `StoredJob` of a dict of `to_json`."""
         normalization, intensity = found["normalization"], found["intensity"]
         if isinstance(normalization, dict):
             normalization = Intensity(**normalization)
+        options = found["tta"], found["seamless"], normalization, found["scale"]
         return cls(
-            SourceVolume(**found["source"]),
-            tuple(found["shape"]),
-            ModelChoice(tuple(found["model"]), found["engine"]),
-            tuple(found["sha256"]),
-            found["threshold"],
-            PredictionOptions(found["tta"], found["seamless"], normalization, found["scale"]),
-            found["probability"],
-            found["id"],
-            Intensity(**intensity) if intensity else None,
-            tuple(found["block"]),
-            tuple(found["tile"]),
+            source=SourceVolume(**found["source"]),
+            shape=tuple(found["shape"]),
+            model=ModelChoice(tuple(found["model"]), found["engine"]),
+            sha256=tuple(found["sha256"]),
+            threshold=found["threshold"],
+            prediction=PredictionOptions(*options),
+            probability=found["probability"],
+            id=found["id"],
+            intensity=Intensity(**intensity) if intensity else None,
+            block=tuple(found["block"]),
+            tile=tuple(found["tile"]),
         )
 
 
@@ -132,50 +141,44 @@ class JobStore:
 
     @classmethod
     def beside(cls, output):
-        """Return the store in which work on an output is kept until it is done."""
+        """Return the store of the unfinished work on an output."""
         output = Path(output).absolute()
         return cls(output.with_name(f".{output.name}.part"))
 
     @property
     def is_begun(self):
-        """Whether there is work to go on with."""
+        """Whether there is work to resume."""
         return (self.folder / JOB).exists()
 
     def create(self, job):
-        """Begin a `StoredJob`; what a half written one left is removed."""
+        """Create the store of a `StoredJob`, in place of an incomplete one.
+
+        job.json comes last, from when on the work can be shared and resumed.
+        """
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
-        (self.folder / "done").mkdir()
+        (self.folder / "done").mkdir(parents=True)
         for name, dtype in ARRAYS.items():
             if name == "labels" or job.probability:
                 start_zarr(self.folder / f"{name}.zarr", job.shape, dtype)
-
-    def begin(self, job):
-        """Write job.json, with which work can be shared and gone on with."""
         write_json(self.folder / JOB, job.to_json())
 
     def _json(self):
         return json.loads((self.folder / JOB).read_text(encoding="utf-8"))
 
     def read(self):
-        """Return the `StoredJob`, or raise ValueError where job.json is of another kind."""
+        """Return the `StoredJob`, or raise ValueError for a job.json of another version."""
         try:
             return StoredJob.from_json(self._json())
         except (KeyError, TypeError) as error:
-            raise ValueError(
-                f"Invalid value for `resume`. Expected work of this version in {self.folder}. "
-                f"Received: {JOB} without a good {error}"
-            ) from error
+            expected = f"work of this version in {self.folder}"
+            raise invalid("resume", expected, f"{JOB} without a good {error}") from error
 
     def check_same(self, job):
-        """Raise ValueError where the work is not that of a `StoredJob`."""
+        """Raise ValueError unless the unfinished work is that of a `StoredJob`."""
         found, given = self._json(), json.loads(json.dumps(job.to_json()))
         for name, value in given.items():
-            if name not in DERIVED and found.get(name) != value:
-                raise ValueError(
-                    f"Invalid value for `resume`. Expected the unfinished run's {name}, "
-                    f"{found.get(name)}. Received: {value}"
-                )
+            good = name in DERIVED or found.get(name) == value
+            require(good, "resume", f"the unfinished run's {name}, {found.get(name)}", value)
 
     def pending(self):
         """Return the numbers of the blocks that are not done."""
@@ -183,8 +186,10 @@ class JobStore:
 
     def mark(self, index, summary):
         """Note that a block is done, with its `BlockSummary`."""
-        # Two workers may have been given one block, as where the first was taken for lost.
-        write_json(self._mark(index), asdict(summary), writer=uuid4().hex)
+        with work_folder(self.folder / "done") as work:  # not in a folder of thousands of marks
+            part = work / "mark.json"
+            part.write_text(json.dumps(asdict(summary)), encoding="utf-8")
+            part.replace(self._mark(index))
 
     def _mark(self, index):
         return self.folder / "done" / f"{index}.json"
@@ -195,7 +200,7 @@ class JobStore:
         return len(blocks(job.shape, job.block))
 
     def array(self, name, mode="r"):
-        """Return one of `ARRAYS`, None where it is not kept."""
+        """Return one of `ARRAYS`, None if it is not kept."""
         import zarr
 
         path = self.folder / f"{name}.zarr"
@@ -213,7 +218,7 @@ class JobStore:
         return summarize(found, self.read().shape)
 
     def deliver(self, files, image):
-        """Turn arrays to files.
+        """Turn arrays into files.
 
         Args:
             files: dict from names of `ARRAYS` to paths, or None.
@@ -222,14 +227,14 @@ class JobStore:
         paths = {self.folder / f"{name}.zarr": path for name, path in files.items() if path}
         paths = {array: Path(path) for array, path in paths.items() if array.exists()}
         for array, path in paths.items():
-            if kind_of(path) == ".zarr":  # takes long, so before the first is renamed
+            if kind_of(path) == ".zarr":  # takes long, so it comes before the first renaming
                 finish_zarr(array, place_like(image))
         for array, path in paths.items():
             _deliver(array, path, image)
 
     def remove(self):
         """Remove the folder of a job whose files are written."""
-        # First, for what is resumed with a part of its data gone would be wrong.
+        # First, since a job with a part of its data removed must not be resumed.
         (self.folder / JOB).unlink()
         shutil.rmtree(self.folder)
 
@@ -239,7 +244,9 @@ def _deliver(store, path, image):
     import zarr
 
     if kind_of(path) == ".zarr":
-        put_in_place(store, path, labels=store.name == "labels.zarr")
+        if store.name == "labels.zarr":
+            mark_labels(store)
+        store.replace(path)
         return
     array = zarr.open_array(store / "0", mode="r")
     with create_volume(path, array.shape, array.dtype, like=image) as append:

@@ -1,9 +1,9 @@
-"""Cut a volume in overlapping tiles and join what comes back.
+"""Cut a volume into overlapping tiles and join their predictions.
 
-An axis is cut in intervals and the tiles are their product. Every tile is read with context
+An axis is cut into intervals, and the tiles are their product. Every tile is read with context
 (`halo`) that is thrown away, and neighbours are cross-faded where they meet, one axis at a time:
 x within a row of tiles, rows within a slab, slabs in the volume. A fade between equal values
-gives that value exactly, so joining what was cut gives the volume back bit for bit.
+gives that value exactly, so joining unchanged tiles gives the volume back bit for bit.
 """
 
 import math
@@ -13,6 +13,7 @@ from itertools import product
 
 import numpy as np
 
+from ..errors import require
 from ..volumes.volume import checked_finite
 
 SLAB_BYTES, SLAB_PLANES = 2**29, 64
@@ -38,7 +39,7 @@ class Interval:
 
 
 def intervals(size, tile, halo=0, fade=0):
-    """Cut an axis in evenly spaced intervals of `tile` voxels.
+    """Cut an axis into evenly spaced intervals of `tile` voxels.
 
     Args:
         size: length of the axis.
@@ -55,11 +56,9 @@ def intervals(size, tile, halo=0, fade=0):
     step = tile - 2 * halo - fade
     if size <= tile:
         return [Interval(0, tile, 0, size, 0)]
-    if step < max(2 * fade, 1):
-        raise ValueError(
-            f"Invalid value for `tile`. Expected at least {2 * halo + 3 * fade or 1} voxels for a "
-            f"halo of {halo} and a fade of {fade}. Received: tile={tile}"
-        )
+    least = 2 * halo + 3 * fade or 1
+    expected = f"at least {least} voxels for a halo of {halo} and a fade of {fade}"
+    require(step >= max(2 * fade, 1), "tile", expected, f"{tile=}")
     count = 1 + -(-(size - tile) // step)
     starts = [round(i * (size - tile) / (count - 1)) for i in range(count)]
     cuts = [(a + tile + b - fade) // 2 for a, b in zip(starts, starts[1:], strict=False)]
@@ -90,7 +89,7 @@ def count_tiles(axes):
 
 
 def read_tiles(volume, axes):
-    """Yield the tiles of a plan; planes are read, and decoded, in slabs if these are small."""
+    """Yield the tiles of a plan; if planes are small, slabs of them are read at once."""
     first, *others = axes
     planes = SLAB_BYTES // (volume.dtype.itemsize * math.prod(volume.shape[1:]))
     low, slab = 0, volume[:0]
@@ -107,7 +106,7 @@ def read_tiles(volume, axes):
 
 
 def read_tile(volume, tile):
-    """Read the intervals of a tile; reflect where it reaches past the volume's end.
+    """Read the intervals of a tile; voxels past the volume's end are reflected.
 
     Raises:
         ValueError: a grey level is not finite.

@@ -1,4 +1,4 @@
-"""Engines around engines: they change intensities, average views or models, or change voxels."""
+"""Engines that wrap engines: they standardise, average views or models, or resample."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -15,9 +15,9 @@ class Standardized:
     """An engine of raw intensities.
 
     Attributes:
-        engine: of standardised intensities, or of intensities of the statistics `own`.
+        engine: of standardised intensities, or of intensities that it standardises with `own`.
         intensity: `Intensity` of the raw intensities.
-        own: dict of mean and standard_deviation that the engine itself standardises by.
+        own: dict of the mean and standard_deviation that the engine itself standardises with.
     """
 
     engine: object
@@ -25,7 +25,7 @@ class Standardized:
     own: dict | None = None
 
     def __call__(self, tile):
-        """Return what the engine gives for a tile; padding is background."""
+        """Return the engine's values for a tile; padding is background."""
         padded = self.intensity.padded(tile)
         values = self.engine(self.intensity.standardize(tile, self.own, padded))
         if padded is None:
@@ -84,10 +84,10 @@ class Ensemble:
 
 @dataclass(frozen=True)
 class Resampled:
-    """An engine that lets another see tiles of other voxels, and gives float32.
+    """An engine that resamples tiles for another engine, and gives float32.
 
     Attributes:
-        engine: of tiles of other voxels.
+        engine: of resampled tiles.
         scale: how many voxels it sees for one of the volume, along (z, y, x).
         spatial_dims: of the network.
     """

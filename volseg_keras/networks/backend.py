@@ -1,4 +1,4 @@
-"""The backend that Keras has, or would have, told without importing it."""
+"""Which backend Keras has, or would have, found without importing it."""
 
 import json
 import os
@@ -6,6 +6,8 @@ import sys
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+
+from ..errors import invalid
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -34,7 +36,7 @@ def installed(backend):
 
 
 def check_backend():
-    """Raise ValueError where Keras would not start, for want of its backend."""
+    """Raise ValueError where Keras could not start because its backend is not installed."""
     if "keras" in sys.modules:
         return
     backend = keras_backend()
@@ -42,8 +44,10 @@ def check_backend():
         return
     place = "KERAS_BACKEND" if os.environ.get("KERAS_BACKEND") else f'"backend" in {config_file()}'
     there = [name for name in BACKENDS if installed(name)]
-    raise ValueError(
-        f"Invalid value for `backend`. Expected one that is installed ({', '.join(there)}), as by "
-        f"KERAS_BACKEND={there[0] if there else 'tensorflow'} before the command, or {backend} to "
-        f"be installed. Received: {backend}, of {place}"
+    raise invalid(
+        "backend",
+        f"an installed one ({', '.join(there)}): type "
+        f"KERAS_BACKEND={there[0] if there else 'tensorflow'} before the command, or install "
+        f"{backend}",
+        f"{backend}, from {place}",
     )

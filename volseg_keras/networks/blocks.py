@@ -35,12 +35,12 @@ def activation(x, name):
     return NormPReLU(name=f"{name}_norm_prelu")(x)
 
 
-def input_block(x, filters, name="input_block"):
+def input_block(x, filters):
     """Halve the resolution: max-pooling beside a convolution of stride 2, `filters` maps in all."""
     pool = rank_layer("MaxPooling", dims_of(x))
-    pooled = pool(2, padding="same", data_format=LAST, name=f"{name}_pool")(x)
-    convolved = convolution(x, filters - x.shape[-1], 3, f"{name}_conv", strides=2)
-    return layers.Concatenate(name=f"{name}_concat")([pooled, convolved])
+    pooled = pool(2, padding="same", data_format=LAST, name="input_block_pool")(x)
+    convolved = convolution(x, filters - x.shape[-1], 3, "input_block_conv", strides=2)
+    return layers.Concatenate(name="input_block_concat")([pooled, convolved])
 
 
 def residual_block(x, filters, *, halve, rank_one, stochastic, dropout, name):

@@ -1,11 +1,13 @@
-"""The graph that predicts: the same values as the trained network from far less memory traffic."""
+"""The graph for prediction: the values of the trained network with far less memory traffic."""
 
 import keras
 import numpy as np
 from keras import ops
 
+from ..errors import invalid, require
+from ..extras import install_command
 from .layers import LAST, rank_layer, register
-from .models import split_normalization, with_normalization
+from .models import spatial_dims_of, split_normalization, with_normalization
 
 LEVELS = 256
 
@@ -48,11 +50,11 @@ class InterleavedSoftmax(keras.layers.Layer):
 
 
 def inference_graph(model):
-    """Return a model that gives the probabilities of `model` in a form that is fast to compute.
+    """Return a model that computes the probabilities of `model` faster.
 
-    At full resolution a map or two cost more memory traffic than the whole network. So the head,
-    a transposed convolution of stride 2, becomes a 1^d convolution to the maps of all 2^d voxels
-    side by side; and of two classes only the score of one against the other is computed.
+    At full resolution one or two maps cost more memory traffic than the rest of the network. So the
+    head, a transposed convolution of stride 2, becomes a 1^d convolution to the maps of all 2^d
+    voxels side by side, and for two classes only the difference of their scores is computed.
 
     Input shape: the input's of `model`.
     Output shape: `(batch, *spatial / f, f**d * maps)` with f = 2, for U-Net 1; position in the f^d
@@ -71,15 +73,15 @@ def inference_graph(model):
     if len(bias) == 2:
         kernel, bias = kernel[:, 1:] - kernel[:, :1], bias[1:] - bias[:1]
     positions, maps, width = kernel.shape
-    scores = rank_layer("Conv", len(network.inputs[0].shape) - 2)(
+    scores = rank_layer("Conv", spatial_dims_of(network))(
         positions * maps, 1, data_format=LAST, dtype=head.dtype_policy, name="head"
     )
     probability = InterleavedSoftmax(maps, dtype="float32", name="interleaved_softmax")
-    lean = keras.Model(network.inputs[0], probability(scores(head.input)), name=network.name)
+    graph = keras.Model(network.inputs[0], probability(scores(head.input)), name=network.name)
     spatial = [1] * (len(scores.kernel.shape) - 2)
     kernel = kernel.reshape(positions * maps, width).T.reshape(*spatial, width, positions * maps)
     scores.set_weights([kernel, np.tile(bias, positions)])
-    return with_normalization(lean, *constants) if constants else lean
+    return with_normalization(graph, *constants) if constants else graph
 
 
 def head_of(network):
@@ -89,9 +91,7 @@ def head_of(network):
     if head and last and last.output is network.outputs[0] and last.input is head.output:
         if head.output.shape[-1] > 1:
             return head
-    raise ValueError(
-        f"Invalid value for `model`. Expected a network of `build_model`. Received: {network.name}"
-    )
+    raise invalid("model", "a network of `build_model`", network.name)
 
 
 def head_weights(head):
@@ -104,11 +104,9 @@ def head_weights(head):
 
 def check_tensorflow():
     """Raise ValueError unless Keras runs on TensorFlow."""
-    if keras.backend.backend() != "tensorflow":
-        raise ValueError(
-            "Invalid value for KERAS_BACKEND. Expected tensorflow, which alone writes other "
-            f"formats. Received: {keras.backend.backend()}"
-        )
+    backend = keras.backend.backend()
+    expected = "tensorflow, the only one that writes other formats"
+    require(backend == "tensorflow", "KERAS_BACKEND", expected, backend)
 
 
 def write_graph(model, path, format):
@@ -132,7 +130,5 @@ def export_inference_graph(model, path):
             inference_graph(model), path, {".xml": "openvino", ".onnx": "onnx"}[path.suffix]
         )
     except ImportError as error:
-        raise ValueError(
-            "Invalid value for `engine`. Expected tf2onnx, onnx and onnxruntime to be installed. "
-            f"Received: {error}"
-        ) from error
+        expected = f"what `{install_command('onnx')}` installs"
+        raise invalid("engine", expected, error) from error

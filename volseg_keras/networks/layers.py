@@ -3,9 +3,10 @@
 import keras
 from keras import ops
 
+from ..errors import require, require_positive
 from .training_ops import rank_one_conv, sixteen_bit_dropout, take_distinct, tensorflow_on_cpu
 
-# Said to every layer that asks, since a configuration of Keras may say otherwise.
+# Given to every layer, since the user's Keras configuration may have another default.
 LAST = "channels_last"
 register = keras.saving.register_keras_serializable(package="volseg_keras")
 
@@ -43,7 +44,7 @@ class RankOneConv(keras.layers.Layer):
 
     def __init__(self, filters, kernel_size=3, strides=1, kernel_initializer="he_normal", **kwargs):
         super().__init__(**kwargs)
-        check_positive(filters=filters, kernel_size=kernel_size, strides=strides)
+        require_positive(filters=filters, kernel_size=kernel_size, strides=strides)
         self.filters = filters
         self.kernel_size = kernel_size
         self.strides = strides
@@ -53,11 +54,8 @@ class RankOneConv(keras.layers.Layer):
     def build(self, input_shape):
         """Create one branch per spatial axis."""
         dims = len(input_shape) - 2
-        if self.filters < dims:
-            raise ValueError(
-                f"Invalid value for `filters`. Expected at least {dims}, one per spatial axis. "
-                f"Received: filters={self.filters}"
-            )
+        expected = f"at least {dims}, one per spatial axis"
+        require(self.filters >= dims, "filters", expected, f"filters={self.filters}")
         share, rest = divmod(self.filters, dims)
         for axis in range(dims):
             branch = rank_layer("Conv", dims)(
@@ -117,17 +115,13 @@ class StochasticDownsample(keras.layers.Layer):
 
     def __init__(self, stride=2, region=4, seed=None, **kwargs):
         super().__init__(**kwargs)
-        check_positive(stride=stride, region=region)
-        if region % stride:
-            raise ValueError(
-                "Invalid value for `region`. Expected a multiple of `stride`. "
-                f"Received: region={region}, stride={stride}"
-            )
+        require_positive(stride=stride, region=region)
+        require(region % stride == 0, "region", "a multiple of `stride`", f"{region=}, {stride=}")
         self.stride = stride
         self.region = region
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
-        self.averaging = False  # in training too
+        self.averaging = False  # True: average in training too
 
     def pattern(self, size):
         """Draw the kept positions of an axis of `size` samples: `ceil(size / stride)`, rising."""
@@ -179,16 +173,14 @@ class ZeroPadShortcut(keras.layers.Layer):
 
     def __init__(self, filters, **kwargs):
         super().__init__(**kwargs)
-        check_positive(filters=filters)
+        require_positive(filters=filters)
         self.filters = filters
 
     def build(self, input_shape):
         """Check that the input is not wider than the output."""
-        if input_shape[-1] > self.filters:
-            raise ValueError(
-                f"Invalid value for `filters`. Expected at least the {input_shape[-1]} maps of the "
-                f"input. Received: filters={self.filters}"
-            )
+        expected = f"at least the {input_shape[-1]} maps of the input"
+        good = input_shape[-1] <= self.filters
+        require(good, "filters", expected, f"filters={self.filters}")
 
     def call(self, inputs):
         """Append zero maps."""
@@ -206,9 +198,9 @@ class ZeroPadShortcut(keras.layers.Layer):
 
 @register
 class Dropout(keras.layers.Dropout):
-    """Keras's dropout, which under TensorFlow draws 16 random bits a value instead of 32.
+    """Keras's dropout, but with 16 random bits a value under TensorFlow, instead of 32.
 
-    The rate is rounded to a multiple of 1/65536, and what is kept is scaled by the rounded rate.
+    The rate is rounded to a multiple of 1/65536, and kept values are scaled accordingly.
     """
 
     def call(self, inputs, training=False):
@@ -221,7 +213,7 @@ class Dropout(keras.layers.Dropout):
 
 @register
 class Probability(keras.layers.Layer):
-    """Softmax over the last axis; of two classes by a sigmoid, which is equal and much faster.
+    """Softmax over the last axis; for two classes a sigmoid, which is equal and much faster.
 
     Input and output shape: `(batch, *spatial, classes)`.
     """
@@ -240,13 +232,3 @@ class Probability(keras.layers.Layer):
 def reduced(sizes, stride):
     """Return ceil(size / stride) of each size, None where a size is free."""
     return tuple(size and ceil_div(size, stride) for size in sizes)
-
-
-def check_positive(**arguments):
-    """Raise ValueError for the first argument that is no positive integer."""
-    for name, value in arguments.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(
-                f"Invalid value for `{name}`. Expected a positive integer. "
-                f"Received: {name}={value!r}"
-            )

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from ..errors import require
 from .layers import register
 from .training_ops import compiled
 
@@ -11,9 +12,9 @@ from .training_ops import compiled
 class JaccardLoss(keras.losses.Loss):
     """Smooth Jaccard loss (paper, Section 2.4).
 
-    `1 - (sum p y + C) / (sum p + sum y - sum p y + C)`, sums over every voxel of the batch. Under
-    `tf.distribute` every replica sums over its own share of the batch, as batch normalisations do,
-    and the loss is the mean of the replicas': of shares that are alike, that of one device.
+    `1 - (sum p y + C) / (sum p + sum y - sum p y + C)`, sums over all voxels of the batch. Under
+    `tf.distribute` every replica sums over its own share of the batch, as batch normalisation does,
+    and the loss is the mean over replicas.
 
     Input shapes: `y_pred` is `(batch, *spatial, classes)`; `y_true` an integer label map
         `(batch, *spatial)` or `(batch, *spatial, 1)`, or one-hot like `y_pred`. A `sample_weight`
@@ -30,19 +31,15 @@ class JaccardLoss(keras.losses.Loss):
 
     def __init__(self, class_id=1, smooth=1.0, ignore_class=None, name="jaccard_loss", **kwargs):
         super().__init__(name=name, **kwargs)
-        if smooth <= 0:
-            raise ValueError(
-                "Invalid value for `smooth`. Expected a positive number. "
-                f"Received: smooth={smooth!r}"
-            )
+        require(smooth > 0, "smooth", "a positive number", f"{smooth=}")
         self.class_id = class_id
         self.smooth = smooth
         self.ignore_class = ignore_class
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        """Return the loss of a batch, a number; under `tf.distribute` a replica's part of it."""
+        """Return the loss of a batch, a number; under `tf.distribute` the share of a replica."""
         y_true = ops.convert_to_tensor(y_true)
-        # Keras would weigh the ratio. A voxel's weight belongs in the sums.
+        # Keras would weight the ratio, but the weight of a voxel belongs in the sums.
         return super().__call__(
             y_true if sample_weight is None else (y_true, sample_weight), y_pred
         )
@@ -103,7 +100,7 @@ class JaccardCrossentropyLoss(JaccardLoss):
 
 
 def tensors(y_true, y_pred, sample_weight, ignore_class, dtype):
-    """Return one-hot labels, probabilities and voxel weights of what a loss or metric is given."""
+    """Return one-hot labels, probabilities and voxel weights from the arguments of a loss."""
     y_pred = ops.convert_to_tensor(y_pred, dtype)
     y_true, weight = one_hot_and_weight(ops.convert_to_tensor(y_true), y_pred, ignore_class)
     if sample_weight is not None:
@@ -120,11 +117,12 @@ def one_hot_and_weight(y_true, y_pred, ignore_class):
         return y_true, ops.ones_like(y_true[..., 0]) - ignored
     if len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == 1:
         y_true = ops.squeeze(y_true, -1)
-    if len(y_true.shape) != len(y_pred.shape) - 1:
-        raise ValueError(
-            "Invalid shape of `y_true`. Expected (batch, *spatial), (batch, *spatial, 1) or "
-            f"one-hot {tuple(y_pred.shape)}. Received: {tuple(y_true.shape)}"
-        )
+    require(
+        len(y_true.shape) == len(y_pred.shape) - 1,
+        "y_true",
+        f"shape (batch, *spatial), (batch, *spatial, 1) or one-hot {tuple(y_pred.shape)}",
+        f"shape {tuple(y_true.shape)}",
+    )
     y_true = ops.cast(y_true, "int32")
     weight = ops.ones_like(y_true)
     if ignore_class is not None:

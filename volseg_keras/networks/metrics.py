@@ -26,7 +26,7 @@ class Jaccard(keras.metrics.Metric):
         self.class_id = class_id
         self.ignore_class = ignore_class
         self.classes = (class_id,) if isinstance(class_id, int) else tuple(class_id)
-        self._direction = "up"  # for callbacks that monitor it, as Keras's own measures have it
+        self._direction = "up"  # like Keras's own metrics, for callbacks that monitor it
         shape = (len(self.classes),)
         self.intersection = self.add_weight(shape, "zeros", name="intersection")
         self.union = self.add_weight(shape, "zeros", name="union")

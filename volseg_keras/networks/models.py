@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from ..errors import require, require_positive
 from .blocks import (
     activation,
     bottleneck_block,
@@ -13,7 +14,7 @@ from .blocks import (
     transposed,
     unet_level,
 )
-from .layers import LAST, Probability, check_positive
+from .layers import LAST, Probability
 from .variants import get_variant
 
 ENCODER = (40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128)
@@ -51,25 +52,14 @@ def build_model(variant, *, num_classes=2, input_shape=None, in_channels=1, drop
             is out of range.
     """
     row = get_variant(variant)
-    check_positive(num_classes=num_classes, in_channels=in_channels)
-    check_most(num_classes=(num_classes, 255), in_channels=(in_channels, 31))
-    if not 0 <= dropout < 1:
-        raise ValueError(
-            f"Invalid value for `dropout`. Expected 0 <= dropout < 1. Received: dropout={dropout!r}"
-        )
+    require_positive(num_classes=num_classes, in_channels=in_channels)
+    require(num_classes <= 255, "num_classes", "at most 255", f"{num_classes=}")
+    require(in_channels <= 31, "in_channels", "at most 31", f"{in_channels=}")
+    require(0 <= dropout < 1, "dropout", "0 <= dropout < 1", f"{dropout=}")
     inputs = keras.Input(checked_shape(row, input_shape, in_channels), name="standardised_image")
     body = unet if row.unet else residual_network
     outputs = body(inputs, row, num_classes, dropout)
     return keras.Model(inputs, outputs, name=name or row.model_name)
-
-
-def check_most(**arguments):
-    """Raise ValueError for the first argument `(value, most)` that is larger than it may be."""
-    for name, (value, most) in arguments.items():
-        if value > most:
-            raise ValueError(
-                f"Invalid value for `{name}`. Expected at most {most}. Received: {name}={value}"
-            )
 
 
 def checked_shape(row, input_shape, in_channels):
@@ -77,11 +67,13 @@ def checked_shape(row, input_shape, in_channels):
     shape = tuple(input_shape) if input_shape else (None,) * row.spatial_dims + (in_channels,)
     factor = 16 if row.unet else 8
     good = len(shape) == row.spatial_dims + 1 and shape[-1] in range(1, 32)
-    if not good or any(size and size % factor for size in shape[:-1]):
-        raise ValueError(
-            f"Invalid value for `input_shape`. Expected {row.spatial_dims} spatial sizes that are "
-            f"multiples of {factor} (or None) and the channels. Received: input_shape={shape}"
-        )
+    require(
+        good and not any(size and size % factor for size in shape[:-1]),
+        "input_shape",
+        f"{row.spatial_dims} spatial sizes that are multiples of {factor} (or None) and the "
+        "number of channels",
+        f"input_shape={shape}",
+    )
     return shape
 
 
@@ -125,15 +117,15 @@ def softmax(x):
 
 
 def with_normalization(model, mean, deviation, contrast=1.0):
-    """Return a model of raw grey levels: standardise, then `model`, whose weights it shares.
+    """Return a model of raw grey levels that standardises them and then applies `model`.
 
     Args:
         model: a network of standardised grey values.
-        mean: grey level that becomes 0, or one a channel.
-        deviation: grey levels that become 1, or such a number a channel.
+        mean: grey level that becomes 0, or one for each channel.
+        deviation: difference of grey levels that becomes 1, or one for each channel.
         contrast: gain of the standardised grey values.
     """
-    # Tools that look into a model take the inputs of both, by their names.
+    # Tools that inspect a model list the inputs of both by name, so the names must differ.
     name = "image" if model.inputs[0].name != "image" else "grey_levels"
     inputs = keras.Input(model.inputs[0].shape[1:], name=name)
     mean, deviation = np.asarray(mean, float), np.asarray(deviation, float)
@@ -150,7 +142,8 @@ def split_normalization(model):
 
     Returns:
         The network of standardised grey values, and `(mean, deviation, contrast)`, the first two
-        numbers or lists of one a channel; `model` itself and None where it does not standardise.
+        with a number for each channel if there are several; `model` itself and None if it does not
+        standardise.
     """
     found = {layer.name: layer for layer in model.layers if isinstance(layer, layers.Rescaling)}
     if "normalization" not in found or not isinstance(model.layers[-1], keras.Model):
@@ -162,9 +155,9 @@ def split_normalization(model):
 
 
 def at_policy(model):
-    """Return a model that computes as Keras's dtype policy says, a copy unless in float32."""
+    """Return a model that computes with Keras's dtype policy, a copy unless that is float32."""
     policy = keras.config.dtype_policy().name
-    if policy == "float32":  # as files of `fit` say
+    if policy == "float32":  # that of the files of `fit`
         return model
     network, own = split_normalization(model)
     copy = copy_at(network, policy)
@@ -173,7 +166,7 @@ def at_policy(model):
 
 
 def copy_at(network, policy):
-    """Return a network of the same layers, with new weights, that computes by a dtype policy."""
+    """Return a network of the same layers, with new weights and a dtype policy."""
 
     def at(layer):
         dtype = "float32" if isinstance(layer, Probability) else policy
@@ -182,29 +175,32 @@ def copy_at(network, policy):
     return keras.models.clone_model(network, clone_function=at)
 
 
+def spatial_dims_of(model):
+    """Return the number of spatial axes of a Keras model, 2 or 3."""
+    return len(model.inputs[0].shape) - 2
+
+
 def check_sizes(model):
-    """Raise ValueError for a network of fixed sizes, which takes no patches and tiles of others."""
-    if any(shape := model.inputs[0].shape[1:-1]):
-        raise ValueError(
-            "Invalid value for `model`. Expected a network of free spatial sizes, without "
-            f"`input_shape`. Received: one of {shape}"
-        )
+    """Raise ValueError for a network of fixed spatial sizes, as patches and tiles have others."""
+    shape = model.inputs[0].shape[1:-1]
+    expected = "a network of free spatial sizes, built without `input_shape`"
+    require(not any(shape), "model", expected, f"one of {shape}")
 
 
 def class_names(count):
-    """Return the names of so many classes that nobody named."""
+    """Return default names for a number of classes."""
     others = ["foreground"] if count == 2 else [f"class {i}" for i in range(1, count)]
     return ["background", *others]
 
 
 def metadata(model):
-    """Return what a user of a model must know, as a dict of JSON types."""
+    """Return the facts that users of a model need, as a dict of JSON types."""
     constants = split_normalization(model)[1]
     names = "mean", "standard_deviation", "contrast"
     normalization = constants and dict(zip(names, constants, strict=True))
     return {
         "name": model.name,
-        "spatial_dims": len(model.inputs[0].shape) - 2,
+        "spatial_dims": spatial_dims_of(model),
         "channels": model.inputs[0].shape[-1],
         "num_classes": model.output_shape[-1],
         "input": "grey levels" if normalization else "standardised grey levels",

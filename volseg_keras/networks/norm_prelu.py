@@ -13,9 +13,9 @@ from .training_ops import channel_sums
 class NormPReLU(keras.layers.Layer):
     """Batch normalisation, then a PReLU with one slope a map (paper, Section 2.1).
 
-    Weights and values are those of `keras.layers.BatchNormalization` and `keras.layers.PReLU`,
-    which it holds and which compute everywhere but in one case: a training step under TensorFlow
-    in float32 or bfloat16, whose own gradient of the pair takes twice the time.
+    It holds a `keras.layers.BatchNormalization` and a `keras.layers.PReLU`, which compute its
+    values in all cases but one: a training step under TensorFlow in float32 or bfloat16, where
+    TensorFlow's own gradient of the pair takes twice the time.
 
     Input and output shape: `(batch, *spatial, channels)`.
     """
@@ -62,7 +62,7 @@ def norm_prelu(epsilon):
     sums = channel_sums()
 
     def in_float32(function, narrow=False):
-        """Compile a function that is given float32; a narrow result gets the first one's type."""
+        """Compile a function of float32; `narrow` casts the result to the type of `x`."""
 
         def run(x, *others):
             result = function(*(tf.cast(value, tf.float32) for value in (x, *others)))

@@ -1,7 +1,7 @@
-"""Keras knows our layers, losses and metrics once both packages are imported, in any order.
+"""Registers our layers, losses and metrics with Keras, in whatever order both are imported.
 
-A saved model names them, and Keras looks only among those whose modules have been imported. This
-imports them as soon as there is a Keras, so that `import volseg_keras` need not wait for it.
+A saved model names them, and Keras finds only those whose modules have been imported. They are
+imported right after Keras itself, so that `import volseg_keras` need not wait for it.
 """
 
 import sys
@@ -45,8 +45,8 @@ class AfterKeras:
 def followed(execute):
     """Return a loader's function that registers afterwards.
 
-    Not where one of our own modules imports Keras: it is not complete yet. Whoever imports it
-    registers the others.
+    Not where one of our own modules imports Keras, since that module is not complete yet. Whoever
+    imported it registers the others.
     """
 
     def execute_and_register(module):

@@ -1,4 +1,4 @@
-"""Operations of a training step that take fewer passes over memory than Keras's, by TensorFlow."""
+"""TensorFlow operations for training that take fewer passes over memory than those of Keras."""
 
 from functools import cache
 
@@ -7,7 +7,7 @@ from keras import ops
 
 
 def tensorflow_on_cpu():
-    """Return whether Keras computes by TensorFlow and without a GPU."""
+    """Return whether Keras computes with TensorFlow and without a GPU."""
     if keras.backend.backend() != "tensorflow":
         return False
     import tensorflow as tf
@@ -17,7 +17,7 @@ def tensorflow_on_cpu():
 
 @cache
 def compiled(function):
-    """Return a function that a traced step of TensorFlow runs compiled by XLA, in few passes."""
+    """Return a function that is compiled by XLA within a traced step of TensorFlow."""
     if keras.backend.backend() != "tensorflow":
         return function
     import tensorflow as tf
@@ -30,7 +30,7 @@ def compiled(function):
 def channel_sums():
     """Return a TensorFlow function: float32 sums `(channels,)` of `(batch, *spatial, channels)`.
 
-    By XLA, which takes half the time of TensorFlow's own and is as exact.
+    XLA takes half the time of TensorFlow's own sums and is as exact.
     """
     import tensorflow as tf
 
@@ -45,15 +45,15 @@ def channel_sums():
 def rank_one_conv():
     """Return a TensorFlow function of `(x, *kernels, *biases)`, one of each per spatial axis.
 
-    The convolutions have stride 1 and their maps are concatenated. For their gradient the upstream
-    one is laid side by side as every tap of every kernel meets it. That times all kernels is the
-    gradient of the input, and the input times that is the gradient of all kernels: large products,
-    which take half the time of as many convolutions from or to few maps.
+    The convolutions have stride 1 and their maps are concatenated. For the gradient, copies of the
+    upstream gradient are concatenated, shifted for each tap of each kernel. Their product with all
+    kernels is the gradient of the input, and the product of the input with them is the gradient of
+    all kernels: large matrix products, which take half the time of many small convolutions.
     """
     import tensorflow as tf
 
     def seen_by_taps(upstream, axis, size):
-        """Return what each tap of a kernel along an axis meets of its branch's gradient."""
+        """Return the gradient of a branch as shifted for each tap of a kernel along an axis."""
         before = (size - 1) // 2
         rank, shape = len(upstream.shape), tf.shape(upstream)
         pads = [[size - 1 - before, before] if a == axis else [0, 0] for a in range(rank)]
@@ -77,7 +77,7 @@ def rank_one_conv():
             parts = enumerate(zip(tf.split(upstream, shares, -1), sizes, strict=True), start=1)
             seen = [s for axis, (part, size) in parts for s in seen_by_taps(part, axis, size)]
             seen = flat(tf.concat(seen, -1))
-            # Transposing a small array takes longer than to take it apart.
+            # Unstacking a small array is faster than transposing it.
             taps = (tf.unstack(tf.reshape(k, (-1, *k.shape[-2:]))) for k in kernels)
             matrices = [matrix for own in taps for matrix in own]
             d_x = tf.matmul(seen, tf.concat(matrices, -1), transpose_b=True)
@@ -121,7 +121,7 @@ def sixteen_bit_dropout():
 
         @tf.custom_gradient
         def linear(x):
-            """Multiply by the mask, and the gradient too: no more than its bits is kept."""
+            """Multiply by the mask, in the gradient too, so that only its bits are kept."""
             mask = bits, tf.constant(least, "uint16"), scale
             return masked(x, *mask), lambda upstream: masked(upstream, *mask)
 
@@ -132,9 +132,9 @@ def sixteen_bit_dropout():
 
 @cache
 def take_distinct():
-    """Return a function of `(x, places, axis)`, `ops.take` of places that differ.
+    """Return a function of `(x, places, axis)`: `ops.take` for distinct places.
 
-    TensorFlow's own gradient adds up what may have been taken twice, on one core.
+    TensorFlow's own gradient allows for repeated places and adds their shares on one core.
     """
     if keras.backend.backend() != "tensorflow":
         return ops.take
@@ -145,7 +145,7 @@ def take_distinct():
         def gathered(x):
             def gradient(upstream):
                 count = tf.size(places)
-                # Where each sample went; what was not taken finds a zero behind the others.
+                # Where each sample went; samples that were not taken point to a zero at the end.
                 origin = tf.fill([tf.shape(x)[axis]], count)
                 origin = tf.tensor_scatter_nd_update(origin, places[:, None], tf.range(count))
                 pads = [[0, int(a == axis)] for a in range(len(x.shape))]

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ..errors import require
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -62,9 +64,5 @@ def get_variant(name):
     """
     known = {row.model_name: row for row in VARIANTS.values()}
     row = known.get(str(name).lower().replace("-", ""))
-    if row is None:
-        raise ValueError(
-            f"Invalid value for `variant`. Expected one of {', '.join(VARIANTS)}. "
-            f"Received: variant={name!r}"
-        )
+    require(row, "variant", f"one of {', '.join(VARIANTS)}", f"variant={name!r}")
     return row

@@ -9,7 +9,7 @@ from scipy import ndimage
 from ..volumes.volume import NOT_ANNOTATED
 
 SPACING = 32
-# How much of a change of the voxel size y and x do not share, and voxels that a section may shift.
+# Share of a change of the voxel size in which y and x differ; most voxels that a section shifts by.
 ANISOTROPY, SHIFT = 0.15, 6
 # Standard deviation, in voxels, of the blur of the edge where stained objects end.
 STAIN_EDGE = 1.5
@@ -17,7 +17,7 @@ STAIN_EDGE = 1.5
 
 @dataclass(frozen=True)
 class Augment:
-    """What is drawn for a patch; every entry can be switched off.
+    """The range of the random changes of a patch; 0 or False switches one off.
 
     Amplitudes of grey levels are in standard deviations of the volume.
 
@@ -29,13 +29,14 @@ class Augment:
         displacement: its standard deviation in voxels, drawn every 32 voxels.
         scale: the largest factor by which such a deformation makes voxels larger or smaller, drawn
             log-uniformly for z and for the plane.
-        thickness: sections are left out with probability 1/2 until they are as thick as a number of
-            nm drawn log-uniformly up to this one; for 3D patches of volumes of known voxel size.
+        thickness: with probability 1/2 sections are left out, so that the rest are as far apart as
+            a number of nm drawn log-uniformly up to this one; for 3D patches of volumes of known
+            voxel size.
         contrast: the largest relative change of gain.
         brightness: the largest offset.
         gamma: the largest relative change of the exponent of the grey-level curve.
-        noise: the largest standard deviation of white noise; the sum is brought back to the
-            deviation of the patch.
+        noise: the largest standard deviation of white noise; the noisy patch is rescaled to the
+            standard deviation that it had.
         blur: the largest standard deviation, in voxels, of a Gaussian blur.
         shading: standard deviation of an offset that varies smoothly, drawn every 32 voxels.
         probability: how often each of gamma, noise, blur and shading is applied.
@@ -45,7 +46,7 @@ class Augment:
             make an organelle.
         sections: probability that one z section of a thick patch is missing, noisy or shifted.
         myelin: probability of a dark sheath, like the myelin around an axon, drawn over the patch
-            and labelled background: tissue that a small training volume may not show.
+            and labelled background: tissue that a small training volume may lack.
     """
 
     flips: bool = True
@@ -88,7 +89,7 @@ class Draw:
         flips: axes to flip.
         transpose: whether y and x are swapped.
         field: displacements `(axes, *control points)` in voxels, or None.
-        stride: every how many sections one is read.
+        stride: one section of so many is read.
         gain, offset, exponent, blur: of the grey levels; a negative gain inverts them.
         shading: offsets at the control points, or None.
         noise: seed and amplitude.
@@ -124,8 +125,8 @@ class Draw:
 def draw(rng, shape, augment, voxel_size=None):
     """Draw the augmentation of a patch of `shape` (z, y, x) from a NumPy generator.
 
-    The generator is read in the same order whatever is switched on, so that one switch leaves the
-    other draws as they were.
+    The generator is read in the same order whatever is switched on, so that switching one change on
+    or off leaves the others as they were.
 
     Args:
         rng: a NumPy generator.
@@ -240,7 +241,7 @@ def stain(image, label, staining):
 def shade(image, drawn):
     """Change the grey levels of a standardised float32 image, of one or several channels."""
     if drawn.exponent != 1:
-        # Of 4 standard deviations around the mean, where nearly all grey levels lie.
+        # Within 4 standard deviations of the mean, where nearly all grey levels lie.
         unit = np.clip(image / 8 + 0.5, 0, 1)
         image = 8 * (unit**drawn.exponent - 0.5**drawn.exponent)
     if drawn.blur:

@@ -1,13 +1,14 @@
-"""Labels of a volume: class ids, where the foreground lies, parts of volumes in files."""
+"""Labels of a volume in memory or in a file: class ids, foreground voxels, parts of it."""
 
 import math
 
 import numpy as np
 
+from ..errors import require
 from ..volumes.volume import class_ids
 
-# Sections and rows of a label volume that are looked at together, as multiples of usual chunks,
-# and foreground voxels that are kept.
+# Sections and rows of a label volume that are read at a time, multiples of usual chunks; and the
+# most foreground voxels that are kept.
 BLOCK, KEPT = (64, 256), 2**24
 
 
@@ -52,8 +53,8 @@ class ClassIds:
 
     Args:
         labels: `(z, y, x)` array-like that reads what is indexed by slices.
-        ids: class id of every label that there is.
-        foreground: flat indices of voxels that are not 0, all or evenly spread ones.
+        ids: dict from every label that occurs to its class id.
+        foreground: flat indices of voxels that are not 0: all, or an even selection of many.
         classes: their class ids.
     """
 
@@ -66,7 +67,7 @@ class ClassIds:
 
     @classmethod
     def scan(cls, labels, on_progress=None):
-        """Read a label volume once: which labels there are, and where the foreground is.
+        """Read a label volume once to find which labels occur and where the foreground is.
 
         Args:
             labels: `(z, y, x)` array-like.
@@ -76,8 +77,8 @@ class ClassIds:
             ValueError: a label is no class id.
         """
         found, voxels = np.zeros(0, labels.dtype), Voxels()
-        for corner, block in blocks(labels, on_progress):
-            found = np.union1d(found, distinct(block))
+        for corner, block in label_blocks(labels, on_progress):
+            found = np.union1d(found, distinct_values(block))
             voxels.add(block != 0, corner, labels.shape, block)
         ids = dict(zip(found.tolist(), class_ids(found).tolist(), strict=True))
         places, values = voxels.kept()
@@ -117,8 +118,8 @@ def cropped(volume, part):
     return Crop(volume, part)
 
 
-def blocks(volume, on_progress=None):
-    """Yield `(z, y)` and the block that begins there, of whole rows, until all was read."""
+def label_blocks(volume, on_progress=None):
+    """Yield the corner `(z, y)` and the voxels of every block of whole rows of a volume."""
     starts = [
         (z, y)
         for z in range(0, volume.shape[0], BLOCK[0])
@@ -130,8 +131,8 @@ def blocks(volume, on_progress=None):
             on_progress(done, len(starts))
 
 
-def distinct(block):
-    """Return the distinct values of an array, rising."""
+def distinct_values(block):
+    """Return the sorted distinct values of an array."""
     if block.dtype != np.uint8:
         return np.unique(block)
     present = np.zeros(256, bool)
@@ -140,13 +141,13 @@ def distinct(block):
 
 
 class Voxels:
-    """Flat indices of voxels, of which every second, fourth, ... is kept beyond `KEPT`."""
+    """Flat indices of voxels; of more than `KEPT` only every second, fourth, ... is kept."""
 
     def __init__(self):
         self.places, self.values, self.every, self.count = [], [], 1, 0
 
     def add(self, mask, corner, shape, block):
-        """Add voxels of a block at `corner` (z, y) of a volume of `shape`, where a mask holds."""
+        """Add the voxels of a mask of a block that begins at `corner` (z, y) of a volume."""
         inside = np.flatnonzero(mask)
         start = -self.count % self.every
         self.count += len(inside)
@@ -166,9 +167,9 @@ class Voxels:
 
 
 def foreground_voxels(label, ignore_class=None):
-    """Return rising flat indices of the voxels that are neither background nor unannotated.
+    """Return sorted flat indices of the voxels that are neither background nor unannotated.
 
-    Of more than 16 million every second, fourth, ... is kept.
+    Of more than 16 million only every second, fourth, ... is returned.
 
     Args:
         label: `(z, y, x)` class ids, an array or `ClassIds`.
@@ -182,24 +183,21 @@ def foreground_voxels(label, ignore_class=None):
         found = found[(values > 0) & (values != ignore_class)]
     else:
         voxels = Voxels()
-        for corner, block in blocks(label):
+        for corner, block in label_blocks(label):
             mask = block > 0
             if ignore_class is not None:
                 mask &= block != ignore_class
             voxels.add(mask, corner, label.shape, block)
         found, _ = voxels.kept()
-    if not len(found):
-        raise ValueError(
-            "Invalid value for `label`. Expected at least one foreground voxel. Received: none"
-        )
+    require(len(found), "label", "at least one foreground voxel", "none")
     found = np.sort(found)  # the same for arrays and files
     return found.astype(np.uint32) if math.prod(label.shape) < 2**32 else found
 
 
 def annotated_sections(label, ignore_class):
-    """Return the z of the sections in which a voxel is annotated, rising.
+    """Return the sorted z of the sections in which a voxel is annotated.
 
-    Of `ClassIds` with voxels that are not annotated, those in which foreground is known.
+    For `ClassIds` with voxels that are not annotated: the sections with annotated foreground.
 
     Args:
         label: `(z, y, x)` class ids, an array or `ClassIds`.

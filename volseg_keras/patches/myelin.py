@@ -1,4 +1,4 @@
-"""Dark tissue that is not what is searched for, drawn over a patch."""
+"""Synthetic myelin drawn over a patch: dark tissue that is background."""
 
 import numpy as np
 from scipy import fft, ndimage
@@ -8,13 +8,13 @@ def add_sheath(image, label, seed):
     """Draw the sheath of a myelinated axon over a patch and label it background, in place.
 
     An elliptic tube around a random axis, grey between two dark outlines, thicker on one side; half
-    of the tubes hold nothing but bright cytoplasm. Its texture and noise have the patch's own
-    spectrum, so that form and outline tell it from the foreground.
+    of the tubes are filled with bright cytoplasm. Its texture and noise have the patch's own
+    spectrum, so that only its shape and outline distinguish it from the foreground.
 
     Args:
         image: float32 (z, y, x) or (z, y, x, channels), standardised grey levels.
         label: (z, y, x) class ids.
-        seed: integer that the sheath is a function of.
+        seed: integer that determines the sheath.
     """
     images = image.reshape(*image.shape[:3], -1)  # a view
     for channel in range(images.shape[3]):
@@ -43,18 +43,18 @@ def draw_sheath(image, seed):
     bright = np.float32(rng.uniform(0.3, 0.9)) + np.float32(0.4) * smooth
     filled = rng.random() < 0.5
     if filled:
-        cover(image, -inside, bright + noise, soft)
-    cover(image, rim, grey + noise, soft)
+        blend(image, -inside, bright + noise, soft)
+    blend(image, rim, grey + noise, soft)
     return (rim > 0) | (filled & (inside < 0))
 
 
-def cover(image, depth, grey, soft):
+def blend(image, depth, grey, soft):
     """Put grey levels in an image where `depth` is positive, with an edge of `soft` voxels."""
     image += np.clip(depth / np.float32(soft) + np.float32(0.5), 0, 1) * (grey - image)
 
 
 def shuffled(image, rng):
-    """Return an image of the same spectrum without its structures: of mean 0 and random phases."""
+    """Return an image of the same spectrum without its structures: mean 0, random phases."""
     white = rng.standard_normal(image.shape, np.float32)
     spectrum = fft.rfftn(white)
     spectrum *= np.abs(fft.rfftn(image)) / np.maximum(np.abs(spectrum), 1e-9)
@@ -63,10 +63,7 @@ def shuffled(image, rng):
 
 
 def rough_radius(rng, shape):
-    """Return every voxel's distance, in voxels, to a random line, rippled and elliptic.
-
-    And, from -1 to 1, on which side of the line it is.
-    """
+    """Return every voxel's rippled, elliptic distance to a random line; and its side, -1 to 1."""
     centre = rng.uniform(0, shape)
     along = rng.standard_normal(3)
     across = np.linalg.svd(along[None])[2][1:]

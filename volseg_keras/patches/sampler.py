@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import require
 from ..volumes.box import Box
 from ..volumes.intensity import Intensity
 from ..volumes.volume import NOT_ANNOTATED, class_ids
@@ -85,7 +86,7 @@ class Patches:
 
 
 class PatchSampler(Patches):
-    """Draw augmented patches of a labelled volume (paper, Section 2.3 and 3).
+    """Draw augmented patches of a labelled volume (paper, Sections 2.3 and 3).
 
     Patch `i` depends on `(seed, i)` alone, so a run repeats bit for bit with any number of workers
     and resumes at any step. A volume in a file is read patch by patch.
@@ -97,14 +98,15 @@ class PatchSampler(Patches):
         patch_shape: `(z, y, x)` in voxels, or `(y, x)` for slices of 2D networks.
         seed: integer seed.
         foreground_fraction: share of patches placed with a foreground voxel near their centre; the
-            others lie anywhere, with an annotated section in them where not all are annotated.
+            others lie anywhere, but contain an annotated section.
         jitter: how far from the centre, in voxels along each axis, that voxel may be.
         augment: an `Augment`; the default flips, rotates and changes gain and offset.
         normalization: `(mean, standard deviation)` that grey levels are standardised by, of several
             channels two sequences, or an `Intensity`; those of `image` by default; `(0, 1)` for a
             model that standardises grey levels itself.
         ignore_class: label of voxels without annotation.
-        mirror: take a volume smaller than a patch as mirrored at its faces; an error otherwise.
+        mirror: extend a volume smaller than a patch by mirroring it at its faces, instead of
+            raising an error.
         voxel_size: `(z, y, x)` in nm, or None.
 
     Attributes:
@@ -141,7 +143,7 @@ class PatchSampler(Patches):
         self.jitter = jitter
         self.augment = augment or Augment()
         self.voxel_size = voxel_size
-        self.check(mirror)
+        self._check(mirror)
         self.foreground = foreground_voxels(self.label, ignore_class)
         self.annotated = annotated_sections(self.label, ignore_class)
         if normalization is None:
@@ -154,31 +156,22 @@ class PatchSampler(Patches):
         """The pair `(mean, standard deviation)` in use."""
         return self.intensity.mean, self.intensity.deviation
 
-    def check(self, mirror):
+    def _check(self, mirror):
         """Raise ValueError for arguments that do not fit each other."""
         check_shape(self.image, self.label)
         volume = tuple(self.label.shape)
         sizes = list(zip(self.patch_shape, volume, strict=False))
         fits = all(0 < patch and (mirror or patch <= n) for patch, n in sizes)
-        if self.spatial_dims not in (2, 3) or not fits:
-            raise ValueError(
-                "Invalid value for `patch_shape`. Expected two or three sizes within the volume's "
-                f"{volume}. Received: patch_shape={self.patch_shape}"
-            )
-        if not isinstance(self.seed, int | np.integer):
-            raise ValueError(
-                f"Invalid value for `seed`. Expected an integer. Received: seed={self.seed!r}"
-            )
-        if not 0 <= self.foreground_fraction <= 1:
-            raise ValueError(
-                "Invalid value for `foreground_fraction`. Expected a number from 0 to 1. "
-                f"Received: foreground_fraction={self.foreground_fraction}"
-            )
-        if not self.jitter >= 0:
-            raise ValueError(
-                "Invalid value for `jitter`. Expected a number of voxels. "
-                f"Received: jitter={self.jitter}"
-            )
+        require(
+            self.spatial_dims in (2, 3) and fits,
+            "patch_shape",
+            f"two or three sizes within the volume's {volume}",
+            f"patch_shape={self.patch_shape}",
+        )
+        seed, share, jitter = self.seed, self.foreground_fraction, self.jitter
+        require(isinstance(seed, int | np.integer), "seed", "an integer", f"{seed=}")
+        require(0 <= share <= 1, "foreground_fraction", "a number from 0 to 1", share)
+        require(jitter >= 0, "jitter", "a number of voxels", f"{jitter=}")
 
     def __getitem__(self, index):
         """Return patch number `index` as a `Sample`."""
@@ -202,7 +195,7 @@ class PatchSampler(Patches):
         )
 
     def place(self, rng, stride):
-        """Draw the corner of a patch; beyond the faces of a volume that is smaller than it."""
+        """Draw the corner of a patch; it lies outside a volume that is smaller than the patch."""
         volume, patch = np.array(self.label.shape), np.array(self.patch_shape)
         reach = (patch - 1) * stride + 1
         lowest = np.where(reach > volume, -(reach // 2), 0)
@@ -222,7 +215,7 @@ class PatchSampler(Patches):
         return tuple(int(c) for c in corner)
 
     def sees(self, first, reach, stride):
-        """Return whether a patch from a section on has an annotated section."""
+        """Return whether a patch that begins at a section contains an annotated one."""
         ahead = self.annotated - first
         return bool(((ahead >= 0) & (ahead < reach) & (ahead % stride == 0)).any())
 
@@ -248,19 +241,19 @@ class PatchMix(Patches):
 
 
 def share_out(weights):
-    """Return a period of turns, in which every volume has as many as its weight asks for.
+    """Return the order in which volumes take turns, each as often as its weight asks for.
 
     Example:
         >>> share_out([2, 1])
         [0, 1, 0]
     """
     ratios = np.array(weights, float) / min(weights)
-    # The smallest whole numbers that have these ratios, or nearly.
+    # The smallest integers of about these ratios.
     errors = [np.max(np.abs(np.rint(k * ratios) / (k * ratios) - 1)).round(9) for k in range(1, 33)]
     counts = np.rint(ratios * (1 + int(np.argmin(errors)))).astype(int)
     period, turns, had = counts.sum(), [], np.zeros(len(counts), int)
     for turn in range(1, period + 1):
-        # Whoever lags furthest behind what is due.
+        # The volume that lags furthest behind its share.
         turns.append(int(np.argmax(counts * turn - had * period)))
         had[turns[-1]] += 1
     return turns
@@ -273,8 +266,7 @@ def channels_of(image):
 
 def check_shape(image, label):
     """Raise ValueError unless labels are of the shape (z, y, x) of an image."""
-    if len(image.shape) not in (3, 4) or tuple(image.shape[:3]) != tuple(label.shape):
-        raise ValueError(
-            "Invalid value for `label`. Expected the shape (z, y, x) of `image`, "
-            f"{tuple(image.shape)}. Received: shape {tuple(label.shape)}"
-        )
+    shape = tuple(image.shape)
+    good = len(shape) in (3, 4) and shape[:3] == tuple(label.shape)
+    expected = f"the shape (z, y, x) of `image`, {shape}"
+    require(good, "label", expected, f"shape {tuple(label.shape)}")

@@ -1,9 +1,9 @@
-"""Instances of a probability volume: a watershed in slabs that is that of the whole volume.
+"""Instances of a probability volume: a watershed in slabs that equals that of the whole volume.
 
 The height of a voxel is its probability times its distance to the background. Every voxel points
-to its highest neighbour, and those that arrive at one summit are a basin; basins are merged over
-the saddles between them, highest first, unless a narrow neck parts them. Height and pointers depend
-on a voxel's surroundings alone, so the result does not depend on how a volume is cut in slabs.
+to its highest neighbour, and those that lead to the same summit are a basin; basins are merged over
+the saddles between them, highest first, unless a narrow neck separates them. Height and pointers
+depend on a voxel's surroundings only, so the result is the same however a volume is cut in slabs.
 """
 
 from io import BytesIO
@@ -15,37 +15,39 @@ import cc3d
 import numpy as np
 from scipy import ndimage
 
+from ..errors import require
 from ..volumes import mrc
 from ..volumes.formats import kind_of
 from ..volumes.source import checked_size, free_memory
 from ..volumes.writing import create_volume
 from .watershed import Basins
 
-RADIUS = 32  # sides of a voxel, the smallest; farther from the background all is alike
+RADIUS = 32  # smallest sides of a voxel; distances to the background are clipped there
 SLAB_VOXELS, BLOCK = 2**27, 512
-BYTES = 200  # of a voxel of a slab that is all foreground; half of it as measured
+BYTES = 200  # a voxel of a slab that is all foreground: twice what was measured
 
 
 def instances(
     probability, threshold=0.5, *, voxel_size=None, neck=0.5, min_voxels=100, planes=None
 ):
-    """Part the foreground of a volume in instances, as a seeded watershed does.
+    """Split the foreground of a volume into instances by a watershed.
 
-    Voxels of at least `threshold` that hang together by faces are objects. An object is parted
+    Objects are voxels of at least `threshold` that are connected by faces. An object is split
     where its height, probability times distance to the background, falls below a share `neck`
-    of the lower of the two summits that it joins. Distances above 32 voxels count as 32.
-    Following Zlateski and Seung, arXiv:1505.00249: steepest ascent, then single linkage of basins.
+    of the lower of the two summits on both sides. Distances above 32 voxels count as 32.
+    Follows Zlateski and Seung, arXiv:1505.00249: steepest ascent, then single linkage of basins.
 
     Args:
         probability: array-like `(z, y, x)` of foreground probabilities, or booleans.
         threshold: least probability of the foreground.
         voxel_size: sides (z, y, x) of a voxel in nm; by default that of the volume, else a cube.
-        neck: where objects are parted, from 0 (nowhere) to 1 (between any two summits).
-        min_voxels: what is smaller joins its best neighbour, and is dropped where it has none.
-        planes: z planes to work on at a time, as memory allows by default; the result is the same.
+        neck: where objects are split, from 0 (nowhere) to 1 (between any two summits).
+        min_voxels: smaller instances join the neighbour with the highest saddle, or are dropped.
+        planes: z planes to work on at a time, by default as many as fit in memory; the result is
+            the same.
 
     Returns:
-        uint32 `(z, y, x)`: 0 for background, and 1 to n for instances in order of their summits.
+        uint32 `(z, y, x)`: 0 for background, 1 to n for instances in order of their summits.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -77,8 +79,7 @@ def write_instances(
         neck: see `threshold`.
         min_voxels: see `threshold`.
         planes: see `threshold`.
-        on_progress: called with steps done and their total; a slab is found in one, and written in
-            another.
+        on_progress: called with the number of steps done and their total, two for each slab.
 
     Returns:
         The number of instances.
@@ -105,11 +106,8 @@ def write_instances(
 
 def check_takes_ids(output):
     """Raise ValueError for a file of a format that has no 32-bit integers."""
-    if kind_of(Path(output)) in mrc.SUFFIXES:
-        raise ValueError(
-            "Invalid value for `output`. Expected a format that takes 32-bit integers. "
-            f"Received: {output}"
-        )
+    good = kind_of(Path(output)) not in mrc.SUFFIXES
+    require(good, "output", "a format that has 32-bit integers, such as .tif", output)
 
 
 def instance_slabs(
@@ -117,15 +115,8 @@ def instance_slabs(
 ):
     """Return an iterator over the uint32 slabs of the instances; arguments are checked first.
 
-    Args:
-        probability: as of `instances`, like the rest.
-        store: binary file for the basins of the foreground, some bytes a voxel of it.
-        threshold: see `probability`.
-        voxel_size: see `probability`.
-        neck: see `probability`.
-        min_voxels: see `probability`.
-        planes: see `probability`.
-        on_progress: as of `write_instances`, or None.
+    Arguments are those of `write_instances`, and `store`, a binary file for the basins of the
+    foreground, which takes some bytes for each voxel of it.
     """
     sides = checked_size(voxel_size) or getattr(probability, "voxel_size", None) or (1.0, 1.0, 1.0)
     check_arguments(probability, threshold, neck, min_voxels, planes)
@@ -158,20 +149,17 @@ def instance_slabs(
 
 def check_arguments(probability, threshold, neck, min_voxels, planes):
     """Raise ValueError for an argument out of its range."""
-    shape, kind = tuple(probability.shape), np.dtype(probability.dtype).kind
-    table = [
-        ("probability", len(shape) == 3 and prod(shape) and kind in "fb", "a volume of floats"),
-        ("threshold", 0 < threshold <= 1, "a number above 0, up to 1"),
-        ("neck", 0 <= neck <= 1, "a number from 0 to 1"),
-        ("min_voxels", min_voxels >= 0, "a number of voxels"),
-        ("planes", planes is None or planes >= 1, "a positive number"),
-    ]
-    values = (f"shape {shape}, dtype {probability.dtype}", threshold, neck, min_voxels, planes)
-    for (name, good, expected), value in zip(table, values, strict=True):
-        if not good:
-            raise ValueError(
-                f"Invalid value for `{name}`. Expected {expected}. Received: {name}={value}"
-            )
+    shape, dtype = tuple(probability.shape), np.dtype(probability.dtype)
+    require(
+        len(shape) == 3 and prod(shape) and dtype.kind in "fb",
+        "probability",
+        "a volume of floats",
+        f"shape {shape}, dtype {dtype}",
+    )
+    require(0 < threshold <= 1, "threshold", "a number above 0, up to 1", f"{threshold=}")
+    require(0 <= neck <= 1, "neck", "a number from 0 to 1", f"{neck=}")
+    require(min_voxels >= 0, "min_voxels", "a number of voxels", f"{min_voxels=}")
+    require(planes is None or planes >= 1, "planes", "a positive number", f"{planes=}")
 
 
 def heights(probability, low, high, threshold, sides, reach):
@@ -192,11 +180,8 @@ def heights(probability, low, high, threshold, sides, reach):
     own = slice(first - start, last - start)
     height = np.where(mask[own], values[own], 0).astype(np.float32)
     del values
-    if height.max(initial=0) > 1:
-        raise ValueError(
-            "Invalid value for `probability`. Expected numbers from 0 to 1. "
-            f"Received: {height.max()}"
-        )
+    top = height.max(initial=0)
+    require(top <= 1, "probability", "numbers from 0 to 1", f"a maximum of {top:g}")
     for y in range(0, mask.shape[1], BLOCK):
         for x in range(0, mask.shape[2], BLOCK):
             rows, columns = (

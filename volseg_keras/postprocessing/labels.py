@@ -4,17 +4,18 @@ import cc3d
 import numpy as np
 from scipy import ndimage
 
+from ..errors import require
 from ..volumes.labels import NOT_ANNOTATED, classes_or_mask, whole_numbers
 
-# Voxels hang together by faces; so do those of the background.
+# Voxels are connected by faces, in objects and in the background.
 CONNECTIVITY = 6
 
 
 def median(volume, size=3):
     """Filter a volume by the median of every voxel's neighbourhood.
 
-    For class ids this is the vote of the neighbourhood, which for two classes is the median; of
-    classes with as many votes the lower wins. Beyond its border a volume is mirrored.
+    For class ids this is the majority vote of the neighbourhood, which for two classes is the
+    median; of equal votes the lower class wins. Volumes are mirrored at their border.
 
     Args:
         volume: `(z, y, x)` probabilities, or class ids of few classes.
@@ -28,8 +29,7 @@ def median(volume, size=3):
     """
     volume = np.asarray(volume)
     sizes = np.broadcast_to(size, 3)
-    if (sizes % 2 != 1).any() or (sizes < 1).any():
-        raise ValueError(f"Invalid value for `size`. Expected odd sides. Received: size={size}")
+    require((sizes % 2 == 1).all() and (sizes >= 1).all(), "size", "odd sides", f"{size=}")
     if volume.dtype.kind == "f":
         return ndimage.median_filter(volume, tuple(sizes))
     result, most = np.zeros_like(volume), np.zeros(volume.shape, np.int32)
@@ -57,11 +57,11 @@ def remove_small(labels, min_voxels):
 def fill_holes(labels):
     """Fill the holes of objects with their labels.
 
-    A hole is background that is cut off from the volume's border, for a single section from its
-    outline, and meets one label only.
+    A hole is background that touches neither the volume's border (of a single section, its outline)
+    nor more than one label.
 
     Args:
-        labels: `(z, y, x)` class ids or instances. Six bytes a voxel are held besides.
+        labels: `(z, y, x)` class ids or instances. Takes another six bytes a voxel of memory.
     """
     labels = np.array(labels)
     holes = cc3d.connected_components(labels == 0, connectivity=CONNECTIVITY)
@@ -84,20 +84,23 @@ def components(labels):
 
 
 def writable(labels):
-    """Return labels as cc3d takes them: integers of this machine, no map of a read-only file."""
+    """Return labels as cc3d needs them: integers in native byte order, writable."""
     whole = labels.view(np.uint8) if labels.dtype == bool else labels
     return np.require(whole, whole.dtype.newbyteorder("="), "W")
 
 
-def as_instances(labels):
+def as_instances(labels, name="labels"):
     """Return the instances of a label map, its class ids, and whether instances are components.
 
-    Connected components are taken of a mask (one label besides 0) and of 8-bit labels, which are
-    classes, 255 beside others being "not annotated"; other integers are instance ids of one class.
+    The instances of a mask (one label besides 0) and of 8-bit labels, which are classes, 255 beside
+    others being "not annotated", are connected components; other integers are instance ids of one
+    class. Errors call the label map `name`.
     """
-    labels = whole_numbers(labels)
+    labels = whole_numbers(labels, name)
+    least = labels.min(initial=0)
+    require(least >= 0, name, "labels from 0", f"a minimum of {least}")
     if labels.dtype.itemsize == 1:
-        classes = classes_or_mask(labels)
+        classes = classes_or_mask(labels, name=name)
         return components(classes * (classes != NOT_ANNOTATED)), classes, True
     mask = is_mask(labels)
     return components(labels) if mask else labels, (labels > 0).astype(np.uint8), mask
@@ -115,7 +118,7 @@ def touches_border(box, shape):
 
 
 def present(labels):
-    """Return the labels of a map in order, 8 bits being counted."""
+    """Return the sorted labels of a map."""
     if labels.dtype == np.uint8:
         return np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).astype(np.uint8)
     return np.unique(labels)

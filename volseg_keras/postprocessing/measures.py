@@ -1,9 +1,10 @@
-"""Measurements of instances: volume, surface, position, shape; one row each."""
+"""Measurements of instances: volume, surface, position and shape, a row each."""
 
 import numpy as np
 from scipy import ndimage
 from skimage.measure import marching_cubes, mesh_surface_area
 
+from ..errors import require
 from ..volumes.source import checked_size
 from .labels import touches_border
 
@@ -19,8 +20,8 @@ COLUMNS = (
     "elongation",
     "touches_border",
 )
-# Marching cubes follow the steps of voxels, 9 % too large a surface for any sphere; smoothed by
-# a Gaussian of so many voxels it is 1 % for a radius of 8 voxels or more.
+# Marching cubes follow the steps between voxels, so the surface of a sphere is 9 % too large; after
+# smoothing by a Gaussian of so many voxels it is 1 % for a radius of 8 voxels or more.
 SMOOTHING = 0.7
 LARGEST_ID = 2**22
 
@@ -36,22 +37,22 @@ def measure(labels, voxel_size, *, classes=None, on_progress=None):
 
     Returns:
         A list of dicts with the keys `COLUMNS`, in order of the ids: `voxels`; `volume_um3`;
-        `surface_um2` by marching cubes, with the cut at the volume's border; the centroid in
-        voxels, the first one's middle being 0; the box in voxels, `stop` being one past the last;
-        `elongation`, the longest over the shortest principal axis, in nm; and `touches_border`,
-        whether the object may go on outside the volume.
+        `surface_um2` by marching cubes, closed at the volume's border; the centroid in voxels, 0
+        being the centre of the first one; the bounding box in voxels, `stop` being one past the
+        last; `elongation`, the ratio of the longest to the shortest principal axis; and
+        `touches_border`, whether the object may continue outside the volume.
 
     Raises:
         ValueError: labels are not a volume of integers, or `voxel_size` is not three sides.
     """
     labels, sides = np.asarray(labels), checked_size(voxel_size)
-    if labels.ndim != 3 or labels.dtype.kind not in "iub" or labels.min(initial=0) < 0:
-        raise ValueError(
-            "Invalid value for `labels`. Expected instance ids with axes (z, y, x). "
-            f"Received: shape {labels.shape}, dtype {labels.dtype}"
-        )
-    if sides is None:
-        raise ValueError("Invalid value for `voxel_size`. Expected (z, y, x) in nm. Received: None")
+    require(
+        labels.ndim == 3 and labels.dtype.kind in "iub" and labels.min(initial=0) >= 0,
+        "labels",
+        "instance ids with axes (z, y, x)",
+        f"shape {labels.shape}, dtype {labels.dtype}",
+    )
+    require(sides, "voxel_size", "(z, y, x) in nm", "None")
     labels, ids = relabel(labels)
     boxes = ndimage.find_objects(labels)
     found = [(i, box) for i, box in enumerate(boxes, 1) if box]
@@ -70,7 +71,7 @@ def measure(labels, voxel_size, *, classes=None, on_progress=None):
 
 
 def relabel(labels):
-    """Return labels without large gaps between them, and the ids they stand for if others."""
+    """Return labels renumbered without gaps if ids are large, and then their ids, else None."""
     if labels.dtype == bool or labels.max(initial=0) <= LARGEST_ID:
         return labels.astype(np.uint8) if labels.dtype == bool else labels, None
     ids = np.unique(np.concatenate([np.zeros(1, labels.dtype), *map(np.unique, labels)]))
@@ -103,7 +104,7 @@ def surface(own, sides):
     """Return the area of an object's surface in the square of the unit of `sides`."""
     mask = np.pad(own, 3).astype(np.float32)
     smooth = ndimage.gaussian_filter(mask, SMOOTHING)
-    # Specks are smoothed away.
+    # Smoothing would remove specks.
     mask = smooth if smooth.max() > 0.5 else mask
     vertices, faces, _, _ = marching_cubes(mask, 0.5, spacing=tuple(sides))
     return float(mesh_surface_area(vertices, faces))

@@ -1,4 +1,4 @@
-"""The steps from what a network predicts to what is asked for: filter, instances, clean-up."""
+"""The steps after prediction: median filter, instances, clean-up."""
 
 import warnings
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from tempfile import TemporaryFile
 
 import numpy as np
 
+from ..errors import require
 from ..volumes.source import free_memory
 from .instances import check_takes_ids, instance_slabs
 from .labels import fill_holes, median, remove_small
@@ -23,12 +24,12 @@ BYTES = {np.uint8: 10, np.uint32: 16}
 class PostProcessing:
     """What is done with a prediction, in this order.
 
-    The median and the instances take slabs; the rest takes the whole volume in memory.
+    Median and instances work in slabs, the rest on the whole volume in memory.
 
     Attributes:
         median: side in voxels of the median filter, odd, 1 for none; of the probability for
             `instances`, else of the labels, which for two classes is the same.
-        instances: part the foreground in instances, see `postprocessing.instances`.
+        instances: split the foreground into instances, see `postprocessing.instances`.
         fill_holes: see `postprocessing.labels`.
         min_size: least voxels of a connected component, or of an instance before its holes are
             filled; by default 100 of an instance, else 1.
@@ -48,15 +49,11 @@ class PostProcessing:
 
     def __post_init__(self):
         """Check the numbers."""
-        for name, good, expected in (
-            ("median", self.median >= 1 and self.median % 2 == 1, "an odd number of voxels"),
-            ("min_size", self.min_size is None or self.min_size >= 1, "a positive number"),
-        ):
-            if not good:
-                value = getattr(self, name)
-                raise ValueError(
-                    f"Invalid value for `{name}`. Expected {expected}. Received: {name}={value}"
-                )
+        median, min_size = self.median, self.min_size
+        good = median >= 1 and median % 2 == 1
+        require(good, "median", "an odd number of voxels", f"{median=}")
+        good = min_size is None or min_size >= 1
+        require(good, "min_size", "a positive number", f"{min_size=}")
 
     @property
     def takes_whole_volume(self):
@@ -74,7 +71,7 @@ class PostProcessing:
         return np.uint32 if self.instances else np.uint8
 
     def check_output(self, shape, output):
-        """Raise ValueError for a file that takes no ids; warn of a volume larger than memory."""
+        """Raise ValueError for a format without 32-bit ids; warn if memory will not suffice."""
         if self.instances:
             check_takes_ids(output)
         takes, free = BYTES[self.dtype] * prod(shape), free_memory()
@@ -94,7 +91,7 @@ class PostProcessing:
         on_progress=None,
         folder=None,
     ):
-        """Yield the slabs of what is asked for; one slab where the whole volume is needed.
+        """Yield the result in slabs, or in one if the whole volume is needed.
 
         Args:
             labels: `(z, y, x)` array-like of class ids; not read for instances.
@@ -102,7 +99,7 @@ class PostProcessing:
             threshold: least probability of the foreground of instances.
             voxel_size: sides (z, y, x) of a voxel in nm, or None.
             on_progress: called with steps done and their total, or None.
-            folder: where the basins of instances are kept meanwhile; memory by default.
+            folder: for a temporary file of the basins of instances; in memory by default.
         """
         with TemporaryFile(dir=folder) if folder else BytesIO() as basins:
             if self.instances:
@@ -166,9 +163,9 @@ def clean_labels(labels, *, median=1, fill_holes=False, min_size=None):
         labels: `(z, y, x)` class ids of 8 bits.
         median: side in voxels of the median filter, odd, 1 for none: every voxel gets the label
             of most of its neighbours.
-        fill_holes: give background that is cut off from the volume's border, and meets one label
-            only, that label.
-        min_size: least voxels of a connected component (by faces) of a label that stays.
+        fill_holes: give background that touches one label only, and not the volume's border, that
+            label.
+        min_size: least voxels of a connected component (by faces) that is kept.
 
     Returns:
         uint8 `(z, y, x)`.
@@ -177,11 +174,12 @@ def clean_labels(labels, *, median=1, fill_holes=False, min_size=None):
         ValueError: an argument is out of its range.
     """
     labels = np.asarray(labels)
-    if labels.ndim != 3 or labels.dtype not in (np.uint8, bool):
-        raise ValueError(
-            "Invalid value for `labels`. Expected class ids of 8 bits with axes (z, y, x). "
-            f"Received: shape {labels.shape}, dtype {labels.dtype}"
-        )
+    require(
+        labels.ndim == 3 and labels.dtype in (np.uint8, bool),
+        "labels",
+        "class ids of 8 bits with axes (z, y, x)",
+        f"shape {labels.shape}, dtype {labels.dtype}",
+    )
     steps = PostProcessing(median=median, fill_holes=fill_holes, min_size=min_size)
     return _gathered(steps.slabs(labels.view(np.uint8), None), labels.shape, np.uint8)
 

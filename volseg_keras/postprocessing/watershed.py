@@ -1,12 +1,12 @@
-"""Basins of a height map that comes in slabs, and what they merge to; NumPy and SciPy only."""
+"""Basins of a height map that comes in slabs, and their merging."""
 
 import numpy as np
 
 
 class Basins:
-    """Basins of a volume: of each the summit, the size, and the saddles to its neighbours.
+    """Basins of a volume: the summit and size of each, and the saddles to its neighbours.
 
-    A basin that a slab's face cuts has an id on each side, of which one is linked to the other.
+    A basin that is cut by the face of a slab has an id on each side, one linked to the other.
 
     Args:
         plane: sizes (y, x) of the volume.
@@ -34,8 +34,7 @@ class Basins:
         """Find the basins of the next slab.
 
         Args:
-            height: float32 `(1 + depth + 1, y, x)`, the slab between two planes that are not its
-                own.
+            height: float32 `(1 + depth + 1, y, x)`, the slab with a plane of each neighbour.
 
         Returns:
             Flat indices, in the slab, of the voxels of the foreground; and their uint32 ids.
@@ -64,8 +63,8 @@ class Basins:
     def ascend(self, flat, nodes, own, number):
         """Return where steepest ascent ends in a slab, and the index of its end for each voxel.
 
-        It ends at a summit or, outside the slab, at the first voxel there. Of equal neighbours the
-        last is taken.
+        It ends at a summit or at the first voxel outside the slab. Of equal neighbours the last is
+        taken.
         """
         number[nodes] = np.arange(len(nodes))
         voxels = nodes[own]
@@ -108,7 +107,7 @@ class Basins:
             meet = (a != b) & (b > 0)
             at = voxels[meet]
             found.append((a[meet], b[meet], np.minimum(flat[at], flat[at - step])))
-        return highest(*map(np.concatenate, zip(*found, strict=True)))
+        return highest_saddles(*map(np.concatenate, zip(*found, strict=True)))
 
     def merged(self, neck, min_voxels):
         """Merge basins, see `instances`; return the number of the instance of every id."""
@@ -126,14 +125,14 @@ class Basins:
         basin = basin[link]
         size = np.bincount(basin, weights=size).astype(np.int64)
         saddles = [np.concatenate(part) for part in zip(*self.saddles, strict=True)]
-        saddles = highest(basin[saddles[0]], basin[saddles[1]], saddles[2])
+        saddles = highest_saddles(basin[saddles[0]], basin[saddles[1]], saddles[2])
         group = linked(spanning_tree(*saddles, len(roots)), peak[roots], size, neck, min_voxels)
         size = np.bincount(group, weights=size, minlength=len(roots))
         kept = size >= max(min_voxels, 1)
         return np.where(kept, np.cumsum(kept), 0).astype(np.uint32)[group[basin]]
 
 
-def highest(a, b, height):
+def highest_saddles(a, b, height):
     """Return, of saddles between pairs `(a, b)` of basins, the highest of every pair."""
     low, high = np.minimum(a, b).astype(np.uint64), np.maximum(a, b).astype(np.uint64)
     key = (low << np.uint64(32)) | high
@@ -147,8 +146,8 @@ def highest(a, b, height):
 def spanning_tree(a, b, height, count):
     """Return the saddles `(a, b, height)` of a maximum spanning forest, highest first.
 
-    The others never merge anything: what their basins belong to by then was not merged over a
-    higher pass.
+    The others never merge anything: their basins are connected over higher saddles already, or were
+    kept apart there.
     """
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import minimum_spanning_tree

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ..errors import require
 from ..files import sha256
 
 NAME = "SHA256SUMS"
@@ -16,7 +17,7 @@ def write_checksums(folder):
 
 
 def check_files(folder, names=None):
-    """Check files of a folder against its SHA256SUMS; a folder without one has nothing to check.
+    """Check files of a folder against its SHA256SUMS, if it has one.
 
     Args:
         folder: the folder of a model.
@@ -33,8 +34,5 @@ def check_files(folder, names=None):
     for name in known if names is None else names:
         path = folder / name
         found = sha256(path) if path.is_file() else "no such file"
-        if found != known.get(name):
-            raise ValueError(
-                f"Invalid value for `model`. Expected {path} of SHA-256 {known.get(name)}. "
-                f"Received: {found}"
-            )
+        expected = known.get(name)
+        require(found == expected, "model", f"{path} of SHA-256 {expected}", found)

@@ -1,20 +1,21 @@
-"""Which published model suits a volume, and at which size of voxels it should see it."""
+"""Which published model suits a volume, and the voxel size at which it should see it."""
 
 from dataclasses import dataclass
 
+from ..errors import require
 from ..volumes.dimensions import network_dims
 from .presets import published, trained_voxel_size
 
 AUTO = "auto"  # as the name of a model
-# For each number of spatial axes the best first; the first that is published is taken.
+# By number of spatial axes, the best first; the first one that is published is used.
 BEST = {2: ("mito-2d", "D"), 3: ("mito-3d", "H")}
-# Voxel sizes that differ by less are taken for alike; those that differ by more are too far apart.
+# Voxel sizes that differ by a smaller factor count as equal, those by a larger are not rescaled.
 ALIKE, TOO_FAR = 1.25, 4.0
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What to segment a volume by.
+    """The model to segment a volume with.
 
     Attributes:
         model: name of a published model.
@@ -44,11 +45,8 @@ def choose_model(shape, voxel_size=None):
     dims, why = network_dims(shape, voxel_size)
     known = published()
     model = next((name for name in BEST[dims] if name.lower() in known), None)
-    if model is None:
-        raise ValueError(
-            f"Invalid value for `model`. Expected one of {', '.join(BEST[dims])} to be published. "
-            f"Received: {', '.join(sorted(known)) or 'none'}"
-        )
+    expected = f"one of {', '.join(BEST[dims])} to be published"
+    require(model, "model", expected, ", ".join(sorted(known)) or "none")
     scale = rescaling(voxel_size, trained_voxel_size(model), dims)
     return Choice(model, scale, f"Model {model}, {dims}D: {why}")
 
@@ -59,11 +57,11 @@ def rescaling(voxel_size, trained, spatial_dims):
     Args:
         voxel_size: of the volume, `(z, y, x)` in nm, or None.
         trained: that of the model.
-        spatial_dims: of the model, None if unknown; one of 2 sees sections as they are.
+        spatial_dims: of the model, None if unknown; for 2, sections are kept as they are.
 
     Returns:
-        Three numbers: 1 where something is unknown, or where sizes are alike or more than four
-        times apart.
+        Three numbers: 1 if something is unknown, or if sizes differ by less than a quarter or more
+        than fourfold.
     """
     if not (voxel_size and trained and spatial_dims):
         return (1, 1, 1)
@@ -74,5 +72,5 @@ def rescaling(voxel_size, trained, spatial_dims):
 
 
 def scale_text(scale):
-    """Return a line that tells people of a scale."""
+    """Return a line about a scale, for people."""
     return f"Rescaled by {', '.join(f'{s:g}' for s in scale)} (z, y, x) to the model's voxels"

@@ -1,10 +1,10 @@
 """Published and trained models: find them and load them."""
 
-import json
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..files import sha256
+from ..errors import invalid, require
+from ..files import read_json, sha256
 from ..networks.backend import check_backend
 from ..networks.registration import register
 from ..networks.variants import get_variant
@@ -26,7 +26,7 @@ def load_pretrained(name):
     Returns:
         A `keras.Model` of raw grey levels. `fit` trains it further; for `model.fit`, sample patches
         with `PatchSampler(..., normalization=(0, 1), augment=Augment(contrast=0, brightness=0))`,
-        as amplitudes of grey levels are in what they are standardised to.
+        since the model itself standardises grey levels.
 
     Raises:
         ValueError: there is no such model, or its file is damaged or would run code of its own.
@@ -46,11 +46,9 @@ def readable(path):
     try:
         yield
     except Exception as error:  # a damaged file fails anywhere in its library
-        told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise ValueError(
-            "Invalid value for `model`. Expected a whole model that runs no code of its own. "
-            f"Received: {path} ({told})"
-        ) from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        expected = "a complete model that runs no code of its own"
+        raise invalid("model", expected, f"{path} ({reason})") from error
 
 
 def is_model(path):
@@ -71,31 +69,32 @@ def model_file(name):
         path = path / "model.keras"
     if not (path.is_file() and path.suffix == ".keras"):
         path = published().get(str(name).lower())
-    if path is None and (Path(name) / "saved_model.pb").is_file():
-        raise ValueError(
-            "Invalid value for `model`. Expected the run or .keras file that a SavedModel was "
-            f"exported from, since that only predicts. Received: {name}"
-        )
     if path is None:
-        known = ", ".join(sorted(file.parent.name for file in published().values())) or "none yet"
-        raise ValueError(
-            "Invalid value for `model`. Expected a folder of a run, a .keras file, a SavedModel or "
-            f"a published model ({known}). Received: {name}"
-        )
+        raise _no_model(name)
     check_files(path.parent, [path.name])
     return path
 
 
-def digest(model):
+def _no_model(name):
+    """Return the error of a name that no Keras model has."""
+    if (Path(name) / "saved_model.pb").is_file():
+        source = "the run or .keras file that a SavedModel was exported from"
+        return invalid("model", f"{source}, since that only predicts", name)
+    known = ", ".join(sorted(file.parent.name for file in published().values())) or "none yet"
+    expected = f"a folder of a run, a .keras file, a SavedModel or a published model ({known})"
+    return invalid("model", expected, name)
+
+
+def weights_digest(model):
     """Return the hash of a model's weights."""
     weights = Path(model) / "variables" / "variables.data-00000-of-00001"
     return sha256(weights if weights.is_file() else model_file(model))
 
 
-def told_file(model):
-    """Return the file that tells about a model's training, which may be missing.
+def metadata_file(model):
+    """Return the file of facts about a model's training, which may be missing.
 
-    It is the metrics.json beside a .keras file, or what tells about a SavedModel.
+    It is the metrics.json beside a .keras file, or the assets.extra/volseg.json of a SavedModel.
 
     Raises:
         ValueError: there is no such model.
@@ -106,50 +105,42 @@ def told_file(model):
     return model_file(model).with_name("metrics.json")
 
 
-def read_told(file):
-    """Return what a file of JSON tells, nothing where there is none."""
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-
-
 def stored_threshold(model):
     """Return the least foreground probability that is stored with a model, 0.5 where none is.
 
     Raises:
         ValueError: there is no such model, or the number is not between 0 and 1.
     """
-    file = told_file(model)
-    value = read_told(file).get("threshold", 0.5)
-    if not (isinstance(value, float) and 0 < value < 1):
-        raise ValueError(
-            f"Invalid value for `threshold`. Expected a number between 0 and 1 in {file}. "
-            f"Received: threshold={value}"
-        )
+    file = metadata_file(model)
+    value = read_json(file).get("threshold", 0.5)
+    good = isinstance(value, float) and 0 < value < 1
+    require(good, "threshold", f"a number between 0 and 1 in {file}", f"threshold={value}")
     return value
 
 
 def model_card(name):
-    """Return the facts that card.json and metrics.json beside a model's file tell, if any.
+    """Return the facts in card.json and metrics.json beside a model's file, if any.
 
     All are optional: `threshold`, `voxel_size` (z, y, x in nm), name, description, tags, classes,
-    license, authors, cite, `training_data` and the text of `validation`; as in bioimage.io's model
-    descriptions where these have them.
+    license, authors, cite, `training_data` and the text of `validation`; as in the model
+    descriptions of bioimage.io.
     """
     file = model_file(name)
-    metrics = read_told(file.with_name("metrics.json"))
+    metrics = read_json(file.with_name("metrics.json"))
     measured = {name: metrics[name] for name in ("threshold", "voxel_size") if name in metrics}
-    return read_told(file.with_name("card.json")) | measured
+    return read_json(file.with_name("card.json")) | measured
 
 
 def trained_voxel_size(model):
-    """Return the voxel size (z, y, x) in nm of what a model was trained on, None if unknown."""
-    file = told_file(model)
-    about = read_told(file.with_name("card.json")) | read_told(file)
+    """Return the voxel size (z, y, x) in nm that a model was trained at, None if unknown."""
+    file = metadata_file(model)
+    about = read_json(file.with_name("card.json")) | read_json(file)
     return about.get("voxel_size")
 
 
 def trained_spatial_dims(model):
-    """Return the number of spatial axes of a model, None if its files do not tell."""
-    about = read_told(told_file(model))
+    """Return the number of spatial axes of a model, None if unknown."""
+    about = read_json(metadata_file(model))
     if "spatial_dims" in about:
         return about["spatial_dims"]
     return get_variant(about["variant"]).spatial_dims if "variant" in about else None

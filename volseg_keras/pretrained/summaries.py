@@ -1,10 +1,11 @@
-"""What the files of published models tell of them, read without Keras."""
+"""Facts about the published models, read from their files without Keras."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..files import read_json
 from ..networks.variants import get_variant
-from .presets import published, read_told
+from .presets import published
 
 
 @dataclass(frozen=True)
@@ -14,8 +15,8 @@ class PublishedSummary:
     Attributes:
         name: of its folder.
         network: name of its row of Table 1.
-        trained_on: name of its training data; "" if it is not told.
-        held_out: foreground Jaccard index on the held-out parts, None if it is not told.
+        trained_on: name of its training data; "" if unknown.
+        held_out: foreground Jaccard index on the held-out parts, None if unknown.
         test: the same on the test volume, without post-processing.
         folder: of its files.
     """
@@ -34,7 +35,7 @@ def published_summaries():
 
 
 def _summary(folder):
-    metrics, card = (read_told(folder / name) for name in ("metrics.json", "card.json"))
+    metrics, card = (read_json(folder / name) for name in ("metrics.json", "card.json"))
     scores = metrics.get("test", {}).get("scores", {}).get("as it is", {})
     foreground = [row["jaccard"] for row in scores.get("classes", ())[1:]]
     return PublishedSummary(

@@ -1,11 +1,12 @@
 """Published models as rows: what each is trained on, how long, and what it is scored on.
 
-`volseg reproduce NAME --data DIR` trains a row, `volseg publish` scores what came of it. Files are
-named as in DIR; see `volseg data epfl` and the sources below.
+`volseg reproduce NAME --data DIR` trains a row, `volseg publish` scores the result. File names are
+relative to DIR; see `volseg data epfl` and the sources below.
 """
 
 from dataclasses import dataclass
 
+from ..errors import require
 from ..networks.variants import VARIANTS
 
 
@@ -17,7 +18,7 @@ class Dataset:
         name: of the data.
         short: the same, for tables.
         description: what they show, microscope, size of a voxel.
-        voxel_size: (z, y, x) in nm, which not all of the files tell.
+        voxel_size: (z, y, x) in nm, which is missing in some of the files.
         source: address.
         terms: what they may be used for.
         cite: publications, as text.
@@ -191,8 +192,5 @@ def get_row(name):
         ValueError: there is none; the message lists those that there are.
     """
     found = {known.lower(): row for known, row in ZOO.items()}.get(str(name).lower())
-    if found is None:
-        raise ValueError(
-            f"Invalid value for `name`. Expected one of {', '.join(ZOO)}. Received: {name}"
-        )
+    require(found, "name", f"one of {', '.join(ZOO)}", name)
     return found

@@ -73,7 +73,7 @@ def data_text(row):
 
 
 def facts_of(name, row, metrics):
-    """Return what card.json tells other programs, see `presets.model_card`."""
+    """Return the content of card.json, see `presets.model_card`."""
     dims = get_variant(row.network).spatial_dims
     keys = dict.fromkeys(pair.dataset for pair in row.train)
     data = [DATASETS[key] for key in keys]

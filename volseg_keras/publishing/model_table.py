@@ -1,13 +1,12 @@
-"""The table and the figure of published models, made of their metrics."""
+"""The table and the figure of published models, from their metrics."""
 
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..files import atomic_path
+from ..files import atomic_path, read_json
 from ..networks.variants import get_variant
-from ..pretrained.presets import read_told
 from ..report.plots import save_figure
 
 BEGIN, END = "<!-- models: written by `volseg publish` -->", "<!-- end of models -->"
@@ -17,7 +16,7 @@ HEAD = ("model", "network", "steps", "held out", "test volume", "Jaccard", "with
 def published_metrics(folder):
     """Return the metrics.json of a folder's models by their names."""
     files = sorted(Path(folder).glob("*/metrics.json"))
-    found = {file.parent.name: read_told(file) for file in files}
+    found = {file.parent.name: read_json(file) for file in files}
     return {name: metrics for name, metrics in found.items() if "test" in metrics}
 
 
@@ -85,7 +84,7 @@ def draw_robustness(folder, path):
     """
     tables = {name: m["test"]["shifts"] for name, m in published_metrics(folder).items()}
     names = list(dict.fromkeys(shift for table in tables.values() for shift in table))
-    # Earlier versions scored two ways of standardising; the second is today's.
+    # Earlier versions have scores with two kinds of standardisation; the second is today's.
     values = np.array(
         [[np.atleast_1d(t.get(n, np.nan))[-1] for n in names] for t in tables.values()], float
     )

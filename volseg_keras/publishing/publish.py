@@ -1,4 +1,4 @@
-"""Write the folder of a published model: every form of it, its scores and its card."""
+"""Write the folder of a published model: its formats, scores and card."""
 
 import json
 import shutil
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import require
 from ..export.export_model import export_savedmodel
 from ..files import work_folder, write_json
 from ..inference.open_model import open_model
@@ -26,7 +27,7 @@ from .rows import open_pair
 
 @dataclass(frozen=True)
 class ScoredVolume:
-    """What a model is scored on.
+    """A volume that a model is scored on.
 
     Attributes:
         name: for the card.
@@ -55,11 +56,11 @@ def given_test(image, label):
 
 
 def publish(run, output, tests, *, about="", row=None, on_step=None):
-    """Write a published model, which replaces an earlier one of the same name.
+    """Write a published model, in place of an earlier one of the same name.
 
-    `output` receives model.keras; a SavedModel, with test_input.npy and the test_output.npy that
-    both give for it; the run's history.csv, curve.png and card.json; metrics.json with all scores,
-    card.md and SHA256SUMS. Tables of models in README.md files beside it are written anew.
+    `output` receives model.keras; a SavedModel with a test vector, test_input.npy and
+    test_output.npy; the run's history.csv, curve.png and card.json; metrics.json with all scores,
+    card.md and SHA256SUMS. Tables of models in README.md files beside it are updated.
 
     Args:
         run: folder of a run of `fit`.
@@ -67,14 +68,14 @@ def publish(run, output, tests, *, about="", row=None, on_step=None):
         tests: `ScoredVolume`s; the first, of uint8, is scored under shifts too.
         about: paragraphs on the data for the card, instead of those of `row`.
         row: the `PublishedModel` that the run is of, None for another model.
-        on_step: called with what is being done, the steps of it done, and their total.
+        on_step: called with a name, and the number of steps of it done and in all.
 
     Returns:
         The dict that is written to metrics.json.
 
     Raises:
-        ValueError: the run held no part out, is of no network of `build_model` or not of `row`, the
-            first image is not uint8, or shapes differ.
+        ValueError: the run has no held-out part, its network is not that of `row` or none of
+            `build_model`, the first image is not uint8, or shapes differ.
         FileExistsError: `output` is a folder, but not of a published model.
     """
     run, output = Path(run), Path(output).resolve()
@@ -82,19 +83,14 @@ def publish(run, output, tests, *, about="", row=None, on_step=None):
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     check(run, metrics, tests, row)
     check_output(output)
-    if not (row or about.strip()):
-        raise ValueError(
-            "Invalid value for `about`. Expected paragraphs on the data, for the card. "
-            "Received: none"
-        )
+    require(row or about.strip(), "about", "paragraphs on the data, for the card", "none")
     model = load_pretrained(run)
     round_weights(model)
     output.parent.mkdir(parents=True, exist_ok=True)
     with work_folder(output) as work:
         part, file = work / output.name, work / "model.keras"
         save_small(model, file)
-        segmenter = open_model(file)
-        scored = score_all(segmenter, tests, metrics["threshold"], watch)
+        scored = score_all(open_model(file), tests, metrics["threshold"], watch)
         metrics["test"], metrics["other_tests"] = scored[0], scored[1:]
         write_files(model, run, part, metrics, about, row)
         file.replace(part / file.name)
@@ -106,7 +102,7 @@ def publish(run, output, tests, *, about="", row=None, on_step=None):
 
 
 def round_weights(model):
-    """Round weights to those that float16 has, which compress to a half and score the same."""
+    """Round weights to float16, so that they compress to half the size, with the same scores."""
     model.set_weights([w.astype(np.float16).astype(np.float32) for w in model.get_weights()])
 
 
@@ -120,12 +116,12 @@ def save_small(model, path):
     plain.unlink()
 
 
-def score_all(segmenter, tests, threshold, watch):
-    """Return what metrics.json tells of each `ScoredVolume`; the first one under shifts too."""
+def score_all(predictor, tests, threshold, watch):
+    """Return the entry of each `ScoredVolume` in metrics.json; the first one has shifts too."""
     scored = []
     for test in tests:
         scores = post_processed(
-            segmenter,
+            predictor,
             test.image,
             test.truth,
             threshold,
@@ -133,7 +129,7 @@ def score_all(segmenter, tests, threshold, watch):
         )
         scored.append({"name": test.name, "voxels": list(test.image.shape), "scores": scores})
     scored[0]["shifts"] = under_shifts(
-        segmenter,
+        predictor,
         tests[0].image,
         tests[0].truth,
         on_view=lambda *done: watch("shifts", *done),
@@ -142,33 +138,24 @@ def score_all(segmenter, tests, threshold, watch):
 
 
 def check(run, metrics, tests, row):
-    """Raise ValueError for a run or a volume of which the card could not tell what it must."""
+    """Raise ValueError for a run or volumes that a card cannot be written for."""
     network = get_variant(metrics["variant"]).name
-    if row and network != row.network:
-        raise ValueError(
-            f"Invalid value for `run`. Expected one of network {row.network}. Received: {network}"
-        )
-    if metrics["held_out_jaccard"] is None:
-        raise ValueError(
-            f"Invalid value for `run`. Expected one that held a part out. Received: {run}"
-        )
-    image = tests[0].image
-    if image.dtype != np.uint8:
-        raise ValueError(
-            "Invalid value for `image`. Expected grey levels of 8 bits, whose shifts are scored. "
-            f"Received: dtype {image.dtype}"
-        )
+    good = not row or network == row.network
+    require(good, "run", f"one of network {row and row.network}", network)
+    held_out = metrics["held_out_jaccard"] is not None
+    require(held_out, "run", "one with a held-out part", run)
+    dtype = tests[0].image.dtype
+    expected = "grey levels of 8 bits, since scores under shifts need them"
+    require(dtype == np.uint8, "image", expected, f"dtype {dtype}")
     for test in tests:
         check_shape(test.image, test.truth)
 
 
 def check_output(output):
     """Raise FileExistsError for a folder that is not an earlier published model."""
-    if output.exists() and not (output / SUMS).is_file() and any(output.iterdir()):
-        raise FileExistsError(
-            "Invalid value for `output`. Expected a new folder, or one of a published model. "
-            f"Received: {output} without {SUMS}"
-        )
+    good = not output.exists() or (output / SUMS).is_file() or not any(output.iterdir())
+    expected = "a new folder, or one of a published model"
+    require(good, "output", expected, f"{output} without {SUMS}", FileExistsError)
 
 
 def write_files(model, run, folder, metrics, about, row):

@@ -1,4 +1,4 @@
-"""Score a model on a labelled volume: as it is, post-processed, and with changed grey levels."""
+"""Score a model on a labelled volume: as it is, post-processed, and on changed copies."""
 
 from functools import partial
 
@@ -14,26 +14,26 @@ from ..volumes.volume import NOT_ANNOTATED
 scored = partial(segmentation_scores, ignore_class=NOT_ANNOTATED)
 
 
-def post_processed(segmenter, image, truth, threshold, *, on_view=None):
+def post_processed(predictor, image, truth, threshold, *, on_view=None):
     """Score a model with and without each step of post-processing.
 
     Args:
-        segmenter: a `Predictor` of `inference.open_model`.
+        predictor: a `Predictor`, as of `inference.open_model`.
         image: `(z, y, x)` grey levels.
         truth: `(z, y, x)` class ids; 255 is "not annotated".
-        threshold: the one chosen on held-out training data, for two classes.
+        threshold: chosen on held-out training data, for two classes.
         on_view: called with the number of predictions done and their total.
 
     Returns:
-        A dict from the name of each way to the dict of `segmentation_scores`.
+        A dict from the name of each variant to its `segmentation_scores`.
     """
-    scores, num_classes = {}, segmenter.metadata["num_classes"]
+    scores, num_classes = {}, predictor.metadata["num_classes"]
 
     def score(view, labels):
         scores[view] = scored(truth, labels, num_classes=num_classes)
 
     for done, tta in enumerate((False, True), 1):
-        slabs = list(segmenter.slabs(image, PredictionOptions(tta=tta)))
+        slabs = list(predictor.slabs(image, PredictionOptions(tta=tta)))
         labels = label_map(slabs)
         score("averaged over flips" if tta else "as it is", labels)
         if num_classes == 2:
@@ -46,24 +46,24 @@ def post_processed(segmenter, image, truth, threshold, *, on_view=None):
     return scores
 
 
-def under_shifts(segmenter, image, truth, *, on_view=None):
-    """Score a model on changed copies of a uint8 volume, each standardised by its own statistics.
+def under_shifts(predictor, image, truth, *, on_view=None):
+    """Score a model on changed copies of a uint8 volume, standardised with their own statistics.
 
     Returns:
         A dict from the name of each of `SHIFTS` to the mean Jaccard index of the foreground
         classes.
     """
-    table, num_classes = {}, segmenter.metadata["num_classes"]
+    table, num_classes = {}, predictor.metadata["num_classes"]
     for done, (name, shift) in enumerate(SHIFTS.items(), 1):
         copy, labels = shift(image, truth)
-        row = scored(labels, label_map(segmenter.slabs(copy)), num_classes=num_classes)
+        row = scored(labels, label_map(predictor.slabs(copy)), num_classes=num_classes)
         table[name] = foreground_jaccard(row, labels)
         if on_view:
             on_view(done, len(SHIFTS))
     return table
 
 
-def grey(change):
+def grey_shift(change):
     """Return a shift of grey levels, cut to 0 to 255."""
 
     def shift(image, truth):
@@ -77,7 +77,7 @@ def noisy(image):
     return image + 25 * np.random.default_rng(0).standard_normal(image.shape, np.float32)
 
 
-def missing(image):
+def missing_sections(image):
     """Replace every 16th section by noise."""
     image[8::16] = 128 + 40 * np.random.default_rng(0).standard_normal(image[8::16].shape)
     return image
@@ -110,19 +110,19 @@ def thinned(image, truth):
 
 SHIFTS = {
     "as it is": lambda image, truth: (image, truth),
-    "contrast x 0.6": grey(lambda v: (v - 128) * 0.6 + 128),
-    "contrast x 1.4": grey(lambda v: (v - 128) * 1.4 + 128),
-    "30 levels darker": grey(lambda v: v - 30),
-    "30 levels brighter": grey(lambda v: v + 30),
-    "gamma 0.7": grey(lambda v: 255 * (v / 255) ** 0.7),
-    "gamma 1.4": grey(lambda v: 255 * (v / 255) ** 1.4),
+    "contrast x 0.6": grey_shift(lambda v: (v - 128) * 0.6 + 128),
+    "contrast x 1.4": grey_shift(lambda v: (v - 128) * 1.4 + 128),
+    "30 levels darker": grey_shift(lambda v: v - 30),
+    "30 levels brighter": grey_shift(lambda v: v + 30),
+    "gamma 0.7": grey_shift(lambda v: 255 * (v / 255) ** 0.7),
+    "gamma 1.4": grey_shift(lambda v: 255 * (v / 255) ** 1.4),
     "16 bits": lambda image, truth: (image.astype(np.uint16) * 257, truth),
     "0 to 1": lambda image, truth: (image.astype(np.float32) / 255, truth),
     "in a frame of zeros": framed,
-    "contrast inverted": grey(lambda v: 255 - v),
-    "blur, sigma 1.5 voxels": grey(lambda v: ndimage.gaussian_filter(v, 1.5)),
-    "white noise, 25 levels": grey(noisy),
-    "every 16th section noise": grey(missing),
+    "contrast inverted": grey_shift(lambda v: 255 - v),
+    "blur, sigma 1.5 voxels": grey_shift(lambda v: ndimage.gaussian_filter(v, 1.5)),
+    "white noise, 25 levels": grey_shift(noisy),
+    "every 16th section noise": grey_shift(missing_sections),
     "every 8th section alone": thinned,
     "voxels 20 % smaller": resampled(1.25),
     "voxels 25 % larger": resampled(0.8),

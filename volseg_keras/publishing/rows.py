@@ -1,24 +1,47 @@
-"""Train a row of the zoo, and open what it is trained and scored on."""
+"""Train networks of Table 1 and of the zoo, and open their volumes."""
 
 from pathlib import Path
 
-import keras
 import numpy as np
 
-from ..inference.engines import on_gpu
+from ..errors import require
 from ..networks.models import at_policy, build_model
 from ..pretrained.presets import load_pretrained
 from ..pretrained.zoo import DATASETS
+from ..training.devices import set_seed_and_policy
 from ..training.fit import fit
 from ..volumes.labels import NOT_ANNOTATED, class_ids
 from ..volumes.volume import open_volume
 
 
-def train_row(row, data, output, *, steps=None):
-    """Train a published model, or go on where that was stopped.
+def train_network(network, pairs, output, *, seed, num_classes=2, start=None, **options):
+    """Train a network from a seed, or resume that.
 
-    The weights are a function of the row, and of the machine's rounding: two runs on one machine
-    give the same.
+    The weights depend on the arguments, and on the rounding of a machine, only.
+
+    Args:
+        network: name of a row of `VARIANTS`.
+        pairs: images and their labels.
+        output: folder of the run.
+        seed: of weights and patches.
+        num_classes: number of classes.
+        start: published model to start from instead of random weights, or None.
+        **options: of `fit`.
+
+    Returns:
+        The dict of metrics.json.
+    """
+    set_seed_and_policy(seed)
+    if start:
+        model = at_policy(load_pretrained(start))
+    else:
+        model = build_model(network, num_classes=num_classes)
+    images, labels = map(list, zip(*pairs, strict=True))
+    return fit(model, images, labels, output=output, seed=seed, start=start, resume=True, **options)
+
+
+def train_row(row, data, output, *, steps=None):
+    """Train a published model, or resume that.
 
     Args:
         row: a `PublishedModel`.
@@ -32,43 +55,30 @@ def train_row(row, data, output, *, steps=None):
     Raises:
         ValueError: files are missing.
     """
-    trained = [open_pair(pair, data) for pair in row.train]
-    validated = [open_pair(pair, data) for pair in row.validate]
-    keras.utils.set_random_seed(row.seed)
-    if on_gpu():
-        keras.config.set_dtype_policy("mixed_bfloat16")
-    if row.start:
-        network = at_policy(load_pretrained(row.start))
-    else:
-        network = build_model(row.network, num_classes=len(row.classes))
-    images, labels = zip(*trained, strict=True)
-    return fit(
-        network,
-        list(images),
-        list(labels),
-        output=output,
+    return train_network(
+        row.network,
+        [open_pair(pair, data) for pair in row.train],
+        output,
+        seed=row.seed,
+        num_classes=len(row.classes),
+        start=row.start,
         recipe=row.recipe,
         steps=steps or row.steps,
         hold_out=[pair.hold_out for pair in row.train],
-        validation=validated,
-        resume=True,
-        seed=row.seed,
-        start=row.start,
+        validation=[open_pair(pair, data) for pair in row.validate],
     )
 
 
 def open_pair(pair, data):
-    """Return image and class ids of a `Pair`; the image is open, or in memory if it has parts.
+    """Return image and class ids of a `Pair`; the image is lazy, or in memory if it has parts.
 
     Raises:
         ValueError: files are missing.
     """
     images, labels = find_files(pair.image, data), find_files(pair.labels, data)
-    if len(images) != len(labels):
-        raise ValueError(
-            f"Invalid value for `data`. Expected as many files {pair.labels} as {pair.image} in "
-            f"{data}. Received: {len(labels)} and {len(images)}"
-        )
+    expected = f"as many files {pair.labels} as {pair.image} in {data}"
+    good = len(images) == len(labels)
+    require(good, "data", expected, f"{len(labels)} and {len(images)}")
     size = DATASETS[pair.dataset].voxel_size
     opened = [open_volume(path, voxel_size=size) for path in images]
     image = opened[0] if len(opened) == 1 else read_parts(images)
@@ -86,8 +96,5 @@ def read_parts(paths):
 def find_files(pattern, data):
     """Return the files of a pattern in a folder, in order along z."""
     found = sorted(Path(data).glob(pattern))
-    if not found:
-        raise ValueError(
-            f"Invalid value for `data`. Expected a folder with {pattern}. Received: {data}"
-        )
+    require(found, "data", f"a folder with {pattern}", data)
     return found

@@ -1,27 +1,25 @@
-"""Table 1 again: train rows under one recipe and budget, and set them beside the paper's."""
+"""Reproduce Table 1: train its rows under one recipe and budget, and compare with the paper."""
 
 import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from ..datasets.epfl import find_pairs
 from ..datasets.phantom import phantom
-from ..files import write_json
+from ..errors import invalid, require
+from ..files import read_json, write_json
 from ..inference.open_model import open_model
-from ..networks.models import build_model
 from ..networks.variants import VARIANTS, get_variant
 from ..pretrained.zoo import ZOO
 from ..training.arguments import make_budget
-from ..training.fit import fit
 from ..training.recipes import get_recipe
 from ..volumes.volume import class_ids
 from ..volumes.writing import writable_folder
 from .robustness import post_processed
-from .rows import read_parts
+from .rows import read_parts, train_network
 from .tables import MEASURES, write_tables
 
 SCORES = "scores.json"
@@ -62,10 +60,8 @@ def load_data(folder):
             train, test = map(joined, found)
             return Data(" and ".join(image.name for image, _ in found[1]), train, test)
     missing = [path.name for part in PARTS for path in find_pairs(folder, part)[1]]
-    raise ValueError(
-        "Invalid value for `data`. Expected a folder with training.tif, training_groundtruth.tif, "
-        f"testing*.tif and testing_groundtruth*.tif. Received: {folder} without {missing[0]}"
-    )
+    files = "training.tif, training_groundtruth.tif, testing*.tif and testing_groundtruth*.tif"
+    raise invalid("data", f"a folder with {files}", f"{folder} without {missing[0]}")
 
 
 def joined(pairs):
@@ -77,9 +73,8 @@ def joined(pairs):
 def reproduce(output, rows, data, *, recipes=("fast",), seeds=1, say=print, **budget):
     """Train every row with every recipe and seed; write table.md, table.csv and table.png.
 
-    What is done already in `output` is kept, and a run that was stopped goes on, so the same call
-    again finishes an interrupted one. The tables are written anew after each run, of all runs that
-    `output` holds.
+    Finished runs in `output` are kept and a stopped one is resumed, so the same call again finishes
+    an interrupted one. The tables are updated after each run, with all runs in `output`.
 
     Args:
         output: folder of the runs and the tables.
@@ -98,7 +93,7 @@ def reproduce(output, rows, data, *, recipes=("fast",), seeds=1, say=print, **bu
         make_budget(get_recipe(recipe), budget.get("steps"), budget.get("minutes"))
     output = writable_folder(output)
     budget = {key: value for key, value in budget.items() if value is not None}
-    check_budget(output, {"data": data.name, "sha256": digest(data), **budget})
+    check_budget(output, {"data": data.name, "sha256": labels_digest(data), **budget})
     jobs = [(r, recipe, seed) for seed in range(seeds) for recipe in recipes for r in rows]
     for i, (row, recipe, seed) in enumerate(jobs, 1):
         folder = output / f"{row}_{recipe}_{seed}"
@@ -109,44 +104,38 @@ def reproduce(output, rows, data, *, recipes=("fast",), seeds=1, say=print, **bu
     return table
 
 
-def check_budget(output, told):
-    """Raise ValueError where a folder holds runs of another budget or other data."""
+def check_budget(output, given):
+    """Raise ValueError if a folder holds runs of another budget or other data."""
     file = output / "budget.json"
-    if file.exists() and (found := json.loads(file.read_text(encoding="utf-8"))) != told:
-        raise ValueError(
-            f"Invalid value for `output`. Expected a new folder, or one of {told}. "
-            f"Received: {output} of {found}"
-        )
-    write_json(file, told)
+    found = read_json(file)
+    expected = f"a new folder, or one of {given}"
+    require(found in ({}, given), "output", expected, f"{output} of {found}")
+    write_json(file, given)
 
 
-def digest(data):
-    """Return a hash of both label maps: files of one name may hold other labels."""
+def labels_digest(data):
+    """Return a hash of both label maps, since files of the same name may hold other labels."""
     labels = (np.ascontiguousarray(label) for _, label in (data.train, data.test))
     return hashlib.sha256(b"".join(map(bytes, labels))).hexdigest()
 
 
 def title(data, budget):
-    """Return one line that says what was done."""
-    told = ", ".join(f"{value:g} {name} a run" for name, value in budget.items())
-    return f"Test volume {data.name}; {told or 'the budget of the recipe'}"
+    """Return one line about the data and the budget."""
+    text = ", ".join(f"{value:g} {name} a run" for name, value in budget.items())
+    return f"Test volume {data.name}; {text or 'the budget of the recipe'}"
 
 
 def run_row(folder, row, recipe, seed, data, budget):
-    """Train and score one row, or go on, unless it is done."""
+    """Train and score one row, or resume that, unless it is finished."""
     if (folder / SCORES).is_file():
         return
-    keras.utils.set_random_seed(seed)
-    image, label = data.train
-    about = fit(
-        build_model(row),
-        image,
-        label,
-        output=folder,
-        recipe=recipe,
-        hold_out=f"x:0:{image.shape[2] // 8}",
+    about = train_network(
+        row,
+        [data.train],
+        folder,
         seed=seed,
-        resume=folder.exists(),
+        recipe=recipe,
+        hold_out=f"x:0:{data.train[0].shape[2] // 8}",
         **(budget or {"steps": ZOO[row].steps}),
     )
     scores = post_processed(open_model(folder), *data.test, about["threshold"])

@@ -34,7 +34,7 @@ PLAIN = "as it is"
 
 
 def write_tables(folder, table, title):
-    """Write table.csv, table.md and table.png of the dicts of `reproduce.summary`."""
+    """Write table.csv, table.md and table.png of the dicts of `table1.summary`."""
     folder = Path(folder)
     with (
         atomic_path(folder / "table.csv") as part,
@@ -64,15 +64,17 @@ def markdown(table, title):
     for row in table:
         own = [str(row[name]) for name in head[:4]]
         own += [f"{row['parameters'] / 1e6:.2f} M", f"{row['steps']:,.0f}", f"{row['minutes']:.1f}"]
-        scores = [told(row, MEASURES[i : i + 2]) for i in (0, 2, 4)] + [told(row, MEASURES[6:])]
+        scores = [score_text(row, MEASURES[i : i + 2]) for i in (0, 2, 4)] + [
+            score_text(row, MEASURES[6:])
+        ]
         paper = PAPER[row["network"]] if row["post-processing"] == PLAIN else None
         beside = [f"{paper[4]} / {paper[5]}", f"{paper[6]}"] if paper else ["", ""]
         lines.append(f"| {' | '.join(own + scores + beside)} |")
     return "\n".join(lines) + "\n"
 
 
-def told(row, names):
-    """Return measures of a row as text, with their spread where there are several runs."""
+def score_text(row, names):
+    """Return measures of a row as text, with their spread if there are several runs."""
     return " / ".join(
         f"{row[name]:.1f}" + (f" ± {row[f'{name} spread']:.1f}" if row["runs"] > 1 else "")
         for name in names

@@ -28,11 +28,11 @@ def print_table(header, rows):
 def progress_bar(what, in_bytes=False):
     """Show tiles, or bytes, done and time left; yields `on_tile(done, total)`.
 
-    A bar on a terminal; elsewhere, as in the log of a cluster, a line now and then.
+    A bar on a terminal; elsewhere, as in the log of a cluster, a line every 30 seconds.
     """
     console = Console(stderr=True)
     if not (console.is_terminal or console.is_jupyter):
-        yield lines(what, in_bytes)
+        yield log_lines(what, in_bytes)
         return
     count = DownloadColumn() if in_bytes else MofNCompleteColumn()
     columns = (*Progress.get_default_columns()[:3], count, TimeRemainingColumn())
@@ -41,19 +41,19 @@ def progress_bar(what, in_bytes=False):
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def lines(what, in_bytes):
-    """Return `on_tile(done, total)`, which prints a line where the last is `EVERY` seconds old."""
-    start = told = time.monotonic()
-    first = None  # what was done then, of which an earlier run's is no measure of speed
+def log_lines(what, in_bytes):
+    """Return `on_tile(done, total)`, which prints a line every `EVERY` seconds."""
+    start = printed = time.monotonic()
+    first = None  # the number done at the first call, perhaps by an earlier run
 
     def tell(done, total):
-        nonlocal start, told, first
+        nonlocal start, printed, first
         now = time.monotonic()
         if first is None:
             start, first = now, done
-        if now - told < EVERY:
+        if now - printed < EVERY:
             return
-        told = now
+        printed = now
         numbers = [decimal(n) if in_bytes else f"{n:,}" for n in (done, total) if n is not None]
         known = total and done > first
         left = round((now - start) * (total - done) / (done - first)) if known else None

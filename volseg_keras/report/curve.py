@@ -5,6 +5,7 @@ import csv
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..errors import invalid, require
 from .plots import BLUE, DARK, save_figure, tidy
 
 
@@ -56,18 +57,13 @@ def training_curve(history, path):
 def _read_history(history):
     with open(history, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    if not rows:
-        raise ValueError(
-            f"Invalid value for `history`. Expected at least one row. Received: {history}"
-        )
+    require(rows, "history", "at least one row", history)
     names = ("step", "seconds", "loss", "jaccard", "learning_rate", "val_jaccard")
     try:
         return {name: np.array([float(row.get(name) or "nan") for row in rows]) for name in names}
     except ValueError as error:
-        raise ValueError(
-            f"Invalid value for `history`. Expected {', '.join(names)} as numbers. "
-            f"Received: {history} ({error})"
-        ) from error
+        expected = f"{', '.join(names)} as numbers"
+        raise invalid("history", expected, f"{history} ({error})") from error
 
 
 def _held_out(ax, steps, values):

@@ -1,4 +1,4 @@
-"""One page that shows a volume and its segmentation; it needs no network and no server."""
+"""One HTML page that shows a volume and its segmentation, without network or server."""
 
 import base64
 import io
@@ -11,11 +11,12 @@ from string import Template
 import numpy as np
 from PIL import Image
 
+from ..errors import require
 from ..files import atomic_path
 from .plots import busiest, check_integers, check_shapes
-from .slices import PLANES, averaged, cuts, nearest, outline, read_rows, read_slices
+from .slices import PLANES, averaged, cuts, nearest, outline, read_planes, read_rows
 
-# Pictures of grey levels share this many bytes; with outlines a page stays below 25 MB.
+# Bytes of all pictures of grey levels; with outlines a page stays below 25 MB.
 BUDGET = 14e6
 # Reddish purple of Okabe and Ito, beside the orange and blue of the outlines.
 PROBABILITY, LEVELS = (204, 121, 167), 16
@@ -92,7 +93,7 @@ def _viewer(image, labels, truth, probability, voxel_size, on_tile):
     planes = {name: _axes(name, image.shape) for name in shown}
     start = [len(at) // 2 for at in slices]
     for layer, (volume, prepare, resample, encode) in layers.items():
-        stacks = read_slices(volume, prepare, resample, tick)
+        stacks = read_planes(volume, prepare, resample, tick)
         for name in shown:
             planes[name]["pixels"] = stacks[name].shape[1:]
             planes[name][layer] = encode(stacks[name], tick)
@@ -148,11 +149,9 @@ def _to_bytes(block):
     if block.dtype.kind in "ui":
         block = block / np.iinfo(block.dtype).max
     block = block.astype("float32")
-    if not (block.min(initial=0) >= 0 and block.max(initial=0) <= 1):
-        raise ValueError(
-            "Invalid value for `probability`. Expected numbers from 0 to 1. "
-            f"Received: from {block.min():.3g} to {block.max():.3g}"
-        )
+    low, high = block.min(initial=0), block.max(initial=0)
+    received = f"from {low:.3g} to {high:.3g}"
+    require(low >= 0 and high <= 1, "probability", "numbers from 0 to 1", received)
     return (255 * block).round().astype("uint8")
 
 

@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from ..errors import require
 from ..files import atomic_path
 
-# Orange and sky blue of Okabe and Ito: told apart by colour-blind readers too.
+# Orange and sky blue of Okabe and Ito, which colour-blind readers can tell apart.
 PREDICTION, TRUTH = "#e69f00", "#56b4e9"
 DARK, BLUE = "#333333", "#0072b2"
 CUT = {"color": "white", "gapcolor": "black", "lw": 0.6, "ls": (0, (4, 4)), "alpha": 0.8}
@@ -56,7 +57,7 @@ def overlay(image, prediction, path, truth=None, center=None):
     return save_figure(figure, path)
 
 
-def cover(image, prediction, path):
+def draw_cover(image, prediction, path):
     """Draws a slice beside itself with the outlines of its segmentation, twice as wide as high.
 
     Args:
@@ -86,33 +87,26 @@ def tidy(ax, label):
 
 
 def check_shapes(image, of="image", **others):
-    """Raise ValueError unless `image` is (z, y, x) and what is not None of the others like it.
+    """Raise ValueError unless `image` has axes (z, y, x) and the others have its shape.
 
     Args:
         image: array-like.
-        of: what an error calls it.
-        **others: array-likes by what an error calls them.
+        of: its name in messages.
+        **others: array-likes, or None, by their names in messages.
     """
     shape = tuple(image.shape)
-    if len(shape) != 3:
-        raise ValueError(
-            f"Invalid value for `{of}`. Expected shape (z, y, x). Received: shape {shape}"
-        )
+    require(len(shape) == 3, of, "shape (z, y, x)", f"shape {shape}")
     for name, other in others.items():
-        if other is not None and tuple(other.shape) != shape:
-            raise ValueError(
-                f"Invalid value for `{name}`. Expected shape {shape} as of `{of}`. "
-                f"Received: shape {tuple(other.shape)}"
-            )
+        found = shape if other is None else tuple(other.shape)
+        require(found == shape, name, f"shape {shape} as of `{of}`", f"shape {found}")
 
 
 def check_integers(**labels):
     """Raise ValueError unless the array-likes that are not None hold integers or booleans."""
     for name, array in labels.items():
-        if array is not None and np.dtype(array.dtype).kind not in "uib":
-            raise ValueError(
-                f"Invalid value for `{name}`. Expected integers. Received: dtype {array.dtype}"
-            )
+        if array is not None:
+            good = np.dtype(array.dtype).kind in "uib"
+            require(good, name, "integers", f"dtype {array.dtype}")
 
 
 def _best_center(labels):

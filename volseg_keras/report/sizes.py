@@ -7,14 +7,15 @@ from matplotlib.figure import Figure
 
 from .plots import BLUE, DARK, check_integers, save_figure, tidy
 
+PLANES = 16  # read at a time
 
-def instance_sizes(instances, on_tile=None, planes=16):
+
+def instance_sizes(instances, on_tile=None):
     """Count the voxels of every instance, reading a few planes at a time.
 
     Args:
         instances: Integer array-like of shape (z, y, x); 0 is background.
         on_tile: Called with the number of planes done and in all.
-        planes: Planes to read at a time.
 
     Returns:
         Voxels of each instance, an integer array in no order.
@@ -24,11 +25,11 @@ def instance_sizes(instances, on_tile=None, planes=16):
     """
     check_integers(instances=instances)
     sizes, depth = Counter(), instances.shape[0]
-    for z in range(0, depth, planes):
-        ids, counts = np.unique(np.asarray(instances[z : z + planes]), return_counts=True)
+    for z in range(0, depth, PLANES):
+        ids, counts = np.unique(np.asarray(instances[z : z + PLANES]), return_counts=True)
         sizes.update(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
         if on_tile:
-            on_tile(min(z + planes, depth), depth)
+            on_tile(min(z + PLANES, depth), depth)
     del sizes[0]
     return np.array(list(sizes.values()), int)
 

@@ -42,7 +42,7 @@ def nearest(block, size):
     return block[..., positions(block.shape[-1], size)]
 
 
-def read_slices(volume, prepare, resample, on_planes=None):
+def read_planes(volume, prepare, resample, on_planes=None):
     """Read the slices of a volume in one pass over z.
 
     Args:

@@ -1,9 +1,10 @@
-"""What `fit` is given: checked before any long work."""
+"""Checks of the arguments of `fit`, before any long work."""
 
 import math
 
 import numpy as np
 
+from ..errors import invalid, require
 from ..networks.models import check_sizes
 from ..volumes.intensity import Intensity
 from .callbacks import Budget
@@ -13,27 +14,21 @@ LARGEST_RATIO = 1000  # of the shares of two volumes
 
 def make_budget(row, steps, minutes):
     """Return the budget, or raise ValueError."""
-    if steps is not None and minutes is not None:
-        raise ValueError(
-            "Invalid value for `minutes`. Expected either `steps` or `minutes`. "
-            f"Received: steps={steps}, minutes={minutes}"
-        )
+    good = steps is None or minutes is None
+    require(good, "minutes", "either `steps` or `minutes`", f"{steps=}, {minutes=}")
     for name, value in (("steps", steps), ("minutes", minutes)):
-        if value is not None and not value > 0:
-            raise ValueError(
-                f"Invalid value for `{name}`. Expected a positive number. Received: {name}={value}"
-            )
+        require(value is None or value > 0, name, "a positive number", f"{name}={value}")
     if steps is None and (minutes := minutes or row.minutes):
         return Budget(None, 60.0 * minutes)
     return Budget(steps or row.steps, None)
 
 
 def checked_start(model, own, normalization):
-    """Return "volume" or the `Intensity` to standardise by, of a network that patches fit.
+    """Return "volume" or the `Intensity` to standardise with; check that the network fits patches.
 
     Args:
         model: the network.
-        own: `(mean, deviation, contrast)` that it came with, or None.
+        own: `(mean, deviation, contrast)` of the model it is from, or None.
         normalization: "volume", "model" or `(mean, standard deviation)`.
 
     Raises:
@@ -44,18 +39,16 @@ def checked_start(model, own, normalization):
         return normalization
     if isinstance(normalization, str) and normalization == "model" and own:
         return Intensity(*own[:2])
-    if isinstance(normalization, str) or np.shape(normalization)[:1] != (2,):
-        raise ValueError(
-            "Invalid value for `normalization`. Expected 'volume', (mean, standard deviation), or "
-            "'model' for a network that was trained with constants. "
-            f"Received: normalization={normalization!r}"
-        )
+    require(
+        not isinstance(normalization, str) and np.shape(normalization)[:1] == (2,),
+        "normalization",
+        "'volume', (mean, standard deviation), or 'model' for a network trained with constants",
+        f"{normalization=}",
+    )
     mean, deviation = np.asarray(normalization, float)
-    if not (np.isfinite([mean, deviation]).all() and np.all(deviation > 0)):
-        raise ValueError(
-            "Invalid value for `normalization`. Expected a finite mean and a positive standard "
-            f"deviation. Received: normalization={normalization!r}"
-        )
+    good = np.isfinite([mean, deviation]).all() and np.all(deviation > 0)
+    expected = "a finite mean and a positive standard deviation"
+    require(good, "normalization", expected, f"{normalization=}")
     return Intensity(mean.tolist(), deviation.tolist())
 
 
@@ -64,24 +57,23 @@ def check_weights(weights, volumes):
     if weights is None:
         return
     positive = len(weights) == len(volumes) and all(0 < w < math.inf for w in weights)
-    if not positive or max(weights) > LARGEST_RATIO * min(weights):
-        raise ValueError(
-            "Invalid value for `weights`. Expected one positive number for each of "
-            f"{len(volumes)} volumes, none {LARGEST_RATIO} times another. "
-            f"Received: weights={weights}"
-        )
+    expected = f"one positive number for each of {len(volumes)} volumes"
+    require(
+        positive and max(weights) <= LARGEST_RATIO * min(weights),
+        "weights",
+        f"{expected}, none more than {LARGEST_RATIO} times another",
+        f"{weights=}",
+    )
 
 
 def check_run(checkpoint, resume):
-    """Return whether there is a run to resume; raise where one or a model would be replaced."""
-    # A copy of a run, such as a published model, comes without its checkpoint.
+    """Return whether there is a run to resume; raise FileExistsError if one would be replaced."""
+    # A copy of a run, such as a published model, has no checkpoint.
     finished = checkpoint.with_name("metrics.json").exists() and not checkpoint.exists()
     begun = checkpoint.exists() or checkpoint.with_name("model.keras").exists()
     if finished or begun and not resume:
-        raise FileExistsError(
-            "Invalid value for `output`. Expected a new folder, or `resume` and a checkpoint. "
-            f"Received: {checkpoint.parent} holds a run"
-        )
+        expected, received = "a new folder, or `resume` and a checkpoint", checkpoint.parent
+        raise invalid("output", expected, f"{received} holds a run", FileExistsError)
     if resume and not checkpoint.exists():
-        print(f"No checkpoint in {checkpoint.parent} yet: the run starts", flush=True)
+        print(f"No checkpoint in {checkpoint.parent} yet: a new run starts", flush=True)
     return checkpoint.exists()

@@ -1,9 +1,10 @@
-"""`fit` with `model="auto"`: look for a start, hold a section out, then train on all."""
+"""`fit` with `model="auto"`: choose a start, hold out a section, then train on all."""
 
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from ..errors import require
 from ..files import write_json
 from ..networks.models import split_normalization
 from ..patches.foreground import ClassIds, foreground_voxels
@@ -14,20 +15,20 @@ from ..volumes.writing import writable_folder
 from .arguments import check_run, check_weights, checked_start, make_budget
 from .recipes import get_recipe
 from .sections import section_to_hold_out, without_unpainted
-from .self_training import confident_labels, told_of
+from .self_training import confident_labels, confident_text
 from .start import chosen_start, network_from, rescaled
 from .volumes import hold_out_parts, labelled_volumes, largest_class, paired, read_labels
 
 SCRATCH = "scratch"
-# Share of the budget until weights and threshold are chosen on a section that is held out.
+# Share of the budget that is trained with a section held out, to choose weights and threshold.
 FIRST = 0.4
-# What a run without a held-out part keeps of the one before it.
+# Entries that a run without a held-out part takes from the one before it.
 CHOSEN = ("threshold", "held_out_jaccard", "held_out", "hold_out")
 
 
 @dataclass(frozen=True)
 class Request:
-    """What `fit` is asked for, with `model="auto"`; attributes are its arguments."""
+    """The arguments of `fit` with `model="auto"`."""
 
     model: str
     output: object
@@ -45,7 +46,7 @@ class Request:
 
     @property
     def given(self):
-        """The name, run or file to start from, None where there is none."""
+        """The name, run or file to start from, None if none was given."""
         return None if self.start in (None, SCRATCH) else str(self.start)
 
 
@@ -57,7 +58,7 @@ class Part:
         folder: of its run.
         share: of the budget.
         hold_out: as of `fit`.
-        self_trained: whether it learns from what the network of the part before is sure of.
+        self_trained: whether it also learns confident predictions of the part before.
     """
 
     folder: Path
@@ -81,7 +82,7 @@ def fit_auto(train, images, labels, request):
     Raises:
         ValueError, FileExistsError: as `fit`.
     """
-    volumes, validation = checked(images, labels, request)
+    volumes, validation = checked_volumes(images, labels, request)
     folder = writable_folder(request.output)
     start = chosen_start(volumes, request, folder / "start.json")
     volumes, validation = rescaled(volumes, start), rescaled(validation, start)
@@ -92,24 +93,21 @@ def fit_auto(train, images, labels, request):
     pairs = [(volume, volume.label) for volume in validation]
     options = {"recipe": recipe, "validation": pairs, "resume": request.resume}
     train = partial(train, **options, start=start.name)
-    parts = plan(folder, first, then, request.self_train)
+    parts = planned_parts(folder, first, then, request.self_train)
     budget = make_budget(get_recipe(recipe), request.steps, request.minutes)
     summary = train_parts(train, parts, volumes, start, budget, request)
     write_json(folder / "metrics.json", summary, indent=2)
     return summary
 
 
-def checked(images, labels, request):
+def checked_volumes(images, labels, request):
     """Return the `LabelledVolume`s to train and to validate on, before any long work.
 
     Raises:
         ValueError, FileExistsError: as `fit`.
     """
-    if request.model != "auto":
-        raise ValueError(
-            'Invalid value for `model`. Expected a Keras model or "auto". '
-            f"Received: model={request.model!r}"
-        )
+    model = request.model
+    require(model == "auto", "model", 'a Keras model or "auto"', f"{model=}")
     make_budget(get_recipe(request.recipe or "finetune"), request.steps, request.minutes)
     check_run(Path(request.output) / "checkpoint.h5", request.resume)
     volumes, validation = stacks(*paired(images, labels), request)
@@ -142,7 +140,7 @@ def classes_of(labels):
 
 
 def only_annotated(volume):
-    """Return a volume in which sections without any label count as not annotated; tells of it."""
+    """Return a volume in which sections without any label count as not annotated; say so."""
     foreground_voxels(volume.label, NOT_ANNOTATED)
     label, unpainted = without_unpainted(volume.label)
     if unpainted:
@@ -154,36 +152,34 @@ def only_annotated(volume):
 
 
 def check_self_training(volumes, rounds):
-    """Raise ValueError where rounds of self-training cannot be done."""
-    if not 0 <= rounds <= 9:
-        raise ValueError(
-            f"Invalid value for `self_train`. Expected 0 to 9 rounds. Received: {rounds}"
-        )
-    if rounds and any(isinstance(volume.label, ClassIds) for volume in volumes):
-        raise ValueError(
-            "Invalid value for `self_train`. Expected 0 for a volume larger than a quarter of the "
-            f"free memory. Received: {rounds}"
-        )
+    """Raise ValueError for a wrong number of rounds, or volumes that are not in memory."""
+    require(0 <= rounds <= 9, "self_train", "0 to 9 rounds", rounds)
+    good = not rounds or not any(isinstance(volume.label, ClassIds) for volume in volumes)
+    expected = "0 for a volume larger than a quarter of the free memory"
+    require(good, "self_train", expected, rounds)
 
 
 def automatic_hold_out(volumes):
-    """Return a text such as "z=7" for the first volume that has sections enough; tells of it."""
+    """Return a text such as "z=7" for the first volume with enough sections; say so."""
     texts = []
     for volume in volumes:
         z = None if any(texts) else section_to_hold_out(volume.label)
         texts.append(None if z is None else f"z={z}")
         if z is not None:
-            print(f"{volume.name}: section {z} chooses weights and threshold, then all are learned")
+            print(
+                f"{volume.name}: section {z} is held out to choose weights and threshold; then all "
+                "are trained on"
+            )
     return texts if any(texts) else None
 
 
-def plan(folder, first, then, rounds):
+def planned_parts(folder, first, then, rounds):
     """Return the `Part`s of a training, the last of them in the folder itself.
 
     Args:
         folder: of the whole.
-        first: what a part of its own holds out, None for no such part.
-        then: what all the others hold out.
+        first: hold-out of a first part of its own, None for no such part.
+        then: hold-out of all other parts.
         rounds: of self-training.
     """
     rest = (1 - FIRST if first else 1) / (1 + rounds)
@@ -194,7 +190,7 @@ def plan(folder, first, then, rounds):
 
 
 def train_parts(train, parts, volumes, start, budget, request):
-    """Train part after part, each from the weights of the one before; return the last's summary."""
+    """Train part after part, each from the weights of the one before; return the last summary."""
     classes = classes_of([volume.label for volume in volumes])
     channels = channels_of(volumes[0].image)
     source, summary = start.name, {}
@@ -223,7 +219,7 @@ def train_parts(train, parts, volumes, start, budget, request):
 
 
 def held_out_of(hold_out, own, count):
-    """Return what is held out where volumes of a network's own labels follow the others."""
+    """Return the hold-out of `own` volumes that are followed by others up to `count`."""
     if hold_out is None or own == count:
         return hold_out
     texts = list(hold_out) if isinstance(hold_out, list | tuple) else [hold_out] * own
@@ -231,12 +227,12 @@ def held_out_of(hold_out, own, count):
 
 
 def with_own_labels(model, volumes, weights, threshold):
-    """Return volumes, and again what a model is sure of in them, half of the patches each."""
+    """Return volumes, and again with confident predictions as labels; and their weights."""
     weights = list(weights or [1.0] * len(volumes))
     own = [confident_labels(model, volume, threshold) for volume in volumes]
     added, shares = [], []
     for volume, label, weight in zip(volumes, own, weights, strict=True):
-        print(told_of(label), flush=True)
+        print(confident_text(label), flush=True)
         if ((label > 0) & (label != NOT_ANNOTATED)).any():
             added.append(replace(volume, label=label, name=f"{volume.name}, own labels"))
             shares.append(weight)

@@ -9,11 +9,11 @@ EVERY = 10  # steps
 
 
 class Average(keras.callbacks.Callback):
-    """Average weights and moving statistics, late ones counting more.
+    """Average weights and moving statistics, with more weight on later ones.
 
-    Polynomial-decay averaging (Shamir & Zhang, ICML 2013): after t updates the s-th counts about as
-    (s / t)**power, so with a power of 3 half of the mean is from the last sixth of the run, however
-    long that is.
+    Polynomial-decay averaging (Shamir & Zhang, ICML 2013): after t updates the weight of the s-th
+    is about (s / t)**power, so with a power of 3 half of the mean is from the last sixth of a run
+    of any length.
 
     Args:
         budget: counts the steps; updated before this callback.
@@ -30,7 +30,7 @@ class Average(keras.callbacks.Callback):
         self.mean = []
 
     def on_train_batch_end(self, batch, logs=None):
-        """Count the weights of every tenth step in."""
+        """Add the weights of every tenth step."""
         if self.power is None or self.budget.step % EVERY:
             return
         if keras.backend.backend() == "jax":
@@ -43,7 +43,7 @@ class Average(keras.callbacks.Callback):
 
     @contextmanager
     def applied(self, model):
-        """Give a model the mean as long as the context lasts."""
+        """Give a model the mean within the context."""
         weights = model.get_weights()
         model.set_weights(self.mean or weights)
         try:

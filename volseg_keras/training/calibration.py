@@ -1,4 +1,4 @@
-"""What is chosen once a network is trained, on the held-out parts: statistics and threshold."""
+"""Statistics and threshold of a trained network, chosen on the held-out parts."""
 
 from pathlib import Path
 
@@ -11,17 +11,17 @@ from ..networks.models import split_normalization, with_normalization
 from .statistics import batch_norms, recalibrate_batch_norm
 from .validation import score
 
-SAME = 1e-3  # relative difference of weights that are the same but for rounding
+SAME = 1e-3  # relative difference of weights that are equal except for rounding
 
 
 def calibrate(path, parts, batches=()):
     """Choose statistics and threshold of a saved network on held-out parts.
 
-    It may be done again, as after a crash before what it returns was noted: statistics that
-    recalibration leaves as they are were recalibrated before.
+    It can be repeated, as after a crash before its result was written: if recalibration does not
+    change the statistics, they were recalibrated before.
 
     Args:
-        path: .keras file of `with_normalization`; it is written anew.
+        path: .keras file of `with_normalization`; it is overwritten.
         parts: `LabelledVolume`s that it was not trained on.
         batches: of the network's inputs, to take its statistics from, see
             `recalibrate_batch_norm`.

@@ -11,13 +11,14 @@ from pathlib import Path
 import h5py
 import keras
 
+from ..errors import require
 from ..files import atomic_path
 
-# Parts of the budget after which to validate, and the share after which the weights have settled.
+# How many times to validate, and the share of the budget after which scores no longer swing.
 PARTS, SETTLED = 10, 0.8
-# Seconds between checkpoints: a run that is killed loses no more than those, and an epoch.
+# Seconds between checkpoints: a run that is killed loses no more than these and an epoch.
 CHECKPOINT_EVERY = 60.0
-# What a checkpoint keeps of a budget.
+# Attributes of a budget that a checkpoint keeps.
 STATE = ("step", "spent", "best", "validated")
 
 
@@ -50,8 +51,8 @@ class Budget:
         """Seconds of wall time spent."""
         return self.spent + (time.monotonic() - self.started if self.started else 0.0)
 
-    def settle(self):
-        """Count the time until now as spent, as a checkpoint keeps it."""
+    def count_time(self):
+        """Add the time since `started` to `spent`."""
         self.spent, self.started = self.elapsed, self.started and time.monotonic()
 
     @property
@@ -92,8 +93,8 @@ class Schedule(keras.callbacks.Callback):
 class Validate(keras.callbacks.Callback):
     """Score the held-out parts at every tenth of the budget; keep the best weights.
 
-    Weights of the last fifth, where the learning rate has fallen, are preferred to any earlier:
-    before, scores swing, and the luckiest of them did worse on another volume (0.774 Jaccard on the
+    Weights of the last fifth, where the learning rate is low, are preferred to all earlier ones:
+    before, scores swing, and the best by chance was worse on another volume (0.774 Jaccard on the
     Lucchi++ test half, 0.890 at the end of the same run).
     """
 
@@ -133,11 +134,11 @@ class Finite(keras.callbacks.Callback):
         self.budget = budget
 
     def on_train_batch_end(self, batch, logs=None):
-        """Look at the loss, the mean since the epoch began."""
+        """Check the loss, the mean since the epoch began."""
         self.check("loss", logs["loss"])
 
     def on_epoch_end(self, epoch, logs=None):
-        """Look at all that a checkpoint would keep: the last step may have ruined it."""
+        """Check all that a checkpoint would keep: the last step may have ruined it."""
         for variable in variables(self.model):
             if keras.backend.is_float_dtype(variable.dtype):
                 total = keras.ops.sum(variable)  # where it lies: only a number is copied
@@ -147,22 +148,23 @@ class Finite(keras.callbacks.Callback):
         """Raise FloatingPointError for a value that is not finite."""
         if not math.isfinite(value):
             raise FloatingPointError(
-                f"Training diverged: {name} is {value} at step {self.budget.step}. What was saved "
-                "before is kept. A recipe of a lower learning rate or another seed may help"
+                f"Training diverged: {name} is {value} at step {self.budget.step}. The last "
+                "checkpoint and model are kept. A recipe with a lower learning rate or another "
+                "seed may help"
             )
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Write the whole state of a run in one file, atomically, and restore it.
+    """Write the whole state of a run to one file, atomically, and restore it.
 
-    Weights, optimizer, seed generators and budget: Keras's own weight files leave the seeds out,
-    and a resumed run would draw other dropout masks than an unbroken one.
+    Weights, optimizer, seed generators and budget: Keras's own weight files do not hold the seeds,
+    so a resumed run would draw other dropout masks than an uninterrupted one.
 
     The file is written after validation, after `CHECKPOINT_EVERY` seconds, and when `kept` ends.
-    In between the state of the last epoch is kept where the variables are.
+    In between the state of the last epoch is kept on the device of the variables.
 
     Args:
-        budget: what is spent.
+        budget: the `Budget`.
         path: the file.
         about: arguments of the run, of JSON types, which a resumed run must share.
         average: the `Average` of the run.
@@ -174,7 +176,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.budget = budget
         self.path = Path(path)
         self.about = json.dumps(about)
-        self.state = None  # of the last epoch, while it is not written
+        self.state = None  # of the last epoch, until it is written
         self.written = time.monotonic()
 
     def restore(self, model):
@@ -190,18 +192,16 @@ class Checkpoint(keras.callbacks.Callback):
             about = file.attrs["about"]
             for name in STATE:
                 setattr(self.budget, name, file.attrs[name].item())
-        if about != self.about or [v.shape for v in saved] != [tuple(v.shape) for v in state]:
-            raise ValueError(
-                f"Invalid value for `resume`. Expected a run of this network with {self.about}. "
-                f"Received: {self.path} of {about}"
-            )
+        same = about == self.about and [v.shape for v in saved] == [tuple(v.shape) for v in state]
+        expected = f"a run of this network with {self.about}"
+        require(same, "resume", expected, f"{self.path} of {about}")
         for variable, value in zip(state, saved, strict=True):
             variable.assign(value)
         self.average.mean = mean
 
     @contextmanager
     def kept(self):
-        """Write the state of the last epoch when the context ends, by an interruption too."""
+        """Write the state of the last epoch when the context ends, also by an interruption."""
         self.written = time.monotonic()
         try:
             yield
@@ -209,8 +209,8 @@ class Checkpoint(keras.callbacks.Callback):
             self.write()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Keep the state; write it when it is time."""
-        self.budget.settle()
+        """Keep the state, and write it if it is time."""
+        self.budget.count_time()
         about = {"about": self.about} | {name: getattr(self.budget, name) for name in STATE}
         arrays = [keras.ops.copy(variable) for variable in variables(self.model)]
         self.state = about, arrays + self.average.mean
@@ -223,7 +223,7 @@ class Checkpoint(keras.callbacks.Callback):
         if self.state is None:
             return
         about, arrays = self.state
-        # In memory first: HDF5 itself does not survive a full disk.
+        # In memory first, since HDF5 crashes on a full disk.
         content = BytesIO()
         with h5py.File(content, "w") as file:
             for i, array in enumerate(arrays):

@@ -4,17 +4,25 @@ from contextlib import contextmanager
 
 import keras
 
+from ..errors import invalid
 from ..inference.engines import on_gpu
 
 
 def use_jit():
-    """Return whether to compile by XLA: not by TensorFlow on a CPU, where it is slower."""
+    """Return whether to compile with XLA: not for TensorFlow on a CPU, where it is slower."""
     return "auto" if keras.backend.backend() != "tensorflow" or on_gpu() else False
+
+
+def set_seed_and_policy(seed):
+    """Seed the weights that are built next, and compute in bfloat16 on a GPU."""
+    keras.utils.set_random_seed(seed)
+    if on_gpu():
+        keras.config.set_dtype_policy("mixed_bfloat16")
 
 
 @contextmanager
 def data_parallel():
-    """Train on every device of the best kind that there is; build and fit the network inside.
+    """Train on all GPUs, or all CPU devices; build and fit the network inside this context.
 
     Raises:
         ValueError: the Keras backend is neither TensorFlow nor JAX.
@@ -35,10 +43,7 @@ def data_parallel():
         finally:
             keras.distribution.set_distribution(before)
     else:
-        raise ValueError(
-            "Invalid value for `all_gpus`. Expected the Keras backend tensorflow or jax. "
-            f"Received: {backend}"
-        )
+        raise invalid("all_gpus", "the Keras backend tensorflow or jax", backend)
 
 
 def replicas():

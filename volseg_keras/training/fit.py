@@ -11,7 +11,7 @@ from ..inference.engines import keras_engine
 from ..inference.predict import MULTIPLE
 from ..networks import losses
 from ..networks.metrics import Jaccard
-from ..networks.models import split_normalization
+from ..networks.models import spatial_dims_of, split_normalization
 from ..patches.augment import NONE
 from ..patches.sampler import PatchMix, PatchSampler
 from ..report.console import progress_bar
@@ -24,12 +24,12 @@ from .calibration import calibrate
 from .callbacks import Checkpoint, Finite, Schedule, Validate
 from .devices import replicas, use_jit
 from .logging_callbacks import History, Progress
+from .prediction_mode import prediction_mode
 from .recipes import get_recipe
-from .saving import Saver, described, summarise, told_before
-from .settling import settled
+from .saving import WeightExporter, described, finished_summary, summarise
 from .statistics import BATCHES
 from .validation import score
-from .volumes import hold_out_parts, labelled_volumes, told_apart
+from .volumes import hold_out_parts, labelled_volumes, uniquely_named
 
 CHECKPOINT = "checkpoint.h5"
 
@@ -59,15 +59,15 @@ def fit(
     `tf.distribute` or `keras.distribution` every device takes the recipe's batch. Volumes larger
     than a quarter of the free memory are read patch by patch from their files.
     `output` receives model.keras (it takes raw grey levels; best weights of the last fifth of the
-    budget where a part is held out, else the last weights), history.csv, curve.png, metrics.json,
+    budget if a part is held out, else the last weights), history.csv, curve.png, metrics.json,
     TensorBoard logs, and the checkpoint that `resume` continues from.
 
     With "auto" for a model, every published one that suits the volumes (2D or 3D, by their voxel
     size or number of sections) is first scored on the annotated sections, for a minute or two, and
-    the best is trained further; from scratch only where none finds anything. Then sections without
-    any label beside labelled ones count as not annotated, and where three or more are annotated,
-    one is held out for the first two fifths of the budget, to choose weights and threshold.
-    start.json tells what was looked at, and in `parts` lie the runs of all parts but the last.
+    the best is trained further; from scratch only if none finds anything. Sections without any
+    label beside labelled ones count as not annotated. If three or more are annotated, one is held
+    out for the first two fifths of the budget, to choose weights and threshold. start.json holds
+    the scores of the published models, and `parts` the runs of all parts but the last.
 
     Args:
         model: a Keras model from `build_model`, or one that an earlier `fit` saved; or "auto".
@@ -86,13 +86,13 @@ def fit(
         weights: shares of the patches, one a volume; equal by default.
         resume: continue from the checkpoint in `output`, or start where there is none yet.
         seed: seed of patches and augmentation.
-        start: what the weights of `model` came from, noted in metrics.json; with "auto" a name,
-            run or file to start from without looking, or "scratch".
-        normalization: "volume" to standardise each volume by its own mean and standard deviation,
-            "model" by the constants that `model` came with, or `(mean, standard deviation)`.
+        start: where the weights of `model` came from, noted in metrics.json; with "auto" a name,
+            run or file to start from, or "scratch".
+        normalization: "volume" to standardise each volume with its own mean and standard deviation,
+            "model" with the constants in `model`, or `(mean, standard deviation)`.
         steps_per_epoch: steps between rows of history.csv.
-        self_train: with "auto", rounds in which the network also learns from its own labels, where
-            it is sure of them and nothing is annotated.
+        self_train: with "auto", rounds in which the network also learns its own confident
+            predictions where nothing is annotated.
 
     Returns:
         The dict that is written to metrics.json.
@@ -115,7 +115,7 @@ def fit(
         return fit_auto(partial(fit, steps_per_epoch=steps_per_epoch), images, labels, request)
     recipe = recipe or "fast"
     row = get_recipe(recipe)
-    dims, budget = dims_of(model), make_budget(row, steps, minutes)
+    dims, budget = spatial_dims_of(model), make_budget(row, steps, minutes)
     model, own = split_normalization(model)
     normalization = checked_start(model, own, normalization)
     resume = check_run(Path(output) / CHECKPOINT, resume)
@@ -127,12 +127,12 @@ def fit(
     patches = make_patches(inner, row, dims, seed, weights, contrast)
     batch = row.batch[dims] * replicas()
     data = volumes, validation
-    about = description(recipe, hold_out, seed, start, weights, batch, *data)
+    about = run_arguments(recipe, hold_out, seed, start, weights, batch, *data)
     output = writable_folder(output)
     average = Average(budget, row.average)
     checkpoint = Checkpoint(budget, output / CHECKPOINT, about, average)
     first = volumes[0].intensity
-    save = Saver(model, (first.mean, first.deviation, contrast), output / "model.keras")
+    save = WeightExporter(model, (first.mean, first.deviation, contrast), output / "model.keras")
     compile_model(model, row, dims)
     if resume:
         checkpoint.restore(model)
@@ -142,7 +142,7 @@ def fit(
         callbacks.append(Validate(budget, score_now, save, average))
     logged = logging_callbacks(budget, output, batch, patches.patch_shape, held_out)
     callbacks += [*logged, checkpoint]
-    if budget.progress >= 1 and (summary := told_before(output / "metrics.json", budget.step)):
+    if budget.progress >= 1 and (summary := finished_summary(output / "metrics.json", budget.step)):
         return summary
     with checkpoint.kept():
         train(model, patches, batch, budget, row.settle, callbacks, steps_per_epoch)
@@ -153,8 +153,8 @@ def fit(
     return summarise(model, output, budget, {**about, **chosen}, volumes)
 
 
-def description(recipe, hold_out, seed, start, weights, batch, volumes, validation):
-    """Return what metrics.json says of the arguments of a run, which a resumed one must share."""
+def run_arguments(recipe, hold_out, seed, start, weights, batch, volumes, validation):
+    """Return the arguments of a run for metrics.json; a resumed run must have the same."""
     optional = {"from": start and str(start), "weights": weights}
     optional["batch"] = batch if replicas() > 1 else None
     return {
@@ -167,33 +167,28 @@ def description(recipe, hold_out, seed, start, weights, batch, volumes, validati
     }
 
 
-def dims_of(model):
-    """Return the number of spatial axes of a network."""
-    return len(model.inputs[0].shape) - 2
-
-
 def read_volumes(model, images, labels, hold_out, validation, weights, normalization):
-    """Return the volumes, what of them is trained on, those to validate on, and all held-out parts.
+    """Return the volumes, their parts to train on, those to validate on, and all held-out parts.
 
     Arguments are those of `fit`, with the checked `normalization`.
     """
     with progress_bar("reading volumes") as on_progress:
         volumes = labelled_volumes(images, labels, model, normalization, on_progress)
         check_weights(weights, volumes)
-        inner, held_out = hold_out_parts(volumes, hold_out, dims_of(model))
+        inner, held_out = hold_out_parts(volumes, hold_out, spatial_dims_of(model))
         if validation:
             pairs = ([pair[i] for pair in validation] for i in (0, 1))
             validation = labelled_volumes(*pairs, model, normalization, on_progress)
-    return volumes, inner, validation, told_apart([*held_out, *validation])
+    return volumes, inner, validation, uniquely_named([*held_out, *validation])
 
 
 def train(model, patches, batch, budget, settle, callbacks, steps_per_epoch):
-    """Train until the budget is spent, in its last part as the network predicts."""
+    """Train until the budget is spent, the last share of it in prediction mode."""
     for budget.until in sorted({1 - settle, 1.0}):
         if budget.progress >= budget.until:
             continue
-        with settled(model, budget.until == 1 and settle > 0):
-            model.train_function = None  # trace a step anew
+        with prediction_mode(model, budget.until == 1 and settle > 0):
+            model.train_function = None  # trace a step again
             model.fit(
                 batches(patches, batch, budget.step),
                 steps_per_epoch=steps_per_epoch,
@@ -206,7 +201,7 @@ def train(model, patches, batch, budget, settle, callbacks, steps_per_epoch):
 
 
 def choose(path, held_out, patches, batch, steps):
-    """Return what the held-out parts choose for a saved network, where there are any."""
+    """Return threshold and scores of a saved network, chosen on the held-out parts if any."""
     if not held_out:
         return {"threshold": 0.5, "held_out_jaccard": None}
     for sampler in patches.samplers:
@@ -215,7 +210,7 @@ def choose(path, held_out, patches, batch, steps):
 
 
 def logging_callbacks(budget, output, batch, patch_shape, held_out):
-    """Return the callbacks that tell, in files and on the console, how a training goes."""
+    """Return the callbacks that report progress, in files and on the console."""
     names = [part.name for part in held_out]
     history = History(budget, output / "history.csv", batch * math.prod(patch_shape), names)
     if keras.backend.backend() != "tensorflow":
@@ -225,10 +220,11 @@ def logging_callbacks(budget, output, batch, patch_shape, held_out):
 
 
 def make_patches(volumes, row, dims, seed, weights, contrast=1.0):
-    """Return the patches of a recipe; they are as small as the thinnest volume asks for.
+    """Return the patches of a recipe, not larger than the smallest volume.
 
-    A volume thinner than a patch is mirrored on both sides, so that an annotated slice may lie
-    anywhere in a patch: at one place only, a network that pads by zeros would know it by that.
+    A volume thinner than a patch is mirrored on both sides, so that an annotated slice can lie
+    anywhere in a patch: if it were always at the same place, a network with zero padding would
+    learn that place.
     """
     sizes = np.min([volume.label.shape[-dims:] for volume in volumes], axis=0)
     patch = [
@@ -265,12 +261,12 @@ def compile_model(model, row, dims):
         metrics=[Jaccard(all_of_them, ignore_class=NOT_ANNOTATED)],
         jit_compile=use_jit(),
     )
-    # TensorFlow traces a step twice where variables are made in it.
+    # TensorFlow traces a step twice if variables are made in it.
     optimizer.build(model.trainable_variables)
 
 
 def batches(patches, batch_size, start):
-    """Return the batches from step `start` on, as the backend likes them."""
+    """Return the batches from step `start` on, in a form that suits the backend."""
     if keras.backend.backend() == "tensorflow":
         return patches.tf_dataset(batch_size, start=start)
     return patches.py_dataset(batch_size, start=start, workers=4)

@@ -1,14 +1,18 @@
-"""What is told of a training while it goes on: history.csv and the console."""
+"""What a training reports while it runs: history.csv and lines on the console."""
 
 import csv
 import sys
 import time
+from collections import deque
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import keras
 
 from ..files import write_csv
 
+RECENT = 9  # epochs whose median speed tells the time left
 HISTORY = (
     "step",
     "seconds",
@@ -21,13 +25,13 @@ HISTORY = (
 
 
 class History(keras.callbacks.Callback):
-    """Keep history.csv, a row an epoch; rows past a resumed step are dropped.
+    """Write history.csv, a row an epoch; rows after the step that a run resumes at are dropped.
 
     Args:
-        budget: what is spent.
+        budget: the `Budget`.
         path: of the file.
         voxels: voxels a step.
-        held_out: names of the held-out parts; of several each has a column.
+        held_out: names of the held-out parts; if there are several, each has a column.
     """
 
     def __init__(self, budget, path, voxels, held_out=()):
@@ -56,7 +60,7 @@ class History(keras.callbacks.Callback):
         self.mark = self.budget.step, time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Write the row; `logs` gains the rate and the speed for callbacks that follow."""
+        """Write the row; add rate and speed to `logs` for the callbacks that follow."""
         step, started = self.mark
         seconds = getattr(self, "trained", time.monotonic()) - started
         logs["learning_rate"] = float(
@@ -72,10 +76,10 @@ class History(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """Show loss, Jaccard, speed and time left: a bar on a terminal, a line an epoch elsewhere.
+    """Print loss, Jaccard, speed and time left: a line an epoch, and one a step on a terminal.
 
     Args:
-        budget: what is spent.
+        budget: the `Budget`.
         held_out: names of the held-out parts.
     """
 
@@ -84,8 +88,13 @@ class Progress(keras.callbacks.Callback):
         self.budget = budget
         self.held_out = held_out
 
+    def on_train_begin(self, logs=None):
+        """Measure the speed from here on: an earlier part of the run may have had another."""
+        self.marks = deque([(time.monotonic(), self.budget.step)], RECENT + 1)
+
     def on_epoch_end(self, epoch, logs=None):
         """Print the line of an epoch."""
+        self.marks.append((time.monotonic(), self.budget.step))
         score = logs.get("val_jaccard")
         held_out = f"  held-out {score:.3f}" if score is not None else ""
         if score is not None and len(self.held_out) > 1:
@@ -104,6 +113,12 @@ class Progress(keras.callbacks.Callback):
 
     def time_left(self):
         """Return the time left as minutes and seconds."""
-        progress = max(self.budget.progress, 1e-9)
-        left = int(self.budget.elapsed * (1 - progress) / progress)
-        return f"{left // 60:d}:{left % 60:02d}"
+        budget, marks = self.budget, [*self.marks]
+        if budget.steps is None:
+            left = budget.seconds - budget.elapsed
+        else:
+            if len(marks) == 1:
+                marks.append((time.monotonic(), budget.step))
+            paces = [(b[0] - a[0]) / (b[1] - a[1]) for a, b in pairwise(marks) if b[1] > a[1]]
+            left = median(paces or [0.0]) * (budget.steps - budget.step)
+        return "{:d}:{:02d}".format(*divmod(max(0, int(left)), 60))

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
+from ..errors import require_one_of
 from ..patches.augment import Augment
 
 
@@ -18,13 +19,13 @@ class Recipe:
         minutes: the same in minutes of wall time, instead of `steps`, or None.
         optimizer: name of a Keras optimizer.
         optimizer_options: its arguments.
-        loss: name of a loss in `nets.losses`.
+        loss: name of a loss in `networks.losses`.
         schedule: "cosine" to zero, or "drops" by 10 at 50 % and 75 % of the budget.
         warmup: steps of linear warm-up.
         foreground_fraction: share of patches placed near a foreground voxel.
         augment: what is drawn for a patch.
         average: power of the averaging of weights, see `averaging.Average`; None keeps the last.
-        settle: share of the budget, at its end, in which the network computes as it predicts:
+        settle: share of the budget, at its end, in which the network is trained in prediction mode:
             without dropout, and with means instead of stochastic downsampling.
     """
 
@@ -98,7 +99,7 @@ DEMO = {
 }
 
 RECIPES = {
-    # Paper, Section 3. It does not state the L2 coefficient. He et al. 2016 have 1e-4 in the
+    # Paper, Section 3, which does not state the L2 coefficient. He et al. 2016 add 1e-4 to the
     # gradient, which momentum 0.9 makes ten times as strong; Keras's decay bypasses the momentum.
     "paper": Recipe(
         patch={2: (256, 256), 3: (96, 128, 128)},
@@ -113,9 +114,9 @@ RECIPES = {
         augment=Augment(rotations=False, elastic=1.0, contrast=0, brightness=0),
     ),
     "fast": Recipe(**FAST, steps=4_000, rate={2: 3e-3, 3: 3e-3}, augment=WIDE),
-    # From weights that are good already, on the volume that they are wanted for. Half of the
-    # patches lie anywhere on annotated sections: where most are around objects, too much is marked.
-    # Of thin 3D patches a larger share is annotated where few sections are.
+    # From good weights, on the volume to be segmented. Half of the patches lie anywhere on
+    # annotated sections: with most of them around objects, networks mark too much. Patches are
+    # thin, since a larger share of their voxels is annotated if few sections are.
     "finetune": Recipe(
         **{**FAST, **FEW_SECTIONS, "warmup": 25},
         steps=1_000,
@@ -136,9 +137,5 @@ def get_recipe(recipe):
     """
     if isinstance(recipe, Recipe):
         return recipe
-    if recipe not in RECIPES:
-        raise ValueError(
-            f"Invalid value for `recipe`. Expected one of {', '.join(RECIPES)}. "
-            f"Received: recipe={recipe!r}"
-        )
+    require_one_of(RECIPES, "recipe", recipe)
     return RECIPES[recipe]

@@ -1,5 +1,7 @@
 """The held-out part of a training volume."""
 
+from ..errors import invalid
+
 AXES = "zyx"
 
 
@@ -16,11 +18,11 @@ def split(hold_out, shape):
     Raises:
         ValueError: the text is no such part, or nothing is left to train on.
     """
-    problem = ValueError(
-        "Invalid value for `hold_out`. Expected AXIS:START:STOP that touches one end of an axis of "
-        f"(z, y, x) = {tuple(shape)} and leaves some of it, such as x:0:{max(1, shape[2] // 4)}, "
-        "or a section, such as z=7. "
-        f"Received: hold_out={hold_out!r}"
+    problem = invalid(
+        "hold_out",
+        f"AXIS:START:STOP that touches one end of an axis of (z, y, x) = {tuple(shape)} and leaves "
+        f"some of it, such as x:0:{max(1, shape[2] // 4)}, or a section, such as z=7",
+        f"{hold_out=}",
     )
     try:
         axis_name, *numbers = hold_out.split(":")
@@ -46,10 +48,7 @@ def section(hold_out, depth):
     number = hold_out.removeprefix("z=")
     if number.isdecimal() and int(number) < depth:
         return int(number)
-    raise ValueError(
-        f"Invalid value for `hold_out`. Expected z=0 to z={depth - 1}. "
-        f"Received: hold_out={hold_out!r}"
-    )
+    raise invalid("hold_out", f"z=0 to z={depth - 1}", f"{hold_out=}")
 
 
 def block(axis, part):

@@ -7,24 +7,24 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ..files import atomic_path, write_json
+from ..files import atomic_path, read_json, write_json
 from ..inference.engines import on_gpu, usable_cores
 from ..networks.models import copy_at, with_normalization
 from .devices import replicas
 
 
-class Saver:
+class WeightExporter:
     """Save a network with its normalisation, in float32 and without optimizer, atomically."""
 
     def __init__(self, model, normalization, path):
         self.trained = model
-        copy = copy_at(model, "float32")  # whoever loads it
+        copy = copy_at(model, "float32")
         self.copy = keras.Model(copy.inputs[0], copy.outputs[0], name=model.name)
         self.model = with_normalization(self.copy, *normalization)
         self.path = Path(path)
 
     def __call__(self):
-        """Write the file; what metrics.json tells is of earlier weights, so it goes."""
+        """Write the file; remove metrics.json, which describes earlier weights."""
         self.copy.set_weights(self.trained.get_weights())
         self.path.with_name("metrics.json").unlink(missing_ok=True)
         with atomic_path(self.path) as part:
@@ -32,15 +32,15 @@ class Saver:
 
 
 def described(volume):
-    """Return what metrics.json tells of a volume."""
+    """Return the entry of a volume in metrics.json."""
     shape = [int(n) for n in volume.image.shape]
-    told = {"name": volume.name, "shape": shape, "voxel_size": volume.voxel_size}
-    return json.loads(json.dumps(told | asdict(volume.intensity)))
+    facts = {"name": volume.name, "shape": shape, "voxel_size": volume.voxel_size}
+    return json.loads(json.dumps(facts | asdict(volume.intensity)))
 
 
-def told_before(path, step):
+def finished_summary(path, step):
     """Return the metrics.json of a run that had ended at a step, or None."""
-    summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    summary = read_json(path)
     return summary if summary.get("steps") == step else None
 
 
@@ -59,7 +59,7 @@ def summarise(model, output, budget, about, volumes):
         "normalization": {"mean": first.mean, "standard_deviation": first.deviation},
     }
     sizes = [volume.voxel_size for volume in volumes]
-    if all(sizes):  # the size in the middle of several
+    if all(sizes):  # the geometric mean of several
         summary["voxel_size"] = np.exp(np.log(sizes).mean(0)).round(4).tolist()
     write_json(output / "metrics.json", summary, indent=2)
     training_curve(output / "history.csv", output / "curve.png")

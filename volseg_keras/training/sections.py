@@ -8,17 +8,17 @@ from ..inference.predict import HALO
 from ..patches.foreground import ClassIds, annotated_sections, cropped
 from ..volumes.volume import NOT_ANNOTATED
 
-# Voxels along y and x of what is looked at around a section.
+# Voxels along y and x of the part of a section that is predicted and scored.
 SIDE = {2: 1024, 3: 512}
-# Annotated sections from which one is held out.
+# The least number of annotated sections of which one is held out.
 ENOUGH = 3
 
 
 def without_unpainted(label):
     """Return class ids in which sections without any label count as not annotated.
 
-    Programs write 0 where nobody has painted. Where 255 marks what is not annotated, and of labels
-    read from a file, every 0 is taken for background.
+    Programs write 0 where nobody has painted. If 255 marks what is not annotated, and for labels
+    that stay in their file, every 0 is background.
 
     Args:
         label: `(z, y, x)` class ids, an array or `ClassIds`.
@@ -43,9 +43,9 @@ def spread(items, count):
 
 
 def section_to_hold_out(label):
-    """Return the z of the annotated section in the middle, None where there are too few.
+    """Return the z of an annotated section near the middle, None if there are too few.
 
-    It has foreground, and so has the rest, of every class.
+    It has foreground, and the classes on it also occur on other sections.
     """
     if isinstance(label, ClassIds) or len(annotated_sections(label, NOT_ANNOTATED)) < ENOUGH:
         return None
@@ -58,14 +58,13 @@ def section_to_hold_out(label):
     return None
 
 
-def section_view(volume, z, dims, name=None):
-    """Return the part of a `LabelledVolume` in which a section can be predicted and scored.
+def section_view(volume, z, dims):
+    """Return a part of a `LabelledVolume` to predict and score a section.
 
     Args:
         volume: the `LabelledVolume`.
         z: the section; all others of the part count as not annotated.
-        dims: 2 for the section alone, 3 for as many around it as a 3D network has use for.
-        name: of the part.
+        dims: 2 for the section alone, 3 for a 3D network's context around it.
     """
     depth, *plane = volume.label.shape
     first = max(0, z - HALO[dims][0])
@@ -78,7 +77,7 @@ def section_view(volume, z, dims, name=None):
     label = np.full([p.stop - p.start for p in part], NOT_ANNOTATED, np.uint8)
     label[z - first] = truth[part[1], part[2]]
     image = np.asarray(cropped(volume.image, tuple(part)))
-    return replace(volume, name=name or f"{volume.name} z={z}", image=image, label=label)
+    return replace(volume, name=f"{volume.name} z={z}", image=image, label=label)
 
 
 def without_section(volume, z):

@@ -1,4 +1,4 @@
-"""Labels for sections that nobody annotated: what a trained network is sure of."""
+"""Confident predictions of a trained network as labels of sections without annotation."""
 
 import math
 
@@ -10,13 +10,13 @@ from ..inference.predict import decoded
 from ..report.console import progress_bar
 from ..volumes.volume import NOT_ANNOTATED
 
-# How far from the threshold, as a share of what there is, a probability is sure; and the least
-# probability of the likeliest of more than two classes.
+# A prediction is confident if its probability is this share of the way from the threshold to 0
+# or 1; for more than two classes, if the most probable class has this probability.
 SURE, LIKELY = 0.8, 0.9
 
 
 def confident_labels(model, volume, threshold=0.5):
-    """Return what a model is sure of where a volume is not annotated, 255 elsewhere.
+    """Return confident predictions where a volume is not annotated, 255 elsewhere.
 
     Args:
         model: folder of a run.
@@ -37,7 +37,7 @@ def confident_labels(model, volume, threshold=0.5):
 
 
 def sure(probability, threshold):
-    """Return class ids of probabilities `(z, y, x, maps)`, 255 where they are not sure."""
+    """Return class ids of probabilities `(z, y, x, maps)`, 255 where they are not confident."""
     if probability.shape[-1] > 2:
         likeliest = probability.argmax(-1).astype(np.uint8)
         return np.where(probability.max(-1) >= LIKELY, likeliest, np.uint8(NOT_ANNOTATED))
@@ -48,11 +48,11 @@ def sure(probability, threshold):
     return ids
 
 
-def told_of(found):
+def confident_text(found):
     """Return one line about confident labels."""
     known = np.count_nonzero(found != NOT_ANNOTATED)
     marked = np.count_nonzero((found != NOT_ANNOTATED) & (found > 0))
     return (
-        f"Self-training: {known / math.prod(found.shape):.0%} of the stack gets labels that the "
-        f"network is sure of, {marked / max(known, 1):.1%} of them foreground"
+        f"Self-training: confident predictions label {known / math.prod(found.shape):.0%} of the "
+        f"stack, {marked / max(known, 1):.1%} of them foreground"
     )

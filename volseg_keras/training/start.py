@@ -1,6 +1,5 @@
 """Where to start a training from: published models, scored on the annotated sections."""
 
-import json
 import math
 import time
 from dataclasses import asdict, dataclass, replace
@@ -8,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from skimage.transform import resize
 
-from ..files import write_json
+from ..files import read_json, write_json
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
 from ..inference.predict import not_background
@@ -23,7 +22,7 @@ from ..pretrained.presets import (
     trained_voxel_size,
 )
 from ..report.console import print_table, progress_bar
-from ..scores import ThresholdScores, highest
+from ..scores import ThresholdScores, best_threshold
 from ..volumes.dimensions import network_dims
 from ..volumes.labels import present_ids
 from ..volumes.source import free_memory
@@ -31,13 +30,13 @@ from ..volumes.volume import NOT_ANNOTATED
 from .sections import section_view, spread
 from .volumes import known_ids
 
-# What is trained from scratch, by the number of axes.
+# The network to train from scratch, by the number of axes.
 NETWORKS = {2: "D", 3: "H"}
-# Sections of a volume to look at, and seconds after which no further model is looked at.
+# Sections of a volume to score models on, and seconds after which no further model is scored.
 SECTIONS, SECONDS = 4, 90
-# A model finds something where its Jaccard index is by so much better than to mark everything.
+# A model finds something if its Jaccard index exceeds that of marking everything by so much.
 MARGIN = 0.03
-SHARE = 1 / 8  # of the free memory that a stack of other voxels may take
+SHARE = 1 / 8  # of the free memory that a rescaled stack may take
 
 
 @dataclass(frozen=True)
@@ -47,9 +46,9 @@ class Candidate:
     Attributes:
         name: its name.
         scale: how many voxels it sees for one of the stack, along (z, y, x).
-        jaccard: Jaccard index on the annotated sections at `threshold`, of the class that it finds
-            best.
-        threshold: the least foreground probability that suits them best.
+        jaccard: Jaccard index on the annotated sections at `threshold`, of the class for which it
+            is highest.
+        threshold: the least foreground probability for which the index is highest.
         chance: the index of marking everything.
     """
 
@@ -78,11 +77,11 @@ class Start:
     """What a training starts from.
 
     Attributes:
-        dims: axes of the network, 2 or 3; None where a model that is named does not tell.
+        dims: axes of the network, 2 or 3; None if unknown for a given model.
         why: the reason for them.
-        name: whose weights it starts from, None for new ones.
+        name: of the model whose weights it starts from, None for new ones.
         scale: how many voxels the network sees for one of the stack, along (z, y, x).
-        looked_at: what was looked at, `Candidate`s as dicts.
+        looked_at: the models that were scored, `Candidate`s as dicts.
     """
 
     dims: int | None
@@ -96,16 +95,16 @@ COLUMNS = ("start", "voxels (z, y, x)", "Jaccard", "threshold", "")
 
 
 def chosen_start(volumes, request, file):
-    """Return the `Start` of a training, which is kept in a file for a run that is resumed."""
+    """Return the `Start` of a training, which is kept in a file for a resumed run."""
     if request.resume and file.is_file():
-        told = json.loads(file.read_text(encoding="utf-8"))
-        return Start(**{**told, "scale": tuple(told["scale"])})
+        found = read_json(file)
+        return Start(**{**found, "scale": tuple(found["scale"])})
     if request.given:
         tried = [request.given]
-        start = Start(trained_spatial_dims(request.given), "as told", request.given)
+        start = Start(trained_spatial_dims(request.given), "as given", request.given)
     else:
         found = [network_dims(volume.image.shape, volume.voxel_size) for volume in volumes]
-        start = Start(*min(found), None)  # a stack of thick sections counts for all
+        start = Start(*min(found), None)  # 2D if one stack needs it
         print(f"{start.dims}D: {start.why}", flush=True)
         tried = [] if request.start else suitable(volumes, start.dims)
     planned = [(name, scale) for name in tried for scale in scales(name, volumes, start.dims)]
@@ -115,12 +114,12 @@ def chosen_start(volumes, request, file):
         start = replace(start, looked_at=tuple(asdict(each) for each in (best, *others)))
         if best.finds or request.given:
             start = replace(start, name=best.name, scale=best.scale)
-    print(told_start(start), flush=True)
+    print(start_text(start), flush=True)
     write_json(file, asdict(start), indent=2)
     return start
 
 
-def told_start(start):
+def start_text(start):
     """Return one line about a `Start`."""
     if start.name is None:
         none = ": no published model finds anything here" if start.looked_at else ""
@@ -131,7 +130,7 @@ def told_start(start):
 
 
 def rescaled(volumes, start):
-    """Return `LabelledVolume`s as the network sees them."""
+    """Return `LabelledVolume`s rescaled for the network."""
     if set(start.scale) == {1}:
         return volumes
     return [resampled_volume(volume, start.scale) for volume in volumes]
@@ -156,7 +155,7 @@ def look(volumes, dims, planned):
         for done, (name, scale) in enumerate(planned):
             on_progress(done, len(planned))
             if time.monotonic() - started > SECONDS:
-                print(f"Not looked at, as time is up: {', '.join(n for n, _ in planned[done:])}")
+                print(f"Not scored, as time is up: {', '.join(n for n, _ in planned[done:])}")
                 break
             tried.append(scored(name, scale, views))
         on_progress(len(planned), len(planned))
@@ -170,7 +169,7 @@ def views_of(volume, dims):
 
 
 def suitable(volumes, dims):
-    """Return the names of published models of so many axes, and of the volumes' channels."""
+    """Return the names of published models with `dims` axes and the volumes' channels."""
     if channels_of(volumes[0].image) != 1:
         return []
     names = sorted(file.parent.name for file in published().values())
@@ -178,7 +177,7 @@ def suitable(volumes, dims):
 
 
 def scales(name, volumes, dims):
-    """Return the scales to try a model at: as the volumes are, and at its own voxel size."""
+    """Return the scales to try a model at: 1, and that of its own voxel size if it differs."""
     sizes = {volume.voxel_size for volume in volumes}
     size = sizes.pop() if len(sizes) == 1 else None
     scale = rescaling(size, trained_voxel_size(name), dims)
@@ -207,11 +206,11 @@ def scored(name, scale, views):
                 scores.setdefault(class_id, ThresholdScores(NOT_ANNOTATED)).add(truth, found)
     curve = max((each.jaccard() for each in scores.values()), key=lambda curve: curve[1:256].max())
     best = curve[1:256].max()
-    return Candidate(name, scale, float(best), highest(curve), float(curve[0]))
+    return Candidate(name, scale, float(best), best_threshold(curve), float(curve[0]))
 
 
 def network_from(name, num_classes, dims=None, channels=1):
-    """Return a network: published weights, a run or a file; or new, where the name is None.
+    """Return a network with published weights, or those of a run or a file, or a new one.
 
     Args:
         name: as of `load_pretrained`, or None for a network with new weights.
@@ -226,7 +225,7 @@ def network_from(name, num_classes, dims=None, channels=1):
 
 
 def with_new_head(model, num_classes):
-    """Return a model with the weights of another for all but its last convolution."""
+    """Return a model with the weights of another except for a new last convolution."""
     network, own = split_normalization(model)
     channels = network.inputs[0].shape[-1]
     new = build_model(network.name, num_classes=num_classes, in_channels=channels)
@@ -237,11 +236,11 @@ def with_new_head(model, num_classes):
 
 
 def resampled_volume(volume, scale):
-    """Return a `LabelledVolume` of other voxels, with the intensity statistics that it had.
+    """Return a `LabelledVolume` resampled to other voxels, with the same intensity statistics.
 
     Args:
         volume: the `LabelledVolume`.
-        scale: how many voxels there shall be for one, along (z, y, x).
+        scale: the number of new voxels for one, along (z, y, x).
     """
     size = volume.voxel_size
     size = size and tuple(round(a / b, 4) for a, b in zip(size, scale, strict=True))
@@ -253,7 +252,7 @@ def resampled_volume(volume, scale):
 
 
 def _resized(array, scale, order, anti_aliasing=False):
-    """Return an array of other voxels, plane by plane where their thickness stays."""
+    """Return a resampled array; it works plane by plane if the thickness does not change."""
     shape = [max(1, round(n * s)) for n, s in zip(array.shape, scale, strict=True)]
     options = {"order": order, "mode": "edge", "preserve_range": True}
     options["anti_aliasing"] = anti_aliasing

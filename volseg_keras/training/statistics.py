@@ -1,14 +1,14 @@
-"""Statistics of batch normalisations, as the network meets them when it predicts."""
+"""Statistics of batch normalisations, recalibrated for prediction."""
 
 import keras
 
-from .settling import settled
+from .prediction_mode import prediction_mode
 
 BATCHES = 24
 
 
 def batch_norms(model):
-    """Return the batch normalisations of a network, those inside of `NormPReLU` too."""
+    """Return the batch normalisations of a network, also those inside `NormPReLU`."""
     norms = (getattr(layer, "norm", layer) for layer in model.layers)
     return [norm for norm in norms if isinstance(norm, keras.layers.BatchNormalization)]
 
@@ -16,9 +16,9 @@ def batch_norms(model):
 def recalibrate_batch_norm(network, batches):
     """Set the moving statistics of batch normalisations to the means of whole batches.
 
-    Those of a training are not those of its averaged weights (Izmailov et al., UAI 2018, Section
-    3.2), nor of a prediction: there nothing is dropped, and `StochasticDownsample` takes means,
-    whose variance is smaller than that of single samples.
+    The statistics of training fit neither averaged weights (Izmailov et al., UAI 2018, Section 3.2)
+    nor prediction, where nothing is dropped and `StochasticDownsample` takes means, whose variance
+    is smaller than that of single samples.
 
     Args:
         network: a Keras model; changed in place.
@@ -26,7 +26,7 @@ def recalibrate_batch_norm(network, batches):
     """
     norms = batch_norms(network)
     momenta = [norm.momentum for norm in norms]
-    with settled(network):
+    with prediction_mode(network):
         for step, batch in enumerate(batches):
             for norm in norms:
                 norm.momentum = step / (step + 1)

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from ..errors import require_positive
 from ..inference.engines import to_labels
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
-from ..inference.predict import HALO, decoded
+from ..inference.predict import HALO, decoded, not_background
 from ..patches.foreground import annotated_sections, cropped
 from ..patches.sampler import check_shape
 from ..pretrained.choice import rescaling
@@ -17,11 +18,11 @@ from ..volumes.labels import class_ids
 from ..volumes.volume import NOT_ANNOTATED
 from .sections import spread, without_unpainted
 
-# Sections that a 2D network looks at, and pixels a side of their middle that any network does.
+# Sections that a 2D network predicts, and the side in pixels of their middle that is predicted.
 LOOKED_AT, SIDE = 48, 768
-# Side in pixels of what a rim of an object, which is always unsure, is thinner than.
+# Uncertain regions thinner than so many pixels are rims of objects and do not count.
 RIM = 7
-# Robust deviations from the median beyond which a section is taken for damaged.
+# Robust deviations from the median beyond which a section counts as damaged.
 DAMAGED = 8.0
 
 
@@ -32,10 +33,10 @@ class Suggestion:
     Attributes:
         z: its number, from 0.
         doubt: mean of `unsure`, without rims of objects.
-        distance: how far it is, in place and looks, from all that are annotated or suggested.
+        distance: distance, in position and appearance, from annotated and suggested sections.
         plane: `(y, x)` grey levels.
-        labels: `(y, x)` class ids that the model finds.
-        unsure: `(y, x)` from 0, sure, to 1, at the threshold.
+        labels: `(y, x)` predicted class ids.
+        unsure: `(y, x)` uncertainty, from 0 to 1 at the threshold.
     """
 
     z: int
@@ -49,8 +50,8 @@ class Suggestion:
 def suggest(model, volume, count=3, labels=None, on_progress=None):
     """Return the sections of a stack whose annotation would teach a model most.
 
-    Those where it is least sure, and that differ most from the annotated ones and from each other.
-    Sections that look unlike all others, as damaged ones do, are left out.
+    These are the sections where it is least certain and that differ most from the annotated ones
+    and from each other. Sections that look unlike all others, such as damaged ones, are left out.
 
     Args:
         model: folder of a run, .keras file or name of a published model.
@@ -60,7 +61,7 @@ def suggest(model, volume, count=3, labels=None, on_progress=None):
         on_progress: called with the number of sections, or of tiles, predicted and their total.
 
     Returns:
-        A list of `Suggestion`, the most useful first; fewer where the stack has not so many.
+        A list of `Suggestion`, the most useful first; fewer if the stack has fewer sections.
 
     Raises:
         ValueError: an argument does not fit.
@@ -69,10 +70,7 @@ def suggest(model, volume, count=3, labels=None, on_progress=None):
         >>> for section in volseg_keras.suggest("run", volume, labels=labels):
         ...     print(section.z)
     """
-    if count < 1:
-        raise ValueError(
-            f"Invalid value for `count`. Expected a positive number. Received: count={count}"
-        )
+    require_positive(count=count)
     annotated = [] if labels is None else annotated_of(volume, labels)
     look = Look(model, volume, on_progress)
     doubts, looks = look.sections(annotated)
@@ -114,7 +112,7 @@ def standing(values):
 
 
 def unsureness(probability, threshold):
-    """Return how unsure probabilities `(y, x, maps)` are, from 0 to 1 at the threshold."""
+    """Return the uncertainty of probabilities `(y, x, maps)`, from 0 to 1 at the threshold."""
     if probability.shape[-1] > 2:
         count = probability.shape[-1]
         return (1 - probability.max(-1)) * count / (count - 1)
@@ -145,7 +143,7 @@ class Look:
         self.engine = self.predictor.engine(volume, self.options)
 
     def sections(self, annotated):
-        """Return the doubt of every section that is looked at, and how it looks, as dicts by z."""
+        """Return the doubt and the appearance of every predicted section, as dicts by z."""
         doubts, looks = {}, {}
         for z, probability in self.predictions(annotated):
             unsure = unsureness(probability, self.threshold)
@@ -154,7 +152,7 @@ class Look:
         return doubts, looks
 
     def predictions(self, annotated):
-        """Yield z and probabilities `(y, x, maps)` of sections, in a plane's time each."""
+        """Yield z and the probabilities `(y, x, maps)` of sections, one by one."""
         depth = self.volume.shape[0]
         if self.dims == 3:
             progress = {"engine": self.engine, "on_progress": self.on_progress}
@@ -168,18 +166,17 @@ class Look:
                 self.on_progress(done, len(chosen))
 
     def predict(self, volume, z):
-        """Return probabilities `(y, x, maps)` of a section, by as much around it as matters."""
+        """Return the probabilities `(y, x, maps)` of a section, predicted with its context."""
         first = max(0, z - HALO[self.dims][0])
         block = np.asarray(volume[first : z + HALO[self.dims][0] + 1])
         slabs = self.predictor.slabs(block, self.options, engine=self.engine)
         return decoded(np.concatenate([values for _, values in slabs])[z - first])
 
     def looks(self, z, probability):
-        """Return numbers that tell how a section looks and, the last, where it lies."""
+        """Return numbers that describe how a section looks and, the last, its position."""
         grey = self.intensity.standardize(np.asarray(self.middle[z : z + 1]))[0]
         sharpness = np.abs(np.diff(grey, axis=-1)).mean()
-        marked = probability[..., 0] if probability.shape[-1] == 1 else 1 - probability[..., 0]
-        return grey.mean(), grey.std(), sharpness, marked.mean(), z
+        return grey.mean(), grey.std(), sharpness, not_background(probability).mean(), z
 
     def suggestion(self, z, doubt, distance):
         """Return the `Suggestion` of a section."""
@@ -197,7 +194,7 @@ def draft(labels, suggestions, shape):
         shape: `(z, y, x)` of the stack.
 
     Returns:
-        uint8 class ids, 255 in all other sections that are not annotated.
+        uint8 class ids, 255 in all other sections without annotation.
     """
     found = np.full(shape, NOT_ANNOTATED, np.uint8)
     if labels is not None:

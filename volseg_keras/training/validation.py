@@ -7,18 +7,19 @@ import numpy as np
 from ..inference.engines import to_labels
 from ..inference.predict import not_background, predict_slabs
 from ..inference.wrappers import Standardized
-from ..scores import Confusion, ThresholdScores, highest
+from ..networks.models import spatial_dims_of
+from ..scores import Confusion, ThresholdScores, best_threshold
 from ..volumes.volume import NOT_ANNOTATED
 
 
 @dataclass(frozen=True)
 class HeldOutScores:
-    """How a network does on the held-out parts.
+    """Scores of a network on the held-out parts.
 
     Attributes:
         jaccard: Jaccard index of each part by its name, the mean of the foreground classes.
-        threshold: the least foreground probability that suits the mean of the parts best; 0.5 for
-            more than two classes.
+        threshold: the least foreground probability for which the mean of the parts is highest; 0.5
+            for more than two classes.
     """
 
     jaccard: dict
@@ -42,7 +43,7 @@ def score(model, engine, parts, contrast=1.0):
     Returns:
         A `HeldOutScores`.
     """
-    dims, classes = len(model.inputs[0].shape) - 2, model.output_shape[-1]
+    dims, classes = spatial_dims_of(model), model.output_shape[-1]
     jaccard, curves = {}, []
     for part in parts:
         confusion = Confusion(classes, NOT_ANNOTATED)
@@ -55,5 +56,5 @@ def score(model, engine, parts, contrast=1.0):
                 thresholds.add(truth, not_background(values))
         jaccard[part.name] = confusion.foreground_jaccard()
         curves.append(thresholds.jaccard())
-    threshold = highest(np.mean(curves, axis=0)) if classes == 2 else 0.5
+    threshold = best_threshold(np.mean(curves, axis=0)) if classes == 2 else 0.5
     return HeldOutScores(jaccard, threshold)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import invalid, require
 from ..patches.foreground import ClassIds, cropped, foreground_voxels
 from ..patches.sampler import channels_of, check_shape
 from ..volumes.intensity import Intensity
@@ -13,7 +14,7 @@ from ..volumes.volume import NOT_ANNOTATED, checked_finite, class_ids
 from .regions import section, split
 from .sections import section_view, without_section
 
-# Share of the free memory from which a volume is read patch by patch.
+# Larger volumes than this share of the free memory are read patch by patch.
 MEMORY_SHARE = 1 / 4
 
 
@@ -25,7 +26,7 @@ class LabelledVolume:
         name: file name, or "volume 2".
         image: `(z, y, x)` or `(z, y, x, channels)` intensities.
         label: `(z, y, x)` class ids, 255 where nothing is annotated.
-        intensity: what the whole volume is standardised by.
+        intensity: what the whole volume is standardised with.
         voxel_size: `(z, y, x)` in nm, or None.
     """
 
@@ -36,7 +37,7 @@ class LabelledVolume:
     voxel_size: tuple | None = None
 
     def part(self, slices, name):
-        """Return a part, under a name of its own."""
+        """Return a part with another name."""
         image, label = cropped(self.image, slices), cropped(self.label, slices)
         return replace(self, name=name, image=image, label=label)
 
@@ -45,9 +46,9 @@ def labelled_volumes(images, labels, model, normalization, on_progress=None):
     """Check volumes and their labels before any long work.
 
     Args:
-        images: an array-like, or a list of such; a `LabelledVolume`, once checked, stays as it is.
-        labels: as many.
-        model: the network that shall see them.
+        images: an array-like or a list of these; a `LabelledVolume` is returned as it is.
+        labels: as many label volumes.
+        model: the network to be trained.
         normalization: "volume", or the `Intensity` of all of them.
         on_progress: called with the number of pieces of a volume read and their total.
 
@@ -81,7 +82,7 @@ def named(images):
     ]
 
 
-def told_apart(volumes):
+def uniquely_named(volumes):
     """Return volumes of which no two have the same name."""
     names = [volume.name for volume in volumes]
     counts = [names[:i].count(name) for i, name in enumerate(names)]
@@ -91,24 +92,22 @@ def told_apart(volumes):
     ]
 
 
-def listed(volumes):
-    """Return a list of volumes of one, or of several."""
+def as_list(volumes):
+    """Return one volume, or several, as a list."""
     return list(volumes) if isinstance(volumes, list | tuple) else [volumes]
 
 
 def paired(images, labels):
     """Return a list of images and one of as many labels, or raise ValueError."""
-    images, labels = listed(images), listed(labels)
-    if len(images) != len(labels) or not images:
-        raise ValueError(
-            "Invalid value for `labels`. Expected one label volume for each image. "
-            f"Received: {len(images)} images and {len(labels)} label volumes"
-        )
+    images, labels = as_list(images), as_list(labels)
+    received = f"{len(images)} images and {len(labels)} label volumes"
+    good = images and len(images) == len(labels)
+    require(good, "labels", "one label volume for each image", received)
     return images, labels
 
 
 def held_in_file(image, label):
-    """Return whether a volume is so large that its patches are read from its file."""
+    """Return whether a volume is so large that it is read patch by patch."""
     if isinstance(image, np.ndarray) or not hasattr(image, "dtype"):
         return False
     size = sum(np.dtype(v.dtype).itemsize * int(np.prod(v.shape)) for v in (image, label))
@@ -118,27 +117,23 @@ def held_in_file(image, label):
 def checked_image(image, channels, lazy):
     """Return an image that fits the network, in memory unless it is too large."""
     image = image if lazy else np.asarray(image)
-    if channels_of(image) != channels:
-        raise ValueError(
-            f"Invalid value for `images`. Expected the channels of `model`, {channels}. "
-            f"Received: {channels_of(image)}, shape {tuple(image.shape)}"
-        )
+    found = channels_of(image)
+    received = f"{found}, shape {tuple(image.shape)}"
+    require(found == channels, "images", f"the channels of `model`, {channels}", received)
     return image if lazy else checked_finite(image)
 
 
 def checked_labels(label, image, num_classes):
     """Return class ids that fit the image and the network."""
     check_shape(image, label)
-    if (largest := largest_class(label)) >= num_classes:
-        raise ValueError(
-            f"Invalid value for `labels`. Expected class ids below {num_classes}, the classes of "
-            f"`model`. Received: {largest}"
-        )
+    largest = largest_class(label)
+    expected = f"class ids below {num_classes}, the classes of `model`"
+    require(largest < num_classes, "labels", expected, largest)
     return label
 
 
 def read_labels(image, label, on_progress=None):
-    """Return class ids in memory, or as `ClassIds` where the volume is too large."""
+    """Return class ids in memory, or as `ClassIds` if the volume is too large."""
     if isinstance(label, ClassIds):
         return label
     if held_in_file(image, label):
@@ -156,7 +151,7 @@ def with_class_ids(pairs):
 
 
 def known_ids(label):
-    """Return class ids in memory, of `ClassIds` those that there are."""
+    """Return class ids in memory as they are, and of `ClassIds` those that occur."""
     return np.array(list(label.ids.values()), np.uint8) if isinstance(label, ClassIds) else label
 
 
@@ -176,14 +171,11 @@ def hold_out_parts(volumes, hold_out, dims=3):
         dims: axes of the network, 2 or 3.
 
     Raises:
-        ValueError: a text is no such part, or no foreground is in it or beside it.
+        ValueError: a text is no such part, or there is no foreground in it or beside it.
     """
-    texts = listed(hold_out) if isinstance(hold_out, list | tuple) else [hold_out] * len(volumes)
-    if len(texts) != len(volumes):
-        raise ValueError(
-            f"Invalid value for `hold_out`. Expected one part for all volumes, or one or none for "
-            f"each of {len(volumes)}. Received: {len(texts)}"
-        )
+    texts = as_list(hold_out) if isinstance(hold_out, list | tuple) else [hold_out] * len(volumes)
+    expected = f"one part for all volumes, or one or none for each of {len(volumes)}"
+    require(len(texts) == len(volumes), "hold_out", expected, len(texts))
     inner, held_out = [], []
     for volume, text in zip(volumes, texts, strict=True):
         if text in (None, "none"):
@@ -194,10 +186,8 @@ def hold_out_parts(volumes, hold_out, dims=3):
             for part in parts:
                 foreground_voxels(part.label, NOT_ANNOTATED)
         except ValueError as error:
-            raise ValueError(
-                "Invalid value for `hold_out`. Expected annotated foreground in it and beside it. "
-                f"Received: hold_out={text!r}"
-            ) from error
+            expected = "annotated foreground in it and beside it"
+            raise invalid("hold_out", expected, f"hold_out={text!r}") from error
         inner.append(parts[0])
         held_out.append(parts[1])
     return inner, held_out
@@ -207,11 +197,9 @@ def both_parts(volume, text, dims):
     """Return the part of a `LabelledVolume` to train on, and the one that is held out."""
     z = section(text, volume.label.shape[0])
     if z is not None:
-        if isinstance(volume.label, ClassIds):
-            raise ValueError(
-                "Invalid value for `hold_out`. Expected AXIS:START:STOP for a volume larger than a "
-                f"quarter of the free memory. Received: hold_out={text!r}"
-            )
+        good = not isinstance(volume.label, ClassIds)
+        expected = "AXIS:START:STOP for a volume larger than a quarter of the free memory"
+        require(good, "hold_out", expected, f"hold_out={text!r}")
         return without_section(volume, z), section_view(volume, z, dims)
     kept, out = split(text, tuple(volume.label.shape))
     return volume.part(kept, volume.name), volume.part(out, f"{volume.name} {text}")

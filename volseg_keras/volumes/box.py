@@ -1,4 +1,4 @@
-"""A block of a volume, with a margin, of which some may lie outside."""
+"""A block of a volume with a margin, parts of which may lie outside the volume."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ class Box:
         start: corner (z, y, x) of the block without its margin.
         shape: sizes of the block without its margin.
         margin: voxels added on both sides of each axis.
-        stride: every how many voxels of an axis one is read.
+        stride: one voxel of so many along an axis is read.
     """
 
     start: tuple
@@ -37,7 +37,7 @@ class Box:
 
 
 def reflected(indices, length):
-    """Return indices of an axis of which those outside are reflected at its first and last."""
+    """Return indices of an axis, with those outside reflected at its first and last voxel."""
     period = max(2 * (length - 1), 1)
     indices = indices % period
     return np.minimum(indices, period - indices) if length > 1 else np.zeros_like(indices)

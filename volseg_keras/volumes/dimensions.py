@@ -1,7 +1,7 @@
-"""Whether a stack is for a network of planes or of volumes."""
+"""Whether a 2D or a 3D network suits a stack."""
 
-# Sections so many times as thick as a pixel is wide show little of what lies between them, and in
-# fewer sections there is hardly a volume to see.
+# A 2D network suits sections more than so many times as thick as a pixel is wide, which show little
+# of what lies between them, and stacks of fewer sections.
 THICK, FEW = 3.0, 32
 
 
@@ -10,7 +10,7 @@ def network_dims(shape, voxel_size=None):
 
     Args:
         shape: `(z, y, x)` of the stack.
-        voxel_size: `(z, y, x)` in nm, or None where it is unknown.
+        voxel_size: `(z, y, x)` in nm, or None if unknown.
 
     Returns:
         2 or 3, and the reason in words.

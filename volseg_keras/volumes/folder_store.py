@@ -1,4 +1,4 @@
-"""A Zarr folder of which only its own files are read, and none larger than it may be."""
+"""A Zarr folder whose files are checked before they are read."""
 
 import os
 
@@ -11,8 +11,7 @@ class FolderStore(LocalStore):
     """A folder whose files are checked before they are read.
 
     Attributes:
-        largest: bytes that a file may have: one that is larger than its voxels would explode when
-            it is decompressed.
+        largest: most bytes of a file; a larger one would be larger than its voxels, as a bomb is.
     """
 
     largest = LARGEST_METADATA

@@ -1,4 +1,4 @@
-"""Every format by its suffix; NIfTI, NRRD and NumPy, by their libraries."""
+"""All formats by suffix; readers and writers of NIfTI, NRRD and NumPy."""
 
 import bz2
 import gzip
@@ -8,6 +8,7 @@ from contextlib import nullcontext
 
 import numpy as np
 
+from ..errors import require
 from . import mrc
 from .geometry import RAS, SHORT, Geometry, as_tuples, geometry_of, in_nm
 from .hdf5 import read_hdf5, write_hdf5
@@ -18,7 +19,7 @@ from .tiff import read_tiff, write_tiff
 
 COMPRESSED = {name: gzip.open for name in ("gzip", "gz")}
 COMPRESSED |= {name: bz2.open for name in ("bzip2", "bz2")}  # encodings of NRRD
-# Kinds of the axes of a NRRD file that are none in space.
+# Kinds of the non-spatial axes of a NRRD file.
 COLOURS = ("rgb-color", "rgba-color", "hsv-color", "xyz-color", "3-color", "4-color")
 VALUES = ("list", "point", "vector", "covariant-vector", "normal", "complex", "stub", "scalar")
 KINDS = {"time": "T"} | dict.fromkeys(COLOURS, "S") | dict.fromkeys(VALUES, "C")
@@ -57,7 +58,7 @@ def nifti_place(image):
 
 
 def check_nifti(path):
-    """Raise ValueError where the voxels do not begin soon or a file cannot hold as many."""
+    """Raise ValueError if a header is absurdly long or the file too short for its voxels."""
     from nibabel import Nifti1Header, Nifti2Header
 
     zipped = path.name.lower().endswith(".gz")
@@ -75,7 +76,7 @@ def check_nifti(path):
 
 
 class Typed:
-    """An array read in another type than its library tells; nibabel reads float64."""
+    """An array that is read as another type than its library has; nibabel reads float64."""
 
     def __init__(self, proxy, dtype):
         self.proxy, self.shape, self.dtype = proxy, proxy.shape, dtype
@@ -86,7 +87,7 @@ class Typed:
 
 
 def read_nrrd(path, inside=None, level=0, series=None):
-    """Return the `Source` of a NRRD file; one that is compressed is read as a whole."""
+    """Return the `Source` of a NRRD file, which is read as a whole."""
     import nrrd
 
     with open(path, "rb") as file:
@@ -148,9 +149,9 @@ def nrrd_place(header, axes):
 
 
 def nrrd_bytes(header, file):
-    """Return the decompressed bytes of a NRRD file, no more than eight a voxel.
+    """Return the decompressed bytes of a NRRD file, at most eight a voxel.
 
-    What is done, lines and bytes skipped and decompression, is taken out of the header.
+    Skipped lines and bytes and the compression are removed from the header.
     """
     for _ in range(int(header.pop("line skip", header.pop("lineskip", 0)))):
         if not file.readline():
@@ -179,13 +180,13 @@ def read_npy(path, inside=None, level=0, series=None):
 
 
 def join_slabs(slabs):
-    """Return z slabs as one array; formats that have no float16 get float32."""
+    """Return z slabs as one array, float16 as float32 for formats that do not have it."""
     data = np.concatenate(list(slabs))
     return data.astype(np.float32) if data.dtype == np.float16 else data
 
 
 def write_nifti(path, slabs, shape, dtype, place):
-    """Write z slabs, joined in memory, as a NIfTI-1 file, or NIfTI-2 where a side is too long."""
+    """Write z slabs, joined in memory, as a NIfTI-1 file, or NIfTI-2 if a side is too long."""
     import nibabel
 
     data = join_slabs(slabs).T
@@ -194,7 +195,7 @@ def write_nifti(path, slabs, shape, dtype, place):
         place = Geometry.straight((1, 1, 1), None)
     place, affine = place.in_space(RAS), np.eye(4)
     affine[:3, :3], affine[:3, 3] = np.array(place.steps)[::-1].T, place.origin
-    plain = place.codes == (0, 0)  # readers take the first voxel's place from the sizes alone
+    plain = place.codes == (0, 0)  # readers then ignore the affine
     kind = nibabel.Nifti1Image if max(shape) <= NIFTI_1_SIDE else nibabel.Nifti2Image
     image = kind(data, None if plain else affine, dtype=data.dtype)
     if plain:
@@ -262,9 +263,6 @@ def kind_of(path):
 def checked_kind(path):
     """Return the suffix by which a file's format is known, or raise ValueError."""
     kind = kind_of(path)
-    if kind is None:
-        raise ValueError(
-            f"Invalid value for `path`. Expected one of {', '.join(FORMATS)} (Fiji saves other "
-            f"files by File > Save As > Tiff). Received: {path}"
-        )
+    fiji = "Fiji converts other files with File > Save As > Tiff"
+    require(kind, "path", f"one of {', '.join(FORMATS)} ({fiji})", path)
     return kind

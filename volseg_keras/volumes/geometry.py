@@ -1,4 +1,4 @@
-"""Where the voxels of a volume lie in space: their sides, directions, first corner and unit."""
+"""Where a volume lies in space: the sides and directions of its voxels, its origin and unit."""
 
 from dataclasses import dataclass, replace
 
@@ -32,29 +32,29 @@ NANOMETRES = {
     "metre": 1e9,
 }
 RAS = "right-anterior-superior"
-# Signs of x, y and z that turn the coordinates of a space of NRRD to those of NIfTI.
+# Signs of x, y and z that convert the coordinates of a space of NRRD to those of NIfTI.
 LPS, LAS = "left-posterior-superior", "left-anterior-superior"
 SIGNS = {RAS: (1, 1, 1), LPS: (-1, -1, 1), LAS: (-1, 1, 1)}
 SHORT = {"RAS": RAS, "LPS": LPS, "LAS": LAS}
 
 
 def in_nm(unit):
-    """Return how many nm a unit has, or None for a name that is not known."""
+    """Return the length of a unit in nm, or None for an unknown name."""
     name = str(unit).strip().strip('"').lower()
     return NANOMETRES.get(name) or NANOMETRES.get(name.rstrip("s")) if unit else None
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where a volume lies, in the words of its file, so that others can be laid on it.
+    """Where a volume lies in space, in the terms of its file, so that others can be aligned.
 
     Attributes:
         steps: for the axes z, y and x the vector (x, y, z) from a voxel to the next one along it;
-            NaN where the file does not tell.
+            NaN if unknown.
         origin: (x, y, z) of the first voxel.
-        unit: of both, as the file spells it; None where it does not tell.
-        space: what x, y and z are, in the words of NRRD; None where they are the axes alone.
-        voxel: sides (z, y, x) in nm that somebody told of a file without a unit.
+        unit: of both, as the file spells it; None if unknown.
+        space: what x, y and z are, in the terms of NRRD; None if they are just the axes.
+        voxel: sides (z, y, x) in nm that a user gave for a file without a unit.
         codes: `qform_code` and `sform_code` of NIfTI.
         start: `nzstart`, `nystart` and `nxstart` of MRC.
         mrc: `nversion` of MRC, IMOD's flags or None, and whether its origin has the sign of these.
@@ -71,19 +71,19 @@ class Geometry:
 
     @classmethod
     def straight(cls, sides, unit="nm", origin=(0.0, 0.0, 0.0), **others):
-        """Return that of axes along x, y and z, from sides (z, y, x), None where not known."""
+        """Return the geometry of axes along x, y and z, from sides (z, y, x) or None."""
         sides = [float("nan") if side is None else float(side) for side in sides]
         steps = np.where(np.eye(3)[::-1] > 0, np.array(sides)[:, None], 0.0)
         return cls(as_tuples(steps), tuple(map(float, origin)), unit, **others)
 
     @property
     def sides(self):
-        """Lengths (z, y, x) of a voxel in `unit`, NaN where they are not known."""
+        """Lengths (z, y, x) of a voxel in `unit`, NaN if unknown."""
         return tuple(np.linalg.norm(np.array(self.steps), axis=1).tolist())
 
     @property
     def voxel_size(self):
-        """Sides (z, y, x) of a voxel in nm, or None where one is not known."""
+        """Sides (z, y, x) of a voxel in nm, or None if one is unknown."""
         scale, sides = in_nm(self.unit), np.array(self.sides)
         good = np.isfinite(sides).all() and (sides > 0).all()
         return self.voxel or (tuple((sides * scale).tolist()) if scale and good else None)
@@ -97,7 +97,7 @@ class Geometry:
         return bool(off <= 1e-6 * np.abs(known).max() and (np.diag(known) >= 0).all())
 
     def in_unit(self, *units):
-        """Return the same in the first of some units, unless in one already; None if unknown."""
+        """Return the same in the first of some units, unless in one of them; None if unknown."""
         own = in_nm(self.unit)
         if self.voxel and not own:
             own = float(np.mean(np.divide(self.voxel, self.sides)))
@@ -108,12 +108,12 @@ class Geometry:
         return self.scaled(own / in_nm(units[0]), units[0])
 
     def scaled(self, factor, unit):
-        """Return the same in another unit, of which there are `factor` for one of this."""
+        """Return the same in another unit, `factor` of which make one of this."""
         steps, origin = np.array(self.steps) * factor, np.array(self.origin) * factor
         return replace(self, steps=as_tuples(steps), origin=tuple(origin.tolist()), unit=unit)
 
     def in_space(self, space):
-        """Return the same with the coordinates of another space, where both are known."""
+        """Return the same in the coordinates of another space, if both are known."""
         if self.space not in SIGNS or space not in SIGNS:
             return self
         signs = np.array(SIGNS[self.space]) * SIGNS[space]
@@ -121,10 +121,10 @@ class Geometry:
         return replace(self, steps=as_tuples(steps), origin=tuple(origin.tolist()), space=space)
 
     def resized(self, voxel_size):
-        """Return the same with sides (z, y, x) in nm that somebody told.
+        """Return the same with sides (z, y, x) in nm that a user gave.
 
-        Where they only tell a unit, no number changes, so that programs which know no units lay
-        both on each other as before.
+        If these only add the unit, no number changes, so that programs without units still align
+        both.
         """
         scale, sides = in_nm(self.unit), np.array(self.sides)
         known, size = np.isfinite(sides) & (sides > 0), np.array(voxel_size)
@@ -146,7 +146,7 @@ class Geometry:
         return replace(self, steps=as_tuples(steps), origin=origin, unit="nm")
 
     def renamed(self, old, new):
-        """Return that of axes which somebody called otherwise, as "ZYX" that is "XYZ"."""
+        """Return the geometry of axes that a user renamed, such as "ZYX" to "XYZ"."""
         order = {a: a for a in "ZYX"}
         pairs = zip(old, new, strict=True)
         order |= {b: a for a, b in pairs if a in "ZYX" and b in "ZYX"}
@@ -167,10 +167,10 @@ def as_tuples(steps):
 
 
 def geometry_of(sizes, units, origin=None, **others):
-    """Return the `Geometry` of sides (z, y, x) with a unit each, None where no side is known.
+    """Return the `Geometry` of sides (z, y, x) with a unit each, None if no side is known.
 
     Args:
-        sizes: numbers or texts; those that are no positive number are not known.
+        sizes: numbers or texts; those that are no positive number are unknown.
         units: names or None.
         origin: (z, y, x) in the same units, or None.
         **others: of `Geometry`.
@@ -199,17 +199,17 @@ def positive(size):
 
 
 def differ(one, other):
-    """Return in which way two open volumes lie apart, as far as both tell, or None."""
+    """Return how the geometry of two open volumes differs, None if not or if unknown."""
     sizes = [getattr(volume, "voxel_size", None) for volume in (one, other)]
     if all(sizes) and not np.allclose(*sizes, rtol=0.01):
-        told = [" x ".join(f"{side:.4g}" for side in size) for size in sizes]
-        return f"its voxels are {told[1]} nm, not {told[0]} nm"
+        texts = [" x ".join(f"{side:.4g}" for side in size) for size in sizes]
+        return f"its voxels are {texts[1]} nm, not {texts[0]} nm"
     places = [getattr(volume, "geometry", None) for volume in (one, other)]
     if not all(places) or not all(place.voxel_size for place in places):
         return None
     corners = [np.array(place.in_unit("nm").in_space(RAS).origin) for place in places]
-    told = [place.origin != (0.0, 0.0, 0.0) for place in places]
-    if all(told) and np.abs(corners[0] - corners[1]).max() > 0.5 * min(sizes[0]):
+    known = all(place.origin != (0.0, 0.0, 0.0) for place in places)
+    if known and np.abs(corners[0] - corners[1]).max() > 0.5 * min(sizes[0]):
         shift = ", ".join(f"{d:.4g}" for d in corners[1] - corners[0])
         return f"it lies ({shift}) nm (x, y, z) away"
     return None

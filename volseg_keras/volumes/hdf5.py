@@ -20,7 +20,7 @@ from .source import (
     stored_limit,
 )
 
-# Filters of HDF5 that are plugins, by their registered numbers.
+# Filters of HDF5 that need plugins, by their registered numbers.
 FILTERS = {
     307: "bzip2",
     32000: "LZF",
@@ -38,35 +38,35 @@ BDV = re.compile(r"t(\d{5,})/s(\d{2,})/(\d+)/cells")
 
 
 def read_hdf5(path, inside=None, level=0, series=None):
-    """Return the `Source` of a dataset; `inside` may be left out where there is only one."""
+    """Return the `Source` of a dataset; `inside` can be None if there is only one."""
     import h5py
 
     file = h5py.File(path)
     found = {}
     file.visititems(lambda name, node: found.update({name: node}) if is_volume(node) else None)
-    cells = {name: told.groups() for name in found if (told := BDV.fullmatch(name))}
+    cells = {name: match.groups() for name in found if (match := BDV.fullmatch(name))}
     if cells and not inside:
         inside = bdv_name(cells, level, series)
     else:
         check_number("level", level, 1)
         check_number("series", series or 0, 1)
     name = (inside or "").strip("/")
-    if isinstance(file.get(name) if name else None, h5py.Group):  # of which there may be one
+    if isinstance(file.get(name) if name else None, h5py.Group):  # with one dataset
         within = {key: node for key, node in found.items() if key.startswith(f"{name}/")}
         dataset = pick(within or found, None if within else inside)
     else:
         dataset = pick(found, inside)
     if dataset.external or dataset.is_virtual:
         raise ValueError("its voxels lie in other files or datasets")
-    array = Dataset(dataset)
-    if told := cells.get(dataset.name.strip("/")):
-        return Source("ZYX", array.unsigned(), bdv_place(path, file, *told))
-    axes = axes_of(dataset)
-    return Source(axes, array, place_of(dataset, axes))
+    array = CheckedDataset(dataset)
+    if numbers := cells.get(dataset.name.strip("/")):
+        return Source("ZYX", array.unsigned(), bdv_geometry(path, file, *numbers))
+    axes = dataset_axes(dataset)
+    return Source(axes, array, dataset_geometry(dataset, axes))
 
 
-def axes_of(dataset):
-    """Return the letters of a dataset's axes, as ilastik or HDF5's own labels name them."""
+def dataset_axes(dataset):
+    """Return the letters of a dataset's axes, by ilastik's axistags or HDF5's own labels."""
     tags = dataset.attrs.get("axistags")
     if tags is not None:
         tags = tags.decode() if isinstance(tags, bytes) else str(tags)
@@ -76,8 +76,8 @@ def axes_of(dataset):
     return named_axes(names, dataset) or default_axes(dataset)
 
 
-def place_of(dataset, axes):
-    """Return the `Geometry` that attributes of a dataset tell, or None."""
+def dataset_geometry(dataset, axes):
+    """Return the `Geometry` in the attributes of a dataset, or None."""
     size = dataset.attrs.get("element_size_um")
     if size is not None and np.size(size) == 3:
         return geometry_of(np.ravel(size), 3 * ["um"])
@@ -94,20 +94,20 @@ def place_of(dataset, axes):
 
 def bdv_name(cells, level, series):
     """Return the dataset of an image of BigDataViewer, of one time and one setup."""
-    times, setups = (sorted({told[i] for told in cells.values()}) for i in (0, 1))
+    times, setups = (sorted({numbers[i] for numbers in cells.values()}) for i in (0, 1))
     if len(times) > 1 or len(setups) > 1 and series is None:
         raise ValueError(
             "name one of its arrays by FILE::NAME, or a setup by --series, of " + listed(cells)
         )
     check_number("series", series or 0, len(setups))
     setup = setups[series or 0]
-    levels = [told for told in cells.values() if told[:2] == (times[0], setup)]
+    levels = [numbers for numbers in cells.values() if numbers[:2] == (times[0], setup)]
     check_number("level", level, len(levels))
     return f"t{times[0]}/s{setup}/{level}/cells"
 
 
-def bdv_place(path, file, time, setup, level):
-    """Return the `Geometry` of a level of a setup, by the XML beside the file, or None."""
+def bdv_geometry(path, file, time, setup, level):
+    """Return the `Geometry` of a level of a setup from the XML beside the file, or None."""
     xml = path.with_suffix(".xml")
     if not xml.is_file() or xml.stat().st_size > LARGEST_XML:
         return None
@@ -123,7 +123,7 @@ def bdv_place(path, file, time, setup, level):
     return None
 
 
-class Dataset:
+class CheckedDataset:
     """An HDF5 dataset whose chunks are checked before they are decompressed."""
 
     def __init__(self, dataset):
@@ -139,7 +139,7 @@ class Dataset:
             check_filter(number)
 
     def unsigned(self):
-        """Return itself, with integers of 16 bits read without a sign, as BigDataViewer does."""
+        """Return itself, reading integers of 16 bits as unsigned, as BigDataViewer does."""
         if self.dtype == np.int16:
             self.sign, self.dtype = False, np.dtype(np.uint16)
         return self
@@ -152,7 +152,7 @@ class Dataset:
         return block if self.sign else block.view(np.uint16)
 
     def check(self, key):
-        """Raise ValueError for a chunk of a block that is larger than its voxels."""
+        """Raise ValueError if a chunk of a block is larger than its voxels."""
         corners = []
         for k, n, c in zip(key, self.shape, self.dataset.chunks, strict=True):
             start, stop, _ = (k if isinstance(k, slice) else slice(k, k + 1)).indices(n)

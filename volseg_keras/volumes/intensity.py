@@ -1,37 +1,38 @@
-"""Intensity statistics of a volume, and the standardisation by them."""
+"""Intensity statistics of a volume, and standardisation with them."""
 
 import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..errors import invalid, require
 from .volume import checked_finite
 
-# Shares beyond which intensities are clipped before their statistics are taken.
+# Intensities are clipped at these quantiles before their statistics are taken.
 PERCENTILES = (0.001, 0.999)
-# Voxels that statistics are taken of, and the size from which only some sections are read.
+# Voxels that statistics are taken of, and the size above which only some sections are read.
 SAMPLED, LARGE = 2**25, 2**29
-# Of floats, whose levels are all distinct, so many times fewer.
+# So many times fewer voxels of floats, whose levels are all distinct.
 FEWER_FLOATS = 16
-# Equal voxels in a row that are no tissue, and the share of a volume from which they are padding.
+# So many equal voxels in a row are no tissue, and padding if they are this share of a volume.
 RUN, PADDING_SHARE = 16, 0.01
 # How many voxels of such a row may lie beyond the edge of a block.
 BEYOND = 12
-# Share of voxels outside such rows, below which the image is flat by nature and all of it counts.
+# If fewer voxels are outside such rows, the image is flat by nature and all of it counts.
 LEAST_TISSUE = 0.01
 
 
 @dataclass(frozen=True)
 class Intensity:
-    """What a volume is standardised by: `(intensity - mean) / deviation`.
+    """The statistics that a volume is standardised with: `(intensity - mean) / deviation`.
 
-    Constant padding (a frame of zeros around an aligned stack, blank sections) is no tissue: it is
-    left out of the statistics, and standardised to 0, which is what a convolution pads with.
+    Constant padding (a frame of zeros around an aligned stack, blank sections) is no tissue. It is
+    left out of the statistics, and replaced by the mirrored image or by 0.
 
     Attributes:
-        mean: mean intensity, of several channels a tuple.
-        deviation: standard deviation, of several channels a tuple.
-        padding: intensities of padding: where at least 16 voxels in a row along x have it.
+        mean: mean intensity, a tuple for several channels.
+        deviation: standard deviation, a tuple for several channels.
+        padding: intensities that are padding where at least 16 voxels in a row along x have them.
 
     Example:
         >>> intensity = Intensity.of(volume)
@@ -47,8 +48,8 @@ class Intensity:
         """Measure a volume.
 
         Intensities are clipped at their 0.1 and 99.9 percentiles first, so that a few dead or
-        saturated voxels change nothing. Of large volumes some rows, of those beyond half a Gvoxel
-        some sections are read.
+        saturated voxels change nothing. Only some rows of large volumes are used, and only some
+        sections of volumes beyond half a Gvoxel are read.
 
         Args:
             volume: `(z, y, x)` or `(z, y, x, channels)` array-like, in memory or in a file.
@@ -65,10 +66,8 @@ class Intensity:
         levels, counts, in_rows = _histogram(volume, on_progress)
         if len(levels) <= 2:
             found = " and ".join(f"{level:g}" for level in levels)
-            raise ValueError(
-                "Invalid value for `image`. Expected an image of more than two grey levels. "
-                f"Received: only {found}{' (labels?)' if len(levels) == 2 else ''}"
-            )
+            received = f"only {found}{' (labels?)' if len(levels) == 2 else ''}"
+            raise invalid("image", "an image of more than two grey levels", received)
         padding = ()
         if (counts - in_rows).sum() >= LEAST_TISSUE * counts.sum():
             padding = tuple(levels[in_rows >= PADDING_SHARE * counts.sum()].tolist())
@@ -82,10 +81,10 @@ class Intensity:
         levels = ", ".join(f"{mean:.4g} +- {deviation:.4g}" for mean, deviation in pairs)
         padding = " and ".join(f"{level:g}" for level in self.padding)
         also = f"; padding of {padding} is background" if padding else ""
-        return f"Standardised by the grey levels of the volume, {levels}{also}"
+        return f"Standardised with the grey levels of the volume, {levels}{also}"
 
     def at_contrast(self, contrast):
-        """Return what standardises to a contrast, a gain of the standardised intensities."""
+        """Return the statistics that multiply standardised intensities by a contrast."""
         return replace(self, deviation=np.divide(self.deviation, contrast).tolist())
 
     def padded(self, block):
@@ -105,8 +104,8 @@ class Intensity:
 
         Args:
             block: `(z, y, x)` or `(z, y, x, channels)`.
-            own: dict of mean and standard_deviation that the network itself standardises by, which
-                is then given intensities of these statistics.
+            own: dict of the mean and standard_deviation that the network itself standardises with;
+                the result then has these statistics.
             padded: of `padded`, where it is known.
         """
         mean, deviation = np.asarray(self.mean), np.asarray(self.deviation)
@@ -129,10 +128,10 @@ class Intensity:
 
 
 def _mirror(plane, known):
-    """Fill in place what is not known of `(y, x)` or `(y, x, channels)`, mirrored at its border.
+    """Fill unknown voxels of `(y, x)` or `(y, x, channels)` in place by mirroring the known ones.
 
-    So a frame around an image does to a network what the border of a file does. What lies farther
-    away than there is image stays.
+    Thus a frame around an image has the same effect on a network as the border of a file. Voxels
+    farther away than the image is wide are not changed.
     """
     for axis in (1, 0):
         size = plane.shape[axis]
@@ -158,16 +157,13 @@ def _statistics(levels, counts):
     levels = np.clip(levels, low, high)
     mean = np.average(levels, weights=counts)
     deviation = np.sqrt(np.average(np.square(levels - mean), weights=counts))
-    if not deviation > 1e-6 * abs(mean):
-        raise ValueError(
-            "Invalid value for `image`. Expected grey levels that vary. "
-            f"Received: mean {mean:.6g}, standard deviation {deviation:.6g}"
-        )
+    received = f"mean {mean:.6g}, standard deviation {deviation:.6g}"
+    require(deviation > 1e-6 * abs(mean), "image", "grey levels that vary", received)
     return float(mean), float(deviation)
 
 
 def _histogram(volume, on_progress):
-    """Return rising float64 levels, how often each occurs, and how often in rows of `RUN`."""
+    """Return sorted float64 levels, how often each occurs, and how often in rows of `RUN`."""
     integers = volume.dtype.kind in "uib" and volume.dtype.itemsize <= 2
     found = [_counted(piece, integers) for piece in _pieces(volume, on_progress)]
     values, counts, in_rows = (np.concatenate(column) for column in zip(*found, strict=True))
@@ -200,7 +196,7 @@ def _counted(piece, integers):
 
 
 def _pieces(volume, on_progress):
-    """Yield pieces `(z, y, x)` of a volume, in memory: of a large one some rows, some sections."""
+    """Yield pieces `(z, y, x)` of a volume: some rows of a large one, some sections of a larger."""
     depth, *plane = volume.shape
     size = math.prod(volume.shape)
     step = size // (LARGE // 2) if size > LARGE else 1

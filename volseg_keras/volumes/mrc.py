@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 
+from ..errors import require
 from .geometry import geometry_of
 from .ome_zarr import fill
 from .source import Source
@@ -16,18 +17,18 @@ HEADER = 1024
 EIGHT_BITS = "8 bits written as 16"  # label of an MRC file
 MODES = {0: "i1", 1: "i2", 2: "f4", 3: "V4", 4: "c8", 6: "u2", 12: "f2", 16: "u1", 101: "u1"}
 COLOURS, PACKED = 16, 101
-# Of IMOD: what says that it wrote a file, and bits of its flags.
+# The stamp of files that IMOD wrote, and bits of its flags.
 STAMP = 1146047817
 SIGNED, UPRIGHT, HALF_BYTES = 1, 4, 16
-STANDARD = 20140  # first version of MRC2014, whose origin is the first voxel's place
+STANDARD = 20140  # first version of MRC2014, whose origin is the position of the first voxel
 VERSIONS = (0, 20140, 20141)
 VOLUMES = range(401, 631)  # space groups of several volumes in one file
-LARGEST = 1e9  # of an origin in angstrom that is no accident
+LARGEST = 1e9  # an origin beyond this, in angstrom, is garbage
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a header tells, by the names of MRC2014, in the order of the file."""
+    """The header of a file, in its byte order; names are those of MRC2014."""
 
     raw: bytes
     order: str
@@ -39,14 +40,14 @@ class Header:
 
     @property
     def labels(self):
-        """The texts that tell a file's history."""
+        """The texts of a file's history."""
         count = min(max(self.get(220, 1), 0), 10)
         cut = [self.raw[224 + 80 * i : 304 + 80 * i] for i in range(count)]
         return [text.decode("latin-1").strip(" \0") for text in cut]
 
     @property
     def imod(self):
-        """The flags of IMOD, None of a file that another program wrote."""
+        """The flags of IMOD, None for a file of another program."""
         stamp, flags = self.get(152, 2)
         return flags if stamp == STAMP else None
 
@@ -59,8 +60,8 @@ class Header:
 def read_mrc(path, inside=None, level=0, series=None):
     """Return the `Source` of an MRC file; its voxel size is in angstrom.
 
-    Bytes have a sign as IMOD's flags tell; where there are none, as the least and greatest grey
-    level of the header do; else they have one, as MRC2014 says.
+    Whether bytes are signed follows from IMOD's flags, else from the range of grey levels in the
+    header; else they are, by MRC2014.
     """
     with open(path, "rb") as file:
         raw, size = file.read(HEADER), os.fstat(file.fileno()).st_size
@@ -74,7 +75,7 @@ def read_mrc(path, inside=None, level=0, series=None):
         shape = shape if whole else (*shape[:2], 2 * shape[2])
     if half or mode == 0 and not has_sign(header):
         dtype = np.dtype(np.uint8)
-    names, several = axes_of(header), header.get(36, 1)
+    names, several = header_axes(header), header.get(36, 1)
     if mode == COLOURS:
         stored, names = (*stored, 3), names + "S"
     if header.get(88, 1) in VOLUMES and 0 < several < shape[0] and shape[0] % several == 0:
@@ -89,11 +90,11 @@ def read_mrc(path, inside=None, level=0, series=None):
         array = Packed(array, shape)
     elif EIGHT_BITS in header.labels and dtype.kind == "u" and in_range(header):
         array = Bytes(array)  # another program may have changed the voxels, but not the labels
-    return Source(names, array, place_of(header, names, shape))
+    return Source(names, array, header_geometry(header, names, shape))
 
 
 def byte_order(raw):
-    """Return "<" or ">" by what makes sense of a header; raise ValueError where neither does."""
+    """Return "<" or ">", whichever makes a header valid; raise ValueError if neither does."""
     if len(raw) < HEADER:
         raise ValueError("the file is cut off: its header has 1024 bytes")
     little = raw[212:214] != b"\x11\x11"
@@ -107,7 +108,7 @@ def byte_order(raw):
 
 
 def has_sign(header):
-    """Return whether bytes have a sign."""
+    """Return whether bytes are signed."""
     if header.imod is not None:
         return bool(header.imod & SIGNED)
     low, high = header.get(76, 2, "f")
@@ -116,17 +117,17 @@ def has_sign(header):
 
 def is_packed(header, mode):
     """Return whether a byte holds two voxels of 4 bits, the first in its lower half."""
-    told = (header.imod or 0) & HALF_BYTES or "4 bits packed" in str(header.labels[:1])
-    return mode == PACKED or mode == 0 and bool(told)
+    marked = (header.imod or 0) & HALF_BYTES or "4 bits packed" in str(header.labels[:1])
+    return mode == PACKED or mode == 0 and bool(marked)
 
 
 def in_range(header):
-    """Return whether the least and greatest grey levels that are told are bytes."""
+    """Return whether the range of grey levels in the header is that of bytes."""
     low, high = header.get(76, 2, "f")
     return 0 <= low <= high < 256
 
 
-def axes_of(header):
+def header_axes(header):
     """Return the names of sections, rows and columns, which need not be z, y and x."""
     crs = header.get(64)
     if not any(crs):  # never filled in
@@ -136,7 +137,7 @@ def axes_of(header):
     return "".join("XYZ"[axis - 1] for axis in crs[::-1])
 
 
-def place_of(header, names, shape):
+def header_geometry(header, names, shape):
     """Return the `Geometry` of a file in angstrom, or None."""
     counts = dict(zip(names, shape, strict=True))
     grid = dict(zip("XYZ", header.get(28), strict=True))
@@ -155,10 +156,10 @@ def place_of(header, names, shape):
     origin = [-value if mirrored and value else value for value in origin]
     first = dict(zip([a for a in names[::-1] if a in "ZYX"], header.get(16), strict=True))
     start = tuple(first[a] for a in "ZYX")
-    told = (version, flags, mirrored) if version in VERSIONS and not old else None
+    convention = (version, flags, mirrored) if version in VERSIONS and not old else None
     if old and any(origin):
-        told = (0, 0, True)
-    return geometry_of(sides, 3 * ["angstrom"], origin, start=start, mrc=told)
+        convention = (0, 0, True)
+    return geometry_of(sides, 3 * ["angstrom"], origin, start=start, mrc=convention)
 
 
 class Packed:
@@ -166,7 +167,7 @@ class Packed:
 
     Args:
         array: `(z, y, bytes)`.
-        shape: `(z, y, x)`; an odd row ends with half a byte that is not used.
+        shape: `(z, y, x)`; the last half byte of an odd row is unused.
     """
 
     def __init__(self, array, shape):
@@ -192,16 +193,12 @@ class Bytes:
 
 
 def write_mrc(path, slabs, shape, dtype, place):
-    """Write z slabs as an MRC file; 8 bits become 16, which all readers know."""
+    """Write z slabs as an MRC file; 8 bits become 16, which all readers support."""
     import mrcfile
 
     kinds = {"u1": "u2", "u2": "u2", "i1": "i2", "i2": "i2", "f2": "f4", "f4": "f4", "f8": "f4"}
     kind = kinds.get(np.dtype(dtype).str[1:])
-    if kind is None:
-        raise ValueError(
-            "Invalid value for `dtype`. Expected integers of up to 16 bits, or floats, for MRC. "
-            f"Received: {dtype}"
-        )
+    require(kind, "dtype", "integers of up to 16 bits, or floats, for MRC", dtype)
     mode = mrcfile.utils.mode_from_dtype(np.dtype(kind))
     with mrcfile.new_mmap(path, shape, mode, overwrite=True) as file:
         reserve(path)
@@ -217,7 +214,7 @@ def write_mrc(path, slabs, shape, dtype, place):
 
 
 def set_place(header, place):
-    """Write where a volume lies to an MRC file's header, with the sign that its reader expects."""
+    """Write the position of a volume to an MRC header, with the sign that readers expect."""
     version, flags, mirrored = place.mrc or (int(header.nversion), None, False)
     header.origin = tuple(-v if mirrored and v else v for v in place.origin)
     header.nzstart, header.nystart, header.nxstart = place.start
@@ -229,7 +226,7 @@ def set_place(header, place):
 
 
 def set_statistics(file):
-    """Write the statistics of an MRC file's voxels to its header; mrcfile's own takes memory."""
+    """Write the statistics of the voxels to an MRC header, in less memory than mrcfile."""
     planes = [(p.min(), p.max(), p.mean(dtype="f8"), p.var(dtype="f8")) for p in file.data]
     low, high, mean, variance = map(np.array, zip(*planes, strict=True))
     file.header.dmin, file.header.dmax, file.header.dmean = low.min(), high.max(), mean.mean()
@@ -237,7 +234,7 @@ def set_statistics(file):
 
 
 def reserve(path):
-    """Take all of a mapped file's room on the disk now; where it is full, writing would crash."""
+    """Allocate a mapped file on the disk now, since writing to a full disk would crash."""
     if hasattr(os, "posix_fallocate"):
         with open(path, "r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

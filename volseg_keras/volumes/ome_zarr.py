@@ -48,7 +48,7 @@ def read_zarr(path, inside=None, level=0, series=None):
 
 
 def array_source(array):
-    """Return the `Source` of an array by its own metadata."""
+    """Return the `Source` of an array with its own metadata."""
     names = getattr(array.metadata, "dimension_names", None)
     names = names or array.attrs.asdict().get("_ARRAY_DIMENSIONS")
     axes = named_axes(names, array) if names else None
@@ -56,7 +56,7 @@ def array_source(array):
 
 
 def level_of(root, name, array):
-    """Return the `Source` of an array that is a level of an image of the group around it."""
+    """Return the `Source` of an array that is a level of an image of its group, or None."""
     around, _, own = name.rpartition("/")
     parent = (root[around] if around else root) if own else None
     for image in pyramids(parent) if parent is not None else ():
@@ -73,10 +73,9 @@ def pyramids(group):
 
 
 def contents(group, prefix="", depth=4):
-    """Return the images and arrays of a group and of those within, by name.
+    """Return the images and arrays of a group and its subgroups, by name.
 
-    The root of what bioformats2raw writes, and a plate, have their images two to three groups
-    deeper.
+    Plates and the output of bioformats2raw have their images two or three groups deep.
     """
     found = {}
     for name, node in sorted(group.members(), key=lambda member: natural(member[0])):
@@ -93,14 +92,14 @@ def contents(group, prefix="", depth=4):
 
 
 def check_codecs(array):
-    """Raise ValueError for an array whose chunks would run code when they are decoded."""
+    """Raise ValueError for an array whose chunks could run code when they are decoded."""
     codecs = [*(array.filters or ()), *array.compressors]
     if any(getattr(codec, "codec_id", None) == "pickle" for codec in codecs):
         raise ValueError("its chunks are Python objects")
 
 
 def read_group(group, level, series):
-    """Return the `Source` of a group's only image or array, or of that numbered `series`."""
+    """Return the `Source` of a group's only image or array, or of number `series`."""
     if images := pyramids(group):
         check_number("series", series or 0, len(images))
         return image_source(group, images[series or 0], level)
@@ -122,7 +121,7 @@ def natural(name):
 
 
 def image_source(group, image, level):
-    """Return the `Source` of a level of an image that OME-Zarr describes."""
+    """Return the `Source` of a level of an OME-Zarr image."""
     check_number("level", level, len(image["datasets"]))
     dataset = image["datasets"][level]
     array = group[dataset["path"]]
@@ -132,7 +131,7 @@ def image_source(group, image, level):
     units = {a: x.get("unit") for a, x in zip(letters, axes, strict=True) if isinstance(x, dict)}
     scale, shift = np.ones(array.ndim), np.zeros(array.ndim)
     steps = [dataset, image]
-    for step in [step for told in steps for step in told.get("coordinateTransformations") or ()]:
+    for step in [step for part in steps for step in part.get("coordinateTransformations") or ()]:
         scale, shift = scale * step.get("scale", 1), shift * step.get("scale", 1)
         shift = shift + step.get("translation", 0)
     sides, origin = dict(zip(letters, scale, strict=True)), dict(zip(letters, shift, strict=True))
@@ -170,7 +169,7 @@ def finish_zarr(path, place):
 
 
 def mark_labels(path):
-    """Tell viewers that an image's voxels are labels (`image-label` of OME-Zarr 0.4)."""
+    """Mark an image as labels for viewers (`image-label` of OME-Zarr 0.4)."""
     import zarr
 
     zarr.open_group(path, mode="r+").attrs["image-label"] = {"version": "0.4"}
@@ -187,14 +186,14 @@ def zarr_array(group, level, shape, dtype):
     """Create a level of a pyramid."""
     chunks = tuple(min(c, n) for c, n in zip(CHUNK, shape, strict=True))
     options = {"chunks": chunks, "chunk_key_encoding": {"name": "v2", "separator": "/"}}
-    # A level that an interrupted run left unfinished is written anew.
+    # A level that an interrupted run left unfinished is overwritten.
     return group.create_array(str(level), shape=shape, dtype=dtype, overwrite=True, **options)
 
 
 def multiscale(levels, place):
     """Return the OME-Zarr 0.4 metadata of a pyramid at a `Geometry`, which may be None.
 
-    Every level has the first voxel of the one before.
+    Every level begins with the first voxel of the one before.
     """
     place = place and place.voxel_size and place.in_unit("nm", "um", "mm", "angstrom")
     unit = {"unit": UNITS[in_nm(place.unit)]} if place else {}

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from ..errors import require
 from .source import Source, listed, stored_limit
 from .tiff import check_complete
 
@@ -17,9 +18,9 @@ PALETTE = 3  # colour type of PNG
 
 
 def find_slices(path):
-    """Return the images of a folder or a pattern.
+    """Return the images of a folder or a pattern, without hidden files.
 
-    Hidden files are none of them: macOS puts a "._" file beside every one on other file systems.
+    macOS puts a hidden "._" file beside every file on other file systems.
 
     Raises:
         FileNotFoundError: there is none.
@@ -31,16 +32,10 @@ def find_slices(path):
         for file in folder.glob(pattern)
         if file.suffix.lower() in IMAGES and not file.name.startswith(".")
     ]
-    if not found:
-        raise FileNotFoundError(
-            f"Invalid value for `path`. Expected images {', '.join(IMAGES)}. Received: {path}"
-        )
+    require(found, "path", f"images {', '.join(IMAGES)}", path, FileNotFoundError)
     kinds = sorted({file.suffix.lower().replace("tiff", "tif") for file in found})
-    if len(kinds) > 1:
-        raise ValueError(
-            "Invalid value for `path`. Expected images of one kind, as "
-            f'"{folder}/*{kinds[0]}". Received: {path} with {" and ".join(kinds)}'
-        )
+    expected = f'images of one kind, as "{folder}/*{kinds[0]}"'
+    require(len(kinds) == 1, "path", expected, f"{path} with {' and '.join(kinds)}")
     return found
 
 
@@ -69,7 +64,7 @@ def read_slices(paths):
 
 
 def warn_of_gaps(paths):
-    """Warn where numbers of slices are missing, of names that are alike but for one number."""
+    """Warn of missing slices, if names are alike but for one number."""
     parts = [re.split(r"(\d+)", Path(path).name) for path in paths]
     texts = {tuple(part[::2]) for part in parts}
     if len(parts) < 3 or len(texts) > 1:
@@ -85,7 +80,7 @@ def warn_of_gaps(paths):
     ]
     if step > 0 and gaps:
         warnings.warn(
-            f"slices are missing between {listed(gaps)}: the others are taken for neighbours",
+            f"slices are missing between {listed(gaps)}; the others are treated as neighbours",
             stacklevel=2,
         )
 
@@ -103,7 +98,7 @@ def read_page(path):
 def read_png(path):
     """Return the image of a PNG file, unless it declares absurd sizes.
 
-    Of colours in a palette it is their numbers, as labels have them; of greys their levels.
+    Of a palette of greys it returns the grey levels; of colours, as in label images, their numbers.
     """
     import imagecodecs
 

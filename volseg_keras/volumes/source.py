@@ -1,4 +1,4 @@
-"""What a reader of a format finds: an array with named axes."""
+"""What the reader of a format returns, an array with named axes; and what all readers need."""
 
 import math
 from contextlib import suppress
@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from ..errors import require
 from .geometry import Geometry
 
 MOST = 20  # names that a message lists
 PIECE = 2**30  # most bytes of a chunk, strip or tile: each is decompressed as a whole
 DEFLATE = 1032  # most bytes that zlib and gzip store in one
-# Where Linux tells the control groups of a process, and where their files are, of version 1 and 2.
+# Linux's file on the control groups of a process, and the folders of versions 1 and 2 of these.
 OWN_GROUPS = Path("/proc/self/cgroup")
 GROUPS = {
     "memory": (
@@ -34,7 +35,7 @@ class Source:
     Attributes:
         axes: a letter an axis: T, C, Z, Y, X; S for colours; any other is taken for Z.
         array: has `shape` and `dtype` and reads what is indexed by slices.
-        geometry: where it lies, as far as the file tells, or None.
+        geometry: where it lies in space, or None if unknown.
     """
 
     axes: str
@@ -47,11 +48,12 @@ def checked_size(voxel_size):
     if voxel_size is None:
         return None
     size = np.ravel(voxel_size).astype(float)
-    if size.shape != (3,) or not np.all(np.isfinite(size) & (size > 0)):
-        raise ValueError(
-            "Invalid value for `voxel_size`. Expected three positive numbers (z, y, x) in nm. "
-            f"Received: voxel_size={voxel_size}"
-        )
+    require(
+        size.shape == (3,) and np.all(np.isfinite(size) & (size > 0)),
+        "voxel_size",
+        "three positive numbers (z, y, x) in nm",
+        f"{voxel_size=}",
+    )
     return tuple(size.tolist())
 
 
@@ -70,15 +72,14 @@ def stored_limit(shape, dtype):
 def free_memory():
     """Return how many bytes this process may still take.
 
-    What the machine has, or what a control group leaves of its limit where that is less: in a
-    container (`docker run --memory`) or a job of a queue (`sbatch --mem`), whose processes are
-    killed beyond it.
+    That is what the machine has, or less if a control group limits it, as in a container (`docker
+    run --memory`) or a job of a queue (`sbatch --mem`), whose processes are killed beyond it.
     """
     return max(0, min([psutil.virtual_memory().available, *left_by_groups()]))
 
 
 def left_by_groups():
-    """Yield the bytes that each control group of this process, and those around it, leaves."""
+    """Yield the bytes left by each control group of this process and by those around it."""
     for folder, limit, usage in control_groups():
         with suppress(OSError, ValueError):  # no such file, or "max" in it
             most, used = int((folder / limit).read_text(encoding="utf-8")), 0
@@ -102,19 +103,19 @@ def control_groups():
 
 
 def file_cache(folder):
-    """Return the bytes that a control group has used for files and gives back when they are due."""
+    """Return the bytes of a control group's file cache, which the system frees when needed."""
     cached = {}
     with suppress(OSError, ValueError):
         for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines():
             name, _, value = line.partition(" ")
             cached[name] = int(value)
-    # Version 1 has those of the groups within under names of their own.
+    # Version 1 has separate names for totals that include the groups within.
     names = [(f"total_{name}", name) for name in ("inactive_file", "active_file")]
     return sum(cached.get(total, cached.get(own, 0)) for total, own in names)
 
 
 def check_memory(size):
-    """Raise ValueError where so many bytes are not free."""
+    """Raise ValueError unless a number of bytes is free."""
     if size > (free := free_memory()):
         raise ValueError(f"it needs {size / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free")
 
@@ -139,6 +140,12 @@ def split_name(path):
     i = there[-1] if there else likely[0] if likely else 0
     # Backslashes are of a Path on Windows.
     return files[i], "::".join(parts[i + 1 :]).replace("\\", "/") or None
+
+
+def place_of(path):
+    """Return the absolute path of the file of FILE::NAME, or of the folder of a pattern."""
+    file = split_name(path)[0].absolute()
+    return file.parent if "*" in file.name else file
 
 
 def exists(file):
@@ -182,8 +189,8 @@ def named_axes(names, array):
     letters = [LETTERS.get(name) or LETTERS.get(name.rstrip("s")) for name in names]
     if not {"Y", "X"} & set(letters):
         return None
-    told = [letter for letter in letters if letter]
-    if len(names) != len(array.shape) or len(set(told)) < len(told):
+    known = [letter for letter in letters if letter]
+    if len(names) != len(array.shape) or len(set(known)) < len(known):
         raise ValueError(
             f"it names the axes {', '.join(names)} of an array of shape {tuple(array.shape)}; "
             "say what they are, as in --axes zyx"
@@ -203,16 +210,13 @@ def pick(found, inside):
     raise ValueError(f"name one of its arrays by FILE::NAME, of {listed(found)}")
 
 
-def check_number(name, value, count, told=""):
+def check_number(name, value, count, names=""):
     """Raise ValueError for a `level` or `series` that a file does not have."""
     kinds = {"level": "levels", "series": "series"}[name]
-    if not 0 <= value < count:
-        raise ValueError(
-            f"Invalid value for `{name}`. Expected one of the {kinds} 0 to "
-            f"{count - 1}, not {value}{told and ', of '}{told}. Received: {value}"
-        )
+    expected = f"one of the {kinds} 0 to {count - 1}, not {value}{names and ', of '}{names}"
+    require(0 <= value < count, name, expected, value)
 
 
 def listed(names):
-    """Return names as one text, the first ones of many."""
+    """Return names as one text, only the first of many."""
     return ", ".join(list(names)[:MOST]) + (", ..." if len(names) > MOST else "")

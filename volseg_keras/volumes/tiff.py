@@ -15,7 +15,7 @@ from tifffile import PHOTOMETRIC, PLANARCONFIG, RESUNIT
 from .geometry import Geometry, geometry_of, in_nm, positive
 from .source import MOST, Source, beside, check_number, stored_limit
 
-# What tifffile logs and goes on, with pages that are missing or zero.
+# Messages that tifffile logs before it continues with missing or empty pages.
 SIGNS_OF_DAMAGE = (
     "invalid page offset",
     "invalid offset to page",
@@ -25,7 +25,7 @@ SIGNS_OF_DAMAGE = (
 )
 
 TOGETHER = 2**26  # bytes of planes decoded at a time
-COARSEST = 1e4  # nm: what is said of a screen or printer is coarser
+COARSEST = 1e4  # nm; the resolution of a screen or printer is coarser
 MICRO = "\\u00B5"  # as ImageJ writes the letter
 FILTERS = threading.Lock()
 
@@ -36,7 +36,7 @@ def read_tiff(path, inside=None, level=0, series=None):
         for name in re.findall(r'FileName="([^"]*)"', tif.ome_metadata or ""):
             beside(path, name)
         number = check_complete(tif, series)
-        finest, place = tif.series[number], place_of(tif, number)
+        finest, place = tif.series[number], tiff_geometry(tif, number)
         check_number("level", level, len(finest.levels))
         images = finest.levels[level]
         axes = sections(images)
@@ -57,7 +57,7 @@ def read_tiff(path, inside=None, level=0, series=None):
 def sections(series):
     """Return the axes of a series, planar samples of grey levels being sections.
 
-    So does tifffile write a NumPy array of three or four sections, if nobody says what they are.
+    tifffile writes a NumPy array of three or four sections like this by default.
     """
     page, axes = series.keyframe, series.axes
     grey = page.photometric in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
@@ -68,8 +68,8 @@ def sections(series):
 class Pages:
     """The array of a TIFF file with a page for every plane.
 
-    Whole planes are decoded together unless few of their strips are asked for: by Zarr, which
-    takes one after the other, a strip takes two to eight times as long.
+    Whole planes are decoded in parallel, unless few of their strips are needed, which Zarr decodes
+    one after the other: that takes two to eight times as long a strip.
 
     Args:
         path: of the file.
@@ -109,7 +109,7 @@ class Pages:
         return block.reshape(*pages.shape, *block.shape[1:])
 
     def share(self, inner):
-        """Return about which part of a plane's strips or tiles a block has a part in."""
+        """Return about which share of a plane's strips or tiles a block overlaps."""
         spans = zip(inner, self.shape[-2:], self.strip, strict=True)
         return math.prod(min(1, (np.size(np.arange(n)[k]) + c) / n) for k, n, c in spans)
 
@@ -117,9 +117,9 @@ class Pages:
 def write_tiff(path, slabs, shape, dtype, place):
     """Write z slabs as one deflated stack that Fiji opens with its voxel size."""
     pages = (np.ascontiguousarray(page) for slab in slabs for page in slab)
-    if shape[-1] == 1:  # of single pages tifffile takes this axis for samples
+    if shape[-1] == 1:  # tifffile would take this axis of single pages for samples
         pages = np.stack(list(pages))
-    told = path.name.lower().endswith((".ome.tif", ".ome.tiff"))
+    is_ome = path.name.lower().endswith((".ome.tif", ".ome.tiff"))
     tifffile.imwrite(
         path,
         pages,
@@ -129,7 +129,7 @@ def write_tiff(path, slabs, shape, dtype, place):
         compression="zlib",
         maxworkers=cpu_count(),
         photometric="minisblack",
-        **(ome_options(place) if told else imagej_options(shape, place)),
+        **(ome_options(place) if is_ome else imagej_options(shape, place)),
     )
 
 
@@ -167,8 +167,8 @@ def imagej_options(shape, place):
     return options
 
 
-def place_of(tif, series):
-    """Return the `Geometry` that a TIFF tells, as far as it does, or None.
+def tiff_geometry(tif, series):
+    """Return the `Geometry` of a TIFF as far as it is known, or None.
 
     Args:
         tif: an open `tifffile.TiffFile`.
@@ -204,20 +204,23 @@ def place_of(tif, series):
 
 
 def check_complete(tif, number=None):
-    """Return the number of the series to read, the only large one unless it was chosen.
+    """Return the number of the series to read: the chosen one, or the only large one.
 
     Raises:
         ValueError: data are missing, or other series hold as much as the first.
     """
     count = len(tif.series)
-    told = "; ".join(f"{i}: {s.axes} {s.shape} {s.dtype}" for i, s in enumerate(tif.series[:MOST]))
+    texts = [f"{i}: {s.axes} {s.shape} {s.dtype}" for i, s in enumerate(tif.series[:MOST])]
+    names = "; ".join(texts)
     if not count:
         raise ValueError("it holds no image")
     if number is not None:
-        check_number("series", number, count, told)
+        check_number("series", number, count, names)
     first, *others = tif.series
     if number is None and any(other.size >= first.size for other in others):
-        raise ValueError(f"it holds {count} images of different kinds; choose by --series: {told}")
+        raise ValueError(
+            f"it holds {count} images of different kinds; choose with --series: {names}"
+        )
     for page in filter(None, tif.series[number or 0].pages):
         size = page.parent.filehandle.size  # of OME-TIFF, pages may lie in several files
         spans = zip(page.dataoffsets, page.databytecounts, strict=True)
@@ -228,11 +231,11 @@ def check_complete(tif, number=None):
 
 @contextmanager
 def strict_tifffile():
-    """Raise ValueError for damage that tifffile only logs: pages of a cut file would be missing.
+    """Raise ValueError for damage that tifffile only logs, such as missing pages of a cut file.
 
-    What this thread makes it log is kept from the user. Other threads may do the same meanwhile,
-    or read good files: each has a filter of its own, and the list of filters is replaced, not
-    changed, while another thread goes through it.
+    The messages of this thread are hidden from the user. Other threads may do the same meanwhile,
+    or read good files: each has its own filter, and the list of filters is replaced, not changed,
+    since another thread may be iterating over it.
     """
     own, records = threading.get_ident(), []
 

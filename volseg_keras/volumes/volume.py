@@ -2,12 +2,14 @@
 
 import math
 import os
+from functools import partial
 
 import numpy as np
 
+from ..errors import invalid, require
 from .formats import FORMATS, LEVELLED, NAMED, checked_kind, kind_of
 from .geometry import Geometry
-from .labels import NOT_ANNOTATED, class_ids, whole_numbers  # noqa: F401  (two are known by this name)
+from .labels import NOT_ANNOTATED, class_ids, whole_numbers  # noqa: F401  (also imported from here)
 from .slices import as_grey, find_slices, read_slices
 from .source import check_memory, checked_size, split_name
 
@@ -24,8 +26,8 @@ class Volume:
         path: where it lies.
         shape: sizes (z, y, x) in voxels.
         dtype: type of a voxel.
-        voxel_size: sides (z, y, x) of a voxel in nm, or None where the file does not tell.
-        geometry: where it lies in space, a `Geometry`, as far as the file tells, or None.
+        voxel_size: sides (z, y, x) of a voxel in nm, or None if unknown.
+        geometry: where it lies in space, a `Geometry`, or None if unknown.
     """
 
     ndim = 3
@@ -59,8 +61,8 @@ class Volume:
         return block[tuple(whole)]
 
     def __reduce__(self):
-        """Open the file again where a volume is sent to another process."""
-        return reopened, (self._arguments,)
+        """Open the file again in another process."""
+        return partial(open_volume, **self._arguments), ()
 
     def __len__(self):
         """Return the number of z slices."""
@@ -74,11 +76,6 @@ class Volume:
         """Name, shape, type and voxel size."""
         size = f", voxel_size={self.voxel_size}" if self.voxel_size else ""
         return f"Volume({str(self.path)!r}, shape={self.shape}, dtype={self.dtype}{size})"
-
-
-def reopened(arguments):
-    """Return the `Volume` of arguments of `open_volume`."""
-    return open_volume(**arguments)
 
 
 def full_key(key):
@@ -105,19 +102,20 @@ def open_volume(path, *, axes=None, level=0, time=None, channel=None, series=Non
 
     Args:
         path: the file, folder or pattern; of several arrays, one is named after "::".
-        axes: names of all axes in the file, such as "zyx" or "tczyx", where it is wrong or silent.
+        axes: names of all axes in the file, such as "zyx" or "tczyx", if the file's are wrong or
+            missing.
         level: of a pyramid in OME-Zarr, TIFF or HDF5 of BigDataViewer, 0 being the finest.
         time: index on a time axis of more than one sample.
         channel: index on a channel axis, or of colours, of more than one sample.
         series: number of an image in a TIFF, OME-Zarr or HDF5 of BigDataViewer that has several.
-        voxel_size: sides (z, y, x) of a voxel in nm, where the file is wrong or silent.
+        voxel_size: sides (z, y, x) of a voxel in nm, if the file's is wrong or missing.
 
     Returns:
         A `Volume` with axes (z, y, x).
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged or of no known format, or its axes leave no volume.
+        ValueError: the file is damaged or of an unknown format, or does not hold one volume.
     """
     arguments = {"path": os.path.abspath(path), "axes": axes, "level": level, "time": time}
     arguments |= {"channel": channel, "series": series, "voxel_size": voxel_size}
@@ -125,16 +123,18 @@ def open_volume(path, *, axes=None, level=0, time=None, channel=None, series=Non
     try:
         source = read_source(file, inside, level, series)
     except Exception as error:  # a damaged file fails anywhere in its library
-        if isinstance(error, OSError | ValueError) and str(error).startswith("Invalid value for"):
+        if hasattr(error, "argument"):  # of `errors.invalid`
             raise
         raise unreadable(path, error) from error
-    array, found = source.array, distinct(source.axes.upper())
+    array, found = source.array, distinct_letters(source.axes.upper())
     names = "".join(axes.upper().split()) if axes else found
-    if len(names) != len(array.shape) or len(set(names)) < len(names):
-        raise ValueError(
-            f"Invalid value for `axes`. Expected names of the {len(array.shape)} axes of {path}, "
-            f"shape {tuple(array.shape)}, as {found.lower()}. Received: axes={names.lower()}"
-        )
+    expected = f"names of the {len(array.shape)} axes of {path}, shape {tuple(array.shape)}"
+    require(
+        len(names) == len(array.shape) and len(set(names)) == len(names),
+        "axes",
+        f"{expected}, such as {found.lower()}",
+        f"axes={names.lower()}",
+    )
     if channel is None:
         try:
             array, names = as_grey(array, names)
@@ -159,30 +159,21 @@ def read_source(path, inside, level, series=None):
             inside = "/".join(filter(None, [path.relative_to(around[-1]).as_posix(), inside]))
         path, kind = around[-1] if around else path, ".zarr"
     if (path / "attributes.json").is_file() and kind is None:
-        raise ValueError(
-            "Invalid value for `path`. Expected Zarr, HDF5 or TIFF: N5 is not read, but Fiji opens "
-            f"it by File > Import > HDF5/N5/Zarr and saves it as TIFF. Received: {path}"
-        )
+        fiji = "Fiji opens it with File > Import > HDF5/N5/Zarr and saves it as TIFF"
+        raise invalid("path", f"Zarr, HDF5 or TIFF: N5 is not read, but {fiji}", path)
     if "*" in path.name or path.is_dir() and kind is None:
         return read_slices(find_slices(path))
-    if not path.exists():
-        raise FileNotFoundError(f"Invalid value for `path`. Expected a file. Received: {path}")
+    require(path.exists(), "path", "a file", path, FileNotFoundError)
     kind = kind or checked_kind(path)
-    if inside and kind not in NAMED:
-        raise ValueError(
-            f"Invalid value for `path`. Expected FILE::NAME for {', '.join(NAMED)} only. "
-            f"Received: {path}::{inside}"
-        )
+    expected = f"FILE::NAME for {', '.join(NAMED)} only"
+    require(not inside or kind in NAMED, "path", expected, f"{path}::{inside}")
     for name, value in (("level", level), ("series", series)):
-        if value and kind not in LEVELLED:
-            raise ValueError(
-                f"Invalid value for `{name}`. Expected 0 for {path}, which has one. "
-                f"Received: {value}"
-            )
+        good = not value or kind in LEVELLED
+        require(good, name, f"0 for {path}, which has only one", value)
     return FORMATS[kind][0](path, inside, level, series)
 
 
-def distinct(names):
+def distinct_letters(names):
     """Return names of axes with other letters for those that repeat one, as in "QQYX"."""
     spare = iter(sorted(set("IJKLMNOPQRUVW") - set(names)))
     return "".join(next(spare) if a in names[:i] else a for i, a in enumerate(names))
@@ -192,9 +183,7 @@ def unreadable(path, error):
     """Return the ValueError of a damaged file, of one line."""
     known = isinstance(error, OSError | ValueError)
     error = " ".join((f"{error}" if known else f"{type(error).__name__}: {error}").split())[:300]
-    return ValueError(
-        f"Invalid value for `path`. Expected a readable volume. Received: {path} ({error})"
-    )
+    return invalid("path", "a readable volume", f"{path} ({error})")
 
 
 def spatial_axes(path, array, names, chosen):
@@ -211,17 +200,15 @@ def spatial_axes(path, array, names, chosen):
         names, fixed = names.replace(left[0], "Z"), {a: i for a, i in fixed.items() if a != left[0]}
         left = []
     if left or not {"Y", "X"} <= set(names) or array.dtype.kind not in "uifb" or 0 in array.shape:
-        raise ValueError(
-            "Invalid value for `path`. Expected one grey-level volume with axes (z, y, x), or "
-            "`axes`, `time` or `channel` that say where it is, as --axes zyx or --channel 0. "
-            f"Received: {path} with axes {names}, shape {tuple(array.shape)}, dtype {array.dtype}"
+        raise invalid(
+            "path",
+            "one grey-level volume with axes (z, y, x), or `axes`, `time` or `channel` to select "
+            "one, such as --axes zyx or --channel 0",
+            f"{path} with axes {names}, shape {tuple(array.shape)}, dtype {array.dtype}",
         )
     for axis, index in chosen.items():
-        if not 0 <= (index or 0) < sizes.get(axis, 1):
-            raise ValueError(
-                f"Invalid value for `{'time' if axis == 'T' else 'channel'}`. Expected an index "
-                f"below {sizes.get(axis, 1)}. Received: {index}"
-            )
+        size, name = sizes.get(axis, 1), "time" if axis == "T" else "channel"
+        require(0 <= (index or 0) < size, name, f"an index below {size}", index)
     return names, fixed
 
 
@@ -229,10 +216,8 @@ def checked_finite(block):
     """Return an array of grey levels, or raise ValueError for NaN and infinity."""
     if block.dtype.kind == "f" and not np.isfinite(block).all():
         wrong = np.count_nonzero(~np.isfinite(block))
-        raise ValueError(
-            "Invalid value for `image`. Expected finite grey levels. "
-            f"Received: {wrong} voxels that are not, of {block.size}"
-        )
+        received = f"{wrong} voxels that are not, of {block.size}"
+        raise invalid("image", "finite grey levels", received)
     return block
 
 

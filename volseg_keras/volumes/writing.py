@@ -1,6 +1,5 @@
 """Write volumes of any format, slab by slab and atomically."""
 
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -9,7 +8,9 @@ from tempfile import TemporaryFile
 
 import numpy as np
 
-from .formats import FORMATS, checked_kind, kind_of
+from ..errors import invalid, require
+from ..files import atomic_path
+from .formats import FORMATS, checked_kind
 from .geometry import Geometry
 from .ome_zarr import mark_labels
 from .source import checked_size
@@ -22,7 +23,7 @@ def save_volume(path, array, *, voxel_size=None, like=None):
         path: a file of a format that `open_volume` knows by its suffix; its folder is created.
         array: the voxels.
         voxel_size: sides (z, y, x) of a voxel in nm, if known.
-        like: an open `Volume` that the array lies on, so that viewers show both at one place.
+        like: an open `Volume` at the same place in space, which viewers show aligned with it.
 
     Returns:
         The path.
@@ -32,11 +33,7 @@ def save_volume(path, array, *, voxel_size=None, like=None):
         OSError: the folder cannot be written.
     """
     array = np.asanyarray(array)
-    if array.ndim != 3:
-        raise ValueError(
-            "Invalid value for `array`. Expected axes (z, y, x). "
-            f"Received: shape {tuple(array.shape)}"
-        )
+    require(array.ndim == 3, "array", "axes (z, y, x)", f"shape {array.shape}")
     with create_volume(path, array.shape, array.dtype, voxel_size, like=like) as append:
         append(array)
     return Path(path)
@@ -51,7 +48,7 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False, like=Non
         shape: `(z, y, x)` of the whole.
         dtype: type of a voxel.
         voxel_size: sides (z, y, x) of a voxel in nm, if known.
-        labels: whether the voxels are labels, which OME-Zarr tells viewers.
+        labels: whether the voxels are labels, which OME-Zarr notes for viewers.
         like: as of `save_volume`.
 
     Yields:
@@ -63,14 +60,9 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False, like=Non
     """
     path, place = checked_output(path), place_like(like, voxel_size)
     kind, dtype = checked_kind(path), np.dtype(dtype)
-    if dtype.kind not in "uifb" or dtype.itemsize > 8:
-        raise ValueError(
-            "Invalid value for `dtype`. Expected integers or floats of up to 64 bits, or booleans. "
-            f"Received: {dtype}"
-        )
+    expected = "integers or floats of up to 64 bits, or booleans"
+    require(dtype.kind in "uifb" and dtype.itemsize <= 8, "dtype", expected, dtype)
     dtype = np.dtype(np.uint8) if dtype.kind == "b" else dtype
-    part = path.with_name(f".part.{path.name[: -len(kind)]}{kind}")
-    remove(part)  # what a killed run left
     waiting, planes = Queue(2), 0
 
     def slabs():
@@ -90,10 +82,9 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False, like=Non
             raise wrong_planes(shape, planes, slab.shape)
         put(np.asarray(slab, dtype))
 
-    try:
+    with atomic_path(path) as part:
         with ThreadPoolExecutor(1) as pool:
             written = pool.submit(FORMATS[kind][1], part, slabs(), shape, dtype, place)
-
             try:
                 yield append
                 if planes < shape[0]:
@@ -101,16 +92,8 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False, like=Non
             finally:
                 put(None)
         written.result()
-        put_in_place(part, path, labels)
-    finally:
-        remove(part)
-
-
-def remove(path):
-    """Remove a file or a folder, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    path.unlink(missing_ok=True)
+        if labels and kind == ".zarr":
+            mark_labels(part)
 
 
 def place_like(like, voxel_size=None):
@@ -122,29 +105,17 @@ def place_like(like, voxel_size=None):
     return place.resized(size) if place else Geometry.straight(size)
 
 
-def put_in_place(part, path, labels):
-    """Give a finished file its name."""
-    if labels and kind_of(path) == ".zarr":
-        mark_labels(part)
-    part.replace(path)
-
-
 def wrong_planes(shape, planes, last):
     """Return the ValueError of slabs that do not add up to a volume."""
-    return ValueError(
-        f"Invalid value for `slab`. Expected planes that add up to {tuple(shape)}. "
-        f"Received: {planes} planes, the last slab of shape {tuple(last)}"
-    )
+    received = f"{planes} planes, the last slab of shape {tuple(last)}"
+    return invalid("slab", f"planes that add up to {tuple(shape)}", received)
 
 
 def checked_output(path):
     """Return a path that a volume can be written to, or raise ValueError or OSError."""
     path = Path(path)
     checked_kind(path)
-    if path.is_dir():
-        raise FileExistsError(
-            f"Invalid value for `output`. Expected a new name. Received: {path} is a folder"
-        )
+    require(not path.is_dir(), "output", "a new name", f"{path} is a folder", FileExistsError)
     return writable_folder(path.parent) / path.name
 
 
@@ -155,8 +126,6 @@ def writable_folder(path):
         path.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=path).close()
     except OSError as error:
-        raise OSError(
-            f"Invalid value for `output`. Expected a writable folder. Received: {path} "
-            f"({error.strerror})"
-        ) from error
+        received = f"{path} ({error.strerror})"
+        raise invalid("output", "a writable folder", received, OSError) from error
     return path

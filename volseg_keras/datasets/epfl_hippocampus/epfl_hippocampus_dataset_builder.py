@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
+from ...errors import require
 from ...volumes.volume import class_ids, open_volume
 from ..epfl import VOXELS_LUCCHI_PP, fetch_epfl, find_pairs, has_voxels
 
@@ -57,11 +58,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         found = {split: find_pairs(folder, part) for split, part in PARTS.items()}
         missing = [path.name for _, paths in found.values() for path in paths]
         splits = {split: pairs for split, (pairs, _) in found.items() if pairs}
-        if not splits:
-            raise ValueError(
-                "Invalid value for `manual_dir`. Expected an image and its labels. "
-                f"Received: {folder} without {', '.join(missing)}"
-            )
+        received = f"{folder} without {', '.join(missing)}"
+        require(splits, "manual_dir", "an image and its labels", received)
         if missing:
             warnings.warn(f"{folder} has no {', '.join(missing)}: left out", stacklevel=2)
         return {split: self._generate_examples(pairs) for split, pairs in splits.items()}
@@ -74,18 +72,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             yield image.stem, {"image": volumes[0], "label": class_ids(volumes[1])}
 
     def _check(self, path, image, label):
-        """Raise ValueError where labels do not fit the image or are those of the other kind."""
+        """Raise ValueError for labels of another shape than the image, or of the other kind."""
         known = (v for stem, v in VOXELS_LUCCHI_PP.items() if path.stem.startswith(stem))
-        if self.builder_config.name == "original" and any(has_voxels(label, v) for v in known):
-            raise ValueError(
-                "Invalid value for `manual_dir`. Expected the original labels. "
-                f"Received: {path} with those of Lucchi++"
-            )
-        if image.shape != label.shape:
-            raise ValueError(
-                "Invalid value for `manual_dir`. Expected labels of the image's shape "
-                f"{image.shape}. Received: {path} of shape {label.shape}"
-            )
+        if self.builder_config.name == "original":
+            good = not any(has_voxels(label, v) for v in known)
+            require(good, "manual_dir", "the original labels", f"{path} with those of Lucchi++")
+        expected = f"labels of the image's shape {image.shape}"
+        good = image.shape == label.shape
+        require(good, "manual_dir", expected, f"{path} of shape {label.shape}")
 
 
 def manual_folder(dl_manager, name):

@@ -1,4 +1,4 @@
-"""Training a network as it predicts: nothing dropped, means instead of random samples."""
+"""Training a network in prediction mode: no dropout, means instead of random samples."""
 
 from contextlib import contextmanager
 
@@ -8,16 +8,16 @@ from ..networks.layers import StochasticDownsample
 
 
 @contextmanager
-def settled(model, active=True):
-    """Let a network compute in training what it computes in prediction, as long as this lasts.
+def prediction_mode(model, active=True):
+    """Let a network compute in training what it computes in prediction, within this context.
 
-    Dropout and stochastic downsampling give the layers behind them other statistics in training
-    than in prediction. What is trained without them towards the end, batch normalisations included,
-    fits what the network will meet.
+    With dropout and stochastic downsampling the statistics of the layers after them differ between
+    training and prediction. Training without them in the end adapts the weights, and the statistics
+    of batch normalisations, to prediction.
 
     Args:
-        model: a Keras model; trace its training step inside of the context.
-        active: False leaves it as it is.
+        model: a Keras model; trace its training step inside the context.
+        active: False leaves it unchanged.
     """
     layers = [layer for layer in model._flatten_layers() if active]
     dropouts = {layer: layer.rate for layer in layers if isinstance(layer, keras.layers.Dropout)}

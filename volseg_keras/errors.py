@@ -1,0 +1,37 @@
+"""Errors about wrong arguments: one line that names the argument, what it may be and what came."""
+
+
+def invalid(name, expected, received, kind=ValueError):
+    """Return the error of a wrong argument, to be raised; its attribute `argument` is the name.
+
+    Args:
+        name: of the argument.
+        expected: what it may be, and what to type where that helps.
+        received: what came, such as `f"{seed=}"`.
+        kind: class of the error.
+    """
+    error = kind(f"Invalid value for `{name}`. Expected {expected}. Received: {received}")
+    error.argument = name
+    return error
+
+
+def require(good, name, expected, received, kind=ValueError):
+    """Raise the error of a wrong argument unless a condition holds.
+
+    Example:
+        >>> require(0 <= share <= 1, "share", "a number from 0 to 1", f"{share=}")
+    """
+    if not good:
+        raise invalid(name, expected, received, kind)
+
+
+def require_one_of(choices, name, value):
+    """Raise ValueError unless a value is one of some names, which the message lists."""
+    require(value in choices, name, f"one of {', '.join(choices)}", f"{name}={value!r}")
+
+
+def require_positive(**arguments):
+    """Raise ValueError for the first argument that is no positive integer."""
+    for name, value in arguments.items():
+        good = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        require(good, name, "a positive integer", f"{name}={value!r}")
