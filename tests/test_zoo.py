@@ -80,6 +80,7 @@ def test_a_row_is_trained_and_published(data, tmp_path):
         assert f"[mito-2d]{link}mito-2d/card.md)" in text and "SBEM, validation" in text
 
 
+@pytest.mark.slow
 @quick_recipe()
 @shallow_networks()
 def test_a_row_twice_gives_the_same_weights(data, tmp_path):
