@@ -10,6 +10,15 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 cache = tempfile.TemporaryDirectory(prefix="volseg cache ")
 os.environ["XDG_CACHE_HOME"] = cache.name
 
+# Files that take longest come first: no process is left alone with one of them in the end.
+LONG = ("notebooks", "survival", "state", "models", "cli", "export", "fit", "engines", "resume")
+
+
+def pytest_collection_modifyitems(items):
+    """Sort the tests by these files; all else stays in its order."""
+    places = {f"test_{name}": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONG)))
+
 
 @pytest.fixture(scope="session")
 def real_data():

@@ -22,7 +22,8 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[1]
 TOOLS = ("pytest", "hypothesis", "scikit-learn", "setuptools")
 QUICK = """
-architecture cli engines export fit formats instances layers patches plots scores volumes
+architecture cli engines export fit formats instances layers patches plots resume schedule scores
+volumes
 """.split()
 
 

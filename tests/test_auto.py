@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from command import quick_recipe, volseg
+from networks import shallow_networks
 
 from volseg_keras import PatchSampler, build_model, fit, open_volume, phantom, save_volume
 from volseg_keras.networks.models import with_normalization
@@ -132,7 +133,7 @@ def files(tmp_path):
 
 
 def train(files, run, *options):
-    with quick_recipe(), quick_recipe("finetune"):
+    with quick_recipe(), quick_recipe("finetune"), shallow_networks():
         return volseg("train", *files, "-o", run, "--steps", 5, *options)
 
 

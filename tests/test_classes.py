@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from command import quick_recipe, volseg
+from networks import shallow_networks
 from scipy import ndimage
 
 from volseg_keras import (
@@ -41,7 +42,7 @@ BOTH = np.stack([IMAGE, 3000 - 10.0 * IMAGE], -1).astype(np.float32)
 
 @pytest.fixture(scope="module", autouse=True)
 def quick():
-    with quick_recipe():
+    with quick_recipe(), shallow_networks():
         yield
 
 

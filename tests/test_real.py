@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 
 from volseg_keras import PatchSampler, build_model, open_volume, predict_volume, segmentation_scores
 from volseg_keras.training.fit import compile_model
@@ -9,6 +10,7 @@ from volseg_keras.training.recipes import get_recipe
 from volseg_keras.volumes.volume import class_ids
 
 
+@pytest.mark.slow
 def test_a_few_steps_on_a_real_crop(real_data):
     box = np.s_[:48, :192, 300:492]
     image = open_volume(real_data / "training.tif")[box]

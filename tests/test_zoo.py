@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from command import quick_recipe, volseg
+from networks import shallow_networks
 
 from volseg_keras import load_pretrained, phantom, save_volume
 from volseg_keras.networks.variants import VARIANTS
@@ -53,6 +54,7 @@ def test_rows_name_what_there_is():
 
 
 @quick_recipe()
+@shallow_networks()
 def test_a_row_is_trained_and_published(data, tmp_path):
     run, models = tmp_path / "my runs" / "mito-2d", tmp_path / "models"
     models.mkdir()
@@ -78,7 +80,9 @@ def test_a_row_is_trained_and_published(data, tmp_path):
         assert f"[mito-2d]{link}mito-2d/card.md)" in text and "SBEM, validation" in text
 
 
+@pytest.mark.slow
 @quick_recipe()
+@shallow_networks()
 def test_a_row_twice_gives_the_same_weights(data, tmp_path):
     for name in ("one", "other"):
         train_row(ZOO["mito-2d"], data, tmp_path / name, steps=30)

@@ -1,0 +1,163 @@
+"""Recipes and budgets; weights that are averaged, statistics that settle."""
+
+import keras
+import numpy as np
+import pytest
+
+from runs import IMAGE, LABEL, quick_recipes, read, run, small_network, tiny_network
+from volseg_keras import (
+    RankOneConv,
+    StochasticDownsample,
+    load_pretrained,
+)
+from volseg_keras.networks.models import with_normalization
+from volseg_keras.training import calibration
+from volseg_keras.training.averaging import Average
+from volseg_keras.training.callbacks import Budget, Schedule, Validate
+from volseg_keras.training.prediction_mode import prediction_mode
+from volseg_keras.training.recipes import get_recipe
+from volseg_keras.training.statistics import recalibrate_batch_norm
+from volseg_keras.training.validation import HeldOutScores
+from volseg_keras.training.volumes import labelled_volumes
+
+
+@pytest.fixture(autouse=True, scope="module")
+def recipes():
+    with quick_recipes():
+        yield
+
+
+@pytest.mark.parametrize("dims, rate", [(2, 0.05), (3, 0.1)])
+def test_the_paper_recipe(dims, rate):
+    row = get_recipe("paper")
+    rates = [row.learning_rate(dims, p, 1000) for p in (0, 0.49, 0.5, 0.74, 0.75, 1)]
+    assert rates == pytest.approx([rate, rate, rate / 10, rate / 10, rate / 100, rate / 100])
+    assert row.steps == 30_000 and row.loss == "JaccardLoss"
+    assert row.patch == {2: (256, 256), 3: (96, 128, 128)} and row.batch == {2: 24, 3: 3}
+
+
+def test_the_fast_recipe_warms_up_and_ends_at_zero():
+    row = get_recipe("fast")
+    rates = [row.learning_rate(3, 0, s) for s in range(60)]
+    assert np.all(np.diff(rates[:50]) > 0) and rates[50] == row.rate[3]
+    assert row.learning_rate(3, 1, 5000) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_budget_in_minutes_ends_in_time(tmp_path):
+    _, summary = run(tmp_path, None, minutes=0.03, hold_out=None)
+    assert 0.03 <= summary["minutes"] < 0.4 and summary["held_out_jaccard"] is None
+    assert (tmp_path / "model.keras").is_file()
+    assert float(read(tmp_path)[-1]["learning_rate"]) < 3e-3
+
+
+def test_the_mean_of_weights_is_polynomially_weighted():
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    budget, seen, power = Budget(50, None), [], 3
+    average = Average(budget, power)
+    average.set_model(model)
+    for budget.step in range(1, 51):
+        seen.append(np.sin(budget.step))
+        model.set_weights([np.array([[seen[-1]]], np.float32)])
+        average.on_train_batch_end(0)
+    # Shamir & Zhang: the s-th of t counts as the product of what later ones left of it.
+    share = [(power + 1) / (s + power) for s in range(1, 51)]
+    weight = [a * np.prod([1 - b for b in share[i + 1 :]]) for i, a in enumerate(share)]
+    assert sum(weight) == pytest.approx(1) and sum(weight[42:]) == pytest.approx(0.5, abs=0.05)
+    with average.applied(model):
+        assert model.get_weights()[0].item() == pytest.approx(np.dot(weight, seen), abs=1e-5)
+    assert model.get_weights()[0].item() == np.float32(seen[-1])
+
+
+def test_what_is_saved_is_the_mean(tmp_path):
+    model, _ = run(tmp_path, 8, recipe="averaged", hold_out=None)
+    last, saved = model.get_weights(), load_pretrained(tmp_path).get_weights()
+    assert max(np.abs(a - b).max() for a, b in zip(last, saved, strict=True)) > 1e-4
+
+
+def test_statistics_settle_to_those_of_the_batches_as_the_network_predicts():
+    inputs = keras.Input((None, None, None, 1))
+    x = StochasticDownsample()(keras.layers.Dropout(0.5)(inputs))
+    first = keras.layers.BatchNormalization()
+    x = keras.layers.Conv3D(2, 1, kernel_initializer="ones")(first(x))
+    model = keras.Model(inputs, keras.layers.BatchNormalization()(x))
+    batches = np.random.default_rng(0).standard_normal((3, 2, 8, 8, 8, 1)).astype(np.float32)
+    before = [np.asarray(w) for w in model.trainable_weights]
+    recalibrate_batch_norm(model, iter(batches))
+    pooled = batches.reshape(3, 2, 4, 2, 4, 2, 4, 2).mean(axis=(3, 5, 7))
+    np.testing.assert_allclose(first.moving_mean, [pooled.mean()], atol=1e-5)
+    variance = np.mean([batch.var() for batch in pooled])
+    np.testing.assert_allclose(first.moving_variance, [variance], rtol=1e-4)
+    for old, new in zip(before, model.trainable_weights, strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert first.momentum == 0.99
+    settled = model(batches.reshape(6, 8, 8, 8, 1), training=False)
+    np.testing.assert_allclose(np.std(settled, axis=(0, 1, 2, 3)), [1, 1], atol=0.05)
+
+
+@pytest.mark.parametrize("chosen", ["as trained", "recalibrated"])
+def test_calibration_tells_the_statistics_that_it_uses_however_often(chosen, tmp_path, monkeypatch):
+    volume = labelled_volumes(IMAGE, LABEL, small_network(), "volume")[0]
+    own, told = volume.intensity, []
+    model = small_network()
+    with_normalization(model, own.mean, own.deviation).save(tmp_path / "model.keras")
+    rng = np.random.default_rng(0)
+    batches = rng.standard_normal((3, 2, 16, 16, 16, 1)).astype(np.float32)
+    better = {"as trained": 0.9, "recalibrated": 0.1}[chosen]
+    trained = [np.array(weight) for weight in model.get_weights()]
+
+    def scored(network, *_):
+        same = all(map(np.array_equal, network.get_weights(), trained))
+        return HeldOutScores({"part": better if same else 0.5}, 0.5)
+
+    monkeypatch.setattr(calibration, "score", scored)
+    for _ in range(2):
+        about = calibration.calibrate(tmp_path / "model.keras", [volume], iter(batches))
+        told.append((about["statistics"], about["held_out_jaccard"]))
+    assert told == 2 * [(chosen, max(better, 0.5))]
+
+
+def test_a_settled_network_trains_as_it_predicts():
+    model = small_network()
+    dropout, _, down = (
+        next(layer for layer in model.layers if isinstance(layer, kind))
+        for kind in (keras.layers.Dropout, RankOneConv, StochasticDownsample)
+    )
+    # Without batch normalisation, which is by the batch in training.
+    random = keras.Sequential([keras.Input((None, None, None, 6)), dropout, down])
+    x = np.random.default_rng(0).normal(size=(1, 8, 8, 8, 6)).astype(np.float32)
+    predicted = random(x, training=False)
+    assert np.abs(random(x, training=True) - predicted).max() > 0.1
+    with prediction_mode(model):
+        np.testing.assert_array_equal(random(x, training=True), predicted)
+    assert dropout.rate == 0.1 and np.abs(random(x, training=True) - predicted).max() > 0.1
+
+
+def test_the_last_part_of_a_budget_is_trained_settled(tmp_path, monkeypatch):
+    rates = []
+
+    def noted(self, batch, logs=None):
+        dropout = next(la for la in self.model.layers if isinstance(la, keras.layers.Dropout))
+        rates.append(dropout.rate)
+        begin(self, batch, logs)
+
+    begin = Schedule.on_train_batch_begin
+    monkeypatch.setattr(Schedule, "on_train_batch_begin", noted)
+    _, summary = run(tmp_path, 8, small_network(), recipe="settling", hold_out=None)
+    assert rates == [0.1] * 6 + [0.0] * 2 and summary["steps"] == 8
+
+
+def test_what_was_best_before_the_weights_settled_does_not_count_after_a_kill(tmp_path):
+    budget = Budget(100, None, step=81, best=0.9, validated=7)
+    saved = []
+    model = tiny_network()
+    validate = Validate(
+        budget,
+        lambda: HeldOutScores({"part": 0.5}, 0.5),
+        lambda: saved.append(budget.step),
+        Average(budget, None),
+    )
+    validate.set_model(model)
+    validate.on_epoch_end(0, logs := {})
+    assert saved == [81] and logs["val_jaccard"] == 0.5 and budget.best == 0.5
+    validate.on_epoch_end(1, {})
+    assert saved == [81]
