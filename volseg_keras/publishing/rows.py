@@ -37,7 +37,8 @@ def train_network(network, pairs, output, *, seed, num_classes=2, start=None, **
     else:
         model = build_model(network, num_classes=num_classes)
     images, labels = map(list, zip(*pairs, strict=True))
-    return fit(model, images, labels, output=output, seed=seed, start=start, resume=True, **options)
+    options = {"seed": seed, "start": start, "resume": Path(output).exists(), **options}
+    return fit(model, images, labels, output=output, **options)
 
 
 def train_row(row, data, output, *, steps=None):
