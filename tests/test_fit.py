@@ -6,8 +6,8 @@ import warnings
 import keras
 import numpy as np
 import pytest
-
 from runs import IMAGE, LABEL, quick_recipes, read, run, small_network, stopped_at, tiny_network
+
 from volseg_keras import (
     Jaccard,
     JaccardLoss,

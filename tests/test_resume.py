@@ -8,8 +8,8 @@ from unittest.mock import Mock
 import h5py
 import numpy as np
 import pytest
-
 from runs import quick_recipes, read, run, small_network, stopped_at
+
 from volseg_keras import (
     load_pretrained,
 )

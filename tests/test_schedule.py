@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 import pytest
-
 from runs import IMAGE, LABEL, quick_recipes, read, run, small_network, tiny_network
+
 from volseg_keras import (
     RankOneConv,
     StochasticDownsample,
