@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 from command import quick_recipe, volseg
+from networks import shallow_networks
 
 from volseg_keras import demo, open_volume, phantom, save_volume
 from volseg_keras.cli import command as cli
@@ -145,6 +146,7 @@ def replaced(old, new):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
+@shallow_networks()
 def test_wrong_input_is_one_line_and_exit_code_2(arguments, told, folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     before = sorted(folder.rglob("*"))
@@ -214,7 +216,7 @@ def test_training_on_several_volumes(folder, tmp_path, capsys):
     pair = (folder / "image.tif", folder / "label.tif")
     arguments = ("--steps", 1, "--model", "D", "--weights", "2,1", "--validate", *pair)
     arguments += ("--hold-out", "x:0:32", "--hold-out", "none", "--validate", *pair)
-    with quick_recipe():
+    with quick_recipe(), shallow_networks():
         assert volseg("train", *pair, *pair, "-o", tmp_path / "run", *arguments) == 0
     assert "held-out Jaccard" in capsys.readouterr().out
     about = json.loads((tmp_path / "run" / "metrics.json").read_text())
@@ -240,7 +242,8 @@ def test_an_option_of_two_values_may_be_given_once_for_both(typed, read):
 def test_the_whole_road(folder, tmp_path, capsys):
     image, label, run = folder / "image.tif", folder / "label.tif", tmp_path / "runs" / "h"
     arguments = ("--model", "H", "--steps", 3, "--hold-out", "x:0:32", "--seed", 2)
-    assert volseg("train", image, label, "-o", run, *arguments) == 0
+    with quick_recipe(), shallow_networks():
+        assert volseg("train", image, label, "-o", run, *arguments) == 0
     assert "held-out Jaccard" in capsys.readouterr().out
     out, exported = tmp_path / "labels.tif", tmp_path / "saved"
     assert volseg("predict", image, "-o", out, "--model", run, "--probability") == 0
@@ -253,7 +256,7 @@ def test_the_whole_road(folder, tmp_path, capsys):
     again = tmp_path / "again.tif"
     assert volseg("predict", image, "-o", again, "--model", exported, "--threshold", 0.4) == 0
     differs = open_volume(again)[...] != (probability >= 0.4)
-    assert differs.mean() < 1e-3
+    assert differs[np.abs(probability - 0.4) > 0.01].mean() < 1e-3
 
     data, zarr = tmp_path / "data.h5", tmp_path / "labels.zarr"
     save_volume(data, open_volume(image)[...], voxel_size=(5, 5, 5))
@@ -283,17 +286,15 @@ def test_the_demonstration_replaces_only_its_own_folder(tmp_path):
     assert Path(tmp_path / "mine" / "thesis.txt").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "options, first, files",
-    [
-        ((), [], []),
-        pytest.param(TRAINED, ["trained"], ["run/curve.png"], marks=pytest.mark.slow),
-    ],
+    "options, first, files", [((), [], []), (TRAINED, ["trained"], ["run/curve.png"])]
 )
 def test_the_demonstration_in_short(options, first, files, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(demo, "TRAIN_SHAPE", (32, 64, 96))
     monkeypatch.setattr(demo, "TEST_SHAPE", (32, 96, 96))
-    assert volseg("demo", "-o", tmp_path / "a demo", *options) == 0
+    with shallow_networks():  # what it trains; what it loads is a published one
+        assert volseg("demo", "-o", tmp_path / "a demo", *options) == 0
     lines = capsys.readouterr().out.splitlines()
     steps = "phantom loaded predicted scored exported reloaded drawn".split()
     assert [line.split()[0] for line in lines if line[:4] not in ("", "step")] == first + steps

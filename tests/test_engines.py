@@ -8,21 +8,29 @@ import time
 
 import numpy as np
 import pytest
-from test_export import settled
+from networks import settled, shallow_networks
 
 from volseg_keras import export_savedmodel, load_pretrained, phantom, predict_volume, save_volume
 from volseg_keras.inference import engines
 from volseg_keras.inference.open_model import KEPT, graph_key, open_model
 from volseg_keras.inference.segmenter import RECENT
 from volseg_keras.networks.models import with_normalization
+from volseg_keras.pretrained.presets import published
 from volseg_keras.volumes.formats import FORMATS
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shallow():
+    with shallow_networks():
+        yield
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Saved networks that mark a good part of the phantom."""
+    """Saved networks that mark a good part of the phantom: a published one, and shallow ones."""
     folder = tmp_path_factory.mktemp("some models")
-    for name in ("H", "C", "U-Net"):
+    shutil.copy(published()["h"], folder / "H.keras")
+    for name in ("C", "U-Net"):
         with_normalization(settled(name), 130.0, 40.0).save(folder / f"{name}.keras")
     return folder
 

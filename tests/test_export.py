@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from networks import settled, shallow_networks
 from tifffile import imread
 
 from volseg_keras import (
-    build_model,
     export_model,
     export_savedmodel,
     load_pretrained,
@@ -33,22 +33,10 @@ assert "volseg_keras" not in sys.modules
 """
 
 
-def settled(name, **options):
-    """A network whose batch normalisation has seen data, as a trained one's has."""
-    keras.utils.set_random_seed(0)
-    network = build_model(name, **options)
-    for layer in network._flatten_layers():
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0
-    patch = phantom((16, 32, 32))[0].astype(np.float32)[..., None] / 40 - 3
-    # Slices are a batch of a 2D network, and a volume one of a 3D network.
-    network(patch if network.input_shape[1:-1] == (None, None) else patch[None], training=True)
-    return network
-
-
 @pytest.fixture(scope="module")
 def model():
-    return with_normalization(settled("H"), 130.0, 40.0, 1.2)
+    with shallow_networks():
+        return with_normalization(settled("H"), 130.0, 40.0, 1.2)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +82,8 @@ def test_constants_travel_with_every_form(saved):
 
 
 def test_a_model_without_constants_gets_a_standardised_volume():
-    model = settled("C")
+    with shallow_networks():
+        model = settled("C")
     image = phantom((16, 32, 48), seed=1)[0]
     found = Intensity.of(image)
     inside = with_normalization(model, found.mean, found.deviation)

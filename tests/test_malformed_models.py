@@ -6,6 +6,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+from networks import shallow_networks
 
 from volseg_keras import build_model, load_pretrained
 from volseg_keras.export.export_model import describe
@@ -53,7 +54,8 @@ MODELS = {
 
 @pytest.fixture(scope="module")
 def network():
-    return with_normalization(build_model("H"), 120.0, 30.0)
+    with shallow_networks():
+        return with_normalization(build_model("H"), 120.0, 30.0)
 
 
 @pytest.mark.filterwarnings("ignore:predicting by Keras")

@@ -11,7 +11,7 @@ import pytest
 from command import volseg
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from test_export import settled
+from networks import settled, shallow_networks
 
 from volseg_keras import (
     PatchSampler,
@@ -123,7 +123,8 @@ def test_any_size_is_predicted(shape, dims, pointwise):
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
     path = tmp_path_factory.mktemp("network") / "C.keras"
-    with_normalization(settled("C"), 130.0, 400.0).save(path)
+    with shallow_networks():
+        with_normalization(settled("C"), 130.0, 400.0).save(path)
     return path
 
 

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 from command import quick_recipe
+from networks import shallow_networks
 from typer.testing import CliRunner
 
 from volseg_keras import build_model, fit, load_pretrained, phantom, predict_volume, save_volume
@@ -34,7 +35,7 @@ def published(tmp_path_factory):
     image, label = phantom((32, 64, 96))
     keras.utils.set_random_seed(0)
     options = {"recipe": "fast", "steps": 2, "hold_out": "x:0:32"}
-    with quick_recipe():
+    with quick_recipe(), shallow_networks():
         fit(build_model("H"), image, label, output=folder / "run", **options)
     for name, array in zip(("image", "truth"), phantom((16, 64, 64), seed=1), strict=True):
         save_volume(folder / f"{name}.tif", array)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from networks import shallow_networks
 
 from volseg_keras import build_model, load_pretrained, open_volume, phantom, save_volume
 from volseg_keras.files import sha256
@@ -34,7 +35,8 @@ from volseg_keras.volumes.volume import Volume
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
     path = tmp_path_factory.mktemp("network") / "model.keras"
-    with_normalization(build_model("H"), 120.0, 30.0).save(path)
+    with shallow_networks():
+        with_normalization(build_model("H"), 120.0, 30.0).save(path)
     return str(path)
 
 
@@ -336,6 +338,7 @@ def test_a_crop_by_its_volumes_statistics_is_the_crop_of_the_prediction():
     assert np.abs(other[kept] - whole[kept]).max() > 1e-3
 
 
+@shallow_networks()
 def test_a_job_of_two_models_and_other_voxels(tmp_path, network, small_blocks):
     keras.utils.set_random_seed(7)
     other = tmp_path / "other.keras"

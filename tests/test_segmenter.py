@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-from test_export import settled
+from networks import settled, shallow_networks
 
 from volseg_keras import Segmenter, open_volume, phantom, predict_volume, save_volume
 from volseg_keras.inference import engines, segmenter
@@ -25,7 +25,8 @@ IMAGE = phantom((20, 48, 64), seed=3)[0]
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     path = tmp_path_factory.mktemp("network") / "C.keras"
-    with_normalization(settled("C"), 130.0, 40.0).save(path)
+    with shallow_networks():
+        with_normalization(settled("C"), 130.0, 40.0).save(path)
     return path
 
 

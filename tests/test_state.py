@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tifffile
 from command import volseg
+from networks import MAKE_SHALLOW, shallow_networks
 
 import volseg_keras
 from volseg_keras import build_model, open_volume, phantom, save_volume
@@ -175,7 +176,7 @@ def test_channels_first_of_a_users_configuration(image, tmp_path):
     (tmp_path / "keras.json").write_text('{"image_data_format": "channels_first"}')
     settings = {"KERAS_HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     env = {**os.environ, "PYTHONPATH": str(ROOT.parent), **settings}
-    program = [sys.executable, "-c", CHANNELS_FIRST, tmp_path / "p.npy", image]
+    program = [sys.executable, "-c", MAKE_SHALLOW + CHANNELS_FIRST, tmp_path / "p.npy", image]
     done = subprocess.run(program, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr[-2000:]
     want = volseg_keras.predict_volume("H", str(image), engine="keras")
@@ -201,6 +202,7 @@ def test_text_is_written_and_read_in_one_encoding():
 
 
 @pytest.mark.parametrize("again", [False, True])
+@shallow_networks()
 def test_a_saved_model_can_be_cut_open(again, tmp_path):
     """The network and the whole have inputs of different names, as tools for saliency need."""
     model = with_normalization(build_model("C"), 120.0, 40.0)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from command import volseg
+from networks import shallow_networks
 
 from volseg_keras import build_model, open_volume, phantom, save_volume, suggest
 from volseg_keras.networks.models import with_normalization
@@ -22,7 +23,8 @@ KNOWN[[1, 5]] = LABEL[[1, 5]] > 0
 def model(tmp_path_factory):
     """A model of random weights."""
     path = tmp_path_factory.mktemp("model") / "model.keras"
-    with_normalization(build_model("D"), 128.0, 40.0).save(path)
+    with shallow_networks():
+        with_normalization(build_model("D"), 128.0, 40.0).save(path)
     return path
 
 
