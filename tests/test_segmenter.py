@@ -143,6 +143,7 @@ def test_a_lazy_volume_stays_so(path, tmp_path, monkeypatch):
 def test_a_wrong_model_is_told_before_a_file_is_read(tmp_path, monkeypatch):
     file = save_volume(tmp_path / "image.npy", IMAGE)
     monkeypatch.setattr(Volume, "__getitem__", None)
+    monkeypatch.setattr("volseg_keras.inference.open_model.open_graph", None)  # nor is H opened
     for model in ("nothing", ["H", "nothing"]):
         with pytest.raises(ValueError, match="`model`"):
             predict_volume(model, file)

@@ -46,6 +46,9 @@ def open_model(model, engine="auto"):
     check_engine(engine)
     check_backend()
     if isinstance(model, list | tuple):
+        for member in model:  # a wrong one is told before seconds go into opening another
+            if isinstance(member, str | Path):
+                find_model(member)
         opened = [open_model(member, engine) for member in model]
         return opened[0] if len(opened) == 1 else EnsemblePredictor(opened)
     if not isinstance(model, str | Path):
