@@ -24,6 +24,9 @@ from test_cli import volseg
 from test_plots import HEADER, Planes
 
 from volseg_keras import open_volume, phantom, save_volume
+from volseg_keras.cli import view
+from volseg_keras.cli.common import VolumeOptions
+from volseg_keras.cli.view import view_arguments
 from volseg_keras.report import slices
 from volseg_keras.report.page import write_page
 from volseg_keras.report.sizes import instance_sizes, size_histogram
@@ -229,6 +232,16 @@ def test_predict_opens_it_too(folder, tmp_path, monkeypatch):
     path = Path(opened[0].removeprefix("file://"))
     assert data_of(path.read_text())["layers"] == ["grey", "labels", "probability"]
     path.unlink(), path.parent.rmdir()
+
+
+def test_a_window_in_another_process_gets_all_options(tmp_path, monkeypatch):
+    options = VolumeOptions(axes="zyx", time=1, level=0, voxel_size="8,4,4.5")
+    arguments = view_arguments(tmp_path / "a.tif", tmp_path / "b.tif", None, options)
+    given = []
+    monkeypatch.setattr(view, "show", lambda *_: None)
+    monkeypatch.setattr(view, "open_layers", lambda *files, told: given.append((*files, told)))
+    assert volseg("view", *arguments) == 0
+    assert given == [(tmp_path / "a.tif", tmp_path / "b.tif", None, options)]
 
 
 def test_without_napari_nothing_of_qt_is_imported(folder, tmp_path):

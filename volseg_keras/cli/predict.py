@@ -14,8 +14,7 @@ from .common import (
     normalization,
     takes_volume_options,
 )
-from .report import open_layers
-from .view import show
+from .view import show_found
 
 MOST = 0.5  # a larger share of foreground is likely to be a mistake
 
@@ -143,5 +142,4 @@ def predict(
             "sections of yours (volseg train)"
         )
     if view:
-        beside = OutputFiles.of(job).probability
-        show(open_layers(volume, output, beside, told=volume_options), volume.name)
+        show_found(volume, output, OutputFiles.of(job).probability, volume_options)

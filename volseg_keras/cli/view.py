@@ -1,9 +1,12 @@
 """`volseg view`."""
 
 import os
+import subprocess
 import sys
 import tempfile
 import webbrowser
+from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +39,37 @@ def show(layers, title):
     from ..napari_plugin.widget import show
 
     show(layers, title)
+
+
+def show_found(volume, labels, probability, volume_options):
+    """Show what `predict` has written, as `volseg view` does.
+
+    In a process of its own: where Mesa draws the window, it does not bear a TensorFlow that was
+    imported before it.
+
+    Args:
+        volume: path of the volume.
+        labels: path of the labels.
+        probability: path of the probability, or None.
+        volume_options: the `VolumeOptions` of the volume.
+    """
+    if has_napari():
+        arguments = view_arguments(volume, labels, probability, volume_options)
+        subprocess.run([sys.executable, "-m", "volseg_keras", "view", *arguments], check=False)
+    else:
+        show(open_layers(volume, labels, probability, told=volume_options), volume.name)
+
+
+def view_arguments(volume, labels, probability, volume_options):
+    """Return the arguments of `volseg view`; see `show_found`."""
+    options = {"labels": labels, "probability": probability, **asdict(volume_options)}
+    texts = {
+        name: ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        for name, value in options.items()
+        if value is not None
+    }
+    pairs = ((f"--{name.replace('_', '-')}", text) for name, text in texts.items())
+    return [str(volume), *chain.from_iterable(pairs)]
 
 
 def has_napari():
