@@ -23,6 +23,7 @@ FLOORS = (
     {"inference"},
     {"training", "export"},
     {"publishing", "demo"},
+    {"napari_plugin"},
     {"cli"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -1,18 +1,21 @@
 """`fit` with `model="auto"`: the start, the sections, the parts of a training."""
 
 import json
+from threading import Event
 
-import keras
 import numpy as np
 import pytest
 from command import quick_recipe, volseg
 from networks import shallow_networks
+from one_pixel import publish_one_pixel_networks
 
 from volseg_keras import PatchSampler, build_model, fit, open_volume, phantom, save_volume
 from volseg_keras.networks.models import with_normalization
 from volseg_keras.patches.foreground import annotated_sections
 from volseg_keras.pretrained import presets
+from volseg_keras.report.console import shown_by
 from volseg_keras.training import start
+from volseg_keras.training.runs import go_on, next_run
 from volseg_keras.training.self_training import sure
 from volseg_keras.training.start import Candidate, resampled_volume, scales, with_new_head
 from volseg_keras.training.volumes import LabelledVolume, hold_out_parts
@@ -35,27 +38,10 @@ def sparse(sections=ANNOTATED, other=255):
 SHARE = LABEL[ANNOTATED].mean()
 
 
-def one_pixel_network(slope):
-    """A network that goes by the intensity of each pixel: the darker, or the brighter."""
-    inputs = keras.Input((None, None, 1))
-    x = keras.layers.Conv2D(2, 1, name="head_conv")(keras.layers.Dropout(0.1)(inputs))
-    model = keras.Model(inputs, keras.layers.Softmax()(x), name="d")
-    model.get_layer("head_conv").set_weights(
-        [np.array([[[[0, slope]]]], np.float32), np.array([0, -2], np.float32)]
-    )
-    return with_normalization(model, 128.0, 40.0)
-
-
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     """A folder of published models: one marks what is dark, one what is bright, one is 3D."""
-    folder = tmp_path_factory.mktemp("published")
-    for name, slope, variant in (("Dark", -4, "d"), ("Bright", 4, "d"), ("Deep", -4, "h")):
-        (folder / name).mkdir()
-        one_pixel_network(slope).save(folder / name / "model.keras")
-        told = {"variant": variant, "voxel_size": [20.0, 5.0, 5.0]}
-        (folder / name / "metrics.json").write_text(json.dumps(told))
-    return folder
+    return publish_one_pixel_networks(tmp_path_factory.mktemp("published"))
 
 
 @pytest.fixture(autouse=True)
@@ -232,3 +218,24 @@ def test_wrong_input_is_refused_before_any_work(arguments, told, tmp_path):
     with pytest.raises(ValueError, match=told):
         fit(images=IMAGE, labels=sparse(), **options)
     assert not (tmp_path / "run").exists()
+
+
+def test_stop_keeps_the_best_so_far(tmp_path):
+    """In the first part of a training, whose files become those of the whole."""
+    stop, told = Event(), []
+
+    def listener(what, done, total):
+        told.append((what, done))
+        if what.startswith("step"):
+            stop.set()
+
+    folder = tmp_path / "runs"
+    run = next_run(folder)
+    with quick_recipe(), quick_recipe("finetune"), shown_by(listener):
+        summary = go_on(IMAGE, sparse(), run, start="Dark", minutes=9, stop=stop)
+    assert summary["steps"] == 1 and summary == told_of(run)
+    assert (run / "model.keras").is_file() and (run / "history.csv").is_file()
+    assert told[-1][1] < 1 and any(what == "reading volumes" for what, _ in told)
+    assert run.name == "run_1" and next_run(folder).name == "run_2"
+    with pytest.raises(FileExistsError):
+        go_on(IMAGE, sparse(), run, start="Dark", minutes=9)

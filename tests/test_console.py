@@ -37,3 +37,18 @@ def test_it_is_silent_before_it_is_time(monkeypatch, capsys):
     with console.progress_bar("work") as tell:
         tell(1, 2)
     assert capsys.readouterr().err == ""
+
+
+def test_a_program_with_a_window_shows_it_itself(capsys):
+    told = []
+    with console.shown_by(lambda *what: told.append(what)), console.progress_bar("work") as tell:
+        tell(1, 2)
+    with pytest.raises(RuntimeError), console.shown_by(stop), console.progress_bar("work"):
+        pass
+    with console.progress_bar("work"):  # it does not listen any more
+        pass
+    assert told == [("work", 0, None), ("work", 1, 2)] and capsys.readouterr().err == ""
+
+
+def stop(what, done, total):
+    raise RuntimeError(what)

@@ -11,7 +11,7 @@ import zarr
 from command import volseg
 
 from volseg_keras import open_volume, save_volume, write_instances
-from volseg_keras.volumes.geometry import Geometry, differ
+from volseg_keras.volumes.geometry import Geometry, differ, size_in_nm
 from volseg_keras.volumes.mrc import STAMP
 
 VOXELS = np.random.default_rng(0).integers(90, 170, (6, 32, 48)).astype(np.uint8)
@@ -306,3 +306,19 @@ def test_volumes_that_lie_apart_are_told(tmp_path, capsys):
         assert volseg("evaluate", one, other) == 0
     save_volume(other, labels[1:])
     assert volseg("evaluate", one, other) == 2
+
+
+@pytest.mark.parametrize(
+    "sides, units, size",
+    [
+        ((40, 6, 6), ("nm", "nm", "nm"), (40, 6, 6)),
+        ((0.04, 6e-3, 6e-3), ("micrometer",) * 3, (40, 6, 6)),
+        ((1, 40, 6, 6), ("pixel", "nm", "nm", "nm"), (40, 6, 6)),
+        ((6, 5), ("nm", "nm"), (6, 6, 5)),
+        ((1, 1, 1), ("pixel",) * 3, None),
+        ((40, 6, 6), ("nm", "nm", "pixel"), None),
+    ],
+)
+def test_sizes_in_nm(sides, units, size):
+    found = size_in_nm(sides, units)
+    assert found == (size and pytest.approx(size))

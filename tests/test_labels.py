@@ -9,7 +9,12 @@ from command import volseg
 
 from volseg_keras import open_volume, save_volume
 from volseg_keras.cli.common import count_classes
-from volseg_keras.volumes.labels import classes_or_mask, whole_numbers
+from volseg_keras.volumes.labels import (
+    are_labels,
+    classes_or_mask,
+    in_smallest_type,
+    whole_numbers,
+)
 from volseg_keras.volumes.volume import class_ids
 
 MASK = np.zeros((6, 24, 32), bool)
@@ -131,3 +136,27 @@ def test_a_mask_of_jpeg_is_refused_before_any_work(tmp_path, capsys):
     image = save_volume(tmp_path / "image.tif", MASK * np.uint8(9))
     assert volseg("train", image, tmp_path / "labels", "-o", tmp_path / "run") == 2
     assert "label > 127" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "volume, labels",
+    [
+        (THREE, True),
+        (MASK * np.uint8(255), True),
+        (np.arange(6 * 24 * 32).reshape(MASK.shape), True),  # instances
+        (np.arange(6 * 24 * 32).reshape(MASK.shape).astype(np.uint16), False),
+        (MASK * np.float32(0.5), False),
+    ],
+)
+def test_labels_are_told_from_grey_levels(volume, labels):
+    assert are_labels(volume) == labels
+
+
+@pytest.mark.parametrize(
+    "highest, dtype", [(0, np.uint8), (255, np.uint8), (256, np.uint16), (2**16, np.uint32)]
+)
+def test_labels_take_no_more_bits_than_they_need(highest, dtype):
+    found = in_smallest_type(MASK * np.int64(highest))
+    assert found.dtype == dtype and found.max() == highest
+    with pytest.raises(ValueError, match="`labels`. Expected none below 0"):
+        in_smallest_type(-1 - MASK.astype(np.int8))

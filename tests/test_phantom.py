@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from volseg_keras.datasets.phantom import phantom
+from volseg_keras.datasets.phantom import annotated_phantom, phantom
 
 
 def _best_band_jaccard(image, label):
@@ -64,3 +64,11 @@ def test_bad_shape_is_named(shape):
     with pytest.raises(ValueError, match="`shape`.*at least 16 voxels.*Received: shape=") as error:
         phantom(shape)
     assert "\n" not in str(error.value)
+
+
+def test_some_sections_are_annotated():
+    image, label = annotated_phantom((16, 64, 64), sections=2, seed=1)
+    whole, truth = phantom((16, 64, 64), seed=1)
+    np.testing.assert_array_equal(image, whole)
+    np.testing.assert_array_equal(label[[4, 12]], truth[[4, 12]])
+    assert set(np.flatnonzero(label.any(axis=(1, 2)))) <= {4, 12}

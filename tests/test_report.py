@@ -3,7 +3,9 @@
 import base64
 import io
 import json
+import os
 import re
+import subprocess
 import sys
 import webbrowser
 from pathlib import Path
@@ -22,7 +24,9 @@ from test_cli import volseg
 from test_plots import HEADER, Planes
 
 from volseg_keras import open_volume, phantom, save_volume
-from volseg_keras.cli.view import add_layers
+from volseg_keras.cli import view
+from volseg_keras.cli.common import VolumeOptions
+from volseg_keras.cli.view import view_arguments
 from volseg_keras.report import slices
 from volseg_keras.report.page import write_page
 from volseg_keras.report.sizes import instance_sizes, size_histogram
@@ -219,14 +223,40 @@ def test_view_opens_the_page_without_napari(folder, monkeypatch, capsys):
     path.unlink(), path.parent.rmdir()
 
 
-def test_napari_reads_the_planes_it_shows(folder):
-    components = pytest.importorskip("napari.components", reason="napari is not installed")
-    names = {"image": "volume", "labels": "labels", "probability": "probability"}
-    layers = {name: open_volume(folder / f"{file}.tif") for name, file in names.items()}
-    viewer = components.ViewerModel()
-    add_layers(viewer, layers)
-    assert [layer.name for layer in viewer.layers] == list(layers)
-    assert all(tuple(layer.scale) == (8, 4, 4) for layer in viewer.layers)
+def test_predict_opens_it_too(folder, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setitem(sys.modules, "napari", None)
+    monkeypatch.setattr(webbrowser, "open", lambda url: opened.append(url) or True)
+    output = ("-o", tmp_path / "labels.tif", "--probability", "--view")
+    assert volseg("predict", folder / "volume.tif", "--model", "D", *output) == 0
+    path = Path(opened[0].removeprefix("file://"))
+    assert data_of(path.read_text())["layers"] == ["grey", "labels", "probability"]
+    path.unlink(), path.parent.rmdir()
+
+
+def test_a_window_in_another_process_gets_all_options(tmp_path, monkeypatch):
+    options = VolumeOptions(axes="zyx", time=1, level=0, voxel_size="8,4,4.5")
+    arguments = view_arguments(tmp_path / "a.tif", tmp_path / "b.tif", None, options)
+    given = []
+    monkeypatch.setattr(view, "show", lambda *_: None)
+    monkeypatch.setattr(view, "open_layers", lambda *files, told: given.append((*files, told)))
+    assert volseg("view", *arguments) == 0
+    assert given == [(tmp_path / "a.tif", tmp_path / "b.tif", None, options)]
+
+
+def test_without_napari_nothing_of_qt_is_imported(folder, tmp_path):
+    code = """if True:
+        import sys, webbrowser
+        from volseg_keras.cli.view import show
+        from volseg_keras.volumes.volume import open_volume
+        sys.modules["napari"], webbrowser.open = None, bool
+        show({"image": open_volume(sys.argv[1])}, "volume")
+        assert not [name for name in sys.modules if "qt" in name.lower()]
+    """
+    environment = {**os.environ, "DISPLAY": ":0", "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", code, folder / "volume.tif"]
+    subprocess.run(command, check=True, env=environment)
+    assert len(list(tmp_path.glob("volseg_*/view.html"))) == 1
 
 
 @pytest.fixture(scope="module")

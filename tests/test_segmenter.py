@@ -15,6 +15,7 @@ from volseg_keras import Segmenter, open_volume, phantom, predict_volume, save_v
 from volseg_keras.inference import engines, segmenter
 from volseg_keras.inference.engines import OpenVinoEngines
 from volseg_keras.inference.options import PredictionOptions
+from volseg_keras.inference.prediction import Prediction, check_size
 from volseg_keras.inference.recent import Recent
 from volseg_keras.networks.models import split_normalization, with_normalization
 from volseg_keras.volumes.volume import Volume
@@ -208,3 +209,17 @@ def test_a_forked_process_opens_models_itself():
         os._exit(len(segmenter.RECENT.items()))
     assert os.waitpid(child, 0)[1] == 0
     segmenter.RECENT.clear()
+
+
+def test_a_prediction_is_kept_to_look_at(path):
+    done = []
+    found = Prediction.of(IMAGE, path, lambda *tiles: done.append(tiles))
+    assert done[-1][0] == done[-1][1] and found.threshold == 0.5 and str(path) in found.told
+    probability = predict_volume(path, IMAGE)[..., 1]
+    np.testing.assert_array_equal(found.probability, probability)
+    for threshold in (0.3, 0.5):
+        np.testing.assert_array_equal(found.labels(threshold), probability >= threshold)
+    ids = found.instances(0.3)
+    assert ids.dtype == np.uint32 and not ids[found.labels(0.3) == 0].any()
+    with pytest.raises(ValueError, match="`volume`. Expected at most"):
+        check_size((10**5, 10**5, 10**5))

@@ -12,7 +12,7 @@ from volseg_keras.training.sections import (
     spread,
     without_unpainted,
 )
-from volseg_keras.training.suggest import farthest, unsureness
+from volseg_keras.training.suggest import draft_section, farthest, unsureness
 
 IMAGE, LABEL = phantom((16, 64, 64), seed=0)
 KNOWN = np.full_like(LABEL, 255)
@@ -124,3 +124,13 @@ def test_a_class_of_one_section_is_not_held_out():
 def test_spread():
     assert spread(list(range(20)), 4) == [2, 7, 12, 17]
     assert spread([3, 4], 4) == [3, 4]
+
+
+def test_a_draft_spares_what_is_painted(model):
+    (section,) = suggest(model, IMAGE, 1, KNOWN)
+    labels = np.zeros_like(KNOWN)
+    assert draft_section(labels, section) is labels
+    np.testing.assert_array_equal(labels[section.z], section.labels)
+    labels[section.z] = 0
+    labels[section.z, 0, 0] = 1
+    assert draft_section(labels, section)[section.z].sum() == 1

@@ -6,7 +6,7 @@ import tifffile
 
 from volseg_keras import open_volume, save_volume
 from volseg_keras.volumes import tiff
-from volseg_keras.volumes.volume import class_ids
+from volseg_keras.volumes.volume import as_volume, class_ids
 
 VOXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 9)).astype(np.uint8)
 
@@ -221,3 +221,18 @@ def test_other_indices_are_refused(key, tmp_path):
     volume = open_volume(save_volume(tmp_path / "a.npy", VOXELS))
     with pytest.raises(IndexError):
         volume[key]
+
+
+def test_any_array_is_a_volume(tmp_path):
+    save_volume(tmp_path / "a.tif", VOXELS, voxel_size=(40, 6, 6))
+    opened = open_volume(tmp_path / "a.tif")
+    assert as_volume(opened) is opened and as_volume(opened, (40, 6, 6)) is opened
+    other = as_volume(opened, (30, 6, 6))
+    assert other.voxel_size == (30, 6, 6) and other.path == opened.path
+    plain, image = as_volume(VOXELS, (5, 5, 5), "name"), as_volume(VOXELS[2])
+    assert plain.voxel_size == (5, 5, 5) and plain.path == "name" and image.voxel_size is None
+    for volume in (other, plain):
+        np.testing.assert_array_equal(volume[1:4, 2], VOXELS[1:4, 2])
+    np.testing.assert_array_equal(image[...], VOXELS[2:3])
+    with pytest.raises(ValueError, match="`array`. Expected axes"):
+        as_volume(VOXELS[None])

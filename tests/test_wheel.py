@@ -34,6 +34,7 @@ def test_the_whole_package_and_the_published_models_are_in_it(names):
 @pytest.mark.parametrize(
     "end",
     [
+        "napari_plugin/napari.yaml",
         "publishing/card.md",
         "report/page.html",
         "epfl_hippocampus/dummy_data/original/training.tif",

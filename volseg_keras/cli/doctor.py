@@ -15,13 +15,14 @@ import typer
 PACKAGES = (
     *("keras", "tensorflow", "jax", "torch", "numpy", "scipy", "openvino", "onnxruntime"),
     *("tf2onnx", "onnx", "tifffile", "imagecodecs", "zarr", "h5py", "dask", "distributed"),
-    *("tensorflow-datasets", "nibabel", "mrcfile", "pynrrd", "bioimageio.core"),
+    *("tensorflow-datasets", "nibabel", "mrcfile", "pynrrd", "bioimageio.core", "napari"),
 )
 # Optional features: the extra of setup.cfg, its packages, and what they are for.
 OPTIONAL = {
     "onnx": (("onnxruntime", "tf2onnx", "onnx"), "the engine onnxruntime"),
     "bioimageio": (("bioimageio.core", "bioimageio.spec", "pydantic"), "packages for bioimage.io"),
     "cluster": (("dask", "distributed"), "prediction by several processes"),
+    "napari": (("napari",), "the window of volseg view"),
     "tfds": (("tensorflow-datasets",), "TensorFlow Datasets"),
 }
 # CPU features that determine the speed, by their names on Linux.

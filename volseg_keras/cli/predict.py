@@ -14,6 +14,7 @@ from .common import (
     normalization,
     takes_volume_options,
 )
+from .view import show_found
 
 MOST = 0.5  # a larger share of foreground is likely to be a mistake
 
@@ -107,12 +108,13 @@ def predict(
         str | None, typer.Option(help="Dask scheduler, e.g. tcp://host:8786, that shares it.")
     ] = None,
     engine: Annotated[EngineName, typer.Option(help="Library that computes.")] = EngineName.auto,
+    view: Annotated[bool, typer.Option("--view", help="Then open it as `volseg view`.")] = False,
 ):
     """Segment a volume; write class ids, or instance ids, and a picture beside them.
 
     Example: volseg predict volume.tif -o labels.tif
     """
-    from ..inference.job import Job, ModelChoice, SourceVolume
+    from ..inference.job import Job, ModelChoice, OutputFiles, SourceVolume
     from ..inference.options import PredictionOptions
     from ..inference.runner import segment_file
     from ..postprocessing.pipeline import PostProcessing
@@ -139,3 +141,5 @@ def predict(
             "the picture. Invert a volume whose organelles are bright, or train the model on a few "
             "sections of yours (volseg train)"
         )
+    if view:
+        show_found(volume, output, OutputFiles.of(job).probability, volume_options)

@@ -1,50 +1,88 @@
 """`volseg view`."""
 
+import os
+import subprocess
+import sys
 import tempfile
 import webbrowser
+from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .common import (
-    Axes,
-    Channel,
-    Level,
-    Series,
-    Time,
-    VolumeFile,
-    VolumeOptions,
-    VoxelSize,
-)
+from .common import VolumeFile, VolumeOptions, takes_volume_options
 from .report import Probability, open_layers, page
 
 
+@takes_volume_options
 def view(
+    volume_options: VolumeOptions,
     volume: VolumeFile,
     labels: Annotated[Path | None, typer.Option(help="Labels of the volume.")] = None,
     probability: Probability = None,
-    axes: Axes = None,
-    time: Time = None,
-    channel: Channel = None,
-    level: Level = 0,
-    series: Series = None,
-    voxel_size: VoxelSize = None,
 ):
     """Look at a volume and its labels: in napari where it is installed, else in the browser.
 
+    Beside them napari has the widget that segments, trains and suggests what to annotate next.
+
     Example: volseg view volume.tif --labels labels.tif
     """
-    told = VolumeOptions(axes, time, channel, level, series, voxel_size)
-    layers = open_layers(volume, labels, probability, told=told)
-    try:
-        import napari
-        from qtpy import QtCore  # noqa: F401
-    except ImportError:  # no napari, or no Qt for its window
+    show(open_layers(volume, labels, probability, told=volume_options), volume.name)
+
+
+def show(layers, title):
+    """Show open volumes in napari where its window opens here, else as a page in the browser."""
+    if not has_napari():
         return show_page(layers)
-    viewer = napari.Viewer(title=volume.name)
-    add_layers(viewer, layers)
-    napari.run()
+    from ..napari_plugin.widget import show
+
+    show(layers, title)
+
+
+def show_found(volume, labels, probability, volume_options):
+    """Show what `predict` has written, as `volseg view` does.
+
+    In a process of its own: where Mesa draws the window, it does not bear a TensorFlow that was
+    imported before it.
+
+    Args:
+        volume: path of the volume.
+        labels: path of the labels.
+        probability: path of the probability, or None.
+        volume_options: the `VolumeOptions` of the volume.
+    """
+    if has_napari():
+        arguments = view_arguments(volume, labels, probability, volume_options)
+        subprocess.run([sys.executable, "-m", "volseg_keras", "view", *arguments], check=False)
+    else:
+        show(open_layers(volume, labels, probability, told=volume_options), volume.name)
+
+
+def view_arguments(volume, labels, probability, volume_options):
+    """Return the arguments of `volseg view`; see `show_found`."""
+    options = {"labels": labels, "probability": probability, **asdict(volume_options)}
+    texts = {
+        name: ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        for name, value in options.items()
+        if value is not None
+    }
+    pairs = ((f"--{name.replace('_', '-')}", text) for name, text in texts.items())
+    return [str(volume), *chain.from_iterable(pairs)]
+
+
+def has_napari():
+    """Return whether napari is installed, with Qt, and there is a screen for its window."""
+    screens = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+    if sys.platform == "linux" and not any(map(os.environ.get, screens)):
+        return False
+    try:
+        import napari  # noqa: F401
+        from qtpy import QtWidgets  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def show_page(layers):
@@ -52,22 +90,3 @@ def show_page(layers):
     path = page(Path(tempfile.mkdtemp(prefix="volseg_")) / "view.html", layers)
     opened = webbrowser.open(path.as_uri())
     print(f"{'Opened' if opened else 'Open this page in a browser:'} {path}")
-
-
-def add_layers(viewer, layers):
-    """Add volumes to a napari viewer, which reads the planes that it shows."""
-    scale = layers["image"].voxel_size or (1, 1, 1)
-    for name, layer in layers.items():
-        if name == "labels":
-            viewer.add_labels(layer, name=name, scale=scale)
-        elif name == "probability":
-            viewer.add_image(
-                layer,
-                name=name,
-                scale=scale,
-                colormap="magenta",
-                blending="additive",
-                visible=False,
-            )
-        else:
-            viewer.add_image(layer, name=name, scale=scale)

@@ -41,6 +41,23 @@ def phantom(shape=(64, 256, 256), seed=0):
     return _micrograph(rng, image), (label == 1).astype(np.uint8)
 
 
+def annotated_phantom(shape=(40, 192, 192), sections=4, seed=0):
+    """Draw a phantom of which some sections are annotated, as a stack is to begin with.
+
+    Args:
+        shape: as of `phantom`.
+        sections: number of annotated sections, evenly spaced.
+        seed: as of `phantom`.
+
+    Returns:
+        The pair of `phantom`, with 0 in all other sections.
+    """
+    image, label = phantom(shape, seed)
+    painted = (2 * np.arange(sections) + 1) * len(label) // (2 * sections)
+    label[np.setdiff1d(np.arange(len(label)), painted)] = 0
+    return image, label
+
+
 def _checked_shape(shape):
     sizes = tuple(shape) if np.iterable(shape) else ()
     good = len(sizes) == 3 and all(isinstance(n, int | np.integer) and n >= 16 for n in sizes)

@@ -3,7 +3,9 @@
 import sys
 import time
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
+from functools import partial
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -12,6 +14,7 @@ from rich.table import Table
 
 # Seconds between lines in a log.
 EVERY = 30
+LISTENER = ContextVar("listener", default=None)
 
 
 def print_table(header, rows):
@@ -25,11 +28,35 @@ def print_table(header, rows):
 
 
 @contextmanager
+def shown_by(listener):
+    """Have a function show the progress of what runs in this thread, instead of the terminal.
+
+    Args:
+        listener: called with what goes on, in words, how much is done, and the total or None; an
+            exception that it raises ends the work.
+
+    Example:
+        >>> with shown_by(lambda what, done, total: print(what, done, total)):
+        ...     volseg_keras.fit("auto", stack, labels, output="run")
+    """
+    token = LISTENER.set(listener)
+    try:
+        yield
+    finally:
+        LISTENER.reset(token)
+
+
+@contextmanager
 def progress_bar(what, in_bytes=False):
     """Show tiles, or bytes, done and time left; yields `on_tile(done, total)`.
 
-    A bar on a terminal; elsewhere, as in the log of a cluster, a line every 30 seconds.
+    A bar on a terminal; elsewhere, as in the log of a cluster, a line every 30 seconds; or what a
+    program that has a window makes of it, see `shown_by`.
     """
+    if listener := LISTENER.get():
+        listener(what, 0, None)
+        yield partial(listener, what)
+        return
     console = Console(stderr=True)
     if not (console.is_terminal or console.is_jupyter):
         yield log_lines(what, in_bytes)

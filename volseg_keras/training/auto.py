@@ -3,9 +3,10 @@
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from shutil import copy2
 
 from ..errors import require
-from ..files import write_json
+from ..files import atomic_path, write_json
 from ..networks.models import split_normalization
 from ..patches.foreground import ClassIds, foreground_voxels
 from ..patches.sampler import channels_of
@@ -13,6 +14,8 @@ from ..report.console import progress_bar
 from ..volumes.volume import NOT_ANNOTATED
 from ..volumes.writing import writable_folder
 from .arguments import check_run, check_weights, checked_start, make_budget
+from .callbacks import is_told
+from .logging_callbacks import part_of_training
 from .recipes import get_recipe
 from .sections import section_to_hold_out, without_unpainted
 from .self_training import confident_labels, confident_text
@@ -22,6 +25,8 @@ from .volumes import hold_out_parts, labelled_volumes, largest_class, paired, re
 SCRATCH = "scratch"
 # Share of the budget that is trained with a section held out, to choose weights and threshold.
 FIRST = 0.4
+# Files of a part after which a training is stopped that are kept as those of the whole.
+KEPT = ("history.csv", "curve.png", "model.keras")
 # Entries that a run without a held-out part takes from the one before it.
 CHOSEN = ("threshold", "held_out_jaccard", "held_out", "hold_out")
 
@@ -43,6 +48,7 @@ class Request:
     seed: int
     normalization: object
     self_train: int
+    stop: object = None
 
     @property
     def given(self):
@@ -201,21 +207,32 @@ def train_parts(train, parts, volumes, start, budget, request):
             mixed, weights = with_own_labels(source, volumes, weights, summary["threshold"])
         if len(parts) > 1:
             print(f"Part {number + 1} of {len(parts)}", flush=True)
-        done = train(
-            network,
-            mixed,
-            [volume.label for volume in mixed],
-            output=part.folder,
-            hold_out=held_out_of(part.hold_out, len(volumes), len(mixed)),
-            weights=weights,
-            seed=request.seed + number,
-            steps=budget.steps and max(1, round(part.share * budget.steps)),
-            minutes=budget.seconds and part.share * budget.seconds / 60,
-        )
+        with part_of_training(sum(other.share for other in parts[:number]), part.share):
+            done = train(
+                network,
+                mixed,
+                [volume.label for volume in mixed],
+                output=part.folder,
+                hold_out=held_out_of(part.hold_out, len(volumes), len(mixed)),
+                weights=weights,
+                seed=request.seed + number,
+                steps=budget.steps and max(1, round(part.share * budget.steps)),
+                minutes=budget.seconds and part.share * budget.seconds / 60,
+            )
         kept = done["held_out_jaccard"] is None
         summary = done | {key: summary[key] for key in CHOSEN if kept and key in summary}
         source = part.folder
+        if is_told(request.stop):
+            end_early(source, parts[-1].folder)
+            break
     return summary
+
+
+def end_early(part, folder):
+    """Have the files of a part of a training, unless it was the last one, be those of the whole."""
+    for name in KEPT if part != folder else ():
+        with atomic_path(folder / name) as file:
+            copy2(part / name, file)
 
 
 def held_out_of(hold_out, own, count):

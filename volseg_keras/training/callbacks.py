@@ -63,13 +63,25 @@ class Budget:
         return min(1.0, self.elapsed / self.seconds)
 
 
-class Schedule(keras.callbacks.Callback):
-    """Set the learning rate before each step; stop when the budget is spent."""
+def is_told(stop):
+    """Return whether a `threading.Event`, or None, tells a run to stop."""
+    return stop is not None and stop.is_set()
 
-    def __init__(self, budget, learning_rate):
+
+class Schedule(keras.callbacks.Callback):
+    """Set the learning rate before each step; stop when the budget is spent, or one is told to.
+
+    Args:
+        budget: what is spent.
+        learning_rate: function of the share of the budget and of the step.
+        stop: a `threading.Event` after which the run ends, or None.
+    """
+
+    def __init__(self, budget, learning_rate, stop=None):
         super().__init__()
         self.budget = budget
         self.learning_rate = learning_rate
+        self.stop = stop
 
     def on_train_begin(self, logs=None):
         """Start the clock."""
@@ -86,7 +98,7 @@ class Schedule(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Count the step."""
         self.budget.step += 1
-        if self.budget.progress >= self.budget.until:
+        if self.budget.progress >= self.budget.until or is_told(self.stop):
             self.model.stop_training = True
 
 

@@ -21,7 +21,7 @@ from .arguments import check_run, check_weights, checked_start, make_budget
 from .auto import Request, fit_auto
 from .averaging import Average
 from .calibration import calibrate
-from .callbacks import Checkpoint, Finite, Schedule, Validate
+from .callbacks import Checkpoint, Finite, Schedule, Validate, is_told
 from .devices import replicas, use_jit
 from .logging_callbacks import History, Progress
 from .prediction_mode import prediction_mode
@@ -52,6 +52,7 @@ def fit(
     normalization="volume",
     steps_per_epoch=25,
     self_train=0,
+    stop=None,
 ):
     """Train a network on labelled volumes and keep the best weights.
 
@@ -93,6 +94,7 @@ def fit(
         steps_per_epoch: steps between rows of history.csv.
         self_train: with "auto", rounds in which the network also learns its own confident
             predictions where nothing is annotated.
+        stop: a `threading.Event`: once it is set, the run ends and keeps the best weights so far.
 
     Returns:
         The dict that is written to metrics.json.
@@ -110,9 +112,10 @@ def fit(
     """
     if isinstance(model, str):
         given = (recipe, steps, minutes, hold_out, list(validation), weights)
-        others = (resume, seed, normalization, self_train)
+        others = (resume, seed, normalization, self_train, stop)
         request = Request(model, output, start, *given, *others)
-        return fit_auto(partial(fit, steps_per_epoch=steps_per_epoch), images, labels, request)
+        run = partial(fit, steps_per_epoch=steps_per_epoch, stop=stop)
+        return fit_auto(run, images, labels, request)
     recipe = recipe or "fast"
     row = get_recipe(recipe)
     dims, budget = spatial_dims_of(model), make_budget(row, steps, minutes)
@@ -136,7 +139,8 @@ def fit(
     compile_model(model, row, dims)
     if resume:
         checkpoint.restore(model)
-    callbacks = [Schedule(budget, partial(row.learning_rate, dims)), Finite(budget), average]
+    schedule = Schedule(budget, partial(row.learning_rate, dims), stop)
+    callbacks = [schedule, Finite(budget), average]
     if held_out:
         score_now = partial(score, model, keras_engine(model), held_out, contrast)
         callbacks.append(Validate(budget, score_now, save, average))
@@ -145,7 +149,7 @@ def fit(
     if budget.progress >= 1 and (summary := finished_summary(output / "metrics.json", budget.step)):
         return summary
     with checkpoint.kept():
-        train(model, patches, batch, budget, row.settle, callbacks, steps_per_epoch)
+        train(model, patches, batch, budget, row.settle, callbacks, steps_per_epoch, stop)
     if not (held_out and save.path.exists()):
         with average.applied(model):
             save()
@@ -182,10 +186,10 @@ def read_volumes(model, images, labels, hold_out, validation, weights, normaliza
     return volumes, inner, validation, uniquely_named([*held_out, *validation])
 
 
-def train(model, patches, batch, budget, settle, callbacks, steps_per_epoch):
+def train(model, patches, batch, budget, settle, callbacks, steps_per_epoch, stop=None):
     """Train until the budget is spent, the last share of it in prediction mode."""
     for budget.until in sorted({1 - settle, 1.0}):
-        if budget.progress >= budget.until:
+        if budget.progress >= budget.until or budget.step and is_told(stop):
             continue
         with prediction_mode(model, budget.until == 1 and settle > 0):
             model.train_function = None  # trace a step again

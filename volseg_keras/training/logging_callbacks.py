@@ -4,6 +4,8 @@ import csv
 import sys
 import time
 from collections import deque
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -11,6 +13,7 @@ from statistics import median
 import keras
 
 from ..files import write_csv
+from ..report.console import LISTENER
 
 RECENT = 9  # epochs whose median speed tells the time left
 HISTORY = (
@@ -75,8 +78,29 @@ class History(keras.callbacks.Callback):
         self.trained = time.monotonic()
 
 
+# What of a longer training is done before the part that runs, and the share of that part.
+PART = ContextVar("part", default=(0.0, 1.0))
+
+
+@contextmanager
+def part_of_training(before, share):
+    """Have `Progress` count a run as a part of a longer one.
+
+    Args:
+        before: share of the whole that is done before it.
+        share: that it is of the whole.
+    """
+    token = PART.set((before, share))
+    try:
+        yield
+    finally:
+        PART.reset(token)
+
+
 class Progress(keras.callbacks.Callback):
     """Print loss, Jaccard, speed and time left: a line an epoch, and one a step on a terminal.
+
+    Where something listens, see `report.console.shown_by`, it is told after every step.
 
     Args:
         budget: the `Budget`.
@@ -87,38 +111,54 @@ class Progress(keras.callbacks.Callback):
         super().__init__()
         self.budget = budget
         self.held_out = held_out
+        self.score = ""  # of the held-out parts, as text
 
     def on_train_begin(self, logs=None):
         """Measure the speed from here on: an earlier part of the run may have had another."""
         self.marks = deque([(time.monotonic(), self.budget.step)], RECENT + 1)
+        if listener := LISTENER.get():
+            listener("compiling the network", self.progress, 1.0)
 
     def on_epoch_end(self, epoch, logs=None):
         """Print the line of an epoch."""
         self.marks.append((time.monotonic(), self.budget.step))
-        score = logs.get("val_jaccard")
-        held_out = f"  held-out {score:.3f}" if score is not None else ""
+        held_out, score = "", logs.get("val_jaccard")
+        if score is not None:
+            held_out = self.score = f"  held-out {score:.3f}"
         if score is not None and len(self.held_out) > 1:
             each = (f"{name} {logs[f'val_jaccard {name}']:.3f}" for name in self.held_out)
             held_out += f" ({', '.join(each)})"
-        print(
-            f"\rstep {self.budget.step:6d}  loss {logs['loss']:.3f}  jaccard {logs['jaccard']:.3f}"
-            f"{held_out}  {logs['mvoxel_per_s']:.2f} Mvoxel/s  {self.time_left()} left",
-            flush=True,
-        )
+        speed = f"{logs['mvoxel_per_s']:.2f} Mvoxel/s"
+        print(f"\r{self.line(logs)}{held_out}  {speed}  {self.time_left()} left", flush=True)
 
     def on_train_batch_end(self, batch, logs=None):
-        """Overwrite one line on a terminal."""
-        if sys.stdout.isatty():
+        """Tell of the step what listens, or overwrite one line on a terminal."""
+        if listener := LISTENER.get():
+            line = self.line(logs, width=0)
+            listener(f"{line}{self.score}  {self.time_left()} left", self.progress, 1.0)
+        elif sys.stdout.isatty():
             print(f"\rstep {self.budget.step:6d}  {self.time_left()} left ", end="", flush=True)
 
+    def line(self, logs, width=6):
+        """Return step, loss and Jaccard index as text."""
+        step, loss, jaccard = self.budget.step, logs["loss"], logs["jaccard"]
+        return f"step {step:{width}d}  loss {loss:.3f}  jaccard {jaccard:.3f}"
+
+    @property
+    def progress(self):
+        """Share of the whole training that is done, from 0 to 1."""
+        before, share = PART.get()
+        return before + share * self.budget.progress
+
     def time_left(self):
-        """Return the time left as minutes and seconds."""
-        budget, marks = self.budget, [*self.marks]
+        """Return the time left of the whole training as minutes and seconds."""
+        budget, marks, (before, share) = self.budget, [*self.marks], PART.get()
+        whole = (1 - before) / share  # of this part and of those after it, for this one
         if budget.steps is None:
-            left = budget.seconds - budget.elapsed
+            left = whole * budget.seconds - budget.elapsed
         else:
             if len(marks) == 1:
                 marks.append((time.monotonic(), budget.step))
             paces = [(b[0] - a[0]) / (b[1] - a[1]) for a, b in pairwise(marks) if b[1] > a[1]]
-            left = median(paces or [0.0]) * (budget.steps - budget.step)
+            left = median(paces or [0.0]) * (whole * budget.steps - budget.step)
         return "{:d}:{:02d}".format(*divmod(max(0, int(left)), 60))

@@ -10,9 +10,10 @@ from ..inference.engines import to_labels
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
 from ..inference.predict import HALO, decoded, not_background
+from ..inference.segmenter import is_auto
 from ..patches.foreground import annotated_sections, cropped
 from ..patches.sampler import check_shape
-from ..pretrained.choice import rescaling
+from ..pretrained.choice import choose_model, rescaling
 from ..pretrained.presets import stored_threshold, trained_voxel_size
 from ..volumes.labels import class_ids
 from ..volumes.volume import NOT_ANNOTATED
@@ -54,7 +55,8 @@ def suggest(model, volume, count=3, labels=None, on_progress=None):
     and from each other. Sections that look unlike all others, such as damaged ones, are left out.
 
     Args:
-        model: folder of a run, .keras file or name of a published model.
+        model: folder of a run, .keras file or name of a published model; or "auto", see
+            `choose_model`.
         volume: `(z, y, x)` array-like of grey levels.
         count: number of sections.
         labels: `(z, y, x)` array-like of the annotation so far, or None.
@@ -71,6 +73,8 @@ def suggest(model, volume, count=3, labels=None, on_progress=None):
         ...     print(section.z)
     """
     require_positive(count=count)
+    if is_auto(model):
+        model = choose_model(volume.shape, getattr(volume, "voxel_size", None)).model
     annotated = [] if labels is None else annotated_of(volume, labels)
     look = Look(model, volume, on_progress)
     doubts, looks = look.sections(annotated)
@@ -203,3 +207,20 @@ def draft(labels, suggestions, shape):
     for suggestion in suggestions:
         found[suggestion.z] = suggestion.labels
     return found
+
+
+def draft_section(labels, suggestion):
+    """Write what a model finds in a suggested section to labels, unless something is painted there.
+
+    Args:
+        labels: `(z, y, x)` array, which is changed, or array-like, of which a copy is.
+        suggestion: a `Suggestion`.
+
+    Returns:
+        The array.
+    """
+    labels = labels if isinstance(labels, np.ndarray) else np.array(labels)
+    plane = labels[suggestion.z] if labels.ndim == 3 else labels
+    if np.isin(plane, (0, NOT_ANNOTATED)).all():
+        plane[...] = suggestion.labels
+    return labels

@@ -44,6 +44,19 @@ def in_nm(unit):
     return NANOMETRES.get(name) or NANOMETRES.get(name.rstrip("s")) if unit else None
 
 
+def size_in_nm(sides, units):
+    """Return a voxel size (z, y, x) in nm, or None where a unit is not known.
+
+    Args:
+        sides: of a voxel along its axes, of which the last three count; along (y, x) of a single
+            image, which is taken to be as thick as a pixel is high.
+        units: of each, by name or as an object that tells its name.
+    """
+    sizes = [side * (in_nm(unit) or 0) for side, unit in zip(sides, units, strict=True)][-3:]
+    sizes = sizes[:1] * (3 - len(sizes)) + sizes
+    return tuple(map(float, sizes)) if all(sizes) else None
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Where a volume lies in space, in the terms of its file, so that others can be aligned.

@@ -93,3 +93,33 @@ def present_ids(labels):
     """Return the class ids that occur in uint8 maps, in order, without 0 and "not annotated"."""
     counts = np.bincount(np.ravel(labels), minlength=256)
     return [int(i) for i in np.flatnonzero(counts) if i not in (0, NOT_ANNOTATED)]
+
+
+def are_labels(volume):
+    """Return whether a volume seems to hold labels, not grey levels, by its type and a few planes.
+
+    Args:
+        volume: `(z, y, x)` array-like, of which three planes are read.
+    """
+    dtype = np.dtype(volume.dtype)
+    if dtype.kind == "f" or dtype.itemsize > 2:  # micrographs have no more than 16 bits
+        return dtype.kind in "uib"
+    planes = np.unique([len(volume) // 4, len(volume) // 2, 3 * len(volume) // 4])
+    return all(len(np.unique(volume[int(z)])) < FEW for z in planes)
+
+
+def in_smallest_type(labels):
+    """Return labels as unsigned integers of no more bits than they need.
+
+    Fiji takes 8 and 16 bits for integers, of 32 it makes floats.
+
+    Args:
+        labels: array-like of whole numbers, none below 0.
+
+    Raises:
+        ValueError: a label has a fraction or is below 0.
+    """
+    labels = whole_numbers(labels)
+    low = labels.min(initial=0)
+    require(low >= 0, "labels", "none below 0", low)
+    return labels.astype(np.min_scalar_type(labels.max(initial=0)), copy=False)

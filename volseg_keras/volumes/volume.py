@@ -78,6 +78,35 @@ class Volume:
         return f"Volume({str(self.path)!r}, shape={self.shape}, dtype={self.dtype}{size})"
 
 
+def as_volume(array, voxel_size=None, name="array"):
+    """Return any array of grey levels or labels as a `Volume`, without reading it.
+
+    Args:
+        array: `(z, y, x)` array-like, in memory or read where it is indexed, a single `(y, x)`
+            image, or a `Volume`.
+        voxel_size: sides (z, y, x) of a voxel in nm; None where they are unknown, or those of a
+            `Volume` are right.
+        name: that messages and the files of a run call it, for example the path that it is from.
+
+    Raises:
+        ValueError: it has other axes.
+
+    Example:
+        >>> volume = as_volume(np.zeros((20, 256, 256), np.uint8), (40, 6, 6))
+    """
+    size = checked_size(voxel_size)
+    shape = tuple(array.shape)
+    require(len(shape) in (2, 3), "array", "axes (z, y, x), of one grey-level volume", f"{shape=}")
+    axes, place, arguments = "ZYX"[-len(array.shape) :], None, {"path": name}
+    if isinstance(array, Volume):
+        if size in (None, array.voxel_size):
+            return array
+        name, place, arguments = array.path, array.geometry, array._arguments
+    if size:
+        place = place.resized(size) if place else Geometry.straight(size)
+    return Volume(name, array, axes, {}, place, arguments | {"voxel_size": size})
+
+
 def full_key(key):
     """Return an index as three integers or slices."""
     key = key if isinstance(key, tuple) else (key,)

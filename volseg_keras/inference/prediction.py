@@ -1,0 +1,107 @@
+"""A prediction that is kept in memory, to look for the threshold that suits it."""
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from ..errors import require
+from ..postprocessing.pipeline import PostProcessing
+from ..pretrained.choice import choose_model, scale_text
+from ..pretrained.presets import stored_threshold
+from ..volumes.source import free_memory
+from ..volumes.volume import as_volume
+from .engines import to_labels
+from .job import scale_where_it_matters
+from .options import PredictionOptions
+from .predict import not_background
+from .segmenter import is_auto, recent_model
+
+BYTES = 12  # of a voxel, while it is predicted and looked at
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model makes of a volume.
+
+    Attributes:
+        values: `(z, y, x, maps)` of the model's engine, see `inference.engines`.
+        voxel_size: sides (z, y, x) of a voxel in nm, or None.
+        model: name or path of the model, "auto" being chosen.
+        threshold: least foreground probability that is stored with it.
+        told: one line that tells which model it is and how the volume was rescaled for it.
+
+    Example:
+        >>> found = Prediction.of(volseg_keras.open_volume("volume.tif"))
+        >>> labels = found.labels(0.4)  # uint8 (z, y, x)
+    """
+
+    values: np.ndarray
+    voxel_size: tuple | None
+    model: str
+    threshold: float
+    told: str
+
+    @classmethod
+    def of(cls, volume, model="auto", on_progress=None):
+        """Return the prediction of a volume that fits in memory, as `volseg predict` makes it.
+
+        Args:
+            volume: `(z, y, x)` array-like of grey levels; a `Volume` tells its voxel size.
+            model: name of a published model, folder of a run or file; or "auto", see
+                `choose_model`.
+            on_progress: called with the number of tiles done and their total.
+
+        Raises:
+            ValueError: there is no such model, or the volume does not fit it or the memory.
+        """
+        volume, told = as_volume(volume), f"Model {model}"
+        check_size(volume.shape)
+        if is_auto(model):
+            choice = choose_model(volume.shape, volume.voxel_size)
+            model, told = choice.model, choice.reason
+        scale = scale_where_it_matters([model], volume)
+        told = told if scale == (1, 1, 1) else f"{told}. {scale_text(scale)}"
+        predictor, threshold = recent_model(model), stored_threshold(model)
+        predictor.check_volume(volume)
+        slabs = predictor.slabs(volume, PredictionOptions(scale=scale), on_progress=on_progress)
+        values = np.concatenate([slab for _, slab in slabs])
+        predictor.release()
+        return cls(values, volume.voxel_size, model, threshold, told)
+
+    @property
+    def probability(self):
+        """float32 probability `(z, y, x)` that a voxel is not background."""
+        return not_background(self.values)
+
+    def labels(self, threshold=None):
+        """Return uint8 class ids `(z, y, x)`.
+
+        Args:
+            threshold: least foreground probability, of two classes; that of the model by default.
+        """
+        return to_labels(self.values, self.threshold if threshold is None else threshold)
+
+    def instances(self, threshold=None, on_progress=None):
+        """Return uint32 ids `(z, y, x)` of instances, see `postprocessing.instances`.
+
+        Args:
+            threshold: as of `labels`.
+            on_progress: called with the number of steps done and their total.
+
+        Raises:
+            ValueError: the model has more than two classes.
+        """
+        classes = max(2, self.values.shape[-1])
+        require(classes == 2, "instances", "a model of two classes", f"{classes} classes")
+        threshold = self.threshold if threshold is None else threshold
+        steps = PostProcessing(instances=True)
+        options = {"voxel_size": self.voxel_size, "on_progress": on_progress}
+        return np.concatenate(list(steps.slabs(None, self.probability, threshold, **options)))
+
+
+def check_size(shape):
+    """Raise ValueError for a volume that is too large to be predicted in memory."""
+    most = free_memory() // BYTES
+    expected = f"at most {most:,} voxels, which fit in memory (`volseg predict` takes any)"
+    require(prod(shape) <= most, "volume", expected, f"shape {tuple(shape)}")

@@ -1,0 +1,69 @@
+"""What napari opens and saves, and volumes as its layers."""
+
+from pathlib import Path
+
+import numpy as np
+
+from ..datasets.phantom import annotated_phantom
+from ..errors import require
+from ..volumes.formats import kind_of
+from ..volumes.geometry import size_in_nm
+from ..volumes.labels import are_labels, in_smallest_type
+from ..volumes.source import split_name
+from ..volumes.volume import as_volume, open_volume
+from ..volumes.writing import save_volume
+
+
+def get_reader(path):
+    """Return the function that reads a file, or None for what `open_volume` does not know."""
+    file = split_name(path)[0] if isinstance(path, str | Path) else None
+    return read if file and (kind_of(file) or file.is_dir()) else None
+
+
+def read(path):
+    """Return a file as the data of a layer: an image, read where it is shown, or labels."""
+    volume = open_volume(path)
+    kind = "labels" if are_labels(volume) else "image"
+    options = {"name": Path(path).stem, "metadata": {"volume": volume}, **placed(volume.voxel_size)}
+    return [(np.array(volume) if kind == "labels" else volume, options, kind)]
+
+
+def write_labels(path, data, options):
+    """Write a labels layer where its image lies, in the smallest type that holds its ids."""
+    size = size_in_nm(options["scale"], options["units"])
+    like = options.get("metadata", {}).get("volume")
+    save_volume(path, in_smallest_type(as_volume(data)), voxel_size=size, like=like)
+    return [path]
+
+
+def sample():
+    """Return synthetic tissue of which four sections are annotated."""
+    rows = zip(annotated_phantom(), ("tissue", "annotation"), ("image", "labels"), strict=True)
+    return [(data, {"name": name, **placed((5, 5, 5))}, kind) for data, name, kind in rows]
+
+
+def placed(size):
+    """Return options of a layer for a voxel size (z, y, x) in nm, or None."""
+    return {"axis_labels": tuple("zyx")} | ({"scale": size, "units": 3 * ("nm",)} if size else {})
+
+
+def volume_of(layer):
+    """Return the `Volume` of a layer."""
+    grey = not getattr(layer, "rgb", False)
+    require(grey, "image", "grey levels (Layer > Split RGB gives them)", f"colours of {layer.name}")
+    data = layer.data[0] if layer.multiscale else layer.data
+    return as_volume(data, size_in_nm(layer.scale, layer.units), layer.source.path or layer.name)
+
+
+def like(layer):
+    """Return options of a layer that lies on another."""
+    return {"metadata": layer.metadata, **placed(size_in_nm(layer.scale, layer.units))}
+
+
+def add_volumes(viewer, volumes):
+    """Add open volumes, a dict by name, to a viewer, which reads the planes that it shows."""
+    hidden = {"colormap": "magenta", "blending": "additive", "visible": False}
+    for name, volume in volumes.items():
+        options = {"name": name, "metadata": {"volume": volume}, **placed(volume.voxel_size)}
+        add = viewer.add_labels if name == "labels" else viewer.add_image
+        add(volume, **options, **(hidden if name == "probability" else {}))

@@ -1,0 +1,88 @@
+"""Work in a thread, one task at a time, so that the window stays responsive."""
+
+import time
+from functools import partial
+
+from napari.qt.threading import create_worker
+from napari.utils.notifications import notification_manager, show_error
+from qtpy.QtCore import QObject, QThreadPool, Signal
+from qtpy.QtWidgets import QApplication
+
+from ..networks.backend import own_symbols
+from ..report.console import progress_bar, shown_by
+
+EXPECTED = (ValueError, OSError, FloatingPointError)  # one line tells all of them
+EVERY = 0.2  # s between signs of progress
+PATIENCE = 120_000  # ms that the program waits for its thread when it ends
+
+
+class Closed(Exception):
+    """The window is gone."""
+
+
+class Signals(QObject):
+    """What a thread tells the window: what goes on and the share done; whether it works."""
+
+    told = Signal(str, float)
+    busy = Signal(bool)
+
+
+class Work:
+    """A task in a thread, which ends when its widget or the program does."""
+
+    def __init__(self, widget):
+        self.signals, self.worker, self.shown = Signals(), None, ("", 0.0)
+        widget.destroyed.connect(partial(self.end, 0))
+        QApplication.instance().aboutToQuit.connect(partial(self.end, PATIENCE))
+
+    def start(self, name, function, then, stop=None):
+        """Start a function of `on_progress`, whose result `then` takes; an event may `stop` it."""
+        self.name, self.function, self.event = name, function, stop
+        hooks = {"returned": (self._clear, then), "errored": (self._clear, tell)}
+        hooks["finished"] = self._finish
+        self.worker = create_worker(self, _start_thread=False, _connect=hooks)
+        self.signals.busy.emit(True)
+        self.worker.start()
+
+    def __str__(self):
+        """What goes on, as napari tells it when it asks whether to close."""
+        return self.name
+
+    def __call__(self):
+        """Do the task; in the thread."""
+        with own_symbols(), shown_by(self._listen), progress_bar(self.name) as on_progress:
+            return self.function(on_progress=on_progress)
+
+    def _listen(self, what, done, total):
+        if self.worker.abort_requested:
+            raise Closed
+        kind, now = what.partition(" ")[0], time.monotonic()
+        if kind != self.shown[0] or now > self.shown[1] + EVERY:  # the window is drawn each time
+            self.shown = kind, now
+            self.signals.told.emit(what, done / total if total else 0)
+
+    def _clear(self, _):
+        self.signals.told.emit("", 0)
+
+    def _finish(self):
+        self.worker = None
+        self.signals.busy.emit(False)
+
+    def stop(self):
+        """End the task early, with a result where it can have one."""
+        self.event.set() if self.event else self.worker.quit()
+        self.signals.told.emit(f"stopping {self.name}", 0)
+
+    def end(self, patience, *_):
+        """End the task without a result, and wait for so many milliseconds."""
+        if self.worker:
+            self.worker.quit()
+            QThreadPool.globalInstance().waitForDone(patience)
+
+
+def tell(error):
+    """Show an error, in one line where it is an expected one."""
+    if isinstance(error, EXPECTED):
+        show_error(str(error).partition("\n")[0])
+    elif not isinstance(error, Closed):
+        notification_manager.receive_error(type(error), error, error.__traceback__)
