@@ -233,7 +233,7 @@ def test_stop_keeps_the_best_so_far(tmp_path):
     run = next_run(folder)
     with quick_recipe(), quick_recipe("finetune"), shown_by(listener):
         summary = go_on(IMAGE, sparse(), run, start="Dark", minutes=9, stop=stop)
-    assert summary["steps"] == 1 and summary == told_of(run)
+    assert summary["steps"] <= 2 and summary == told_of(run)
     assert (run / "model.keras").is_file() and (run / "history.csv").is_file()
     assert told[-1][1] < 1 and any(what == "reading volumes" for what, _ in told)
     assert run.name == "run_1" and next_run(folder).name == "run_2"
