@@ -15,21 +15,26 @@ from volseg_keras.inference import engines
 from volseg_keras.inference.open_model import KEPT, graph_key, open_model
 from volseg_keras.inference.segmenter import RECENT
 from volseg_keras.networks.models import with_normalization
-from volseg_keras.pretrained.presets import published
 from volseg_keras.volumes.formats import FORMATS
 
 
+@pytest.fixture(scope="module")
+def whole():
+    """The one network here of all its blocks."""
+    return with_normalization(settled("H"), 130.0, 40.0)
+
+
 @pytest.fixture(scope="module", autouse=True)
-def shallow():
+def shallow(whole):
     with shallow_networks():
         yield
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    """Saved networks that mark a good part of the phantom: a published one, and shallow ones."""
+def models(whole, tmp_path_factory):
+    """Saved networks that mark a good part of the phantom."""
     folder = tmp_path_factory.mktemp("some models")
-    shutil.copy(published()["h"], folder / "H.keras")
+    whole.save(folder / "H.keras")
     for name in ("C", "U-Net"):
         with_normalization(settled(name), 130.0, 40.0).save(folder / f"{name}.keras")
     return folder
