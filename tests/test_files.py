@@ -4,6 +4,7 @@ import platform
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 import volseg_keras
 from volseg_keras.files import RUN, atomic_path, work_folder, write_csv, write_json
+from volseg_keras.volumes import writing
 
 KILLED = """
 import os, pathlib, sys
@@ -101,3 +103,18 @@ def test_what_a_killed_process_left_is_gone_after_the_next(suffix, tmp_path):
         assert not list(work.iterdir())
     assert {path.name for path in tmp_path.iterdir()} == {name, "a.json"}
     assert np.asarray(volseg_keras.open_volume(tmp_path / name)).all()
+
+
+def test_a_signal_that_comes_as_a_writer_starts_ends_it(tmp_path, monkeypatch):
+    class Interrupted(ThreadPoolExecutor):
+        def submit(self, *task):
+            super().submit(*task)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(writing, "ThreadPoolExecutor", Interrupted)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        writing.create_volume(tmp_path / "a.tif", (2, 4, 4), "u1"),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())

@@ -63,14 +63,14 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False, like=Non
     expected = "integers or floats of up to 64 bits, or booleans"
     require(dtype.kind in "uifb" and dtype.itemsize <= 8, "dtype", expected, dtype)
     dtype = np.dtype(np.uint8) if dtype.kind == "b" else dtype
-    waiting, planes = Queue(2), 0
+    waiting, planes, written = Queue(2), 0, None
 
     def slabs():
         while (slab := waiting.get()) is not None:
             yield slab
 
     def put(slab):
-        while not written.done():
+        while not (written and written.done()):
             with suppress(Full):
                 return waiting.put(slab, timeout=0.1)
         written.result()
@@ -84,8 +84,8 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False, like=Non
 
     with atomic_path(path) as part:
         with ThreadPoolExecutor(1) as pool:
-            written = pool.submit(FORMATS[kind][1], part, slabs(), shape, dtype, place)
-            try:
+            try:  # a signal may come as soon as the thread starts, which then must be ended
+                written = pool.submit(FORMATS[kind][1], part, slabs(), shape, dtype, place)
                 yield append
                 if planes < shape[0]:
                     raise wrong_planes(shape, planes, (0, *shape[1:]))
