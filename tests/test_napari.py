@@ -252,7 +252,7 @@ def test_a_voxel_size_that_a_user_knows(window):
 
 def test_napari_finds_the_plugin(tmp_path):
     config = ConfigParser()
-    config.read(MANIFEST.parents[2] / "setup.cfg")
+    config.read(Path(__file__).parents[1] / "setup.cfg")
     manifest = PluginManifest.from_file(MANIFEST)
     assert manifest.name == config["metadata"]["name"] == "volseg-keras"
     plugins = PluginManager.instance()

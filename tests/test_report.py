@@ -230,7 +230,7 @@ def test_predict_opens_it_too(folder, tmp_path, monkeypatch):
     output = ("-o", tmp_path / "labels.tif", "--probability", "--view")
     assert volseg("predict", folder / "volume.tif", "--model", "D", *output) == 0
     path = Path(opened[0].removeprefix("file://"))
-    assert data_of(path.read_text())["layers"] == ["grey", "labels", "probability"]
+    assert data_of(path.read_text())["layers"] == ["probability", "grey", "labels"]
     path.unlink(), path.parent.rmdir()
 
 

@@ -137,7 +137,7 @@ def test_a_program_without_a_console(closed, image, tmp_path):
         (
             '{"backend": "tensorflow"}',
             {"KERAS_BACKEND": "none_such"},
-            "none_such, of KERAS_BACKEND",
+            "none_such, from KERAS_BACKEND",
         ),
     ],
 )
