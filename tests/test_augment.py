@@ -106,7 +106,7 @@ def test_staining_shifts_labelled_objects_alone_in_half_of_the_draws():
     shifts = []
     for seed in range(200):
         image = np.zeros((*SHAPE, 1), np.float32)
-        stain(image, label, drawn(only(staining=0.5), seed).staining)
+        image = stain(image, label, drawn(only(staining=0.5), seed).staining)
         inner = image[3:5, 4:6, 4:6].mean(), image[-1, -1, -1, 0]
         assert np.abs(image).max() <= 0.5 and np.abs(image[10:, :2, 12:]).max() < 0.01
         shifts.append(inner)

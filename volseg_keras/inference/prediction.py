@@ -15,7 +15,7 @@ from .engines import to_labels
 from .job import scale_where_it_matters
 from .options import PredictionOptions
 from .predict import not_background
-from .segmenter import is_auto, recent_model
+from .segmenter import is_auto, predicted, recent_model
 
 BYTES = 12  # of a voxel, while it is predicted and looked at
 
@@ -63,10 +63,8 @@ class Prediction:
         scale = scale_where_it_matters([model], volume)
         told = told if scale == (1, 1, 1) else f"{told}. {scale_text(scale)}"
         predictor, threshold = recent_model(model), stored_threshold(model)
-        predictor.check_volume(volume)
-        slabs = predictor.slabs(volume, PredictionOptions(scale=scale), on_progress=on_progress)
-        values = np.concatenate([slab for _, slab in slabs])
-        predictor.release()
+        options = PredictionOptions(scale=scale)
+        values = predicted(predictor, options, volume, on_progress, joined_slabs)
         return cls(values, volume.voxel_size, model, threshold, told)
 
     @property
@@ -98,6 +96,11 @@ class Prediction:
         steps = PostProcessing(instances=True)
         options = {"voxel_size": self.voxel_size, "on_progress": on_progress}
         return np.concatenate(list(steps.slabs(None, self.probability, threshold, **options)))
+
+
+def joined_slabs(slabs):
+    """Return the values of slabs `(z, values)` as one array."""
+    return np.concatenate([values for _, values in slabs])
 
 
 def check_size(shape):

@@ -93,8 +93,8 @@ class Segmenter:
                 volume. A `Volume` or another lazy array is read tile by tile.
             on_progress: called with the number of tiles done and their total.
         """
-        volume = _as_volume(volume)
-        return _predicted(*self._ready(volume), volume, on_progress, probabilities)
+        volume = _lazy_array(volume)
+        return predicted(*self._ready(volume), volume, on_progress, probabilities)
 
     def labels(self, volume, threshold=0.5, *, on_progress=None):
         """Return uint8 class ids `(z, y, x)` of a volume.
@@ -105,14 +105,14 @@ class Segmenter:
                 class wins.
             on_progress: called with the number of tiles done and their total.
         """
-        volume = _as_volume(volume)
+        volume = _lazy_array(volume)
         predictor, options = self._ready(volume)
         predictor.check_labels(threshold)
 
         def thresholded(slabs):
             return label_map(slabs, threshold)
 
-        return _predicted(predictor, options, volume, on_progress, thresholded)
+        return predicted(predictor, options, volume, on_progress, thresholded)
 
 
 def is_auto(model):
@@ -166,12 +166,12 @@ def predict_volume(
         ValueError, FileNotFoundError: an argument does not fit.
     """
     options = PredictionOptions(tta, seamless, normalization, scale, tile)
-    volume = _as_volume(volume)
+    volume = _lazy_array(volume)
     if is_auto(model):
         predictor, options = chosen_model(volume, engine, options)
     else:
         predictor = recent_model(model, engine)
-    return _predicted(predictor, options, volume, on_progress or on_tile, probabilities)
+    return predicted(predictor, options, volume, on_progress or on_tile, probabilities)
 
 
 def recent_model(model, engine="auto"):
@@ -187,7 +187,7 @@ class _Opened:
         self.model, self.predictor = model, open_model(model, engine)
 
 
-def _predicted(predictor, options, volume, on_progress, joined):
+def predicted(predictor, options, volume, on_progress, joined):
     """Return what `joined` makes of the slabs of a volume."""
     predictor.check_volume(volume)
     result = joined(predictor.slabs(volume, options, on_progress=on_progress))
@@ -195,7 +195,7 @@ def _predicted(predictor, options, volume, on_progress, joined):
     return result
 
 
-def _as_volume(volume):
+def _lazy_array(volume):
     """Return the volume of a path, a lazy array as it is, anything else as an array."""
     if isinstance(volume, str | Path):
         return open_volume(volume)

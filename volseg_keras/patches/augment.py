@@ -222,7 +222,7 @@ def smooth_field(displacement, shape):
 
 
 def stain(image, label, staining):
-    """Shift the grey levels of labelled objects, in place; the edge of the shift is soft.
+    """Return an image with the grey levels of labelled objects shifted; the shift's edge is soft.
 
     Args:
         image: float32 (z, y, x, channels), standardised grey levels.
@@ -231,11 +231,11 @@ def stain(image, label, staining):
     """
     seed, amplitude = staining
     if not amplitude:
-        return
+        return image
     offsets = np.random.default_rng(seed).uniform(-amplitude, amplitude, 256).astype(np.float32)
     offsets[[0, NOT_ANNOTATED]] = 0
     sigma = [STAIN_EDGE if size > 1 else 0 for size in label.shape]
-    image += ndimage.gaussian_filter(offsets[label], sigma)[..., None]
+    return image + ndimage.gaussian_filter(offsets[label], sigma)[..., None]
 
 
 def shade(image, drawn):

@@ -183,9 +183,9 @@ class PatchSampler(Patches):
         image = self.intensity.standardize(box.read(self.image))
         image = place(image.reshape(*image.shape[:3], self.channels), drawn, order=1)
         label = place(box.read(self.label), drawn, order=0)
-        image, label = np.array(image), np.array(label)
-        stain(image, label, drawn.staining)
+        image = stain(image, label, drawn.staining)
         if drawn.myelin is not None:
+            image, label = np.array(image), np.array(label)
             add_sheath(image, label, drawn.myelin)
         image = shade(image, drawn)
         shape = self.patch_shape[-self.spatial_dims :]
