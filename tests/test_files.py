@@ -15,7 +15,7 @@ from volseg_keras.files import RUN, atomic_path, work_folder, write_csv, write_j
 from volseg_keras.volumes import writing
 
 KILLED = """
-import os, pathlib, sys
+import glob, os, pathlib, sys
 import numpy as np
 from volseg_keras.files import atomic_path, work_folder
 from volseg_keras.volumes.writing import create_volume
@@ -25,7 +25,7 @@ with create_volume(folder / sys.argv[2], (4, 8, 8), "u1") as append:
     with atomic_path(folder / "a.json") as part, work_folder(folder / "a") as work:
         part.touch()
         (work / "file").touch()
-        while not list(folder.rglob(sys.argv[2])):
+        while not glob.glob(f"{folder}/.part-*/{sys.argv[2]}"):
             pass
         os.kill(os.getpid(), 9)
 """
