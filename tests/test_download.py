@@ -211,14 +211,14 @@ def test_the_command_gets_every_volume(published, server, tmp_path, monkeypatch,
     assert digest in out and out.count("written") == 8
     assert len(list(tmp_path.rglob("*.*"))) == 8
     assert volseg(*arguments) == 0
-    assert len(server.asked) == 6 and capsys.readouterr().out.count("was there") == 8
+    assert len(server.asked) == 6 and capsys.readouterr().out.count("already present") == 8
 
 
 def test_the_command_tells_what_is_wrong(published, server, tmp_path, capsys):
     from test_cli import volseg
 
     arguments = ("data", "epfl", "-o", tmp_path / "data", "--source")
-    with pytest.warns(UserWarning, match="differ from those known"):
+    with pytest.warns(UserWarning, match="is not the published volume"):
         assert volseg(*arguments, server.url) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("volseg: Invalid value for `lucchi_pp.zip`")

@@ -158,7 +158,7 @@ def test_the_command_gives_what_the_whole_volume_gives(
         found = open_volume(path)
         assert found.dtype == want.dtype and found.voxel_size == SIDES
         np.testing.assert_array_equal(found[...], want)
-    assert ("Threshold 0.75" in told) == ("auto" in options)
+    assert ("Threshold of the model: 0.75" in told) == ("auto" in options)
     assert (f"{want.max()} instances" in told) == steps.instances
     assert f"({np.mean(want > 0):.1%} foreground" in told
     names = ["blocks.zarr", "blocks_overlay.png", "whole.tif"]

@@ -2,7 +2,7 @@
 
 FIB-SEM of the CA1 region at 5 x 5 x 5 nm, 165 x 768 x 1024 voxels for training and as many for
 testing, mitochondria labelled. A. Lucchi et al., IEEE TMI 2015 (volumes and original labels);
-V. Casser et al., arXiv:1812.06024 (Lucchi++: the labels drawn anew, more carefully).
+V. Casser et al., arXiv:1812.06024 (Lucchi++: mitochondria annotated again, more carefully).
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from .download import download
 # Linked from https://www.epfl.ch/labs/cvlab/data/data-em/ , without digests.
 EPFL = "https://documents.epfl.ch/groups/c/cv/cvlab-unit/www/data/%20ElectronMicroscopy_Hippocampus"
 CASSER = "http://www.casser.io/files"
-# The digest of the archive is that of torch-em and empanada.
+# SHA-256 as torch-em and empanada list it.
 ARCHIVE = "lucchi_pp.zip"
 ARCHIVE_SHA256 = "770ce9e98fc6f29c1b1a250c637e6c5125f2b5f1260e5a7687b55a79e2e8844d"
 
@@ -71,7 +71,7 @@ def fetch_epfl(folder, labels=LABELS, *, source=None, progress=None, tell=lambda
         The paths of the volumes.
 
     Raises:
-        ValueError: a file is not what it should be.
+        ValueError: `source` is no URL, or a file is unreadable or fails its checksum.
         OSError: the server, the connection or the disk failed.
     """
     good = not source or source.startswith(("http://", "https://"))
@@ -92,7 +92,7 @@ def fetch_original(folder, source, progress, tell):
         digest = fetch(f"{source or EPFL}/{file.name}", file, None, progress)
         if not known:
             check_voxels(file, VOXELS)
-        tell(f"{file} {'was there' if known else 'written'}, sha256 {digest}")
+        tell(f"{file} {'already present' if known else 'written'}, sha256 {digest}")
     return files
 
 
@@ -109,7 +109,7 @@ def fetch_lucchi_pp(folder, source, progress, tell):
     for file in files:
         if file in missing:
             check_voxels(file, VOXELS | VOXELS_LUCCHI_PP)
-        tell(f"{file} {'written' if file in missing else 'was there'}")
+        tell(f"{file} {'written' if file in missing else 'already present'}")
     return files
 
 
@@ -141,7 +141,8 @@ def slices_of(bundle, folder):
         path = PurePosixPath(item.filename)
         if path.parent.name == folder and path.suffix == ".png" and path.name[0] != ".":
             found[item.filename] = item
-    require(found, ARCHIVE, f"slices in a folder {folder}", "none")
+    if not found:
+        raise ValueError(f"{ARCHIVE} has no PNG slices in a folder {folder}")
     return [found[name] for name in tifffile.natural_sorted(found)]
 
 
@@ -152,7 +153,7 @@ def png_grey(data):
 
 
 def check_voxels(file, known):
-    """Warn if a file's voxels are not those known by its name; raise ValueError if unreadable."""
+    """Warn if a file is not the published one of its name; raise ValueError if unreadable."""
     try:
         volume = open_volume(file)
         same = has_voxels(volume, known[file.stem]) if file.stem in known else True
@@ -160,11 +161,13 @@ def check_voxels(file, known):
         file.unlink()
         raise
     if not same:
-        warnings.warn(f"the voxels of {file} differ from those known by this name", stacklevel=2)
+        warnings.warn(
+            f"{file} is not the published volume of that name: its checksum differs", stacklevel=2
+        )
 
 
 def has_voxels(volume, known):
-    """Return whether the first slices of a volume are known ones.
+    """Return whether the first slices of a volume match a known checksum.
 
     Args:
         volume: `(z, y, x)` array-like.

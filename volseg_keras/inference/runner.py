@@ -51,7 +51,7 @@ class Display:
     Attributes:
         say: called with a line.
         wait: called with a text; returns a context manager for a step that takes a while.
-        progress: the same, whose context manager yields `on_progress(done, total)`.
+        progress: like `wait`, but its context manager yields `on_progress(done, total)`.
     """
 
     say: Callable = say_nothing
@@ -60,7 +60,7 @@ class Display:
 
 
 class Outcome(NamedTuple):
-    """The result of a job: the `SegmentationSummary` and the path of the picture."""
+    """The result of a job: the `SegmentationSummary` and the path of the picture of its overlay."""
 
     summary: SegmentationSummary
     picture: Path
@@ -84,8 +84,8 @@ def segment_file(job, display=None):
         The `Outcome`.
 
     Raises:
-        ValueError, OSError: the job cannot be done; raised before the volume is read if the model
-            is the reason.
+        ValueError, OSError: the job cannot be done. A wrong model is told without waiting for the
+            volume to be read.
 
     Example:
         >>> source = SourceVolume("volume.tif", voxel_size=(5, 5, 5))
@@ -109,13 +109,13 @@ def segment_file(job, display=None):
 
 
 def _completed(job, image, display):
-    """Return a job with model, threshold and scale, and say which were chosen."""
+    """Choose the model, threshold and scale that a job leaves open, and say what was chosen."""
     job, reason = job.with_model(image)
     complete = job.with_threshold().with_scale(image)
     if reason:
         display.say(reason)
     if complete.threshold != job.threshold:
-        display.say(f"Threshold {complete.threshold:.4g}")
+        display.say(f"Threshold of the model: {complete.threshold:.4g}")
     if job.rescale is not False and complete.prediction.scale != (1, 1, 1):
         display.say(scale_text(complete.prediction.scale))
     return complete
@@ -157,7 +157,7 @@ def segment_in_memory(job, files, image, display):
     predictor.release()
     if not steps.is_needed:
         return Segmentation(summarize(found, shape), pixels, labels)
-    with display.progress("cleaning") as on_progress:
+    with display.progress("post-processing") as on_progress:
         kept = np.empty(shape, steps.dtype)
         sides, folder = image.voxel_size, files.labels.parent
         slabs = steps.slabs(labels, probability, job.threshold, sides, on_progress, folder)
@@ -196,7 +196,8 @@ def segment_in_store(job, files, image, display):
         display.say(str(intensity))
     with display.progress("predicting") as on_progress:
         run_job(store, workers=job.workers, cluster=job.cluster, on_progress=on_progress)
-    cleans = job.steps.is_needed
-    with display.progress("cleaning") if cleans else display.wait("writing") as on_progress:
+    needed = job.steps.is_needed
+    finishing = display.progress("post-processing") if needed else display.wait("writing")
+    with finishing as on_progress:
         summary = finish_job(store, job, files, on_progress)
     return Segmentation(summary, image, open_volume(job.output))

@@ -171,7 +171,7 @@ class JobStore:
             return StoredJob.from_json(self._json())
         except (KeyError, TypeError) as error:
             expected = f"work of this version in {self.folder}"
-            raise invalid("resume", expected, f"{JOB} without a good {error}") from error
+            raise invalid("resume", expected, f"{JOB} without a valid entry {error}") from error
 
     def check_same(self, job):
         """Raise ValueError unless the unfinished work is that of a `StoredJob`."""

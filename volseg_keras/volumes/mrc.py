@@ -60,8 +60,8 @@ class Header:
 def read_mrc(path, inside=None, level=0, series=None):
     """Return the `Source` of an MRC file; its voxel size is in angstrom.
 
-    Whether bytes are signed follows from IMOD's flags, else from the range of grey levels in the
-    header; else they are, by MRC2014.
+    IMOD's flags say whether bytes are signed. Without them the header's range of grey levels
+    decides, and if that tells nothing they are signed, as in MRC2014.
     """
     with open(path, "rb") as file:
         raw, size = file.read(HEADER), os.fstat(file.fileno()).st_size
@@ -82,21 +82,21 @@ def read_mrc(path, inside=None, level=0, series=None):
         stored, names = (shape[0] // several, several, *stored[1:]), "C" + names
     shape = shape if half else stored
     if min(shape) < 1 or start < HEADER:
-        raise ValueError(f"its shape is {shape} and its voxels begin at {start}")
+        raise ValueError(f"invalid header: shape {shape}, voxels from byte {start}")
     if start + prod(stored) * dtype.itemsize > size:
-        raise ValueError(f"the file is cut off: {prod(stored)} voxels are to begin at {start}")
+        raise ValueError(f"the file is cut off: expected {prod(stored)} voxels from byte {start}")
     array = np.memmap(path, dtype, "r", start, stored)
     if half:
         array = Packed(array, shape)
     elif EIGHT_BITS in header.labels and dtype.kind == "u" and in_range(header):
-        array = Bytes(array)  # another program may have changed the voxels, but not the labels
+        array = AsUint8(array)  # another program may have changed the voxels, but not the labels
     return Source(names, array, header_geometry(header, names, shape))
 
 
 def byte_order(raw):
     """Return "<" or ">", whichever makes a header valid; raise ValueError if neither does."""
     if len(raw) < HEADER:
-        raise ValueError("the file is cut off: its header has 1024 bytes")
+        raise ValueError("the file is cut off: it is shorter than a header of 1024 bytes")
     little = raw[212:214] != b"\x11\x11"
     for order in ("<", ">") if little else (">", "<"):
         header = Header(raw, order)
@@ -104,7 +104,7 @@ def byte_order(raw):
         sizes = header.get(0)
         if header.get(12, 1) in MODES and max(crs) < 4 and min(sizes) > 0 and min(sizes) < 2**16:
             return order
-    raise ValueError("it is no MRC file: its header has no shape and mode of one")
+    raise ValueError("not an MRC file: no valid shape and mode in its header")
 
 
 def has_sign(header):
@@ -133,7 +133,9 @@ def header_axes(header):
     if not any(crs):  # never filled in
         return "ZYX"
     if sorted(crs) != [1, 2, 3]:
-        raise ValueError(f"its columns, rows and sections are the axes {crs}, not 1, 2 and 3")
+        raise ValueError(
+            f"its header assigns columns, rows and sections to axes {crs}; expected 1, 2 and 3"
+        )
     return "".join("XYZ"[axis - 1] for axis in crs[::-1])
 
 
@@ -147,7 +149,7 @@ def header_geometry(header, names, shape):
     sides = [cell[a] / (grid[a] if grid[a] > 0 else counts[a]) for a in "ZYX"]
     old = not header.has_map
     origin = header.get(208, kind="f") if old else header.get(196, kind="f")[::-1]
-    if old:  # of before MRC2000: z, x, y
+    if old:  # before MRC2000 the origin was stored as z, x, y
         origin = (origin[0], origin[2], origin[1])
     if not all(abs(value) < LARGEST for value in origin):
         origin = (0.0, 0.0, 0.0)
@@ -181,8 +183,8 @@ class Packed:
         return both.reshape(*rows.shape[:-1], -1)[..., : self.shape[-1]][..., inner]
 
 
-class Bytes:
-    """Integers of 16 bits that hold bytes."""
+class AsUint8:
+    """Integers of 16 bits that all fit into 8, read as uint8."""
 
     def __init__(self, array):
         self.array, self.shape, self.dtype = array, array.shape, np.dtype(np.uint8)
