@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from math import inf
 
-import numpy as np
-
 from ..errors import require
-from ..volumes.intensity import Intensity
+from ..volumes.intensity import Intensity, checked_normalization
 
 
 @dataclass(frozen=True)
@@ -17,7 +15,7 @@ class PredictionOptions:
         tta: average over 8 (2D) or 16 (3D) flips and transpositions.
         seamless: give tiles enough context to agree within 0.001 with one prediction of the whole.
         normalization: "volume" to standardise intensities by the volume's own statistics, "model"
-            by the constants in the model; or `(mean, standard deviation)`; or an `Intensity`.
+            by the constants in the model; or `(mean, standard deviation)`, kept as an `Intensity`.
         scale: how many voxels the network sees for one of the volume, along (z, y, x).
         tile: `(z, y, x)` of a tile, multiples of 16; None for a good size.
 
@@ -27,27 +25,16 @@ class PredictionOptions:
 
     tta: bool = False
     seamless: bool = False
-    normalization: str | tuple | Intensity = "volume"
+    normalization: str | Intensity = "volume"
     scale: tuple = (1, 1, 1)
     tile: tuple | None = None
 
     def __post_init__(self):
         """Check normalization and scale; tiles are checked later, by the axes of the network."""
-        object.__setattr__(self, "normalization", _checked_normalization(self.normalization))
+        object.__setattr__(self, "normalization", checked_normalization(self.normalization))
         object.__setattr__(self, "scale", _checked_scale(self.scale))
         if self.tile is not None:
             object.__setattr__(self, "tile", tuple(self.tile))
-
-
-def _checked_normalization(value):
-    if isinstance(value, Intensity) or isinstance(value, str) and value in ("volume", "model"):
-        return value
-    good = not isinstance(value, str) and np.shape(value)[:1] == (2,)
-    received = value if isinstance(value, str) else f"shape {np.shape(value)}"
-    require(good, "normalization", "'volume', 'model' or (mean, standard deviation)", received)
-    mean, deviation = np.asarray(value, float).tolist()
-    pair = (tuple(n) if isinstance(n, list) else n for n in (mean, deviation))
-    return tuple(pair)
 
 
 def _checked_scale(value):

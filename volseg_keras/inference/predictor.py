@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import require
 from ..patches.sampler import channels_of
-from ..volumes.intensity import Intensity
+from ..volumes.intensity import Intensity, checked_normalization
 from .options import PredictionOptions
 from .predict import planned_slabs, sample_tile, tile_plan
 from .wrappers import Ensemble, FlipAveraged, Resampled, Standardized
@@ -82,14 +82,13 @@ class Predictor:
         Raises:
             ValueError: the model has no constants, or the volume is constant.
         """
-        if isinstance(normalization, Intensity):
-            return normalization
+        normalization = checked_normalization(normalization)
         if normalization == "volume":
             return Intensity.of(volume)
         if normalization == "model":
             self.check_constants()
             return None
-        return Intensity(*normalization)
+        return normalization
 
     def check_constants(self):
         """Raise ValueError unless the model itself standardises intensities."""

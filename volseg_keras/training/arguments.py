@@ -2,11 +2,9 @@
 
 import math
 
-import numpy as np
-
 from ..errors import invalid, require
 from ..networks.models import check_sizes
-from ..volumes.intensity import Intensity
+from ..volumes.intensity import Intensity, checked_normalization
 from .callbacks import Budget
 
 LARGEST_RATIO = 1000  # of the shares of two volumes
@@ -35,21 +33,12 @@ def checked_start(model, own, normalization):
         ValueError: the network takes no patches, or has no constants.
     """
     check_sizes(model)
-    if isinstance(normalization, str) and normalization == "volume":
+    normalization = checked_normalization(normalization)
+    if normalization != "model":
         return normalization
-    if isinstance(normalization, str) and normalization == "model" and own:
-        return Intensity(*own[:2])
-    require(
-        not isinstance(normalization, str) and np.shape(normalization)[:1] == (2,),
-        "normalization",
-        "'volume', (mean, standard deviation), or 'model' for a network trained with constants",
-        f"{normalization=}",
-    )
-    mean, deviation = np.asarray(normalization, float)
-    good = np.isfinite([mean, deviation]).all() and np.all(deviation > 0)
-    expected = "a finite mean and a positive standard deviation"
-    require(good, "normalization", expected, f"{normalization=}")
-    return Intensity(mean.tolist(), deviation.tolist())
+    expected = "'volume' or (mean, standard deviation) for a network without constants"
+    require(own, "normalization", expected, "'model'")
+    return Intensity(*own[:2])
 
 
 def check_weights(weights, volumes):

@@ -127,6 +127,30 @@ class Intensity:
         return standardized
 
 
+def checked_normalization(value):
+    """Return "volume", "model" or an `Intensity`, of an argument `normalization`.
+
+    Args:
+        value: one of these, or `(mean, standard deviation)`, each a number or one for each channel.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if isinstance(value, Intensity) or isinstance(value, str) and value in ("volume", "model"):
+        return value
+    expected = "'volume', 'model' or (mean, standard deviation)"
+    good = not isinstance(value, str) and np.shape(value)[:1] == (2,)
+    received = value if isinstance(value, str) else f"shape {np.shape(value)}"
+    require(good, "normalization", expected, received)
+    mean, deviation = np.asarray(value, float)
+    good = np.isfinite([mean, deviation]).all() and np.all(deviation > 0)
+    expected = "a finite mean and a positive standard deviation"
+    require(good, "normalization", expected, f"normalization={value}")
+    if np.ndim(mean):
+        return Intensity(tuple(mean.tolist()), tuple(deviation.tolist()))
+    return Intensity(float(mean), float(deviation))
+
+
 def _mirror(plane, known):
     """Fill unknown voxels of `(y, x)` or `(y, x, channels)` in place by mirroring the known ones.
 
