@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from subprocess import DEVNULL
+from threading import Barrier
 from types import SimpleNamespace
 
 import keras
@@ -216,6 +218,26 @@ def test_a_half_written_job_is_begun_again(tmp_path, network):
     job = job_of(tmp_path, network, volume)
     (start(job).folder / "job.json").unlink()
     assert start(job).read().shape == (16, 32, 32)
+
+
+def test_of_runs_that_start_together_one_begins(tmp_path, network):
+    job = job_of(tmp_path, network, phantom((16, 32, 32), seed=1)[0], resume=True)
+    stored = start(job).read()
+    store = JobStore(tmp_path / "store")
+
+    def begin(number):
+        meeting.wait()
+        try:
+            store.create(replace(stored, id=str(number)))
+        except FileExistsError:
+            return None
+        return str(number)
+
+    meeting = Barrier(4)
+    with ThreadPoolExecutor(4) as pool:
+        begun = [number for number in pool.map(begin, range(4)) if number]
+    assert begun == [store.read().id] and list(store.array("labels").shape) == [16, 32, 32]
+    assert not list(tmp_path.glob(".part-*"))
 
 
 def test_a_job_agrees_with_the_volume_in_one_go(tmp_path, network):

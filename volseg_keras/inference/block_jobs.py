@@ -51,7 +51,12 @@ def start_job(job, image):
         block=tuple(BLOCK),
         tile=block_tile(image.shape, BLOCK, dims, voxels, halo),
     )
-    store.create(stored)
+    try:
+        store.create(stored)
+    except FileExistsError:
+        if not job.resume:
+            raise
+        store.check_same(stored)
     return store
 
 

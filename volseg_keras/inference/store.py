@@ -153,14 +153,28 @@ class JobStore:
     def create(self, job):
         """Create the store of a `StoredJob`, in place of an incomplete one.
 
-        job.json comes last, from when on the work can be shared and resumed.
+        Its folder appears under its name at once and complete, from when on the work can be shared
+        and resumed.
+
+        Raises:
+            FileExistsError: another process has begun the same work meanwhile.
         """
-        shutil.rmtree(self.folder, ignore_errors=True)
-        (self.folder / "done").mkdir(parents=True)
-        for name, dtype in ARRAYS.items():
-            if name == "labels" or job.probability:
-                start_zarr(self.folder / f"{name}.zarr", job.shape, dtype)
-        write_json(self.folder / JOB, job.to_json())
+        with work_folder(self.folder) as work:
+            new = work / "store"
+            (new / "done").mkdir(parents=True)
+            for name, dtype in ARRAYS.items():
+                if name == "labels" or job.probability:
+                    start_zarr(new / f"{name}.zarr", job.shape, dtype)
+            write_json(new / JOB, job.to_json())
+            if not self.is_begun:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            try:
+                new.rename(self.folder)
+            except OSError as error:
+                if self.is_begun:
+                    expected, received = "a name that no other run writes", self.folder
+                    raise invalid("output", expected, received, FileExistsError) from error
+                raise
 
     def _json(self):
         return json.loads((self.folder / JOB).read_text(encoding="utf-8"))
