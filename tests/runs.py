@@ -36,7 +36,7 @@ def tiny_network(classes=2):
 
 @contextmanager
 def quick_recipes():
-    """Make recipes of small patches: "quick" by SGD, the others by AdamW."""
+    """Make recipes of small patches: "quick" by SGD, the others by MuonAdamW."""
     adam = replace(RECIPES["fast"], patch={3: (16, 32, 32)}, warmup=2, augment=Augment(), settle=0)
     with pytest.MonkeyPatch.context() as patch:
         quick = replace(adam, optimizer="SGD", optimizer_options={})

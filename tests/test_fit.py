@@ -41,9 +41,9 @@ def test_a_run_leaves_what_it_promises(tmp_path):
     rows = read(tmp_path / "a run")
     assert [int(r["step"]) for r in rows] == [4, 8, 12]
     assert summary["steps"] == 12 and summary["hold_out"] == "x:0:32"
-    scores = [float(r["val_jaccard"]) for r in rows if r["val_jaccard"]]
-    # By the statistics that suit better.
-    assert summary["held_out_jaccard"] > max(scores) - 1e-5
+    # The best of the last fifth, by the statistics that suit better.
+    scores = [float(r["val_jaccard"]) for r in rows if int(r["step"]) > 0.8 * 12]
+    assert scores and summary["held_out_jaccard"] > max(scores) - 1e-5
     assert json.loads((tmp_path / "a run" / "metrics.json").read_text()) == summary
     assert summary["normalization"]["mean"] == pytest.approx(IMAGE.mean(), abs=0.5)
     names = {p.name for p in (tmp_path / "a run").iterdir()}

@@ -24,6 +24,7 @@ from .calibration import calibrate
 from .callbacks import Checkpoint, Finite, Schedule, Validate, is_told
 from .devices import replicas, use_jit
 from .logging_callbacks import History, Progress
+from .muon import MuonAdamW
 from .prediction_mode import prediction_mode
 from .recipes import get_recipe
 from .saving import WeightExporter, described, finished_summary, summarise
@@ -255,7 +256,8 @@ def make_patches(volumes, row, dims, seed, weights, contrast=1.0):
 
 def compile_model(model, row, dims):
     """Compile with the recipe's optimizer and loss."""
-    optimizer = getattr(keras.optimizers, row.optimizer)(row.rate[dims], **row.optimizer_options)
+    kind = MuonAdamW if row.optimizer == "MuonAdamW" else getattr(keras.optimizers, row.optimizer)
+    optimizer = kind(row.rate[dims], **row.optimizer_options)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "alpha"])
     classes = model.output_shape[-1]
     one, all_of_them = (1, 1) if classes == 2 else (None, list(range(1, classes)))

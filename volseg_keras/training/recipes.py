@@ -17,7 +17,7 @@ class Recipe:
         rate: peak learning rate.
         steps: the budget where none is given.
         minutes: the same in minutes of wall time, instead of `steps`, or None.
-        optimizer: name of a Keras optimizer.
+        optimizer: "MuonAdamW", or the name of a Keras optimizer.
         optimizer_options: its arguments.
         loss: name of a loss in `networks.losses`.
         schedule: "cosine" to zero, or "drops" by 10 at 50 % and 75 % of the budget.
@@ -65,6 +65,7 @@ WIDE = Augment(
     blur=1.5,
     shading=0.2,
     inversion=0.03,
+    staining=0.6,
     sections=0.1,
     myelin=0.05,
 )
@@ -83,7 +84,7 @@ NEAR = Augment(
 FAST = {
     "patch": {2: (256, 256), 3: (64, 128, 128)},
     "batch": {2: 8, 3: 2},
-    "optimizer": "AdamW",
+    "optimizer": "MuonAdamW",
     "optimizer_options": {"weight_decay": 1e-4},
     "loss": "JaccardCrossentropyLoss",
     "schedule": "cosine",
