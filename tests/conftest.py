@@ -13,18 +13,7 @@ if CACHE not in os.environ.get("XDG_CACHE_HOME", ""):
     os.environ["XDG_CACHE_HOME"] = cache.name
 
 # Files that take longest come first: no process is left alone with one of them in the end.
-LONG = (
-    "notebooks",
-    "survival",
-    "state",
-    "models",
-    "cli",
-    "export",
-    "fit",
-    "engines",
-    "resume",
-    "zoo",
-)
+LONG = ("notebooks", "survival", "state", "models", "cli", "export", "fit", "engines", "zoo")
 
 
 def pytest_collection_modifyitems(items):

@@ -1,7 +1,5 @@
 """The graph for prediction: the values of the trained network with far less memory traffic."""
 
-from functools import partial
-
 import keras
 import numpy as np
 from keras import ops
@@ -114,15 +112,23 @@ def check_tensorflow():
 def write_openvino(model, path):
     """Write the graph of a model for OpenVINO (.xml, its weights beside it).
 
-    Not by `model.export`, which traces the network twice and takes more than twice as long.
+    Not by `model.export`, which traces the network twice. And of constants, since the converter
+    looks up each variable among all others: this takes a third of the time.
     """
     import openvino
     import tensorflow as tf
 
     (image,) = model.inputs
+    groups = model.trainable_variables, model.non_trainable_variables
+    values = [[ops.convert_to_numpy(variable) for variable in group] for group in groups]
+
+    def predict(batch):
+        constants = [[tf.constant(value) for value in group] for group in values]
+        return model.stateless_call(*constants, batch, training=False)[0]
+
     signature = [tf.TensorSpec(image.shape, image.dtype, name=image.name)]
-    graph = tf.function(partial(model, training=False), signature, autograph=False)
-    openvino.serialize(openvino.convert_model(graph.get_concrete_function()), path)
+    graph = tf.function(predict, signature, autograph=False).get_concrete_function()
+    openvino.serialize(openvino.convert_model(graph), path)
 
 
 def write_onnx(model, path):
