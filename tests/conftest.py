@@ -6,12 +6,14 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-# Graphs of models are cached; tests start without any.
-cache = tempfile.TemporaryDirectory(prefix="volseg cache ")
-os.environ["XDG_CACHE_HOME"] = cache.name
+# Graphs of models are cached; tests start without any, and their processes share them.
+CACHE = "volseg cache "
+if CACHE not in os.environ.get("XDG_CACHE_HOME", ""):
+    cache = tempfile.TemporaryDirectory(prefix=CACHE)
+    os.environ["XDG_CACHE_HOME"] = cache.name
 
 # Files that take longest come first: no process is left alone with one of them in the end.
-LONG = ("notebooks", "survival", "state", "models", "cli", "export", "fit", "engines", "resume")
+LONG = ("notebooks", "survival", "state", "models", "cli", "export", "fit", "engines", "zoo")
 
 
 def pytest_collection_modifyitems(items):

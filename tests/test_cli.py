@@ -5,6 +5,8 @@ import subprocess
 import sys
 import time
 import warnings
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import imagecodecs
@@ -212,14 +214,21 @@ def test_scores_need_no_tensorflow(folder):
     subprocess.run([sys.executable, "-c", code, *arguments], check=True, env=environment)
 
 
-def test_training_on_several_volumes(folder, tmp_path, capsys):
-    pair = (folder / "image.tif", folder / "label.tif")
-    arguments = ("--steps", 1, "--model", "D", "--weights", "2,1", "--validate", *pair)
-    arguments += ("--hold-out", "x:0:32", "--hold-out", "none", "--validate", *pair)
-    with quick_recipe(), shallow_networks():
-        assert volseg("train", *pair, *pair, "-o", tmp_path / "run", *arguments) == 0
-    assert "held-out Jaccard" in capsys.readouterr().out
-    about = json.loads((tmp_path / "run" / "metrics.json").read_text())
+@pytest.fixture(scope="module")
+def run(folder, tmp_path_factory):
+    """A run on two volumes, of which one has a held-out part, and two more to validate on."""
+    pair, run = (folder / "image.tif", folder / "label.tif"), tmp_path_factory.mktemp("runs") / "h"
+    arguments = ("--model", "H", "--steps", 3, "--seed", 2, "--weights", "2,1")
+    arguments += ("--validate", *pair, "--hold-out", "x:0:32", "--hold-out", "none")
+    with quick_recipe(), shallow_networks(), redirect_stdout(StringIO()) as told:
+        line = ("train", *pair, *pair, "-o", run, *arguments, "--validate", *pair)
+        assert volseg(*line) == 0
+    assert "held-out Jaccard" in told.getvalue()
+    return run
+
+
+def test_training_on_several_volumes(run):
+    about = json.loads((run / "metrics.json").read_text())
     assert about["weights"] == [2, 1] and about["hold_out"] == ["x:0:32", "none"]
     assert len(about["volumes"]) == 2 and len(about["held_out"]) == 3
 
@@ -239,12 +248,8 @@ def test_an_option_of_two_values_may_be_given_once_for_both(typed, read):
     assert cli.in_pairs(typed.split(), "--validate") == want
 
 
-def test_the_whole_road(folder, tmp_path, capsys):
-    image, label, run = folder / "image.tif", folder / "label.tif", tmp_path / "runs" / "h"
-    arguments = ("--model", "H", "--steps", 3, "--hold-out", "x:0:32", "--seed", 2)
-    with quick_recipe(), shallow_networks():
-        assert volseg("train", image, label, "-o", run, *arguments) == 0
-    assert "held-out Jaccard" in capsys.readouterr().out
+def test_the_whole_road_after_training(run, folder, tmp_path, capsys):
+    image, label = folder / "image.tif", folder / "label.tif"
     out, exported = tmp_path / "labels.tif", tmp_path / "saved"
     assert volseg("predict", image, "-o", out, "--model", run, "--probability") == 0
     probability = open_volume(tmp_path / "labels_probability.tif")[...]

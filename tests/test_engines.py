@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,27 +16,21 @@ from volseg_keras.inference import engines
 from volseg_keras.inference.open_model import KEPT, graph_key, open_model
 from volseg_keras.inference.segmenter import RECENT
 from volseg_keras.networks.models import with_normalization
+from volseg_keras.pretrained.presets import published
 from volseg_keras.volumes.formats import FORMATS
 
 
-@pytest.fixture(scope="module")
-def whole():
-    """The one network here of all its blocks."""
-    return with_normalization(settled("H"), 130.0, 40.0)
-
-
 @pytest.fixture(scope="module", autouse=True)
-def shallow(whole):
+def shallow():
     with shallow_networks():
         yield
 
 
 @pytest.fixture(scope="module")
-def models(whole, tmp_path_factory):
+def models(tmp_path_factory):
     """Saved networks that mark a good part of the phantom."""
     folder = tmp_path_factory.mktemp("some models")
-    whole.save(folder / "H.keras")
-    for name in ("C", "U-Net"):
+    for name in ("C", "H", "U-Net"):
         with_normalization(settled(name), 130.0, 40.0).save(folder / f"{name}.keras")
     return folder
 
@@ -45,10 +40,16 @@ IMAGE = phantom((20, 48, 64), seed=3)[0]
 
 @pytest.mark.parametrize(
     "name, dtype",
-    [("H", "u1"), ("U-Net", "u1"), *[("C", t) for t in ("u1", "u2", ">u2", "i2", "f4", "f8")]],
+    [
+        ("H.keras", "u1"),
+        ("U-Net.keras", "u1"),
+        *[("C.keras", dtype) for dtype in ("u1", "u2", ">u2", "i2", "f4", "f8")],
+        (published()["h"], "u1"),  # the one network here of all its blocks
+    ],
+    ids=lambda value: Path(value).name,
 )
 def test_openvino_agrees_with_keras(models, name, dtype):
-    path, image = models / f"{name}.keras", IMAGE.astype(dtype)
+    path, image = models / name, IMAGE.astype(dtype)
     want = predict_volume(path, image, engine="keras")
     got = predict_volume(path, image, engine="openvino")
     assert got.shape == want.shape and got.dtype == np.float32

@@ -155,14 +155,15 @@ def test_fit_takes_no_notice_of_what_weighs_nothing(kind, shape):
     weight = np.ones(shape, np.float32)
     weight[2:] = 0
     other = np.concatenate([label[:2], 1 - label[2:]])
-    results = []
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((None, None, 1))
+    model = keras.Model(
+        inputs, keras.layers.Conv2D(2, 3, padding="same", activation="softmax")(inputs)
+    )
+    model.compile("sgd", kind(), weighted_metrics=[Jaccard()], jit_compile=False)
+    start, results = model.get_weights(), []
     for labels, weights in ((label, weight), (other, weight), (other, None)):
-        keras.utils.set_random_seed(0)
-        inputs = keras.Input((None, None, 1))
-        model = keras.Model(
-            inputs, keras.layers.Conv2D(2, 3, padding="same", activation="softmax")(inputs)
-        )
-        model.compile("sgd", kind(), weighted_metrics=[Jaccard()], jit_compile=False)
+        model.set_weights(start)
         model.fit(image, labels, 4, sample_weight=weights, epochs=2, verbose=0)
         results.append(model.get_weights()[0])
     np.testing.assert_allclose(results[0], results[1], atol=1e-6)

@@ -48,10 +48,10 @@ def test_checkpoints_are_written_by_time_after_validation_and_at_the_end(tmp_pat
         write(self)
 
     monkeypatch.setattr(Checkpoint, "write", counted)
-    run(tmp_path / "slow", 20, hold_out=None, steps_per_epoch=1)
+    run(tmp_path / "slow", 20, hold_out=None, steps_per_epoch=5)
     assert written == [20]
     written.clear()
-    run(tmp_path / "validated", 20, steps_per_epoch=1)
+    run(tmp_path / "validated", 20, steps_per_epoch=2)
     assert written == list(range(2, 21, 2))
     written.clear()
     monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY", 0)

@@ -91,7 +91,10 @@ def test_changed_weights_are_noticed(engine, path, monkeypatch):
     np.testing.assert_allclose(after, Segmenter(model, engine="keras")(IMAGE), atol=0.01)
     # Its own, and the one of the segmenter that it is compared with.
     assert len(started) == (2 if engine == "keras" else 1)
-    network, _ = split_normalization(model)
+
+
+def test_constants_of_a_model_are_noticed(path):
+    network, _ = split_normalization(keras.saving.load_model(path, compile=False))
     inside = [with_normalization(network, mean, 40.0) for mean in (100.0, 150.0)]
     one, other = (predict_volume(m, IMAGE, normalization="model") for m in inside)
     assert np.abs(one - other).max() > 0.001

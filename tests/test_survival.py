@@ -28,7 +28,7 @@ FORKS.set_forkserver_preload(["tensorflow", "volseg_keras.training.fit", "volseg
 QUICK = replace(
     RECIPES["fast"], patch={3: (16, 32, 32)}, warmup=2, average=3.0, augment=Augment(), settle=0.0
 )
-KILLS, STEPS = 10, 600
+KILLS, STEPS = 10, 400
 
 
 def save_network(path):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import keras
 
 from ..inference.engines import onnx_runner
-from ..networks.inference_graph import write_graph
+from ..networks import inference_graph
 
 OPENVINO = "model.xml"
 ONNX = ("tf2onnx", "onnx", "onnxruntime")
@@ -34,13 +34,13 @@ def write_savedmodel(model, path, *_):
 
 def write_onnx(model, path, *_):
     """Write an .onnx file."""
-    write_graph(model, path, "onnx")
+    inference_graph.write_onnx(model, path)
 
 
 def write_openvino(model, path, *_):
     """Write a folder with OpenVINO's two files."""
     path.mkdir()
-    write_graph(model, path / OPENVINO, "openvino")
+    inference_graph.write_openvino(model, path / OPENVINO)
 
 
 def read_savedmodel(path):
