@@ -144,7 +144,7 @@ ZOO = {
     "mito-2d": PublishedModel(
         "D",
         (EPFL_TRAIN, SBEM_TRAIN),
-        steps=4_000,
+        steps=12_000,
         validate=(SBEM_VALIDATION,),
         test=(EPFL_TEST, SBEM_VALIDATION),
         purpose="Mitochondria section by section, in electron microscopy of any kind.",

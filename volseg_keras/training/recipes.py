@@ -83,7 +83,7 @@ NEAR = Augment(
 )
 FAST = {
     "patch": {2: (256, 256), 3: (64, 128, 128)},
-    "batch": {2: 8, 3: 2},
+    "batch": {2: 2, 3: 2},
     "optimizer": "MuonAdamW",
     "optimizer_options": {"weight_decay": 1e-4},
     "loss": "JaccardCrossentropyLoss",
