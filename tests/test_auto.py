@@ -14,10 +14,10 @@ from volseg_keras.networks.models import with_normalization
 from volseg_keras.patches.foreground import annotated_sections
 from volseg_keras.pretrained import presets
 from volseg_keras.report.console import shown_by
-from volseg_keras.training import start
-from volseg_keras.training.runs import go_on, next_run
+from volseg_keras.training import starting_model
+from volseg_keras.training.run_folders import go_on, next_run
 from volseg_keras.training.self_training import sure
-from volseg_keras.training.start import Candidate, resampled_volume, scales, with_new_head
+from volseg_keras.training.starting_model import Candidate, resampled_volume, scales, with_new_head
 from volseg_keras.training.volumes import LabelledVolume, hold_out_parts
 from volseg_keras.volumes.dimensions import network_dims
 from volseg_keras.volumes.intensity import Intensity
@@ -148,8 +148,8 @@ def test_the_shortest_command(files, tmp_path, capsys):
 
 def test_from_scratch_where_nothing_is_found(files, published, tmp_path, monkeypatch, capsys):
     file = published / "Bright" / "model.keras"
-    monkeypatch.setattr(start, "published", lambda: {"bright": file})
-    monkeypatch.setitem(start.NETWORKS, 2, "C")
+    monkeypatch.setattr(starting_model, "published", lambda: {"bright": file})
+    monkeypatch.setitem(starting_model.NETWORKS, 2, "C")
     assert train(files, tmp_path / "run", "--hold-out", "none") == 0
     assert "Starts C from scratch: no published model finds" in capsys.readouterr().out
     about = told_of(tmp_path / "run")

@@ -23,8 +23,8 @@ from volseg_keras import (
 )
 from volseg_keras.networks.models import split_normalization, with_normalization
 from volseg_keras.training.fit import make_patches, read_volumes
+from volseg_keras.training.hold_out import split
 from volseg_keras.training.recipes import RECIPES
-from volseg_keras.training.regions import split
 from volseg_keras.training.volumes import labelled_volumes
 from volseg_keras.volumes.intensity import Intensity
 from volseg_keras.volumes.volume import Volume

@@ -9,7 +9,7 @@ import pytest
 from volseg_keras import Segmenter, load_pretrained, phantom
 from volseg_keras.inference.engines import keras_engine
 from volseg_keras.inference.open_model import open_model
-from volseg_keras.inference.predict import label_map, predict_slabs
+from volseg_keras.inference.tiled_prediction import label_map, predict_slabs
 
 pytestmark = pytest.mark.slow
 

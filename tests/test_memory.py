@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from volseg_keras.inference import predict
+from volseg_keras.inference import tiled_prediction
 from volseg_keras.postprocessing import instances, pipeline
 from volseg_keras.volumes import source
 
@@ -80,7 +80,7 @@ def test_what_a_group_leaves_bounds_reads_tiles_and_slabs(machine):
     source.check_memory(GIB // 2)
     with pytest.raises(ValueError, match="needs 0.6 GB of memory, 0.5 GB are free"):
         source.check_memory(GIB // 2 + 2**24)
-    assert predict.voxels_at_once(3) * predict.BYTES[3] < GIB // 6
+    assert tiled_prediction.voxels_at_once(3) * tiled_prediction.BYTES[3] < GIB // 6
     with pytest.warns(UserWarning, match="will take 2 GiB of memory, of which 0 GiB are free"):
         pipeline.PostProcessing(fill_holes=True).check_output((220, 1000, 1000), "a.tif")
     assert instances.free_memory is source.free_memory

@@ -23,7 +23,7 @@ from volseg_keras import (
     save_volume,
     segmentation_scores,
 )
-from volseg_keras.inference.predict import label_map, predict_slabs
+from volseg_keras.inference.tiled_prediction import label_map, predict_slabs
 from volseg_keras.inference.wrappers import Standardized
 from volseg_keras.networks.models import with_normalization
 from volseg_keras.volumes.formats import FORMATS

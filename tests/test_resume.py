@@ -13,8 +13,8 @@ from runs import quick_recipes, read, run, small_network, stopped_at
 from volseg_keras import (
     load_pretrained,
 )
-from volseg_keras.training import callbacks
-from volseg_keras.training.callbacks import Checkpoint
+from volseg_keras.training import checkpoint
+from volseg_keras.training.checkpoint import Checkpoint
 from volseg_keras.training.recipes import RECIPES
 
 
@@ -54,7 +54,7 @@ def test_checkpoints_are_written_by_time_after_validation_and_at_the_end(tmp_pat
     run(tmp_path / "validated", 20, steps_per_epoch=2)
     assert written == list(range(2, 21, 2))
     written.clear()
-    monkeypatch.setattr(callbacks, "CHECKPOINT_EVERY", 0)
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_EVERY", 0)
     run(tmp_path / "timely", 3, hold_out=None, steps_per_epoch=1)
     assert written == [1, 2, 3]
 

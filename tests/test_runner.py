@@ -21,13 +21,13 @@ from networks import settled, shallow_networks
 
 from volseg_keras import build_model, open_volume, phantom, save_volume
 from volseg_keras.files import sha256
-from volseg_keras.inference import block_jobs, runner, store
+from volseg_keras.inference import block_jobs, job_store, runner
 from volseg_keras.inference.blocks import axis_plan, block_tile, blocks, predict_block
 from volseg_keras.inference.job import Job, ModelChoice, OutputFiles, SourceVolume
+from volseg_keras.inference.job_store import JobStore
 from volseg_keras.inference.options import PredictionOptions
 from volseg_keras.inference.runner import segment_file
 from volseg_keras.inference.segmenter import predict_volume
-from volseg_keras.inference.store import JobStore
 from volseg_keras.networks.models import with_normalization
 from volseg_keras.postprocessing.pipeline import PostProcessing
 from volseg_keras.volumes.intensity import Intensity
@@ -256,7 +256,7 @@ def test_a_job_interrupted_at_its_end_loses_nothing(tmp_path, network, name, mon
     files = tmp_path / name, tmp_path / f"probability{suffix}"
     job = job_of(tmp_path, network, phantom((40, 160, 160), seed=2)[0], name)
     block_jobs.run_job(begun := start(job))
-    complete, remove = store.finish_zarr, shutil.rmtree
+    complete, remove = job_store.finish_zarr, shutil.rmtree
 
     def broken_off(array, size):
         complete(array, size)
@@ -268,13 +268,13 @@ def test_a_job_interrupted_at_its_end_loses_nothing(tmp_path, network, name, mon
             remove(next(path.glob(f"**/{part}"), path), ignore_errors=True)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store, "finish_zarr", broken_off)
+    monkeypatch.setattr(job_store, "finish_zarr", broken_off)
     if suffix == ".zarr":
         with pytest.raises(KeyboardInterrupt):
             finish(begun, job, files[1])
         assert not any(file.exists() for file in files)
-    monkeypatch.setattr(store, "finish_zarr", complete)
-    monkeypatch.setattr(store, "shutil", SimpleNamespace(rmtree=half))
+    monkeypatch.setattr(job_store, "finish_zarr", complete)
+    monkeypatch.setattr(job_store, "shutil", SimpleNamespace(rmtree=half))
     with pytest.raises(KeyboardInterrupt):
         finish(begun, job, files[1])
     monkeypatch.undo()
@@ -298,8 +298,8 @@ def test_a_job_killed_three_times_gives_what_an_unbroken_one_gives(tmp_path, net
     unbroken = start(job_of(tmp_path, network, volume, "unbroken.zarr"))
     block_jobs.run_job(unbroken)
     broken = start(job_of(tmp_path, network))
-    code = "import sys; from volseg_keras.inference import block_jobs, store; "
-    code += "block_jobs.run_job(store.JobStore(sys.argv[1]))"
+    code = "import sys; from volseg_keras.inference import block_jobs, job_store; "
+    code += "block_jobs.run_job(job_store.JobStore(sys.argv[1]))"
     for done in (1, 3, 6):
         process = subprocess.Popen([sys.executable, "-c", code, broken.folder], stderr=DEVNULL)
         wait_for(done, broken.folder)
@@ -320,7 +320,7 @@ def test_what_a_killed_worker_left_is_no_block(tmp_path, network, small_blocks):
 
 def same_arrays(one, other):
     """Assert that two finished jobs hold the same voxels."""
-    for name in store.ARRAYS:
+    for name in job_store.ARRAYS:
         np.testing.assert_array_equal(one.array(name)[...], other.array(name)[...])
 
 

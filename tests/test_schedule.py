@@ -13,10 +13,10 @@ from volseg_keras import (
 from volseg_keras.networks.models import with_normalization
 from volseg_keras.training import calibration
 from volseg_keras.training.averaging import Average
+from volseg_keras.training.batch_norm import recalibrate_batch_norm
 from volseg_keras.training.callbacks import Budget, Schedule, Validate
 from volseg_keras.training.prediction_mode import prediction_mode
 from volseg_keras.training.recipes import get_recipe
-from volseg_keras.training.statistics import recalibrate_batch_norm
 from volseg_keras.training.validation import HeldOutScores
 from volseg_keras.training.volumes import labelled_volumes
 

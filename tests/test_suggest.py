@@ -7,7 +7,7 @@ from networks import shallow_networks
 
 from volseg_keras import build_model, open_volume, phantom, save_volume, suggest
 from volseg_keras.networks.models import with_normalization
-from volseg_keras.training.sections import (
+from volseg_keras.training.annotated_sections import (
     section_to_hold_out,
     spread,
     without_unpainted,

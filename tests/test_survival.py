@@ -17,7 +17,7 @@ import pytest
 from command import small_file_system, volseg
 
 from volseg_keras import Augment, files, load_pretrained, phantom, save_volume
-from volseg_keras.training import callbacks
+from volseg_keras.training import checkpoint
 from volseg_keras.training.recipes import RECIPES
 
 pytestmark = pytest.mark.slow
@@ -72,7 +72,7 @@ def train_apart(folder, *line):
     # Ctrl-C is ignored by what a shell starts in the background.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     RECIPES["quick"] = QUICK
-    callbacks.CHECKPOINT_EVERY = 0  # for progress to be seen
+    checkpoint.CHECKPOINT_EVERY = 0  # for progress to be seen
     with open(folder / "log", "w") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volseg_keras.inference.engines import decoded, to_labels
-from volseg_keras.inference.predict import (
+from volseg_keras.inference.tiled_prediction import (
     FADE,
     HALO,
     best_tile,

@@ -13,7 +13,7 @@ from volseg_keras.networks.variants import VARIANTS
 from volseg_keras.pretrained.checksums import check_files
 from volseg_keras.pretrained.zoo import DATASETS, ZOO, get_row
 from volseg_keras.publishing.model_table import BEGIN, END
-from volseg_keras.publishing.rows import open_pair, train_row
+from volseg_keras.publishing.zoo_training import open_pair, train_row
 from volseg_keras.training.recipes import RECIPES
 
 

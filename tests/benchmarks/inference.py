@@ -16,7 +16,7 @@ def patch_systems(model):
 
     from volseg_keras import load_pretrained
     from volseg_keras.inference.open_model import open_model
-    from volseg_keras.inference.predict import sample_tile
+    from volseg_keras.inference.tiled_prediction import sample_tile
 
     patch = mosaic(PATCH)
     ours = open_model(model).start(sample_tile(patch, 3))
@@ -51,7 +51,7 @@ def compute_seconds(model, path):
 
     from volseg_keras import open_volume
     from volseg_keras.inference.open_model import open_model
-    from volseg_keras.inference.predict import sample_tile, tile_plan
+    from volseg_keras.inference.tiled_prediction import sample_tile, tile_plan
     from volseg_keras.inference.tiling import read_tiles
 
     volume = open_volume(path)[...]

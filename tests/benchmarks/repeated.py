@@ -21,8 +21,8 @@ def seconds(run):
 
 def tiles_alone(model, volume):
     """Return a function that computes all tiles of a volume, and nothing else."""
-    from volseg_keras.inference.predict import tile_plan
     from volseg_keras.inference.segmenter import recent_model
+    from volseg_keras.inference.tiled_prediction import tile_plan
     from volseg_keras.inference.tiling import read_tiles
 
     predictor = recent_model(model)

@@ -82,8 +82,8 @@ def scores(data, folder):
     from volseg_keras.inference.engines import keras_engine
     from volseg_keras.networks.models import split_normalization
     from volseg_keras.patches.augment import NONE
+    from volseg_keras.training.batch_norm import BATCHES, recalibrate_batch_norm
     from volseg_keras.training.fit import get_recipe, make_patches
-    from volseg_keras.training.statistics import BATCHES, recalibrate_batch_norm
     from volseg_keras.training.validation import score
     from volseg_keras.training.volumes import hold_out_parts, labelled_volumes
 

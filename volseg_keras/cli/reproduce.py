@@ -55,7 +55,7 @@ def train_model(name, data, output, steps):
     row = get_row(name)
     require(data, "data", "a folder of volumes, as in --data FOLDER", "none")
     start_keras()
-    from ..publishing.rows import train_row
+    from ..publishing.zoo_training import train_row
 
     summary = train_row(row, data, output, steps=steps)
     print(f"Trained {name}: {summary['steps']} steps. Score and publish it with")

@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 
 from ..errors import require
-from ..inference.predict import HALO, MULTIPLE
+from ..inference.tiled_prediction import HALO, MULTIPLE
 from ..networks.models import class_names, metadata
 from ..report.plots import draw_cover
 from .formats import TOLERANCE, read_onnx, read_savedmodel, write_onnx, write_savedmodel

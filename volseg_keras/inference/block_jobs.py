@@ -10,10 +10,10 @@ from ..extras import install_command
 from ..volumes.formats import kind_of
 from .blocks import BLOCK, block_tile, blocks, predict_block
 from .engines import usable_cores
-from .predict import halo_of, voxels_at_once
+from .job_store import JobStore, StoredJob
 from .segmenter import recent_model
 from .sinks import write_labels
-from .store import JobStore, StoredJob
+from .tiled_prediction import halo_of, voxels_at_once
 
 
 def start_job(job, image):

@@ -9,7 +9,7 @@ from itertools import product
 
 import numpy as np
 
-from .predict import FADE, best_tile, halo_of, multiples
+from .tiled_prediction import FADE, best_tile, halo_of, multiples
 from .tiling import intervals, tiled_slabs
 
 # Multiples of the chunks of Zarr arrays, so that no two blocks share a chunk.

@@ -13,7 +13,7 @@ from threading import RLock
 
 import numpy as np
 
-from .recent import Recent
+from .lru_cache import Recent
 
 ENGINES = ("auto", "keras", "openvino", "onnxruntime")
 # The most labels of a tile that bfloat16 may change: a share of all, and a share of the foreground

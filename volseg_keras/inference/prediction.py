@@ -14,8 +14,8 @@ from ..volumes.volume import as_volume
 from .engines import to_labels
 from .job import scale_where_it_matters
 from .options import PredictionOptions
-from .predict import not_background
 from .segmenter import is_auto, predicted, recent_model
+from .tiled_prediction import not_background
 
 BYTES = 12  # of a voxel, while it is predicted and looked at
 

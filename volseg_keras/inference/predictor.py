@@ -6,7 +6,7 @@ from ..errors import require
 from ..patches.sampler import channels_of
 from ..volumes.intensity import Intensity, checked_normalization
 from .options import PredictionOptions
-from .predict import planned_slabs, sample_tile, tile_plan
+from .tiled_prediction import planned_slabs, sample_tile, tile_plan
 from .wrappers import Ensemble, FlipAveraged, Resampled, Standardized
 
 
@@ -49,7 +49,7 @@ class Predictor:
         require(channels_of(volume) == own, "model", expected, f"{own} channels")
 
     def slabs(self, volume, options=None, *, engine=None, on_progress=None):
-        """Yield finished z slabs `(z, values)`; see `inference.predict.predict_slabs`.
+        """Yield finished z slabs `(z, values)`; see `inference.tiled_prediction.predict_slabs`.
 
         Args:
             volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.

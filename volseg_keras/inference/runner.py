@@ -19,6 +19,7 @@ from ..pretrained.choice import scale_text
 from ..volumes.volume import Volume, open_volume
 from .block_jobs import dask, finish_job, run_job, start_job
 from .job import OutputFiles
+from .job_store import JobStore
 from .segmenter import recent_model
 from .sinks import (
     ArraySink,
@@ -29,7 +30,6 @@ from .sinks import (
     summarize,
     write_labels,
 )
-from .store import JobStore
 
 SMALL = 2**27  # voxels of a volume that is segmented in memory
 

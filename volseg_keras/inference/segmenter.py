@@ -11,10 +11,10 @@ import numpy as np
 from ..networks.backend import check_backend
 from ..pretrained.choice import AUTO, choose_model
 from ..volumes.volume import open_volume
+from .lru_cache import Recent
 from .open_model import by_keras, find_model, open_model, savedmodel_files
 from .options import PredictionOptions
-from .predict import label_map, probabilities
-from .recent import Recent
+from .tiled_prediction import label_map, probabilities
 
 # Models that `predict_volume` keeps.
 RECENT = Recent(4)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..volumes.writing import create_volume
 from .engines import to_labels
-from .predict import not_background
+from .tiled_prediction import not_background
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..volumes.intensity import Intensity
 from .engines import decoded
-from .predict import multiples
+from .tiled_prediction import multiples
 
 
 @dataclass(frozen=True)

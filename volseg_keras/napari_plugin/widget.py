@@ -15,7 +15,7 @@ from ..errors import require
 from ..inference.prediction import Prediction
 from ..pretrained.choice import AUTO, choose_model
 from ..pretrained.presets import published
-from ..training.runs import go_on, next_run
+from ..training.run_folders import go_on, next_run
 from ..training.suggest import draft_section, suggest
 from .layers import add_volumes, like, placed, volume_of
 from .work import EXPECTED, Work, tell

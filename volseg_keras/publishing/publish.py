@@ -22,7 +22,7 @@ from ..volumes.labels import class_ids
 from .card import card_text, facts_of
 from .model_table import write_model_tables
 from .robustness import post_processed, under_shifts
-from .rows import open_pair
+from .zoo_training import open_pair
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..inference.options import PredictionOptions
-from ..inference.predict import label_map
+from ..inference.tiled_prediction import label_map
 from ..postprocessing.labels import median
 from ..scores import foreground_jaccard, segmentation_scores
 from ..volumes.volume import NOT_ANNOTATED

@@ -19,8 +19,8 @@ from ..training.recipes import get_recipe
 from ..volumes.volume import class_ids
 from ..volumes.writing import writable_folder
 from .robustness import post_processed
-from .rows import read_parts, train_network
 from .tables import MEASURES, write_tables
+from .zoo_training import read_parts, train_network
 
 SCORES = "scores.json"
 PHANTOMS = (64, 256, 256), (32, 128, 128)

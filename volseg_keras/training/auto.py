@@ -13,13 +13,13 @@ from ..patches.sampler import channels_of
 from ..report.console import progress_bar
 from ..volumes.volume import NOT_ANNOTATED
 from ..volumes.writing import writable_folder
+from .annotated_sections import section_to_hold_out, without_unpainted
 from .arguments import check_run, check_weights, checked_start, make_budget
 from .callbacks import is_told
 from .logging_callbacks import part_of_training
 from .recipes import get_recipe
-from .sections import section_to_hold_out, without_unpainted
 from .self_training import confident_labels, confident_text
-from .start import chosen_start, network_from, rescaled
+from .starting_model import chosen_start, network_from, rescaled
 from .volumes import hold_out_parts, labelled_volumes, largest_class, paired, read_labels
 
 SCRATCH = "scratch"

@@ -8,7 +8,7 @@ import numpy as np
 from ..files import atomic_path
 from ..inference.engines import keras_engine
 from ..networks.models import split_normalization, with_normalization
-from .statistics import batch_norms, recalibrate_batch_norm
+from .batch_norm import batch_norms, recalibrate_batch_norm
 from .validation import score
 
 SAME = 1e-3  # relative difference of weights that are equal except for rounding

@@ -1,25 +1,15 @@
-"""What happens between steps: schedule, validation, history, checkpoint, progress."""
+"""What happens between steps: budget, schedule, validation, a check of loss and weights."""
 
-import json
 import math
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
 
-import h5py
 import keras
 
-from ..errors import require
-from ..files import atomic_path
+from .checkpoint import variables
 
 # How many times to validate, and the share of the budget after which scores no longer swing.
 PARTS, SETTLED = 10, 0.8
-# Seconds between checkpoints: a run that is killed loses no more than these and an epoch.
-CHECKPOINT_EVERY = 60.0
-# Attributes of a budget that a checkpoint keeps.
-STATE = ("step", "spent", "best", "validated")
 
 
 @dataclass
@@ -164,93 +154,3 @@ class Finite(keras.callbacks.Callback):
                 "checkpoint and model are kept. A recipe with a lower learning rate or another "
                 "seed may help"
             )
-
-
-class Checkpoint(keras.callbacks.Callback):
-    """Write the whole state of a run to one file, atomically, and restore it.
-
-    Weights, optimizer, seed generators and budget: Keras's own weight files do not hold the seeds,
-    so a resumed run would draw other dropout masks than an uninterrupted one.
-
-    The file is written after validation, after `CHECKPOINT_EVERY` seconds, and when `kept` ends.
-    In between the state of the last epoch is kept on the device of the variables.
-
-    Args:
-        budget: the `Budget`.
-        path: the file.
-        about: arguments of the run, of JSON types, which a resumed run must share.
-        average: the `Average` of the run.
-    """
-
-    def __init__(self, budget, path, about, average):
-        super().__init__()
-        self.average = average
-        self.budget = budget
-        self.path = Path(path)
-        self.about = json.dumps(about)
-        self.state = None  # of the last epoch, until it is written
-        self.written = time.monotonic()
-
-    def restore(self, model):
-        """Load the checkpoint into a compiled model and the budget.
-
-        Raises:
-            ValueError: the checkpoint is of another network or other arguments.
-        """
-        state = variables(model)
-        with h5py.File(self.path) as file:
-            saved = [file[str(i)][()] for i in range(len(file))]
-            saved, mean = saved[: len(state)], saved[len(state) :]
-            about = file.attrs["about"]
-            for name in STATE:
-                setattr(self.budget, name, file.attrs[name].item())
-        same = about == self.about and [v.shape for v in saved] == [tuple(v.shape) for v in state]
-        expected = f"a run of this network with {self.about}"
-        require(same, "resume", expected, f"{self.path} of {about}")
-        for variable, value in zip(state, saved, strict=True):
-            variable.assign(value)
-        self.average.mean = mean
-
-    @contextmanager
-    def kept(self):
-        """Write the state of the last epoch when the context ends, also by an interruption."""
-        self.written = time.monotonic()
-        try:
-            yield
-        finally:
-            self.write()
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Keep the state, and write it if it is time."""
-        self.budget.count_time()
-        about = {"about": self.about} | {name: getattr(self.budget, name) for name in STATE}
-        arrays = [keras.ops.copy(variable) for variable in variables(self.model)]
-        self.state = about, arrays + self.average.mean
-        due = time.monotonic() - self.written >= CHECKPOINT_EVERY
-        if due or "val_jaccard" in (logs or {}):
-            self.write()
-
-    def write(self):
-        """Write the state of the last epoch unless that is done."""
-        if self.state is None:
-            return
-        about, arrays = self.state
-        # In memory first, since HDF5 crashes on a full disk.
-        content = BytesIO()
-        with h5py.File(content, "w") as file:
-            for i, array in enumerate(arrays):
-                file[str(i)] = keras.ops.convert_to_numpy(array)
-            file.attrs.update(about)
-        with atomic_path(self.path) as part:
-            part.write_bytes(content.getbuffer())
-        self.state, self.written = None, time.monotonic()
-
-
-def variables(model):
-    """Return every variable of a model of `compile_model` that training changes, in a fixed order.
-
-    Those of the metrics are left out.
-    """
-    metrics = {id(v) for v in model.metrics_variables}
-    own = [v for v in model.variables if id(v) not in metrics]
-    return own + model.optimizer.variables

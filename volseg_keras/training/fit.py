@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from ..inference.engines import keras_engine
-from ..inference.predict import MULTIPLE
+from ..inference.tiled_prediction import MULTIPLE
 from ..networks import losses
 from ..networks.metrics import Jaccard
 from ..networks.models import spatial_dims_of, split_normalization
@@ -20,15 +20,16 @@ from ..volumes.writing import writable_folder
 from .arguments import check_run, check_weights, checked_start, make_budget
 from .auto import Request, fit_auto
 from .averaging import Average
+from .batch_norm import BATCHES
 from .calibration import calibrate
-from .callbacks import Checkpoint, Finite, Schedule, Validate, is_told
+from .callbacks import Finite, Schedule, Validate, is_told
+from .checkpoint import Checkpoint
 from .devices import replicas, use_jit
 from .logging_callbacks import History, Progress
 from .muon import MuonAdamW
 from .prediction_mode import prediction_mode
 from .recipes import get_recipe
 from .saving import WeightExporter, described, finished_summary, summarise
-from .statistics import BATCHES
 from .validation import score
 from .volumes import hold_out_parts, labelled_volumes, uniquely_named
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
-from ..inference.predict import decoded
+from ..inference.tiled_prediction import decoded
 from ..report.console import progress_bar
 from ..volumes.volume import NOT_ANNOTATED
 

@@ -9,15 +9,15 @@ from ..errors import require_positive
 from ..inference.engines import to_labels
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
-from ..inference.predict import HALO, decoded, not_background
 from ..inference.segmenter import is_auto
+from ..inference.tiled_prediction import HALO, decoded, not_background
 from ..patches.foreground import annotated_sections, cropped
 from ..patches.sampler import check_shape
 from ..pretrained.choice import choose_model, rescaling
 from ..pretrained.presets import stored_threshold, trained_voxel_size
 from ..volumes.labels import class_ids
 from ..volumes.volume import NOT_ANNOTATED
-from .sections import spread, without_unpainted
+from .annotated_sections import spread, without_unpainted
 
 # Sections that a 2D network predicts, and the side in pixels of their middle that is predicted.
 LOOKED_AT, SIDE = 48, 768

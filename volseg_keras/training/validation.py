@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..inference.engines import to_labels
-from ..inference.predict import not_background, predict_slabs
+from ..inference.tiled_prediction import not_background, predict_slabs
 from ..inference.wrappers import Standardized
 from ..networks.models import spatial_dims_of
 from ..scores import Confusion, ThresholdScores, best_threshold

@@ -11,8 +11,8 @@ from ..patches.sampler import channels_of, check_shape
 from ..volumes.intensity import Intensity
 from ..volumes.source import free_memory
 from ..volumes.volume import NOT_ANNOTATED, checked_finite, class_ids
-from .regions import section, split
-from .sections import section_view, without_section
+from .annotated_sections import section_view, without_section
+from .hold_out import section, split
 
 # Larger volumes than this share of the free memory are read patch by patch.
 MEMORY_SHARE = 1 / 4

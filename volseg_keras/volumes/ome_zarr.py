@@ -27,7 +27,7 @@ def read_zarr(path, inside=None, level=0, series=None):
     """Return the `Source` of a Zarr array, or of a level of an OME-Zarr image (0.4, 0.5)."""
     import zarr
 
-    from .folder_store import FolderStore
+    from .zarr_folder import FolderStore
 
     name = (inside or "").strip("/")
     root = zarr.open(FolderStore(str(path)), mode="r")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..inference.predict import HALO
+from ..inference.tiled_prediction import HALO
 from ..patches.foreground import ClassIds, annotated_sections, cropped
 from ..volumes.volume import NOT_ANNOTATED
 

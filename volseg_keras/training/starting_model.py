@@ -10,7 +10,7 @@ from skimage.transform import resize
 from ..files import read_json, write_json
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
-from ..inference.predict import not_background
+from ..inference.tiled_prediction import not_background
 from ..networks.models import at_policy, build_model, split_normalization, with_normalization
 from ..patches.foreground import annotated_sections
 from ..patches.sampler import channels_of
@@ -27,7 +27,7 @@ from ..volumes.dimensions import network_dims
 from ..volumes.labels import present_ids
 from ..volumes.source import free_memory
 from ..volumes.volume import NOT_ANNOTATED
-from .sections import section_view, spread
+from .annotated_sections import section_view, spread
 from .volumes import known_ids
 
 # The network to train from scratch, by the number of axes.
