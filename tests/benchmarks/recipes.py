@@ -1,9 +1,9 @@
 """What makes training better: `python tests/benchmarks/recipes.py DATA FOLDER [STEPS]`.
 
 DATA holds lucchi_pp and sbem as TIFF, see `volseg reproduce`. Every variation of the recipe "fast"
-trains D on 8 x STEPS (500) patches, the same for all, from the same weights. x < 256 of EPFL and the
-last four training sections of SBEM are left out. Prints the Jaccard index there, and the best one
-of any threshold, one JSON line each. The same call goes on where it was stopped.
+trains D on 8 x STEPS (500) patches, the same for all, from the same weights. x < 256 of EPFL and
+the last four training sections of SBEM are left out. Prints the Jaccard index there, and the best
+one of any threshold, one JSON line each. The same call goes on where it was stopped.
 """
 
 import sys
