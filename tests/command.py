@@ -29,7 +29,12 @@ def volseg(*arguments):
 def quick_recipe(name="fast"):
     """Make a recipe one of small patches, by SGD and in one go: traced in a fourth of the time."""
     small = {"patch": {2: (32, 32), 3: (16, 32, 32)}, "batch": {2: 2, 3: 2}, "warmup": 1}
-    small |= {"optimizer": "SGD", "optimizer_options": {}, "augment": Augment(), "settle": 0.0}
+    small |= {
+        "optimizer": {2: "SGD", 3: "SGD"},
+        "optimizer_options": {},
+        "augment": Augment(),
+        "settle": 0.0,
+    }
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(RECIPES, name, replace(RECIPES[name], **small))
         yield

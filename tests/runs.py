@@ -36,10 +36,10 @@ def tiny_network(classes=2):
 
 @contextmanager
 def quick_recipes():
-    """Make recipes of small patches: "quick" by SGD, the others by MuonAdamW."""
+    """Make recipes of small patches: "quick" by SGD, the others by AdamW."""
     adam = replace(RECIPES["fast"], patch={3: (16, 32, 32)}, warmup=2, augment=Augment(), settle=0)
     with pytest.MonkeyPatch.context() as patch:
-        quick = replace(adam, optimizer="SGD", optimizer_options={})
+        quick = replace(adam, optimizer={3: "SGD"}, optimizer_options={})
         patch.setitem(RECIPES, "quick", quick)
         patch.setitem(RECIPES, "adam", adam)
         patch.setitem(RECIPES, "averaged", replace(adam, average=3.0))

@@ -17,7 +17,7 @@ VARIATIONS = {
     "fast": {},
     "batches of 4": {"batch": {2: 4}},
     "batches of 8": {"batch": {2: 8}},
-    "batches of 8, AdamW": {"batch": {2: 8}, "optimizer": "AdamW"},
+    "batches of 8, AdamW": {"batch": {2: 8}, "optimizer": {2: "AdamW"}},
 }
 THRESHOLDS = np.arange(0.05, 1, 0.05)
 

@@ -257,7 +257,8 @@ def make_patches(volumes, row, dims, seed, weights, contrast=1.0):
 
 def compile_model(model, row, dims):
     """Compile with the recipe's optimizer and loss."""
-    kind = MuonAdamW if row.optimizer == "MuonAdamW" else getattr(keras.optimizers, row.optimizer)
+    name = row.optimizer[dims]
+    kind = MuonAdamW if name == "MuonAdamW" else getattr(keras.optimizers, name)
     optimizer = kind(row.rate[dims], **row.optimizer_options)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "alpha"])
     classes = model.output_shape[-1]
