@@ -21,6 +21,7 @@ def test_singular_values_come_close_to_one(shape):
     "shape, reference",
     [
         ((12, 5), keras.optimizers.Muon(0.01, rms_rate=0.3, weight_decay=None)),
+        ((), keras.optimizers.AdamW(0.01, weight_decay=0)),
         ((7,), keras.optimizers.AdamW(0.01, weight_decay=0)),
         ((3, 3, 4, 1), keras.optimizers.AdamW(0.01, weight_decay=0)),
     ],

@@ -38,8 +38,6 @@ def jaccard(probability, truth, threshold):
 
 def main():
     """Train and score all variations."""
-    import keras
-
     from volseg_keras import build_model, fit, predict_volume
     from volseg_keras.training.recipes import RECIPES
 
@@ -50,11 +48,13 @@ def main():
     inner = zip([part[:, :, 256:] for part in epfl], [part[:16] for part in sbem], strict=True)
     images, labels = inner
     held_out = {"epfl": [part[::8, :, :256] for part in epfl], "sbem": [part[16:] for part in sbem]}
+    import keras  # after volseg_keras, which switches oneDNN on
+
     for name, changes in VARIATIONS.items():
         keras.utils.set_random_seed(0)
         recipe = replace(RECIPES["fast"], **changes)
         budget = 8 * steps // recipe.batch[2]
-        run = folder / name
+        run = folder / f"{name}, {budget} steps"
         fit(build_model("D"), images, labels, output=run, recipe=recipe, steps=budget, resume=True)
         row = {"steps": budget}
         for part, (image, truth) in held_out.items():

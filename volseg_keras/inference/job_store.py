@@ -8,6 +8,7 @@ gives the same voxels as an uninterrupted one.
 
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from uuid import uuid4
@@ -18,7 +19,7 @@ from ..errors import invalid, require
 from ..files import work_folder, write_json
 from ..pretrained.presets import is_model, weights_digest
 from ..volumes.formats import kind_of
-from ..volumes.intensity import Intensity
+from ..volumes.intensity import Intensity, checked_normalization
 from ..volumes.ome_zarr import finish_zarr, mark_labels, start_zarr
 from ..volumes.writing import create_volume, place_like
 from .blocks import blocks
@@ -166,8 +167,11 @@ class JobStore:
                 if name == "labels" or job.probability:
                     start_zarr(new / f"{name}.zarr", job.shape, dtype)
             write_json(new / JOB, job.to_json())
-            if not self.is_begun:
-                shutil.rmtree(self.folder, ignore_errors=True)
+            if self.folder.exists() and not self.is_begun:
+                with suppress(FileNotFoundError):  # another process may have moved it away
+                    self.folder.rename(work / "incomplete")
+                if (work / "incomplete" / JOB).exists():  # it was completed meanwhile
+                    (work / "incomplete").rename(self.folder)
             try:
                 new.rename(self.folder)
             except OSError as error:
@@ -190,6 +194,8 @@ class JobStore:
     def check_same(self, job):
         """Raise ValueError unless the unfinished work is that of a `StoredJob`."""
         found, given = self._json(), json.loads(json.dumps(job.to_json()))
+        if isinstance(pair := found.get("normalization"), list):  # of an earlier version
+            found["normalization"] = asdict(checked_normalization(pair)) | {"padding": []}
         for name, value in given.items():
             good = name in DERIVED or found.get(name) == value
             require(good, "resume", f"the unfinished run's {name}, {found.get(name)}", value)

@@ -176,7 +176,7 @@ ZOO = {
         name: PublishedModel(
             name,
             (EPFL_TABLE_1,),
-            steps=24_000 if row.spatial_dims == 2 else 8_000,  # as many voxels
+            steps=24_000 if row.spatial_dims == 2 else 8_000,
             test=(EPFL_TEST,),
             purpose="A row of Table 1, all of which were trained alike.",
         )

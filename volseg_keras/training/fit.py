@@ -132,7 +132,7 @@ def fit(
     patches = make_patches(inner, row, dims, seed, weights, contrast)
     batch = row.batch[dims] * replicas()
     data = volumes, validation
-    about = run_arguments(recipe, hold_out, seed, start, weights, batch, *data)
+    about = run_arguments(recipe, row.optimizer[dims], hold_out, seed, start, weights, batch, *data)
     output = writable_folder(output)
     average = Average(budget, row.average)
     checkpoint = Checkpoint(budget, output / CHECKPOINT, about, average)
@@ -159,10 +159,12 @@ def fit(
     return summarise(model, output, budget, {**about, **chosen}, volumes)
 
 
-def run_arguments(recipe, hold_out, seed, start, weights, batch, volumes, validation):
+def run_arguments(recipe, optimizer, hold_out, seed, start, weights, batch, volumes, validation):
     """Return the arguments of a run for metrics.json; a resumed run must have the same."""
     optional = {"from": start and str(start), "weights": weights}
     optional["batch"] = batch if replicas() > 1 else None
+    # Checkpoints of 2D networks that are older than it have the same arrays, but of AdamW.
+    optional["optimizer"] = optimizer if optimizer == "MuonAdamW" else None
     return {
         "recipe": recipe if isinstance(recipe, str) else "custom",
         "hold_out": hold_out,

@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-# Of the polynomial a x + b x^3 + c x^5 that draws singular values towards 1 (K. Jordan et al.).
+# Of the polynomial a x + b x^3 + c x^5 that drives singular values towards 1 (K. Jordan et al.).
 POLYNOMIAL = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 
@@ -15,8 +15,8 @@ class MuonAdamW(keras.optimizers.AdamW):
     """Muon for the kernels of convolutions, AdamW for biases and scales.
 
     A kernel `(*window, inputs, filters)` is seen as a matrix `(window * inputs, filters)`. Its
-    update is the orthogonal matrix nearest to its momentum, so that weak directions of a gradient
-    count as much as strong ones. Keras's own Muon does so for matrices alone.
+    update is close to the orthogonal matrix nearest to its momentum, so that weak directions of a
+    gradient count as much as strong ones. Keras's own Muon does so for matrices alone.
 
     K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024); J. Liu et
     al., arXiv:2502.16982, for the size of an update that lets both share a learning rate.
@@ -37,9 +37,9 @@ class MuonAdamW(keras.optimizers.AdamW):
 
     def update_step(self, gradient, variable, learning_rate):
         """Update a variable by its gradient."""
-        shape = variable.shape
-        rows, columns = math.prod(shape[:-1]), shape[-1] if shape else 1
-        if len(shape) < 2 or min(rows, columns) == 1:
+        shape = tuple(variable.shape)
+        rows, columns = (math.prod(shape[:-1]), shape[-1]) if shape else (1, 1)
+        if min(rows, columns) == 1:
             super().update_step(gradient, variable, learning_rate)
             return
         past = self._momentums[self._get_variable_index(variable)]
@@ -55,9 +55,10 @@ class MuonAdamW(keras.optimizers.AdamW):
 
 
 def orthogonal(matrix):
-    """Return a matrix with the singular vectors of another and singular values of 0.7 to 1.2.
+    """Return a matrix with the singular vectors of another and singular values close to 1.
 
-    By Newton-Schulz iterations, which need products of matrices only.
+    By Newton-Schulz iterations, which need products of matrices only. They lie between 0.7 and 1.2
+    unless they were tiny.
     """
     is_tall = matrix.shape[0] > matrix.shape[1]
     wide = ops.transpose(matrix) if is_tall else matrix

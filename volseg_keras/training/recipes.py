@@ -18,7 +18,7 @@ class Recipe:
         steps: the budget where none is given.
         minutes: the same in minutes of wall time, instead of `steps`, or None.
         optimizer: "MuonAdamW", or the name of a Keras optimizer.
-        optimizer_options: its arguments, the same for all.
+        optimizer_options: its arguments, whatever the number of axes.
         loss: name of a loss in `networks.losses`.
         schedule: "cosine" to zero, or "drops" by 10 at 50 % and 75 % of the budget.
         warmup: steps of linear warm-up.

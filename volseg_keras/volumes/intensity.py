@@ -136,16 +136,20 @@ def checked_normalization(value):
     Raises:
         ValueError: it is none of these.
     """
-    if isinstance(value, Intensity) or isinstance(value, str) and value in ("volume", "model"):
+    if isinstance(value, str) and value in ("volume", "model"):
         return value
-    expected = "'volume', 'model' or (mean, standard deviation)"
-    good = not isinstance(value, str) and np.shape(value)[:1] == (2,)
-    received = value if isinstance(value, str) else f"shape {np.shape(value)}"
-    require(good, "normalization", expected, received)
-    mean, deviation = np.asarray(value, float)
+    is_intensity = isinstance(value, Intensity)
+    try:
+        pair = (value.mean, value.deviation) if is_intensity else value
+        mean, deviation = np.asarray(pair, float)
+    except (TypeError, ValueError) as error:
+        expected = "'volume', 'model' or (mean, standard deviation)"
+        raise invalid("normalization", expected, f"normalization={value!r}") from error
     good = np.isfinite([mean, deviation]).all() and np.all(deviation > 0)
     expected = "a finite mean and a positive standard deviation"
     require(good, "normalization", expected, f"normalization={value}")
+    if is_intensity:
+        return value
     if np.ndim(mean):
         return Intensity(tuple(mean.tolist()), tuple(deviation.tolist()))
     return Intensity(float(mean), float(deviation))
