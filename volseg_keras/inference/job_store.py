@@ -19,7 +19,7 @@ from ..errors import invalid, require
 from ..files import work_folder, write_json
 from ..pretrained.presets import is_model, weights_digest
 from ..volumes.formats import kind_of
-from ..volumes.intensity import Intensity, checked_normalization
+from ..volumes.intensity import Intensity
 from ..volumes.ome_zarr import finish_zarr, mark_labels, start_zarr
 from ..volumes.writing import create_volume, place_like
 from .blocks import blocks
@@ -195,7 +195,8 @@ class JobStore:
         """Raise ValueError unless the unfinished work is that of a `StoredJob`."""
         found, given = self._json(), json.loads(json.dumps(job.to_json()))
         if isinstance(pair := found.get("normalization"), list):  # of an earlier version
-            found["normalization"] = asdict(checked_normalization(pair)) | {"padding": []}
+            mean, deviation = pair
+            found["normalization"] = {"mean": mean, "deviation": deviation, "padding": []}
         for name, value in given.items():
             good = name in DERIVED or found.get(name) == value
             require(good, "resume", f"the unfinished run's {name}, {found.get(name)}", value)
