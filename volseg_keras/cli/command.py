@@ -11,7 +11,6 @@ from typing import Annotated
 
 import typer
 
-from .completion import completion
 from .data import epfl
 from .demo import demo
 from .doctor import doctor
@@ -62,7 +61,6 @@ for command in (
     publish,
     reproduce,
     doctor,
-    completion,
 ):
     app.command()(command)
 data = typer.Typer(help="Get public volumes.", no_args_is_help=True)
