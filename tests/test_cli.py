@@ -116,6 +116,7 @@ def replaced(old, new):
         ((*TRAIN, "--recipe", "slow"), "paper, fast"),
         ((*TRAIN, "--hold-out", "x:5"), "x:0:"),
         ((*TRAIN, "--normalize", "128"), "MEAN,STD"),
+        ((*TRAIN, "--normalize", "128,0"), "MEAN,STD"),
         ((*TRAIN, "--weights", "2,1"), "1 volumes"),
         ((*TRAIN, "--weights", "much"), "2,1"),
         ((*TRAIN[:2], *TRAIN[3:]), "1 files"),

@@ -178,6 +178,9 @@ def test_boxes_reflect_what_lies_outside(data):
         (IMAGE, LABEL, (8, 8, 8), {"foreground_fraction": 1.5}, "foreground_fraction"),
         (IMAGE, LABEL, (8, 8, 8), {"jitter": -1}, "jitter"),
         (IMAGE, LABEL * 0 + 255, (8, 8, 8), {"ignore_class": 255}, "label"),
+        (IMAGE, LABEL, (8, 8, 8), {"normalization": (128, 0)}, "normalization"),
+        (IMAGE, LABEL, (8, 8, 8), {"normalization": (np.nan, 1)}, "normalization"),
+        (IMAGE, LABEL, (8, 8, 8), {"normalization": "model"}, "normalization"),
     ],
 )
 def test_wrong_arguments(image, label, patch, options, name):

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
-from math import inf, isfinite
+from math import inf
 from pathlib import Path
 from typing import Annotated
 
@@ -250,12 +250,11 @@ def score_labels(truth, labels, name="labels"):
 
 def normalization(text):
     """Return `normalization` of `fit` and `predict_volume` for --normalize, or raise ValueError."""
-    if text in ("model", "volume"):
-        return text
+    from ..volumes.intensity import checked_normalization
+
     with suppress(ValueError):
-        mean, deviation = (float(part) for part in text.split(","))
-        if isfinite(mean) and 0 < deviation < inf:
-            return mean, deviation
+        is_name = text in ("model", "volume")
+        return checked_normalization(text if is_name else [float(n) for n in text.split(",")])
     raise invalid("normalize", "volume, model or MEAN,STD such as 128,30", f"normalize={text}")
 
 

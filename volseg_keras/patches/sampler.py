@@ -6,7 +6,7 @@ import numpy as np
 
 from ..errors import require
 from ..volumes.box import Box
-from ..volumes.intensity import Intensity
+from ..volumes.intensity import Intensity, checked_normalization
 from ..volumes.volume import NOT_ANNOTATED, class_ids
 from .augment import Augment, draw, place, shade, stain
 from .foreground import ClassIds, annotated_sections, foreground_voxels
@@ -101,9 +101,9 @@ class PatchSampler(Patches):
             others lie anywhere, but contain an annotated section.
         jitter: how far from the centre, in voxels along each axis, that voxel may be.
         augment: an `Augment`; the default flips, rotates and changes gain and offset.
-        normalization: `(mean, standard deviation)` that grey levels are standardised by, of several
-            channels two sequences, or an `Intensity`; those of `image` by default; `(0, 1)` for a
-            model that standardises grey levels itself.
+        normalization: "volume" to standardise grey levels with the mean and standard deviation of
+            `image`; or `(mean, standard deviation)`, of several channels two sequences, or an
+            `Intensity`; `(0, 1)` for a model that standardises grey levels itself.
         ignore_class: label of voxels without annotation.
         mirror: extend a volume smaller than a patch by mirroring it at its faces, instead of
             raising an error.
@@ -127,7 +127,7 @@ class PatchSampler(Patches):
         foreground_fraction=0.8,
         jitter=16,
         augment=None,
-        normalization=None,
+        normalization="volume",
         ignore_class=None,
         mirror=False,
         voxel_size=None,
@@ -146,10 +146,10 @@ class PatchSampler(Patches):
         self._check(mirror)
         self.foreground = foreground_voxels(self.label, ignore_class)
         self.annotated = annotated_sections(self.label, ignore_class)
-        if normalization is None:
-            normalization = Intensity.of(image)
-        known = isinstance(normalization, Intensity)
-        self.intensity = normalization if known else Intensity(*normalization)
+        found = checked_normalization("volume" if normalization is None else normalization)
+        expected = "'volume' or (mean, standard deviation)"
+        require(found != "model", "normalization", expected, "'model'")
+        self.intensity = Intensity.of(image) if found == "volume" else found
 
     @property
     def normalization(self):
