@@ -1,5 +1,7 @@
 """Recipes and budgets; weights that are averaged, statistics that settle."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -41,6 +43,19 @@ def test_the_fast_recipe_warms_up_and_ends_at_zero():
     rates = [row.learning_rate(3, 0, s) for s in range(60)]
     assert np.all(np.diff(rates[:50]) > 0) and rates[50] == row.rate[3]
     assert row.learning_rate(3, 1, 5000) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        ({"optimizer": "SGD"}, "`optimizer`. Expected a dictionary .*, such as {2: 'SGD'}"),
+        ({"rate": 1e-3}, "`rate`"),
+        ({"schedule": "linear"}, "`schedule`. Expected one of cosine, drops"),
+    ],
+)
+def test_a_wrong_recipe_is_told_when_it_is_made(options, told):
+    with pytest.raises(ValueError, match=told):
+        replace(get_recipe("fast"), **options)
 
 
 def test_a_budget_in_minutes_ends_in_time(tmp_path):

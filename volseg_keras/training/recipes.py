@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from ..errors import require_one_of
+from ..errors import require, require_one_of
 from ..patches.augment import Augment
 
 
@@ -27,6 +27,10 @@ class Recipe:
         average: power of the averaging of weights, see `averaging.Average`; None keeps the last.
         settle: share of the budget, at its end, in which the network is trained in prediction mode:
             without dropout, and with means instead of stochastic downsampling.
+
+    Raises:
+        ValueError: a value that is by number of axes is no dictionary, or there is no such
+            schedule.
     """
 
     patch: dict
@@ -43,6 +47,14 @@ class Recipe:
     average: float | None = None
     settle: float = 0.0
     minutes: float | None = None
+
+    def __post_init__(self):
+        """Check what would fail late, or not at all."""
+        for name in ("patch", "batch", "rate", "optimizer"):
+            value = getattr(self, name)
+            expected = f"a dictionary by number of spatial axes, such as {{2: {value!r}}}"
+            require(isinstance(value, dict), name, expected, f"{name}={value!r}")
+        require_one_of(("cosine", "drops"), "schedule", self.schedule)
 
     def learning_rate(self, spatial_dims, progress, step):
         """Return the rate at a share `progress` (0 to 1) of the budget, at a step."""
