@@ -11,9 +11,10 @@ import tifffile
 
 from ..errors import require
 from ..inference.tiled_prediction import HALO, MULTIPLE
+from ..networks.inference_graph import write_onnx
 from ..networks.models import class_names, metadata
 from ..report.plots import draw_cover
-from .formats import TOLERANCE, read_onnx, read_savedmodel, write_onnx, write_savedmodel
+from .formats import TOLERANCE, read_onnx, read_savedmodel, write_savedmodel
 
 BUNDLE, ONNX = "savedmodel.zip", "weights.onnx"
 CARD = {

@@ -11,28 +11,31 @@ from ..datasets.phantom import phantom
 from ..errors import invalid, require, require_one_of
 from ..extras import install_command
 from ..files import work_folder, write_json
-from ..networks.inference_graph import check_tensorflow
+from ..networks.inference_graph import check_tensorflow, write_onnx, write_openvino
 from ..networks.models import metadata
 from ..pretrained.presets import METADATA
 from .bioimageio import read_package, write_package
 from .formats import (
     ONNX,
+    OPENVINO,
     TOLERANCE,
     Format,
     read_keras,
     read_onnx,
     read_openvino,
     read_savedmodel,
-    write_onnx,
-    write_openvino,
     write_savedmodel,
 )
 
 FORMATS = {
     "savedmodel": Format(write_savedmodel, read_savedmodel),
     "keras": Format(lambda model, path, *_: model.save(path), read_keras, ".keras"),
-    "onnx": Format(write_onnx, read_onnx, ".onnx", ONNX, "onnx"),
-    "openvino": Format(write_openvino, read_openvino),
+    "onnx": Format(
+        lambda model, path, *_: write_onnx(model, path), read_onnx, ".onnx", ONNX, "onnx"
+    ),
+    "openvino": Format(
+        lambda model, path, *_: write_openvino(model, path / OPENVINO), read_openvino
+    ),
     "bioimageio": Format(write_package, read_package, ".zip", (*ONNX, "bioimageio"), "bioimageio"),
 }
 # Sizes of the test vectors, all different, so that exchanged axes are detected.

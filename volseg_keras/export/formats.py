@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import keras
 
 from ..inference.engines import onnx_runner
-from ..networks import inference_graph
 
 OPENVINO = "model.xml"
 ONNX = ("tf2onnx", "onnx", "onnxruntime")
@@ -30,17 +29,6 @@ def write_savedmodel(model, path, *_):
     module.weights = [weight.value for weight in model.weights]
     module.serve = serve
     tf.saved_model.save(module, path, signatures={"serving_default": serve, "serve": serve})
-
-
-def write_onnx(model, path, *_):
-    """Write an .onnx file."""
-    inference_graph.write_onnx(model, path)
-
-
-def write_openvino(model, path, *_):
-    """Write a folder with OpenVINO's two files."""
-    path.mkdir()
-    inference_graph.write_openvino(model, path / OPENVINO)
 
 
 def read_savedmodel(path):

@@ -110,7 +110,7 @@ def check_tensorflow():
 
 
 def write_openvino(model, path):
-    """Write the graph of a model for OpenVINO (.xml, its weights beside it).
+    """Write the graph of a model for OpenVINO (.xml, its weights beside it), in a new folder.
 
     Not by `model.export`, which traces the network twice. And of constants, since the converter
     looks up each variable among all others: this takes a third of the time.
@@ -128,15 +128,13 @@ def write_openvino(model, path):
 
     signature = [tf.TensorSpec(image.shape, image.dtype, name=image.name)]
     graph = tf.function(predict, signature, autograph=False).get_concrete_function()
+    path.parent.mkdir(exist_ok=True)
     openvino.serialize(openvino.convert_model(graph), path)
 
 
 def write_onnx(model, path):
     """Write the graph of a model for ONNX."""
     model.export(str(path), format="onnx", input_signature=model.inputs, verbose=False)
-
-
-WRITERS = {".xml": write_openvino, ".onnx": write_onnx}
 
 
 def export_inference_graph(model, path):
@@ -150,8 +148,9 @@ def export_inference_graph(model, path):
         ValueError: the model is no such network, or the Keras backend cannot write the format.
     """
     check_tensorflow()
+    write = write_openvino if path.suffix == ".xml" else write_onnx
     try:
-        WRITERS[path.suffix](inference_graph(model), path)
+        write(inference_graph(model), path)
     except ImportError as error:
         expected = f"what `{install_command('onnx')}` installs"
         raise invalid("engine", expected, error) from error
