@@ -1,4 +1,7 @@
-"""Without TensorFlow: everything imports, and a network trains, predicts and resumes on JAX."""
+"""Without TensorFlow: everything imports, and a network trains, predicts and resumes on JAX.
+
+And with a TensorFlow that was imported too early.
+"""
 
 import os
 import subprocess
@@ -55,3 +58,33 @@ def test_training_without_tensorflow(tmp_path):
     pytest.importorskip("jax")
     environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
     subprocess.run([sys.executable, "-c", BLOCKED, tmp_path / "run"], check=True, env=environment)
+
+
+EARLY = """
+import warnings
+import {modules}
+from tensorflow.python.util._pywrap_util_port import IsMklEnabled
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    for _ in range(2):
+        try:
+            volseg_keras.fit("auto", [], [], output="run", recipe="none")
+        except ValueError as error:
+            assert "`recipe`" in str(error)
+told = [str(each.message) for each in told if "oneDNN" in str(each.message)]
+assert len(told) == ({warned} and not IsMklEnabled()), told
+"""
+
+
+@pytest.mark.parametrize(
+    "modules, given, warned",
+    [
+        ("tensorflow, volseg_keras", {}, True),
+        ("tensorflow, volseg_keras", {"TF_ENABLE_ONEDNN_OPTS": "0"}, False),
+        ("volseg_keras, tensorflow", {}, False),
+    ],
+)
+def test_a_tensorflow_without_onednn_is_told_once(modules, given, warned):
+    kept = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+    code = EARLY.format(modules=modules, warned=warned)
+    subprocess.run([sys.executable, "-c", code], check=True, env={**kept, **given})

@@ -3,17 +3,12 @@
 The public names are imported when first used, so that `import volseg_keras` is instant.
 """
 
-import os
 from importlib import import_module
 
+from .networks.backend import switch_on_onednn
 from .networks.registration import register, watch
 
 __version__ = "0.1.0"
-
-# TensorFlow turns oneDNN on by itself only where a CPU has AVX-512 VNNI or AMX, but with AVX2 alone
-# its convolutions train several times faster too. Read when TensorFlow is imported, so import it,
-# and Keras, afterwards.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 _HOME = {
     "build_model": "networks.models",
@@ -44,6 +39,7 @@ _HOME = {
 }
 __all__ = [*_HOME, "__version__"]
 
+switch_on_onednn()
 watch()
 
 

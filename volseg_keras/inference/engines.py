@@ -7,12 +7,13 @@ Those of OpenVINO and ONNX Runtime run the graph of `networks.inference_graph`, 
 
 import math
 import warnings
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
 from threading import RLock
 
 import numpy as np
 
+from ..networks.backend import lacks_onednn
 from .lru_cache import Recent
 
 ENGINES = ("auto", "keras", "openvino", "onnxruntime")
@@ -228,6 +229,17 @@ def on_gpu():
 
         return torch.cuda.is_available()
     return any("gpu" in device.lower() for device in keras.distribution.list_devices())
+
+
+@cache
+def warn_if_slow():
+    """Warn once where Keras computes on a CPU without oneDNN since it was imported too early."""
+    if lacks_onednn() and not on_gpu():
+        warnings.warn(
+            "TensorFlow was imported before volseg_keras and computes without oneDNN, several "
+            "times slower: import volseg_keras first, or set TF_ENABLE_ONEDNN_OPTS=1",
+            stacklevel=3,
+        )
 
 
 def usable_cores():

@@ -103,6 +103,7 @@ def open_keras(model):
     """Return a `Predictor` that runs a Keras model with Keras and its current weights."""
     from ..networks.models import metadata
 
+    engines.warn_if_slow()
     return Predictor(Once(engines.keras_engine(model)), metadata(model))
 
 

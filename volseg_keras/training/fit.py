@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ..inference.engines import keras_engine
+from ..inference.engines import keras_engine, warn_if_slow
 from ..inference.tiled_prediction import MULTIPLE
 from ..networks import losses
 from ..networks.metrics import Jaccard
@@ -112,6 +112,7 @@ def fit(
         >>> volseg_keras.fit(model, [epfl, sbem], [epfl_labels, sbem_labels], output="runs/d",
         ...                  hold_out=["x:0:256", None], steps=4_000)
     """
+    warn_if_slow()
     if isinstance(model, str):
         given = (recipe, steps, minutes, hold_out, list(validation), weights)
         others = (resume, seed, normalization, self_train, stop)
