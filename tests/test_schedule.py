@@ -15,7 +15,7 @@ from volseg_keras import (
 from volseg_keras.networks.models import with_normalization
 from volseg_keras.training import calibration
 from volseg_keras.training.averaging import Average
-from volseg_keras.training.batch_norm import recalibrate_batch_norm
+from volseg_keras.training.batch_norm import batches_to_see, recalibrate_batch_norm
 from volseg_keras.training.callbacks import Budget, Schedule, Validate
 from volseg_keras.training.prediction_mode import prediction_mode
 from volseg_keras.training.recipes import get_recipe
@@ -56,6 +56,11 @@ def test_the_fast_recipe_warms_up_and_ends_at_zero():
 def test_a_wrong_recipe_is_told_when_it_is_made(options, told):
     with pytest.raises(ValueError, match=told):
         replace(get_recipe("fast"), **options)
+
+
+@pytest.mark.parametrize("dims, batch, want", [(2, 2, 96), (2, 8, 24), (2, 24, 24), (3, 2, 24)])
+def test_statistics_are_taken_from_enough_patches(dims, batch, want):
+    assert batches_to_see(dims, batch) == want
 
 
 def test_a_budget_in_minutes_ends_in_time(tmp_path):

@@ -4,7 +4,13 @@ import keras
 
 from .prediction_mode import prediction_mode
 
-BATCHES = 24
+# The least batches to take statistics from, and the least patches by number of spatial axes.
+BATCHES, PATCHES = 24, {2: 192, 3: 48}
+
+
+def batches_to_see(spatial_dims, batch_size):
+    """Return how many batches statistics are to be taken from."""
+    return max(BATCHES, PATCHES[spatial_dims] // batch_size)
 
 
 def batch_norms(model):

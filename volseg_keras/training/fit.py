@@ -20,7 +20,7 @@ from ..volumes.writing import writable_folder
 from .arguments import check_run, check_weights, checked_start, make_budget
 from .auto import Request, fit_auto
 from .averaging import Average
-from .batch_norm import BATCHES
+from .batch_norm import batches_to_see
 from .calibration import calibrate
 from .callbacks import Finite, Schedule, Validate, is_told
 from .checkpoint import Checkpoint
@@ -156,7 +156,7 @@ def fit(
     if not (held_out and save.path.exists()):
         with average.applied(model):
             save()
-    chosen = choose(save.path, held_out, patches, batch, min(BATCHES, budget.step))
+    chosen = choose(save.path, held_out, patches, batch, budget.step)
     return summarise(model, output, budget, {**about, **chosen}, volumes)
 
 
@@ -215,6 +215,7 @@ def choose(path, held_out, patches, batch, steps):
         return {"threshold": 0.5, "held_out_jaccard": None}
     for sampler in patches.samplers:
         sampler.augment = NONE
+    steps = min(steps, batches_to_see(patches.spatial_dims, batch))
     return calibrate(path, held_out, (patches.batch(i, batch)[0] for i in range(steps)))
 
 
