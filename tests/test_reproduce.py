@@ -8,7 +8,15 @@ from typer.testing import CliRunner
 
 from volseg_keras import build_model, phantom, save_volume
 from volseg_keras.cli.command import app
-from volseg_keras.publishing.table1 import Data, load_data, measures, reproduce, summary
+from volseg_keras.pretrained.zoo import ZOO
+from volseg_keras.publishing.table1 import (
+    Data,
+    default_steps,
+    load_data,
+    measures,
+    reproduce,
+    summary,
+)
 from volseg_keras.publishing.tables import MEASURES
 
 
@@ -68,6 +76,13 @@ def test_mean_and_spread():
     assert line["VOC"] == 85 and line["VOC spread"] == pytest.approx(np.std([80, 90], ddof=1), 1e-2)
     assert measures(result(0.8)["scores"]["as it is"]) == [100, 100, 80, 80, 80, 80, 80]
     assert summary([result(0.8)])[0]["VOC spread"] == 0
+
+
+@pytest.mark.parametrize("row, recipe, batch", [("D", "paper", 24), ("H", "paper", 3)])
+def test_every_recipe_is_given_as_many_patches(row, recipe, batch):
+    steps = ZOO[row].steps  # of batches of two
+    assert default_steps(row, "fast") == steps
+    assert default_steps(row, recipe) == round(2 * steps / batch)
 
 
 def test_a_folder_without_the_volumes_is_named(tmp_path):

@@ -83,7 +83,8 @@ def reproduce(output, rows, data, *, recipes=("fast",), seeds=1, say=print, **bu
         recipes: names of recipes.
         seeds: how many runs a row gets.
         say: called with a line of progress.
-        **budget: `steps` or `minutes` of a run; by default the steps of the published models.
+        **budget: `steps` or `minutes` of a run; by default as many patches as the published models
+            were trained on.
 
     Returns:
         The list of dicts that table.csv holds.
@@ -122,7 +123,7 @@ def labels_digest(data):
 def title(data, budget):
     """Return one line about the data and the budget."""
     text = ", ".join(f"{value:g} {name} a run" for name, value in budget.items())
-    return f"Test volume {data.name}; {text or 'the budget of the recipe'}"
+    return f"Test volume {data.name}; {text or 'as many patches a run as of the published model'}"
 
 
 def run_row(folder, row, recipe, seed, data, budget):
@@ -136,10 +137,17 @@ def run_row(folder, row, recipe, seed, data, budget):
         seed=seed,
         recipe=recipe,
         hold_out=f"x:0:{data.train[0].shape[2] // 8}",
-        **(budget or {"steps": ZOO[row].steps}),
+        **(budget or {"steps": default_steps(row, recipe)}),
     )
     scores = post_processed(open_model(folder), *data.test, about["threshold"])
     write_json(folder / SCORES, {"row": row, **about, "scores": scores}, indent=2)
+
+
+def default_steps(row, recipe):
+    """Return the steps in which a recipe takes as many patches as the published model has seen."""
+    model, dims = ZOO[row], VARIANTS[row].spatial_dims
+    seen = model.steps * get_recipe(model.recipe).batch[dims]
+    return round(seen / get_recipe(recipe).batch[dims])
 
 
 def finished(output):
