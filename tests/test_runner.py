@@ -149,6 +149,43 @@ def test_a_job_of_an_earlier_version_is_gone_on_with(tmp_path, network):
     np.testing.assert_array_equal(open_volume(tmp_path / "p.zarr")[...], want[..., 1])
 
 
+@pytest.mark.parametrize("deviation, good", [(30.0, True), (31.0, False)])
+def test_constants_in_a_job_of_an_earlier_version_are_a_list(deviation, good, tmp_path, network):
+    given = PredictionOptions(normalization=(120.0, deviation))
+    volume = phantom((16, 32, 48), seed=1)[0]
+    begun = start(job := job_of(tmp_path, network, volume, resume=True, prediction=given))
+    text = JOB_JSON.format(folder=tmp_path, network=network, sha256=sha256(network))
+    (begun.folder / "job.json").write_text(text.replace('"volume"', "[120.0, 30.0]"))
+    if good:
+        assert start(job).read().prediction.normalization == Intensity(120.0, 30.0)
+        return
+    with pytest.raises(ValueError, match="`resume`.*normalization, .*30.0"):
+        start(job)
+
+
+@pytest.mark.parametrize(
+    "resume, threshold, error", [(True, 0.5, None), (True, 0.7, ValueError), (False, 0.5, OSError)]
+)
+def test_a_job_that_another_process_starts_meanwhile(
+    resume, threshold, error, tmp_path, network, monkeypatch
+):
+    """It is gone on with like any unfinished one, if it is the same and `resume` is set."""
+    create = JobStore.create
+
+    def beaten(store, stored):
+        create(store, replace(stored, id="the other one", threshold=threshold))
+        create(store, stored)
+
+    monkeypatch.setattr(JobStore, "create", beaten)
+    job = job_of(tmp_path, network, phantom((16, 32, 48), seed=1)[0], resume=resume)
+    if error is None:
+        assert start(job).read().id == "the other one"
+        return
+    with pytest.raises(error, match="`resume`" if resume else "no other run writes"):
+        start(job)
+    assert JobStore.beside(job.output).read().id == "the other one"
+
+
 @pytest.mark.parametrize("text", ['{"format": 1}', '{"format": 2}', "{}", "{"])
 def test_a_job_of_another_kind_is_refused(text, tmp_path, network):
     job = job_of(tmp_path, network, phantom((16, 32, 48), seed=1)[0], resume=True)
