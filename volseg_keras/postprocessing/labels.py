@@ -5,7 +5,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..errors import require
-from ..volumes.labels import NOT_ANNOTATED, classes_or_mask, whole_numbers
+from ..volumes.labels import NOT_ANNOTATED, are_two, classes_or_mask, whole_numbers
 
 # Voxels are connected by faces, in objects and in the background.
 CONNECTIVITY = 6
@@ -109,7 +109,7 @@ def as_instances(labels, name="labels"):
 def is_mask(labels):
     """Return whether a label map has one label besides 0."""
     top = labels.max(initial=0)
-    return bool(top > 0 and all(((plane == 0) | (plane == top)).all() for plane in labels))
+    return bool(top > 0 and are_two(labels, 0, top))
 
 
 def touches_border(box, shape):

@@ -1,9 +1,9 @@
 """Zarr arrays and OME-Zarr pyramids."""
 
-import re
 from itertools import product
 
 import numpy as np
+from tifffile import natural_sorted
 
 from .geometry import geometry_of, in_nm
 from .source import (
@@ -38,7 +38,7 @@ def read_zarr(path, inside=None, level=0, series=None):
     if is_volume(node):
         check_number("level", level, 1)
         check_number("series", series or 0, 1)
-        source = level_of(root, name, node) or array_source(node)
+        source = level_of(root, name) or array_source(node)
     else:
         source = read_group(node, level, series)
     array = source.array
@@ -55,7 +55,7 @@ def array_source(array):
     return Source(axes or default_axes(array), array)
 
 
-def level_of(root, name, array):
+def level_of(root, name):
     """Return the `Source` of an array that is a level of an image of its group, or None."""
     around, _, own = name.rpartition("/")
     parent = (root[around] if around else root) if own else None
@@ -77,8 +77,9 @@ def contents(group, prefix="", depth=4):
 
     Plates and the output of bioformats2raw have their images two or three groups deep.
     """
-    found = {}
-    for name, node in sorted(group.members(), key=lambda member: natural(member[0])):
+    found, members = {}, dict(group.members())
+    for name in natural_sorted(members):
+        node = members[name]
         if is_volume(node):
             found[prefix + name] = node
         elif hasattr(node, "members"):
@@ -113,11 +114,6 @@ def read_group(group, level, series):
         return read_group(node, level, None)
     check_number("level", level, 1)
     return array_source(node)
-
-
-def natural(name):
-    """Return a key that sorts names by the numbers in them."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
 def image_source(group, image, level):
