@@ -15,7 +15,7 @@ from volseg_keras.patches.foreground import annotated_sections
 from volseg_keras.pretrained import presets
 from volseg_keras.report.console import shown_by
 from volseg_keras.training import starting_model
-from volseg_keras.training.run_folders import go_on, next_run
+from volseg_keras.training.run_folders import next_run, train_or_resume
 from volseg_keras.training.self_training import sure
 from volseg_keras.training.starting_model import Candidate, resampled_volume, scales, with_new_head
 from volseg_keras.training.volumes import LabelledVolume, hold_out_parts
@@ -232,10 +232,10 @@ def test_stop_keeps_the_best_so_far(tmp_path):
     folder = tmp_path / "runs"
     run = next_run(folder)
     with quick_recipe(), quick_recipe("finetune"), shown_by(listener):
-        summary = go_on(IMAGE, sparse(), run, start="Dark", minutes=9, stop=stop)
+        summary = train_or_resume(IMAGE, sparse(), run, start="Dark", minutes=9, stop=stop)
     assert summary["steps"] <= 2 and summary == told_of(run)
     assert (run / "model.keras").is_file() and (run / "history.csv").is_file()
     assert told[-1][1] < 1 and any(what == "reading volumes" for what, _ in told)
     assert run.name == "run_1" and next_run(folder).name == "run_2"
     with pytest.raises(FileExistsError):
-        go_on(IMAGE, sparse(), run, start="Dark", minutes=9)
+        train_or_resume(IMAGE, sparse(), run, start="Dark", minutes=9)

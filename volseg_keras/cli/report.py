@@ -50,14 +50,16 @@ def report(
     print(f"Wrote {page(output, layers, history)}")
 
 
-def open_layers(image, labels=None, probability=None, truth=None, instances=None, told=None):
+def open_layers(
+    image, labels=None, probability=None, truth=None, instances=None, volume_options=None
+):
     """Open the files that are not None, by name; their shapes must agree."""
     from ..report.plots import check_integers, check_shapes
     from ..volumes.volume import with_whole_numbers
 
     paths = {"image": image, "labels": labels, "probability": probability}
     paths |= {"truth": truth, "instances": instances}
-    layers = (told or VolumeOptions()).open_all(**paths)
+    layers = (volume_options or VolumeOptions()).open_all(**paths)
     check_shapes(**layers)
     names = ("labels", "truth", "instances")
     layers |= {name: with_whole_numbers(layers[name], name) for name in names if name in layers}
@@ -77,7 +79,7 @@ def page(output, layers, history=None):
     shown = {name: layers[name] for name in ("labels", "truth", "probability") if name in layers}
     with tempfile.TemporaryDirectory() as folder:
         drawn = figures(Path(folder), history, layers.get("instances"), image.voxel_size)
-        with progress_bar("drawing") as on_tile:
+        with progress_bar("drawing") as on_progress:
             return write_page(
                 output,
                 image,
@@ -87,7 +89,7 @@ def page(output, layers, history=None):
                 voxel_size=image.voxel_size,
                 scores=scores,
                 figures=drawn,
-                on_tile=on_tile,
+                on_progress=on_progress,
             )
 
 
@@ -120,7 +122,7 @@ def figures(folder, history, instances, voxel_size):
     if history:
         drawn["Training"] = training_curve(history, folder / "curve.png")
     if instances is not None:
-        with progress_bar("counting") as on_tile:
-            sizes = instance_sizes(instances, on_tile)
+        with progress_bar("counting") as on_progress:
+            sizes = instance_sizes(instances, on_progress)
         drawn["Sizes of instances"] = size_histogram(sizes, folder / "sizes.png", voxel_size)
     return drawn

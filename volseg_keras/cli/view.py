@@ -29,7 +29,7 @@ def view(
 
     Example: volseg view volume.tif --labels labels.tif
     """
-    show(open_layers(volume, labels, probability, told=volume_options), volume.name)
+    show(open_layers(volume, labels, probability, volume_options=volume_options), volume.name)
 
 
 def show(layers, title):
@@ -44,8 +44,8 @@ def show(layers, title):
 def show_found(volume, labels, probability, volume_options):
     """Show what `predict` has written, as `volseg view` does.
 
-    In a process of its own: where Mesa draws the window, it does not bear a TensorFlow that was
-    imported before it.
+    In a process of its own: where Mesa draws the window, it crashes if TensorFlow was imported
+    before it.
 
     Args:
         volume: path of the volume.
@@ -57,7 +57,7 @@ def show_found(volume, labels, probability, volume_options):
         arguments = view_arguments(volume, labels, probability, volume_options)
         subprocess.run([sys.executable, "-m", "volseg_keras", "view", *arguments], check=False)
     else:
-        show(open_layers(volume, labels, probability, told=volume_options), volume.name)
+        show(open_layers(volume, labels, probability, volume_options=volume_options), volume.name)
 
 
 def view_arguments(volume, labels, probability, volume_options):

@@ -29,7 +29,7 @@ class Prediction:
         voxel_size: sides (z, y, x) of a voxel in nm, or None.
         model: name or path of the model, "auto" being chosen.
         threshold: least foreground probability that is stored with it.
-        told: one line that tells which model it is and how the volume was rescaled for it.
+        description: one line: which model it is and how the volume was rescaled for it.
 
     Example:
         >>> found = Prediction.of(volseg_keras.open_volume("volume.tif"))
@@ -40,14 +40,14 @@ class Prediction:
     voxel_size: tuple | None
     model: str
     threshold: float
-    told: str
+    description: str
 
     @classmethod
     def of(cls, volume, model="auto", on_progress=None):
         """Return the prediction of a volume that fits in memory, as `volseg predict` makes it.
 
         Args:
-            volume: `(z, y, x)` array-like of grey levels; a `Volume` tells its voxel size.
+            volume: `(z, y, x)` array-like of grey levels; a `Volume` also has a voxel size.
             model: name of a published model, folder of a run or file; or "auto", see
                 `choose_model`.
             on_progress: called with the number of tiles done and their total.
@@ -55,17 +55,17 @@ class Prediction:
         Raises:
             ValueError: there is no such model, or the volume does not fit it or the memory.
         """
-        volume, told = as_volume(volume), f"Model {model}"
+        volume, description = as_volume(volume), f"Model {model}"
         check_size(volume.shape)
         if is_auto(model):
             choice = choose_model(volume.shape, volume.voxel_size)
-            model, told = choice.model, choice.reason
+            model, description = choice.model, choice.reason
         scale = scale_where_it_matters([model], volume)
-        told = told if scale == (1, 1, 1) else f"{told}. {scale_text(scale)}"
+        description = description if scale == (1, 1, 1) else f"{description}. {scale_text(scale)}"
         predictor, threshold = recent_model(model), stored_threshold(model)
         options = PredictionOptions(scale=scale)
         values = predicted(predictor, options, volume, on_progress, joined_slabs)
-        return cls(values, volume.voxel_size, model, threshold, told)
+        return cls(values, volume.voxel_size, model, threshold, description)
 
     @property
     def probability(self):

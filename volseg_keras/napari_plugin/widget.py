@@ -15,7 +15,7 @@ from ..errors import require
 from ..inference.prediction import Prediction
 from ..pretrained.choice import AUTO, choose_model
 from ..pretrained.presets import published
-from ..training.run_folders import go_on, next_run
+from ..training.run_folders import next_run, train_or_resume
 from ..training.suggest import draft_section, suggest
 from .layers import add_volumes, like, placed, volume_of
 from .work import EXPECTED, Work, tell
@@ -100,7 +100,7 @@ class SegmentAndTrain(qt.QWidget):
         self.image.currentTextChanged.connect(self._show_image)
         self.threshold.valueChanged.connect(self._show_labels)
         self.stop.clicked.connect(self.work.stop)
-        self.work.signals.told.connect(self._show_progress)
+        self.work.signals.progress.connect(self._show_progress)
         self.work.signals.busy.connect(self._show_busy)
 
     def reset_choices(self, event=None):
@@ -125,7 +125,7 @@ class SegmentAndTrain(qt.QWidget):
         return volume_of(self._layer("image"))
 
     def _show_image(self, *_):
-        """Tell what is known of the image, and what suits it."""
+        """Show the voxel size of the image, the model that suits it and the next run."""
         self.suggestions = []
         try:
             volume = self._volume()
@@ -153,7 +153,7 @@ class SegmentAndTrain(qt.QWidget):
 
     def _found(self, layer, prediction):
         self.segmented, self.prediction = layer, prediction
-        self.state.setText(prediction.told)
+        self.state.setText(prediction.description)
         self._show(Image, "probability", prediction.probability, **GLOW)
         self.threshold.setValue(prediction.threshold)
         self._show_labels()
@@ -183,11 +183,11 @@ class SegmentAndTrain(qt.QWidget):
         self.labels.setCurrentText(self.viewer.add_layer(layer).name)
 
     def train(self):
-        """Train on the sections that are annotated, or go on with a run that was cut off."""
+        """Train on the sections that are annotated, or continue a run that was cut off."""
         run, stop = self.run.text(), Event()
         known = np.array(volume_of(self._layer("labels")))  # it may be painted on meanwhile
         options = run, self.start.currentText(), self.minutes.value(), stop
-        task = partial(go_on, self._volume(), known, *options)
+        task = partial(train_or_resume, self._volume(), known, *options)
         self.work.start("training", task, partial(self._trained, run), stop)
 
     def _trained(self, run, summary):

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QApplication
 from ..networks.backend import own_symbols
 from ..report.console import progress_bar, shown_by
 
-EXPECTED = (ValueError, OSError, FloatingPointError)  # one line tells all of them
+EXPECTED = (ValueError, OSError, FloatingPointError)  # each of them is one line
 EVERY = 0.2  # s between signs of progress
 PATIENCE = 120_000  # ms that the program waits for its thread when it ends
 
@@ -21,9 +21,9 @@ class Closed(Exception):
 
 
 class Signals(QObject):
-    """What a thread tells the window: what goes on and the share done; whether it works."""
+    """What a thread reports to the window: its step and the share done; whether it is busy."""
 
-    told = Signal(str, float)
+    progress = Signal(str, float)
     busy = Signal(bool)
 
 
@@ -45,7 +45,7 @@ class Work:
         self.worker.start()
 
     def __str__(self):
-        """What goes on, as napari tells it when it asks whether to close."""
+        """The task, as napari names it when it asks whether to close."""
         return self.name
 
     def __call__(self):
@@ -59,10 +59,10 @@ class Work:
         kind, now = what.partition(" ")[0], time.monotonic()
         if kind != self.shown[0] or now > self.shown[1] + EVERY:  # the window is drawn each time
             self.shown = kind, now
-            self.signals.told.emit(what, done / total if total else 0)
+            self.signals.progress.emit(what, done / total if total else 0)
 
     def _clear(self, _):
-        self.signals.told.emit("", 0)
+        self.signals.progress.emit("", 0)
 
     def _finish(self):
         self.worker = None
@@ -71,7 +71,7 @@ class Work:
     def stop(self):
         """End the task early, with a result where it can have one."""
         self.event.set() if self.event else self.worker.quit()
-        self.signals.told.emit(f"stopping {self.name}", 0)
+        self.signals.progress.emit(f"stopping {self.name}", 0)
 
     def end(self, patience, *_):
         """End the task without a result, and wait for so many milliseconds."""

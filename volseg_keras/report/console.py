@@ -32,7 +32,7 @@ def shown_by(listener):
     """Have a function show the progress of what runs in this thread, instead of the terminal.
 
     Args:
-        listener: called with what goes on, in words, how much is done, and the total or None; an
+        listener: called with the step in words, how much of it is done, and the total or None; an
             exception that it raises ends the work.
 
     Example:
@@ -48,7 +48,7 @@ def shown_by(listener):
 
 @contextmanager
 def progress_bar(what, in_bytes=False):
-    """Show tiles, or bytes, done and time left; yields `on_tile(done, total)`.
+    """Show tiles, or bytes, done and time left; yields `on_progress(done, total)`.
 
     A bar on a terminal; elsewhere, as in the log of a cluster, a line every 30 seconds; or what a
     program that has a window makes of it, see `shown_by`.
@@ -69,7 +69,7 @@ def progress_bar(what, in_bytes=False):
 
 
 def log_lines(what, in_bytes):
-    """Return `on_tile(done, total)`, which prints a line every `EVERY` seconds."""
+    """Return `on_progress(done, total)`, which prints a line every `EVERY` seconds."""
     start = printed = time.monotonic()
     first = None  # the number done at the first call, perhaps by an earlier run
 

@@ -10,7 +10,7 @@ from .plots import BLUE, DARK, save_figure, tidy
 
 
 def training_curve(history, path):
-    """Draws loss, Jaccard index and learning rate over the steps of a training.
+    """Draw loss, Jaccard index and learning rate over the steps of a training.
 
     Args:
         history: Path of a `history.csv` with the columns `step`, `seconds` (since the start),

@@ -34,7 +34,7 @@ def write_page(
     voxel_size=None,
     scores=None,
     figures=None,
-    on_tile=None,
+    on_progress=None,
 ):
     """Write a page with a viewer of three planes, scores and figures.
 
@@ -52,7 +52,7 @@ def write_page(
         voxel_size: Sides (z, y, x) of a voxel in nm, or None.
         scores: What `segmentation_scores` returns, or None.
         figures: Captions and PNG files to add.
-        on_tile: Called with the number of planes done and in all.
+        on_progress: Called with the number of planes done and in all.
 
     Returns:
         The `Path` of the page.
@@ -62,7 +62,7 @@ def write_page(
     """
     check_shapes(image, labels=labels, truth=truth, probability=probability)
     check_integers(labels=labels, truth=truth)
-    data = _viewer(image, labels, truth, probability, voxel_size, on_tile)
+    data = _viewer(image, labels, truth, probability, voxel_size, on_progress)
     template = Template(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
     html = template.substitute(
         title=escape(title),
@@ -78,7 +78,7 @@ def write_page(
     return path
 
 
-def _viewer(image, labels, truth, probability, voxel_size, on_tile):
+def _viewer(image, labels, truth, probability, voxel_size, on_progress):
     layers = {
         "probability": (probability, _to_bytes, averaged, _clouds),
         "grey": (image, _grey_scale(image), averaged, _jpegs),
@@ -89,8 +89,8 @@ def _viewer(image, labels, truth, probability, voxel_size, on_tile):
     slices = cuts(image.shape)
     shown = [name for name in PLANES if name == "xy" or min(image.shape) > 1]
     read, drawn = len(read_rows(image.shape[0])), sum(len(slices[PLANES[n][2]]) for n in shown)
-    tick = _counter(len(layers) * (read + drawn), on_tile)
-    planes = {name: _axes(name, image.shape) for name in shown}
+    tick = _counter(len(layers) * (read + drawn), on_progress)
+    planes = {name: _axes(name) for name in shown}
     start = [len(at) // 2 for at in slices]
     for layer, (volume, prepare, resample, encode) in layers.items():
         stacks = read_planes(volume, prepare, resample, tick)
@@ -111,19 +111,19 @@ def _viewer(image, labels, truth, probability, voxel_size, on_tile):
     }
 
 
-def _axes(name, shape):
+def _axes(name):
     across, down, cut = PLANES[name]
     return {"name": name, "across": "zyx"[across], "down": "zyx"[down], "cut": "zyx"[cut]}
 
 
-def _counter(total, on_tile):
+def _counter(total, on_progress):
     done = 0
 
     def tick(planes=1):
         nonlocal done
         done += planes
-        if on_tile:
-            on_tile(done, total)
+        if on_progress:
+            on_progress(done, total)
 
     return tick
 

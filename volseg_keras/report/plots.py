@@ -18,7 +18,7 @@ CUT = {"color": "white", "gapcolor": "black", "lw": 0.6, "ls": (0, (4, 4)), "alp
 
 
 def overlay(image, prediction, path, truth=None, center=None):
-    """Draws three orthogonal slices of a volume with the outlines of its segmentation.
+    """Draw three orthogonal slices of a volume with the outlines of its segmentation.
 
     Labels of more than 8 bits are ids of instances, each of which is shaded in a colour.
     Slices are to scale, one voxel being a square; only an axis too thin to be seen is drawn
@@ -58,7 +58,7 @@ def overlay(image, prediction, path, truth=None, center=None):
 
 
 def draw_cover(image, prediction, path):
-    """Draws a slice beside itself with the outlines of its segmentation, twice as wide as high.
+    """Draw a slice beside itself with the outlines of its segmentation, twice as wide as high.
 
     Args:
         image: Real-valued array of shape (y, x), of which a square is shown.

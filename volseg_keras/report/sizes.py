@@ -10,12 +10,12 @@ from .plots import BLUE, DARK, check_integers, save_figure, tidy
 PLANES = 16  # read at a time
 
 
-def instance_sizes(instances, on_tile=None):
+def instance_sizes(instances, on_progress=None):
     """Count the voxels of every instance, reading a few planes at a time.
 
     Args:
         instances: Integer array-like of shape (z, y, x); 0 is background.
-        on_tile: Called with the number of planes done and in all.
+        on_progress: Called with the number of planes done and in all.
 
     Returns:
         Voxels of each instance, an integer array in no order.
@@ -28,14 +28,14 @@ def instance_sizes(instances, on_tile=None):
     for z in range(0, depth, PLANES):
         ids, counts = np.unique(np.asarray(instances[z : z + PLANES]), return_counts=True)
         sizes.update(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
-        if on_tile:
-            on_tile(min(z + PLANES, depth), depth)
+        if on_progress:
+            on_progress(min(z + PLANES, depth), depth)
     del sizes[0]
     return np.array(list(sizes.values()), int)
 
 
 def size_histogram(sizes, path, voxel_size=None):
-    """Draws how many instances have which size, on a logarithmic axis.
+    """Draw how many instances have which size, on a logarithmic axis.
 
     Args:
         sizes: Voxels of each instance.

@@ -15,7 +15,7 @@ from ..volumes.volume import NOT_ANNOTATED
 from ..volumes.writing import writable_folder
 from .annotated_sections import section_to_hold_out, without_unpainted
 from .arguments import check_run, check_weights, checked_start, make_budget
-from .callbacks import is_told
+from .callbacks import stop_requested
 from .logging_callbacks import part_of_training
 from .recipes import get_recipe
 from .self_training import confident_labels, confident_text
@@ -222,7 +222,7 @@ def train_parts(train, parts, volumes, start, budget, request):
         kept = done["held_out_jaccard"] is None
         summary = done | {key: summary[key] for key in CHOSEN if kept and key in summary}
         source = part.folder
-        if is_told(request.stop):
+        if stop_requested(request.stop):
             end_early(source, parts[-1].folder)
             break
     return summary

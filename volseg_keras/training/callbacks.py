@@ -53,13 +53,13 @@ class Budget:
         return min(1.0, self.elapsed / self.seconds)
 
 
-def is_told(stop):
-    """Return whether a `threading.Event`, or None, tells a run to stop."""
+def stop_requested(stop):
+    """Return whether a `threading.Event`, which may be None, is set."""
     return stop is not None and stop.is_set()
 
 
 class Schedule(keras.callbacks.Callback):
-    """Set the learning rate before each step; stop when the budget is spent, or one is told to.
+    """Set the learning rate before each step; stop when the budget is spent or on request.
 
     Args:
         budget: what is spent.
@@ -88,7 +88,7 @@ class Schedule(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Count the step."""
         self.budget.step += 1
-        if self.budget.progress >= self.budget.until or is_told(self.stop):
+        if self.budget.progress >= self.budget.until or stop_requested(self.stop):
             self.model.stop_training = True
 
 

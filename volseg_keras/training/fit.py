@@ -22,7 +22,7 @@ from .auto import Request, fit_auto
 from .averaging import Average
 from .batch_norm import batches_to_see
 from .calibration import calibrate
-from .callbacks import Finite, Schedule, Validate, is_told
+from .callbacks import Finite, Schedule, Validate, stop_requested
 from .checkpoint import Checkpoint
 from .devices import replicas, use_jit
 from .logging_callbacks import History, Progress
@@ -194,7 +194,7 @@ def read_volumes(model, images, labels, hold_out, validation, weights, normaliza
 def train(model, patches, batch, budget, settle, callbacks, steps_per_epoch, stop=None):
     """Train until the budget is spent, the last share of it in prediction mode."""
     for budget.until in sorted({1 - settle, 1.0}):
-        if budget.progress >= budget.until or budget.step and is_told(stop):
+        if budget.progress >= budget.until or budget.step and stop_requested(stop):
             continue
         with prediction_mode(model, budget.until == 1 and settle > 0):
             model.train_function = None  # trace a step again
