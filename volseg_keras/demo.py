@@ -42,7 +42,7 @@ def run(output, minutes=None):
     model = load_pretrained(source)
     say(f"loaded      {'the trained' if minutes else 'the published'} model H")
     start = time.monotonic()
-    with progress_bar("Predicting") as on_progress:
+    with progress_bar("predicting") as on_progress:
         probability = predict_volume(source, unseen, on_progress=on_progress)
     seconds = time.monotonic() - start
     labels = probability.argmax(-1).astype(np.uint8)

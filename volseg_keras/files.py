@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import psutil
 
-# The name of a work folder tells its host, its process and, as process ids come again, its run.
+# The name of a work folder holds its host, its process and, as process ids are reused, its run.
 WORK = re.compile(r"\.part-(.+)-(\d+)-([0-9a-f]{8})-\w+")
 RUN = uuid4().hex[:8]
 # Seconds after which a folder of another host, whose processes cannot be seen, is abandoned.

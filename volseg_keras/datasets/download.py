@@ -52,7 +52,7 @@ def download(url, path, sha256=None, on_bytes=None):
             break
         except BROKEN as error:
             if wait is None:
-                reason = f"the connection broke ({error}); run again to go on"
+                reason = f"the connection broke ({error}); run again to continue"
                 raise unreachable(url, reason) from error
             time.sleep(wait)
     try:

@@ -47,7 +47,7 @@ whole image. Sizes are multiples of {multiple}. Output: probabilities of {classe
 axes {axes}. Large volumes are predicted in overlapping tiles, of which the halo is cut
 off. Written by volseg_keras, whose command `volseg predict` does this.
 
-The cover and the samples are of a synthetic image, which is for testing and tells nothing about
+The cover and the samples are of a synthetic image, which is for testing and says nothing about
 how good the model is.
 
 ## Training data
@@ -134,7 +134,7 @@ def documentation(card, about):
         **card | constants | {"classes": ", ".join(card["classes"])},
         axes=", ".join(["batch", *"zyx"[-about["spatial_dims"] :], "channel"]),
         multiple=MULTIPLE,
-        data=f"{data['name']}: {data['description']}" if data else "Its authors do not tell.",
+        data=f"{data['name']}: {data['description']}" if data else "Not stated by its authors.",
     )
 
 

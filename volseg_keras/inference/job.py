@@ -80,7 +80,7 @@ class Job:
             the sizes are known and differ by more than a quarter.
         steps: `PostProcessing`.
         probability: also write the foreground probability.
-        resume: go on where an unfinished run stopped, in the store beside the output.
+        resume: continue an unfinished run in the store beside the output.
         workers: processes that share the work by Dask, or None.
         cluster: address of a Dask scheduler whose workers see the same files, or None.
 

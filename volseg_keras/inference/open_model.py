@@ -46,7 +46,9 @@ def open_model(model, engine="auto"):
     check_engine(engine)
     check_backend()
     if isinstance(model, list | tuple):
-        for member in model:  # a wrong one is told before seconds go into opening another
+        for (
+            member
+        ) in model:  # a wrong one is reported before another is opened, which takes seconds
             if isinstance(member, str | Path):
                 find_model(member)
         opened = [open_model(member, engine) for member in model]
@@ -205,7 +207,7 @@ def open_graph(model, engine):
                 save_graph(load_pretrained(model), kept, engine)
                 prune(cache)
             folder = kept
-            owner.cleanup()  # not needed: nothing shall be left if this process is killed
+            owner.cleanup()  # not needed, and it would be left behind if this process were killed
             os.utime(kept / ABOUT)
     if not folder.exists():
         save_graph(load_pretrained(model) if isinstance(model, Path) else model, folder, engine)

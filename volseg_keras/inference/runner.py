@@ -84,8 +84,8 @@ def segment_file(job, display=None):
         The `Outcome`.
 
     Raises:
-        ValueError, OSError: the job cannot be done. A wrong model is told without waiting for the
-            volume to be read.
+        ValueError, OSError: the job cannot be done. A wrong model is reported before the volume
+            is read.
 
     Example:
         >>> source = SourceVolume("volume.tif", voxel_size=(5, 5, 5))

@@ -11,7 +11,7 @@ from ..errors import invalid
 
 BACKENDS = ("tensorflow", "jax", "torch")
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
-# Whether TensorFlow was there before this package and had not been told whether to use oneDNN.
+# Whether TensorFlow was imported before this package, and the user left oneDNN to the default.
 TENSORFLOW_FIRST = "tensorflow" in sys.modules and ONEDNN not in os.environ
 
 
@@ -31,7 +31,7 @@ def lacks_onednn():
         return False
     try:
         from tensorflow.python.util._pywrap_util_port import IsMklEnabled
-    except ImportError:  # no public function tells
+    except ImportError:  # there is no public function for it
         return False
     return not IsMklEnabled()
 

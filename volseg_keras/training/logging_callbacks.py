@@ -15,7 +15,7 @@ import keras
 from ..files import write_csv
 from ..report.console import LISTENER
 
-RECENT = 9  # epochs whose median speed tells the time left
+RECENT = 9  # epochs whose median speed gives the time left
 HISTORY = (
     "step",
     "seconds",
@@ -100,7 +100,7 @@ def part_of_training(before, share):
 class Progress(keras.callbacks.Callback):
     """Print loss, Jaccard, speed and time left: a line an epoch, and one a step on a terminal.
 
-    Where something listens, see `report.console.shown_by`, it is told after every step.
+    A listener, see `report.console.shown_by`, is called after every step.
 
     Args:
         budget: the `Budget`.
@@ -132,7 +132,7 @@ class Progress(keras.callbacks.Callback):
         print(f"\r{self.line(logs)}{held_out}  {speed}  {self.time_left()} left", flush=True)
 
     def on_train_batch_end(self, batch, logs=None):
-        """Tell of the step what listens, or overwrite one line on a terminal."""
+        """Report the step to the listener, or overwrite one line on a terminal."""
         if listener := LISTENER.get():
             line = self.line(logs, width=0)
             listener(f"{line}{self.score}  {self.time_left()} left", self.progress, 1.0)

@@ -50,7 +50,7 @@ def size_in_nm(sides, units):
     Args:
         sides: of a voxel along its axes, of which the last three count; along (y, x) of a single
             image, which is taken to be as thick as a pixel is high.
-        units: of each, by name or as an object that tells its name.
+        units: of each, by name or as an object whose text is its name.
     """
     sizes = [side * (in_nm(unit) or 0) for side, unit in zip(sides, units, strict=True)][-3:]
     sizes = sizes[:1] * (3 - len(sizes)) + sizes

@@ -61,7 +61,7 @@ def read_mrc(path, inside=None, level=0, series=None):
     """Return the `Source` of an MRC file; its voxel size is in angstrom.
 
     IMOD's flags say whether bytes are signed. Without them the header's range of grey levels
-    decides, and if that tells nothing they are signed, as in MRC2014.
+    decides, and if that is inconclusive they are signed, as in MRC2014.
     """
     with open(path, "rb") as file:
         raw, size = file.read(HEADER), os.fstat(file.fileno()).st_size

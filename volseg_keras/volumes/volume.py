@@ -184,7 +184,7 @@ def read_source(path, inside, level, series=None):
     kind = kind_of(path)
     if kind is None and path.is_dir() and any((path / name).is_file() for name in ZARR):
         around = [folder for folder in path.parents if folder.suffix == ".zarr"]
-        if around:  # a part of an image, whose axes the whole tells
+        if around:  # a part of an image, which describes its axes
             inside = "/".join(filter(None, [path.relative_to(around[-1]).as_posix(), inside]))
         path, kind = around[-1] if around else path, ".zarr"
     if (path / "attributes.json").is_file() and kind is None:
