@@ -104,6 +104,7 @@ def test_classes_that_do_not_count(data):
     [
         (["reproduce", "mito-9d", "--data", "."], "`name`"),
         (["reproduce", "mito-2d"], "`data`"),
+        (["reproduce", "mito-2d", "--data", ".", "--minutes", "5"], "--steps"),
         (["reproduce", "mito-2d", "--data", "."], "lucchi_pp/training.tif"),
     ],
 )

@@ -43,6 +43,7 @@ def reproduce(
     Example: volseg reproduce mito-2d --data data
     """
     if name:
+        require(minutes is None, "minutes", "--steps for a published model", minutes)
         train_model(name, data, output or Path("runs", name), steps)
     else:
         train_table(rows, data, output or Path("table1"), recipe, seeds, steps, minutes)
