@@ -11,11 +11,11 @@ from volseg_keras import open_volume, save_volume
 from volseg_keras.cli.common import count_classes
 from volseg_keras.volumes.labels import (
     are_labels,
+    class_ids,
     classes_or_mask,
     in_smallest_type,
     whole_numbers,
 )
-from volseg_keras.volumes.volume import class_ids
 
 MASK = np.zeros((6, 24, 32), bool)
 MASK[1:5, 4:15, 6:20] = True

@@ -6,7 +6,8 @@ import tifffile
 
 from volseg_keras import open_volume, save_volume
 from volseg_keras.volumes import tiff
-from volseg_keras.volumes.volume import as_volume, class_ids
+from volseg_keras.volumes.labels import class_ids
+from volseg_keras.volumes.volume import as_volume
 
 VOXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 9)).astype(np.uint8)
 

@@ -240,7 +240,7 @@ def score_labels(truth, labels, name="labels"):
         The scores of `segmentation_scores`, and the class ids of truth and of labels.
     """
     from ..scores import segmentation_scores
-    from ..volumes.volume import class_ids
+    from ..volumes.labels import class_ids
 
     maps = class_ids(truth, name="truth"), class_ids(labels, name=name)
     ignored = 255 if (maps[0] == 255).any() else None

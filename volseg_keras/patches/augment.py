@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 from scipy import ndimage
 
-from ..volumes.volume import NOT_ANNOTATED
+from ..volumes.labels import NOT_ANNOTATED
 
 SPACING = 32
 # Share of a change of the voxel size in which y and x differ; most voxels that a section shifts by.

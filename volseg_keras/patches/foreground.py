@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ..errors import require
-from ..volumes.volume import class_ids
+from ..volumes.labels import class_ids
 
 # Sections and rows of a label volume that are read at a time, multiples of usual chunks; and the
 # most foreground voxels that are kept.

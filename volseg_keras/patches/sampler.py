@@ -7,7 +7,7 @@ import numpy as np
 from ..errors import require
 from ..volumes.box import Box
 from ..volumes.intensity import Intensity, checked_normalization
-from ..volumes.volume import NOT_ANNOTATED, class_ids
+from ..volumes.labels import NOT_ANNOTATED, class_ids
 from .augment import Augment, draw, place, shade, stain
 from .foreground import ClassIds, annotated_sections, foreground_voxels
 from .myelin import add_sheath

@@ -9,7 +9,7 @@ from ..inference.options import PredictionOptions
 from ..inference.tiled_prediction import label_map
 from ..postprocessing.labels import median
 from ..scores import foreground_jaccard, segmentation_scores
-from ..volumes.volume import NOT_ANNOTATED
+from ..volumes.labels import NOT_ANNOTATED
 
 scored = partial(segmentation_scores, ignore_class=NOT_ANNOTATED)
 

@@ -16,7 +16,7 @@ from ..networks.variants import VARIANTS, get_variant
 from ..pretrained.zoo import ZOO
 from ..training.arguments import make_budget
 from ..training.recipes import get_recipe
-from ..volumes.volume import class_ids
+from ..volumes.labels import class_ids
 from ..volumes.writing import writable_folder
 from .robustness import post_processed
 from .tables import MEASURES, write_tables

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..inference.tiled_prediction import HALO
 from ..patches.foreground import ClassIds, annotated_sections, cropped
-from ..volumes.volume import NOT_ANNOTATED
+from ..volumes.labels import NOT_ANNOTATED
 
 # Voxels along y and x of the part of a section that is predicted and scored.
 SIDE = {2: 1024, 3: 512}

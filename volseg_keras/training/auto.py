@@ -11,7 +11,7 @@ from ..networks.models import split_normalization
 from ..patches.foreground import ClassIds, foreground_voxels
 from ..patches.sampler import channels_of
 from ..report.console import progress_bar
-from ..volumes.volume import NOT_ANNOTATED
+from ..volumes.labels import NOT_ANNOTATED
 from ..volumes.writing import writable_folder
 from .annotated_sections import section_to_hold_out, without_unpainted
 from .arguments import check_run, check_weights, checked_start, make_budget

@@ -15,7 +15,7 @@ from ..networks.models import spatial_dims_of, split_normalization
 from ..patches.augment import NONE
 from ..patches.sampler import PatchMix, PatchSampler
 from ..report.console import progress_bar
-from ..volumes.volume import NOT_ANNOTATED
+from ..volumes.labels import NOT_ANNOTATED
 from ..volumes.writing import writable_folder
 from .arguments import check_run, check_weights, checked_start, make_budget
 from .auto import Request, fit_auto

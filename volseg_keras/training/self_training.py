@@ -8,7 +8,7 @@ from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
 from ..inference.tiled_prediction import decoded
 from ..report.console import progress_bar
-from ..volumes.volume import NOT_ANNOTATED
+from ..volumes.labels import NOT_ANNOTATED
 
 # A prediction is confident if its probability is this share of the way from the threshold to 0
 # or 1; for more than two classes, if the most probable class has this probability.

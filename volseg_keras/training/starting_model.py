@@ -24,9 +24,8 @@ from ..pretrained.presets import (
 from ..report.console import print_table, progress_bar
 from ..scores import ThresholdScores, best_threshold
 from ..volumes.dimensions import network_dims
-from ..volumes.labels import present_ids
+from ..volumes.labels import NOT_ANNOTATED, present_ids
 from ..volumes.source import free_memory
-from ..volumes.volume import NOT_ANNOTATED
 from .annotated_sections import section_view, spread
 from .volumes import known_ids
 

@@ -15,8 +15,7 @@ from ..patches.foreground import annotated_sections, cropped
 from ..patches.sampler import check_shape
 from ..pretrained.choice import choose_model, rescaling
 from ..pretrained.presets import stored_threshold, trained_voxel_size
-from ..volumes.labels import class_ids
-from ..volumes.volume import NOT_ANNOTATED
+from ..volumes.labels import NOT_ANNOTATED, class_ids
 from .annotated_sections import spread, without_unpainted
 
 # Sections that a 2D network predicts, and the side in pixels of their middle that is predicted.

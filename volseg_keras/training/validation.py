@@ -9,7 +9,7 @@ from ..inference.tiled_prediction import not_background, predict_slabs
 from ..inference.wrappers import Standardized
 from ..networks.models import spatial_dims_of
 from ..scores import Confusion, ThresholdScores, best_threshold
-from ..volumes.volume import NOT_ANNOTATED
+from ..volumes.labels import NOT_ANNOTATED
 
 
 @dataclass(frozen=True)

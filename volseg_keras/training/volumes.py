@@ -9,8 +9,9 @@ from ..errors import invalid, require
 from ..patches.foreground import ClassIds, cropped, foreground_voxels
 from ..patches.sampler import channels_of, check_shape
 from ..volumes.intensity import Intensity
+from ..volumes.labels import NOT_ANNOTATED, class_ids
 from ..volumes.source import free_memory
-from ..volumes.volume import NOT_ANNOTATED, checked_finite, class_ids
+from ..volumes.volume import checked_finite
 from .annotated_sections import section_view, without_section
 from .hold_out import section, split
 

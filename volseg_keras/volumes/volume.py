@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import invalid, require
 from .formats import FORMATS, LEVELLED, NAMED, checked_kind, kind_of
 from .geometry import Geometry
-from .labels import NOT_ANNOTATED, class_ids, whole_numbers  # noqa: F401  (also imported from here)
+from .labels import whole_numbers
 from .slice_folder import as_grey, find_slices, read_slices
 from .source import check_memory, checked_size, split_name
 

@@ -9,7 +9,8 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from ...errors import require
-from ...volumes.volume import class_ids, open_volume
+from ...volumes.labels import class_ids
+from ...volumes.volume import open_volume
 from ..epfl import VOXELS_LUCCHI_PP, fetch_epfl, find_pairs, has_voxels
 
 PARTS = {"train": "training", "test": "testing"}
