@@ -136,6 +136,7 @@ def open_savedmodel(path, engine):
         return Predictor(SavedModelGraph(path, dims), about)
     import tensorflow as tf
 
+    engines.warn_if_slow()
     with readable(path):
         loaded = tf.saved_model.load(path)
     return Predictor(Once(engines.savedmodel_engine(loaded, dims)), about)

@@ -146,7 +146,7 @@ class PatchSampler(Patches):
         self._check(mirror)
         self.foreground = foreground_voxels(self.label, ignore_class)
         self.annotated = annotated_sections(self.label, ignore_class)
-        found = checked_normalization("volume" if normalization is None else normalization)
+        found = checked_normalization(normalization)
         expected = "'volume' or (mean, standard deviation)"
         require(found != "model", "normalization", expected, "'model'")
         self.intensity = Intensity.of(image) if found == "volume" else found
