@@ -228,7 +228,7 @@ def test_levels_of_an_ome_tiff(compression, tmp_path):
         volume = open_volume(path, level=level)
         np.testing.assert_array_equal(volume[...], voxels[:, ::factor, ::factor])
         assert volume.voxel_size == pytest.approx((10, 5 * factor, 4 * factor))
-    with pytest.raises(ValueError, match="levels 0 to 1, not 2"):
+    with pytest.raises(ValueError, match="levels 0 to 1. Received: 2"):
         open_volume(path, level=2)
 
 

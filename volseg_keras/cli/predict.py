@@ -48,7 +48,8 @@ def predict(
         ),
     ] = "0.5",
     instances: Annotated[
-        bool, typer.Option("--instances", help="Write instance ids of 32 bits, not class ids.")
+        bool,
+        typer.Option("--instances", help="Write ids of instances, 32 bits, instead of class ids."),
     ] = False,
     median: Annotated[
         int, typer.Option(help="Side of a median filter in voxels, odd; 1 for none.")
@@ -62,8 +63,8 @@ def predict(
     min_size: Annotated[
         int | None,
         typer.Option(
-            help="Least voxels of a connected component, which takes memory as above; of an "
-            "instance 100 by default, without."
+            help="Drop connected components of fewer voxels, which takes memory like --fill-holes; "
+            "with --instances smaller instances, by default of fewer than 100, which does not."
         ),
     ] = None,
     probability: Annotated[
@@ -105,7 +106,10 @@ def predict(
         int | None, typer.Option(min=1, help="Processes that share the work (Dask).")
     ] = None,
     cluster: Annotated[
-        str | None, typer.Option(help="Dask scheduler, e.g. tcp://host:8786, that shares it.")
+        str | None,
+        typer.Option(
+            help="Address of a Dask scheduler that shares the work, e.g. tcp://host:8786."
+        ),
     ] = None,
     engine: Annotated[EngineName, typer.Option(help="Library that computes.")] = EngineName.auto,
     view: Annotated[bool, typer.Option("--view", help="Then open it as `volseg view`.")] = False,

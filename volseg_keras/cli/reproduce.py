@@ -30,9 +30,12 @@ def reproduce(
         ),
     ] = None,
     recipe: Annotated[str, typer.Option(help="Recipe of every run of Table 1.")] = "fast",
-    minutes: Annotated[float | None, typer.Option(help="Budget of a run of Table 1.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Budget of a run of Table 1 in minutes, instead of steps.")
+    ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Budget of a run, instead of that of its row.")
+        int | None,
+        typer.Option(help="Budget of a run in steps; by default that of the published model."),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of a row of Table 1.")] = 1,
 ):

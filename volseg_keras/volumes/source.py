@@ -213,7 +213,7 @@ def pick(found, inside):
 def check_number(name, value, count, names=""):
     """Raise ValueError for a `level` or `series` that a file does not have."""
     kinds = {"level": "levels", "series": "series"}[name]
-    expected = f"one of the {kinds} 0 to {count - 1}, not {value}{names and ', of '}{names}"
+    expected = f"one of the {kinds} 0 to {count - 1}{names and ', of '}{names}"
     require(0 <= value < count, name, expected, value)
 
 
