@@ -10,6 +10,7 @@ from runs import IMAGE, LABEL, quick_recipes, read, run, small_network, tiny_net
 from volseg_keras import (
     RankOneConv,
     StochasticDownsample,
+    fit,
     load_pretrained,
 )
 from volseg_keras.networks.models import with_normalization
@@ -56,6 +57,21 @@ def test_the_fast_recipe_warms_up_and_ends_at_zero():
 def test_a_wrong_recipe_is_told_when_it_is_made(options, told):
     with pytest.raises(ValueError, match=told):
         replace(get_recipe("fast"), **options)
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        ({"rate": {2: 1e-3}}, "`rate`. Expected a value for 3 spatial axes"),
+        ({"optimizer": {3: "Adamant"}}, "`optimizer`.*name of a Keras optimizer"),
+        ({"loss": "DiceLoss"}, "`loss`"),
+    ],
+)
+def test_a_recipe_for_other_networks_is_told_before_any_work(options, told, tmp_path):
+    recipe = replace(get_recipe("fast"), **options)
+    with pytest.raises(ValueError, match=told):
+        fit(tiny_network(), IMAGE, LABEL, output=tmp_path / "run", recipe=recipe)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("dims, batch, want", [(2, 2, 96), (2, 8, 24), (2, 24, 24), (3, 2, 24)])

@@ -62,7 +62,7 @@ def start_job(job, image):
 
 @lru_cache(maxsize=1)
 def _opened(folder, job_id):
-    """Return what a process needs for the blocks of a job."""
+    """Return what a process needs for the blocks of a job; its id, since folders are used again."""
     store = JobStore(folder)
     job = store.read()
     image = job.source.open()

@@ -2,10 +2,14 @@
 
 import math
 
+import keras
+
 from ..errors import invalid, require
+from ..networks import losses
 from ..networks.models import check_sizes
 from ..volumes.intensity import Intensity, checked_normalization
 from .callbacks import Budget
+from .recipes import BY_AXES
 
 LARGEST_RATIO = 1000  # of the shares of two volumes
 
@@ -19,6 +23,18 @@ def make_budget(row, steps, minutes):
     if steps is None and (minutes := minutes or row.minutes):
         return Budget(None, 60.0 * minutes)
     return Budget(steps or row.steps, None)
+
+
+def check_recipe(row, dims):
+    """Raise ValueError for a `Recipe` that does not suit networks of so many spatial axes."""
+    for name in BY_AXES:
+        value = getattr(row, name)
+        require(dims in value, name, f"a value for {dims} spatial axes", f"{name}={value}")
+    name = row.optimizer[dims]
+    good = name == "MuonAdamW" or hasattr(keras.optimizers, name)
+    require(good, "optimizer", "MuonAdamW or the name of a Keras optimizer", name)
+    good = hasattr(losses, row.loss)
+    require(good, "loss", "the name of a loss in `networks.losses`", row.loss)
 
 
 def checked_start(model, own, normalization):

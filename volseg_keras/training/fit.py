@@ -17,7 +17,7 @@ from ..patches.sampler import PatchMix, PatchSampler
 from ..report.console import progress_bar
 from ..volumes.labels import NOT_ANNOTATED
 from ..volumes.writing import writable_folder
-from .arguments import check_run, check_weights, checked_start, make_budget
+from .arguments import check_recipe, check_run, check_weights, checked_start, make_budget
 from .auto import Request, fit_auto
 from .averaging import Average
 from .batch_norm import batches_to_see
@@ -122,6 +122,7 @@ def fit(
     recipe = recipe or "fast"
     row = get_recipe(recipe)
     dims, budget = spatial_dims_of(model), make_budget(row, steps, minutes)
+    check_recipe(row, dims)
     model, own = split_normalization(model)
     normalization = checked_start(model, own, normalization)
     resume = check_run(Path(output) / CHECKPOINT, resume)

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from ..errors import require, require_one_of
 from ..patches.augment import Augment
 
+# Values of a recipe that are by number of spatial axes.
+BY_AXES = ("patch", "batch", "rate", "optimizer")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -50,7 +53,7 @@ class Recipe:
 
     def __post_init__(self):
         """Check what would fail late, or not at all."""
-        for name in ("patch", "batch", "rate", "optimizer"):
+        for name in BY_AXES:
             value = getattr(self, name)
             expected = f"a dictionary by number of spatial axes, such as {{2: {value!r}}}"
             require(isinstance(value, dict), name, expected, f"{name}={value!r}")
