@@ -239,9 +239,10 @@ def test_a_window_in_another_process_gets_all_options(tmp_path, monkeypatch):
     arguments = view_arguments(tmp_path / "a.tif", tmp_path / "b.tif", None, options)
     given = []
     monkeypatch.setattr(view, "show", lambda *_: None)
-    monkeypatch.setattr(view, "open_layers", lambda *files, told: given.append((*files, told)))
+    monkeypatch.setattr(view, "open_layers", lambda *files, **told: given.append((*files, told)))
     assert volseg("view", *arguments) == 0
-    assert given == [(tmp_path / "a.tif", tmp_path / "b.tif", None, options)]
+    told = {"volume_options": options}
+    assert given == [(tmp_path / "a.tif", tmp_path / "b.tif", None, told)]
 
 
 def test_without_napari_nothing_of_qt_is_imported(folder, tmp_path):
