@@ -46,9 +46,8 @@ def open_model(model, engine="auto"):
     check_engine(engine)
     check_backend()
     if isinstance(model, list | tuple):
-        for (
-            member
-        ) in model:  # a wrong one is reported before another is opened, which takes seconds
+        # A wrong one is reported before another is opened, which takes seconds.
+        for member in model:
             if isinstance(member, str | Path):
                 find_model(member)
         opened = [open_model(member, engine) for member in model]

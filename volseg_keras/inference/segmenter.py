@@ -139,6 +139,7 @@ def predict_volume(
     scale=(1, 1, 1),
     tile=None,
     on_progress=None,
+    on_tile=None,
 ):
     """Predict the class probabilities of a volume, tile by tile.
 
@@ -156,6 +157,7 @@ def predict_volume(
         scale: see `model`.
         tile: see `model`.
         on_progress: called with the number of tiles done and their total.
+        on_tile: former name of `on_progress`.
 
     Returns:
         float32 `(z, y, x, classes)`.
@@ -169,7 +171,7 @@ def predict_volume(
         predictor, options = chosen_model(volume, engine, options)
     else:
         predictor = recent_model(model, engine)
-    return predicted(predictor, options, volume, on_progress, probabilities)
+    return predicted(predictor, options, volume, on_progress or on_tile, probabilities)
 
 
 def recent_model(model, engine="auto"):
