@@ -13,7 +13,8 @@ if CACHE not in os.environ.get("XDG_CACHE_HOME", ""):
     os.environ["XDG_CACHE_HOME"] = cache.name
 
 # Files that take longest come first: no process is left alone with one of them in the end.
-LONG = ("notebooks", "survival", "state", "models", "cli", "export", "fit", "engines", "zoo")
+LONG = "notebooks survival engines publish state export classes resume fit cli".split()
+LONG += "postprocessing zoo malformed devices segmenter runner models".split()
 
 
 def pytest_collection_modifyitems(items):

@@ -21,8 +21,7 @@ def small_network():
     inputs = keras.Input((None, None, None, 1))
     x = keras.layers.PReLU(shared_axes=[1, 2, 3])(RankOneConv(6)(inputs))
     x = keras.layers.Dropout(0.1)(keras.layers.BatchNormalization()(x))
-    x = RankOneConv(6)(StochasticDownsample()(x))
-    x = keras.layers.Conv3DTranspose(2, 2, strides=2)(x)
+    x = keras.layers.Conv3DTranspose(2, 2, strides=2)(StochasticDownsample()(x))
     return keras.Model(inputs, keras.layers.Softmax()(x), name="small")
 
 

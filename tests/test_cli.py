@@ -299,7 +299,8 @@ def test_the_demonstration_replaces_only_its_own_folder(tmp_path):
 def test_the_demonstration_in_short(options, first, files, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(demo, "TRAIN_SHAPE", (32, 64, 96))
     monkeypatch.setattr(demo, "TEST_SHAPE", (32, 96, 96))
-    with shallow_networks():  # what it trains; what it loads is a published one
+    # What it trains; what it loads is a published network.
+    with quick_recipe("demo"), shallow_networks():
         assert volseg("demo", "-o", tmp_path / "a demo", *options) == 0
     lines = capsys.readouterr().out.splitlines()
     steps = "phantom loaded predicted scored exported reloaded drawn".split()

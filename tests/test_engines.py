@@ -15,7 +15,7 @@ from volseg_keras import export_savedmodel, load_pretrained, phantom, predict_vo
 from volseg_keras.inference import engines
 from volseg_keras.inference.open_model import KEPT, graph_key, open_model
 from volseg_keras.inference.segmenter import RECENT
-from volseg_keras.networks.models import with_normalization
+from volseg_keras.networks.models import split_normalization, with_normalization
 from volseg_keras.pretrained.presets import published
 from volseg_keras.volumes.formats import FORMATS
 
@@ -33,6 +33,13 @@ def models(tmp_path_factory):
     for name in ("C", "H", "U-Net"):
         with_normalization(settled(name), 130.0, 40.0).save(folder / f"{name}.keras")
     return folder
+
+
+@pytest.fixture(scope="module")
+def saved(models, tmp_path_factory):
+    """The SavedModel of one of them."""
+    folder = tmp_path_factory.mktemp("an export") / "saved"
+    return export_savedmodel(load_pretrained(models / "C.keras"), folder)
 
 
 IMAGE = phantom((20, 48, 64), seed=3)[0]
@@ -65,19 +72,16 @@ def test_onnxruntime_agrees_with_keras(models):
     assert np.abs(got - want).max() < 1 / 512 + 1e-4
 
 
-def test_a_model_in_memory_and_a_savedmodel(models, tmp_path):
-    model = settled("C")
+def test_a_model_in_memory_and_a_savedmodel(models, saved):
+    model, _ = split_normalization(load_pretrained(models / "C.keras"))
     want = predict_volume(model, IMAGE)
     assert np.abs(predict_volume(model, IMAGE, engine="openvino") - want).mean() < 0.004
-    inside = with_normalization(model, float(IMAGE.mean()), float(IMAGE.std()))
-    saved = export_savedmodel(inside, tmp_path / "saved")
     assert np.abs(predict_volume(saved, IMAGE, engine="openvino") - want).mean() < 0.004
     with pytest.raises(ValueError, match="`engine`"):
         open_model(saved, "onnxruntime")
 
 
-def test_a_savedmodel_is_averaged_with_a_run(models, tmp_path):
-    saved = export_savedmodel(load_pretrained(models / "C.keras"), tmp_path / "saved")
+def test_a_savedmodel_is_averaged_with_a_run(models, saved):
     got = predict_volume([models / "C.keras", saved], IMAGE, engine="openvino")
     want = predict_volume(models / "C.keras", IMAGE, engine="openvino")
     assert got.shape == want.shape and np.abs(got - want).mean() < 0.004
@@ -120,8 +124,7 @@ def test_no_folder_is_left_and_none_is_needed(models, tmp_path, monkeypatch):
 
 def test_graphs_that_nobody_uses_leave_the_cache(models, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    files = [models / "C.keras", tmp_path / "other.keras"]
-    with_normalization(settled("C"), 100.0, 40.0).save(files[1])
+    files = [models / "C.keras", models / "U-Net.keras"]
     paths = [tmp_path / "volseg_keras" / graph_key(file) for file in files]
     open_model(files[0], "openvino")
     (about,) = paths[0].rglob("volseg.json")

@@ -97,8 +97,11 @@ def test_a_trained_model_is_trained_further_on_another_volume(in_memory, tmp_pat
 
 
 def test_training_goes_on_at_the_contrast_of_the_model(tmp_path):
+    """And takes a seed and a start of other types."""
     model = with_normalization(tiny_network(), 120.0, 30.0, 1.5)
-    fit(model, IMAGE, LABEL, output=tmp_path, recipe="quick", steps=2, steps_per_epoch=2)
+    options = {"seed": np.int64(3), "start": tmp_path, "steps_per_epoch": 2}
+    summary = fit(model, IMAGE, LABEL, output=tmp_path, recipe="quick", steps=2, **options)
+    assert summary["seed"] == 3 and summary["from"] == str(tmp_path)
     _, (mean, deviation, contrast) = split_normalization(load_pretrained(tmp_path))
     assert (mean, deviation) == pytest.approx((IMAGE.mean(), IMAGE.std()), rel=0.02)
     assert contrast == 1.5
@@ -201,11 +204,6 @@ def test_networks_of_fixed_sizes_are_refused_at_once(tmp_path):
     model = build_model("C", input_shape=(64, 64, 1))
     with pytest.raises(ValueError, match=r"`model`.*free spatial sizes.*\(64, 64\)"):
         fit(model, IMAGE, LABEL, output=tmp_path, recipe="fast", steps=2)
-
-
-def test_seeds_and_starts_of_other_types(tmp_path):
-    _, summary = run(tmp_path, 2, seed=np.int64(3), start=tmp_path)
-    assert summary["seed"] == 3 and summary["from"] == str(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,17 @@ from volseg_keras.networks.inference_graph import InterleavedSoftmax, inference_
 from volseg_keras.networks.models import with_normalization
 
 
+@pytest.fixture(scope="module", autouse=True)
+def shallow():
+    with shallow_networks():
+        yield
+
+
 @pytest.mark.parametrize(
     "name, classes", [("H", 2), ("E", 3), ("C", 2), ("B", 4), ("U-Net", 2), ("U-Net", 3)]
 )
 def test_the_lean_graph_gives_the_probabilities_of_the_network(name, classes):
-    with shallow_networks():
-        network = settled(name, num_classes=classes)
+    network = settled(name, num_classes=classes)
     dims = len(network.input_shape) - 2
     image = np.random.default_rng(0).normal(size=(2, *[16, 32, 16][:dims], 1)).astype(np.float32)
     want = np.asarray(network(image))
@@ -40,8 +45,7 @@ def test_the_sign_of_a_score_is_never_lost(dtype):
 
 
 def test_constants_go_along():
-    with shallow_networks():
-        network = settled("C")
+    network = settled("C")
     inside = with_normalization(network, 130.0, 40.0, 1.25)
     image = np.random.default_rng(1).uniform(0, 255, (1, 16, 32, 1)).astype(np.float32)
     one, other = inference_graph(inside)(image), inference_graph(network)((image - 130) / 32)

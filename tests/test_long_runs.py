@@ -5,11 +5,13 @@ import gc
 import numpy as np
 import psutil
 import pytest
+from networks import settled, shallow_networks
 
-from volseg_keras import Segmenter, load_pretrained, phantom
+from volseg_keras import Segmenter, phantom
 from volseg_keras.inference.engines import keras_engine
 from volseg_keras.inference.open_model import open_model
 from volseg_keras.inference.tiled_prediction import label_map, predict_slabs
+from volseg_keras.networks.models import with_normalization
 
 pytestmark = pytest.mark.slow
 
@@ -41,9 +43,15 @@ def growth(repeat, warm, times):
     return np.diff(marks, axis=0).min(0)
 
 
+@shallow_networks()
+def shallow_keras():
+    """Start Keras on a network of four blocks: it keeps as much of a prediction as of twenty."""
+    return keras_engine(with_normalization(settled("H"), 130.0, 40.0))
+
+
 ENGINES = {
     "the default": (lambda: open_model("H").engine(VOLUME), 1000),
-    "Keras": (lambda: keras_engine(load_pretrained("H")), 100),
+    "Keras": (shallow_keras, 100),
 }
 
 

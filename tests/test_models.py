@@ -4,6 +4,7 @@ import pytest
 from networks import shallow_networks
 
 from volseg_keras import VARIANTS, build_model, load_pretrained, phantom
+from volseg_keras.networks import models
 from volseg_keras.networks.losses import JaccardCrossentropyLoss
 from volseg_keras.networks.models import at_policy, split_normalization, with_normalization
 from volseg_keras.networks.variants import get_variant
@@ -46,10 +47,19 @@ def test_output_and_round_trip(name, tmp_path):
     np.testing.assert_array_equal(np.asarray(again(x)), out)
 
 
+@pytest.fixture
+def every_kind_of_block():
+    """Shallow networks with a block on either side that keeps the resolution, too."""
+    with shallow_networks(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "ENCODER", (8, 10, 12))
+        patch.setattr(models, "DECODER", ((8, True), (8, False), (8, True)))
+        yield
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="gradients of TensorFlow")
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_gradients_reach_every_weight(name):
+def test_gradients_reach_every_weight(name, every_kind_of_block):
     import tensorflow as tf
 
     keras.utils.set_random_seed(0)
@@ -77,6 +87,7 @@ def test_widths_and_resolutions(name):
     assert blocks == list(zip(sizes, widths, strict=True))
 
 
+@shallow_networks()
 def test_overrides():
     model = build_model("h", num_classes=4, in_channels=2, dropout=0.0, name="mine")
     assert model.name == "mine" and model.output_shape[-1] == 4 and model.input_shape[-1] == 2
@@ -84,6 +95,7 @@ def test_overrides():
     assert model(x).shape == (1, 8, 8, 8, 4)
 
 
+@shallow_networks()
 def test_normalization_travels_inside():
     model = build_model("C")
     raw = np.random.default_rng(1).integers(0, 256, (1, 16, 16, 1)).astype(np.float32)
@@ -100,6 +112,7 @@ def test_normalization_travels_inside():
     assert split_normalization(keras.Model(inputs, model(x))) == (model, (128, 32, 1))
 
 
+@shallow_networks()
 def test_mixed_precision_keeps_probabilities_in_float32():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:

@@ -9,11 +9,17 @@ import nbformat
 import numpy as np
 import pytest
 from nbclient import NotebookClient
+from networks import MAKE_SHALLOW
 from PIL import Image
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
-# The least Jaccard index that each may tell.
-NOTEBOOKS = {"01_segment": 0.7, "02_train_on_your_volume": 0.6, "03_reproduce_table_1": 0.35}
+# The least Jaccard index that each may tell: as it is committed, and here, where what it trains has
+# four blocks. A phantom marked as a whole gets 0.06.
+NOTEBOOKS = {
+    "01_segment": (0.7, 0.7),
+    "02_train_on_your_volume": (0.6, 0.25),
+    "03_reproduce_table_1": (0.35, 0.15),
+}
 notebooks = pytest.mark.parametrize("name", NOTEBOOKS)
 
 
@@ -41,6 +47,7 @@ def scores(notebook):
 def test_it_runs_in_an_empty_folder_and_draws_what_is_committed(name, tmp_path):
     committed = read(name)
     fresh = copy.deepcopy(committed)
+    fresh.cells[0] = nbformat.v4.new_code_cell(MAKE_SHALLOW)  # in place of its title
     place = {"metadata": {"path": str(tmp_path)}}
     NotebookClient(fresh, timeout=600, kernel_name="python3", resources=place).execute()
     for now, before in zip(fresh.cells, committed.cells, strict=True):
@@ -49,13 +56,15 @@ def test_it_runs_in_an_empty_folder_and_draws_what_is_committed(name, tmp_path):
         for picture, other in zip(drawn, expected, strict=True):
             assert picture.size == pytest.approx(other.size, rel=0.05)
             assert np.std(picture) > 10
-    assert scores(fresh) and min(scores(fresh)) > NOTEBOOKS[name]
+    assert scores(fresh) and min(scores(fresh)) > NOTEBOOKS[name][1]
 
 
 @notebooks
 def test_what_is_committed_is_whole_and_clean(name):
     notebook = read(name)
     nbformat.validate(notebook)
+    assert notebook.cells[0].cell_type == "markdown"
+    assert scores(notebook) and min(scores(notebook)) > NOTEBOOKS[name][0]
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert 'REPOSITORY = ".."' in code[0].source and "%pip install" in code[0].source
     assert not any("github.com/" in cell.source for cell in notebook.cells)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tifffile
 from command import volseg
-from networks import MAKE_SHALLOW, shallow_networks
+from networks import MAKE_SHALLOW, settled, shallow_networks
 
 import volseg_keras
 from volseg_keras import build_model, open_volume, phantom, save_volume
@@ -167,10 +167,10 @@ for name in ("C", "H", "U-Net", "A"):
     want = np.asarray(model((10 * y - [1, 2]) / [3, 4]))
     assert found.shape == (1,) + (16,) * dims + (2,), found.shape
     np.testing.assert_allclose(found, want, atol=1e-3)
-np.save(sys.argv[1], volseg_keras.predict_volume("H", sys.argv[2], engine="keras"))
+np.save(sys.argv[1], volseg_keras.predict_volume(sys.argv[4], sys.argv[2], engine="keras"))
 assert keras.config.image_data_format() == "channels_first"
 from volseg_keras.cli import main
-sys.argv = ["volseg", "predict", sys.argv[2], "-o", sys.argv[3]]
+sys.argv = ["volseg", "predict", sys.argv[2], "-o", sys.argv[3], "--model", sys.argv[5]]
 main()
 """
 
@@ -179,12 +179,16 @@ def test_channels_first_of_a_users_configuration(image, tmp_path):
     (tmp_path / "keras.json").write_text('{"image_data_format": "channels_first"}')
     settings = {"KERAS_HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     env = {**os.environ, "PYTHONPATH": str(ROOT.parent), **settings}
-    files = tmp_path / "p.npy", image, tmp_path / "l.tif"
+    models = [tmp_path / f"{name}.keras" for name in ("H", "C")]
+    with shallow_networks():
+        for model in models:
+            with_normalization(settled(model.stem), 130.0, 40.0).save(model)
+    files = tmp_path / "p.npy", image, tmp_path / "l.tif", *models
     program = [sys.executable, "-c", MAKE_SHALLOW + CHANNELS_FIRST, *files]
     done = subprocess.run(program, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr[-2000:]
     assert files[2].is_file()
-    want = volseg_keras.predict_volume("H", str(image), engine="keras")
+    want = volseg_keras.predict_volume(models[0], str(image), engine="keras")
     np.testing.assert_allclose(np.load(files[0]), want, atol=1e-4)
 
 

@@ -41,8 +41,7 @@ def save_network(path):
     keras.utils.set_random_seed(1)
     inputs = keras.Input((None, None, None, 1))
     x = keras.layers.Dropout(0.1)(NormPReLU()(RankOneConv(6)(inputs)))
-    x = RankOneConv(6)(StochasticDownsample()(x))
-    x = keras.layers.Conv3DTranspose(2, 2, strides=2)(x)
+    x = keras.layers.Conv3DTranspose(2, 2, strides=2)(StochasticDownsample()(x))
     keras.Model(inputs, keras.layers.Softmax()(x), name="small").save(path)
 
 
