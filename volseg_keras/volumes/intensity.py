@@ -27,7 +27,7 @@ class Intensity:
     """The statistics that a volume is standardised with: `(intensity - mean) / deviation`.
 
     Constant padding (a frame of zeros around an aligned stack, blank sections) is no tissue. It is
-    left out of the statistics, and replaced by the mirrored image or by 0.
+    left out of the statistics, and replaced by the mirrored image, or by 0 farther away.
 
     Attributes:
         mean: mean intensity, a tuple for several channels.
@@ -121,9 +121,12 @@ class Intensity:
         if padded is None:
             return standardized
         standardized = np.where(padded, np.float32(target), standardized)
-        for plane, unknown in zip(standardized, padded, strict=True):
-            if unknown.any() and not unknown.all():
-                _mirror(plane, ~unknown)
+        known = ~padded
+        for plane, seen in zip(standardized, known, strict=True):
+            if seen.any() and not seen.all():
+                for axis in (1, 0):
+                    seen = _mirror(plane, seen, axis)
+        _mirror(standardized, known.any(axis=(1, 2), keepdims=True), 0)
         return standardized
 
 
@@ -155,27 +158,35 @@ def checked_normalization(value):
     return Intensity(float(mean), float(deviation))
 
 
-def _mirror(plane, known):
-    """Fill unknown voxels of `(y, x)` or `(y, x, channels)` in place by mirroring the known ones.
+def _mirror(image, known, axis):
+    """Fill unknown voxels in place by mirroring the known ones along an axis.
 
     Thus a frame around an image has the same effect on a network as the border of a file. Voxels
     farther away than the image is wide are not changed.
+
+    Args:
+        image: an array.
+        known: where its voxels are known; of the same shape, or of one that broadcasts to it.
+        axis: of both.
+
+    Returns:
+        Where voxels are known then, of the shape of `known`.
     """
-    for axis in (1, 0):
-        size = plane.shape[axis]
-        place = np.arange(size, dtype=np.int32).reshape(
-            [-1 if a == axis else 1 for a in range(plane.ndim)]
-        )
-        before = np.maximum.accumulate(np.where(known, place, -size), axis)
-        after = np.where(known, place, 2 * size)
-        after = np.flip(np.minimum.accumulate(np.flip(after, axis), axis), axis)
-        nearest = np.where(place - before <= after - place, before, after)
-        mirrored = 2 * nearest - place
-        inside = (mirrored >= 0) & (mirrored < size)
-        mirrored = np.where(inside, mirrored, 0)
-        filled = ~known & inside & np.take_along_axis(known, mirrored, axis)
-        plane[filled] = np.take_along_axis(plane, mirrored, axis)[filled]
-        known = known | filled
+    size = known.shape[axis]
+    place = np.arange(size, dtype=np.int32)
+    place = place.reshape([-1 if a == axis else 1 for a in range(known.ndim)])
+    before = np.maximum.accumulate(np.where(known, place, -size), axis)
+    after = np.where(known, place, 2 * size)
+    after = np.flip(np.minimum.accumulate(np.flip(after, axis), axis), axis)
+    nearest = np.where(place - before <= after - place, before, after)
+    mirrored = 2 * nearest - place
+    inside = (mirrored >= 0) & (mirrored < size)
+    mirrored = np.where(inside, mirrored, 0)
+    filled = ~known & inside & np.take_along_axis(known, mirrored, axis)
+    if filled.any():
+        values = np.take_along_axis(image, mirrored, axis)
+        np.copyto(image, values, where=filled)
+    return known | filled
 
 
 def _statistics(levels, counts):
