@@ -22,6 +22,7 @@ from volseg_keras import (
     segmentation_scores,
 )
 from volseg_keras.networks.models import split_normalization, with_normalization
+from volseg_keras.scores import TIE
 from volseg_keras.training.fit import make_patches, read_volumes
 from volseg_keras.training.hold_out import split
 from volseg_keras.training.recipes import RECIPES
@@ -117,7 +118,7 @@ def test_the_threshold_suits_the_held_out_part(in_memory):
         segmentation_scores(LABEL[inner], (probability >= t).astype(np.uint8))["classes"][1]
         for t in (summary["threshold"], 0.1, 0.5, 0.9)
     ]
-    assert scores[0]["jaccard"] == max(row["jaccard"] for row in scores)
+    assert scores[0]["jaccard"] >= max(row["jaccard"] for row in scores) - TIE
 
 
 def test_three_classes_all_count(tmp_path):

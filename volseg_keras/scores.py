@@ -6,6 +6,9 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from .errors import require
 
+# Jaccard indices that differ by less are equal where a threshold is chosen.
+TIE = 0.005
+
 
 def segmentation_scores(y_true, y_pred, *, num_classes=None, ignore_class=None):
     """Score a label map as in Table 1 of the paper.
@@ -202,12 +205,15 @@ class ThresholdScores:
 
 
 def best_threshold(jaccard):
-    """Return the best threshold by `ThresholdScores.jaccard`, the middle one of several best.
+    """Return the best threshold by `ThresholdScores.jaccard`.
+
+    Of thresholds that are as good within `TIE`, it is the one nearest to 0.5: on a few sections
+    such differences are chance, and the best one of them does worse on others.
 
     It is a multiple of 1/256 between 0 and 1; voxels of at least this probability are foreground.
     """
-    best = np.flatnonzero(jaccard[1:256] == jaccard[1:256].max()) + 1
-    return float(best[len(best) // 2] / 256)
+    best = np.flatnonzero(jaccard[1:256] >= jaccard[1:256].max() - TIE) + 1
+    return float(best[np.argmin(np.abs(best - 128))] / 256)
 
 
 class Confusion:
