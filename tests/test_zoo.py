@@ -85,7 +85,7 @@ def test_a_row_is_trained_and_published(data, tmp_path):
 @shallow_networks()
 def test_a_row_twice_gives_the_same_weights(data, tmp_path):
     for name in ("one", "other"):
-        train_row(ZOO["mito-2d"], data, tmp_path / name, steps=8)
+        train_row(ZOO["mito-2d"], data, tmp_path / name, steps=30)
     one, other = (load_pretrained(tmp_path / name).get_weights() for name in ("one", "other"))
     for a, b in zip(one, other, strict=True):
         np.testing.assert_array_equal(a, b)
