@@ -84,15 +84,15 @@ WIDE = Augment(
     sections=0.1,
     myelin=0.05,
 )
-# The same stack, in other sections than the few that are annotated. Intensities hardly change, as
-# they tell mitochondria from what is darker, such as myelin.
+# The same stack, in other sections than the few that are annotated. Brightness hardly changes, as
+# it tells mitochondria from what is darker, such as myelin; contrast does along real stacks.
 NEAR = Augment(
     elastic=0.3,
     displacement=1.0,
     scale=1.2,
-    contrast=0.05,
-    brightness=0.05,
-    gamma=0.05,
+    contrast=0.3,
+    brightness=0.1,
+    gamma=0.1,
     noise=0.2,
     blur=0.5,
 )
