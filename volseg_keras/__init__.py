@@ -5,8 +5,8 @@ The public names are imported when first used, so that `import volseg_keras` is 
 
 from importlib import import_module
 
-from .networks.backend import switch_on_onednn
 from .networks.registration import register, watch
+from .onednn import switch_on_onednn
 
 __version__ = "0.1.0"
 

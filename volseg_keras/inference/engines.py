@@ -13,7 +13,8 @@ from threading import RLock
 
 import numpy as np
 
-from ..networks.backend import lacks_onednn
+from ..networks.backend import keras_backend
+from ..onednn import lacks_onednn
 from .lru_cache import Recent
 
 ENGINES = ("auto", "keras", "openvino", "onnxruntime")
@@ -234,7 +235,7 @@ def on_gpu():
 @cache
 def warn_if_slow():
     """Warn once where Keras computes on a CPU without oneDNN since it was imported too early."""
-    if lacks_onednn() and not on_gpu():
+    if keras_backend() == "tensorflow" and lacks_onednn() and not on_gpu():
         warnings.warn(
             "TensorFlow was imported before volseg_keras and computes without oneDNN, several "
             "times slower: import volseg_keras first, or set TF_ENABLE_ONEDNN_OPTS=1",

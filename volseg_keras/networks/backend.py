@@ -1,4 +1,4 @@
-"""Which backend Keras has, or would have, found without importing it; oneDNN of TensorFlow."""
+"""Which backend Keras has, or would have, found without importing it."""
 
 import json
 import os
@@ -10,30 +10,6 @@ from pathlib import Path
 from ..errors import invalid
 
 BACKENDS = ("tensorflow", "jax", "torch")
-ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
-# Whether TensorFlow was imported before this package, and the user left oneDNN to the default.
-TENSORFLOW_FIRST = "tensorflow" in sys.modules and ONEDNN not in os.environ
-
-
-def switch_on_onednn():
-    """Have TensorFlow use oneDNN unless the user decided otherwise.
-
-    By itself it does so only where a CPU has AVX-512 VNNI or AMX, but with AVX2 alone its
-    convolutions train several times faster too. It is read when TensorFlow is imported, so import
-    that, and Keras, afterwards.
-    """
-    os.environ.setdefault(ONEDNN, "1")
-
-
-def lacks_onednn():
-    """Return whether TensorFlow computes without oneDNN since it was imported too early."""
-    if not TENSORFLOW_FIRST or keras_backend() != "tensorflow":
-        return False
-    try:
-        from tensorflow.python.util._pywrap_util_port import IsMklEnabled
-    except ImportError:  # there is no public function for it
-        return False
-    return not IsMklEnabled()
 
 
 def config_file():
