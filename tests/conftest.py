@@ -6,8 +6,8 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-# Two processes of tests share two cores; and a fork beside threads of OpenBLAS can lose one, for
-# which a matrix product then waits for ever.
+# Two processes of tests share two cores, and a matrix product on several threads of OpenBLAS once
+# waited for one of them for ever.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Graphs of models are cached; tests start without any, and their processes share them.
 CACHE = "volseg cache "
