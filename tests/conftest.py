@@ -6,6 +6,8 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+# As the package does where it is imported before Keras, which the tests import first.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # Two processes of tests share two cores, and a matrix product on several threads of OpenBLAS once
 # waited for one of them for ever.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -104,7 +104,9 @@ def test_classes_that_do_not_count(data):
     [
         (["reproduce", "mito-9d", "--data", "."], "`name`"),
         (["reproduce", "mito-2d"], "`data`"),
-        (["reproduce", "mito-2d", "--data", ".", "--minutes", "5"], "--steps"),
+        (["reproduce", "mito-2d", "--data", ".", "--minutes", "5"], "`minutes`"),
+        (["reproduce", "mito-2d", "--data", ".", "--recipe", "fast"], "`recipe`"),
+        (["reproduce", "mito-2d", "--data", ".", "--seeds", "1"], "only takes --steps"),
         (["reproduce", "mito-2d", "--data", "."], "lucchi_pp/training.tif"),
     ],
 )

@@ -8,8 +8,12 @@ import typer
 from ..errors import require
 from .common import start_keras
 
+# Options that a published model's own row stands for.
+OF_TABLE_1 = ("rows", "recipe", "minutes", "seeds")
+
 
 def reproduce(
+    context: typer.Context,
     name: Annotated[
         str | None,
         typer.Argument(help="Published model to train, see `volseg models`; by default Table 1."),
@@ -46,7 +50,10 @@ def reproduce(
     Example: volseg reproduce mito-2d --data data
     """
     if name:
-        require(minutes is None, "minutes", "--steps for a published model", minutes)
+        for option in OF_TABLE_1:
+            absent = context.get_parameter_source(option).name == "DEFAULT"
+            expected = f"none with the published model {name}, which only takes --steps"
+            require(absent, option, expected, context.params[option])
         train_model(name, data, output or Path("runs", name), steps)
     else:
         train_table(rows, data, output or Path("table1"), recipe, seeds, steps, minutes)
