@@ -1,6 +1,7 @@
 """A published model from its row to its folder, on small files of the names that rows have."""
 
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -63,7 +64,7 @@ def test_a_row_is_trained_and_published(data, tmp_path):
     assert volseg("reproduce", "mito-2d", "--data", data, "-o", run, "--steps", 2) == 0
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["steps"] == 2 and len(metrics["volumes"]) == 2
-    assert [v["voxel_size"] for v in metrics["volumes"]] == [[5, 5, 5], [40, 5.9, 5.9]]
+    assert [v["voxel_size"] for v in metrics["volumes"]] == [[5, 7.5, 7.5], [40, 5.9, 5.9]]
     assert volseg("publish", run, "--data", data, "-o", models / "mito-2d") == 0
 
     check_files(models / "mito-2d")
@@ -97,6 +98,17 @@ def test_classes_that_do_not_count(data):
     image, label = open_pair(pair, data)
     assert image.voxel_size == (5, 5, 5) and 5 not in label
     assert np.all(label[:8, :, 100:110] == 255)
+
+
+def test_a_pair_may_be_resampled(data):
+    pair = ZOO["mito-2d"].train[0]
+    grey, truth = open_pair(replace(pair, pixel=None), data)
+    image, label = open_pair(replace(pair, pixel=10.0), data)
+    assert image.voxel_size == (5, 10, 10) and image.path == pair.name
+    assert image.shape == label.shape == (len(truth), *(n // 2 for n in truth.shape[1:]))
+    assert image.dtype == np.uint8 and set(np.unique(label)) == set(np.unique(truth))
+    assert np.mean(image[...]) == pytest.approx(np.mean(grey[...]), abs=1)
+    assert np.mean(label == 1) == pytest.approx(np.mean(truth == 1), rel=0.1)
 
 
 @pytest.mark.parametrize(

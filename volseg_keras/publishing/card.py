@@ -32,6 +32,7 @@ def card_text(name, model, metrics, about="", row=None):
         network=variant.description,
         parameters=f"{metrics['parameters']:,}",
         axes="(z, y, x)" if variant.spatial_dims == 3 else "(y, x)",
+        voxels=_voxels(metrics, variant.spatial_dims),
         mean=_numbers(constants["mean"]),
         deviation=_numbers(constants["standard_deviation"]),
         contrast=f"{constants['contrast']:g}",
@@ -97,7 +98,8 @@ def facts_of(name, row, metrics):
 
 
 def _names(pairs):
-    return _listed(pair.name for pair in pairs)
+    pixels = (f" (pixels resampled to {p.pixel:g} nm)" if p.pixel else "" for p in pairs)
+    return ", ".join(f"`{p.name}`{pixel}" for p, pixel in zip(pairs, pixels, strict=True))
 
 
 def _listed(names):
@@ -119,6 +121,11 @@ def _command(name, metrics, row):
     return f" Again:\n\n```\nvolseg reproduce {name} --data DATA{steps}\n```"
 
 
+def _voxels(metrics, dims):
+    size = metrics.get("voxel_size")
+    return f" in voxels of {' x '.join(f'{s:.3g}' for s in size[-dims:])} nm" if size else ""
+
+
 def _numbers(values):
     """Return one number, or one a channel, as text."""
     return ", ".join(f"{value:.1f}" for value in np.atleast_1d(values))
@@ -128,7 +135,9 @@ def _score_table(test):
     shape = " x ".join(map(str, test["voxels"]))
     head = ("precision", "recall", "Jaccard", "VOC")
     rows = (_score_row(view, scores) for view, scores in test["scores"].items())
-    title = f"| {test['name']}, {shape} voxels | {' | '.join(head)} |"
+    scale = test.get("scale", (1, 1, 1))
+    rescaled = "" if set(scale) == {1} else f", rescaled by {', '.join(f'{s:g}' for s in scale)}"
+    title = f"| {test['name']}, {shape} voxels{rescaled} | {' | '.join(head)} |"
     return "\n".join((title, "|---" * 5 + "|", *rows))
 
 

@@ -16,6 +16,7 @@ from ..networks.variants import get_variant
 from ..patches.sampler import check_shape
 from ..pretrained.checksums import NAME as SUMS
 from ..pretrained.checksums import write_checksums
+from ..pretrained.choice import rescaling
 from ..pretrained.presets import load_pretrained, model_card
 from ..pretrained.zoo import DATASETS
 from ..volumes.labels import class_ids
@@ -33,11 +34,13 @@ class ScoredVolume:
         name: for the card.
         image: `(z, y, x)` intensities.
         truth: `(z, y, x)` class ids; 255 is "not annotated".
+        voxel_size: `(z, y, x)` in nm, or None.
     """
 
     name: str
     image: np.ndarray
     truth: np.ndarray
+    voxel_size: tuple | None = None
 
 
 def zoo_tests(row, data):
@@ -45,14 +48,16 @@ def zoo_tests(row, data):
     tests = []
     for pair in row.test:
         image, truth = open_pair(pair, data)
-        name = f"{DATASETS[pair.dataset].short}, {Path(pair.name).stem}"
-        tests.append(ScoredVolume(name, image[...], truth))
+        dataset = DATASETS[pair.dataset]
+        name = f"{dataset.short}, {Path(pair.name).stem}"
+        tests.append(ScoredVolume(name, image[...], truth, dataset.voxel_size))
     return tests
 
 
 def given_test(image, label):
     """Return the `ScoredVolume` of an open volume and its labels."""
-    return ScoredVolume(Path(image.path).name, image[...], class_ids(label))
+    name, size = Path(image.path).name, image.voxel_size
+    return ScoredVolume(name, image[...], class_ids(label), size)
 
 
 def publish(run, output, tests, *, about="", row=None, on_step=None):
@@ -90,7 +95,7 @@ def publish(run, output, tests, *, about="", row=None, on_step=None):
     with work_folder(output) as work:
         part, file = work / output.name, work / "model.keras"
         save_small(model, file)
-        scored = score_all(open_model(file), tests, metrics["threshold"], watch)
+        scored = score_all(open_model(file), tests, metrics, watch)
         metrics["test"], metrics["other_tests"] = scored[0], scored[1:]
         write_files(model, run, part, metrics, about, row)
         file.replace(part / file.name)
@@ -116,24 +121,32 @@ def save_small(model, path):
     plain.unlink()
 
 
-def score_all(predictor, tests, threshold, watch):
-    """Return the entry of each `ScoredVolume` in metrics.json; the first one has shifts too."""
+def score_all(predictor, tests, metrics, watch):
+    """Return the entry of each `ScoredVolume` in metrics.json; the first one has shifts too.
+
+    Volumes are rescaled to the model's voxels where `volseg predict` does so.
+    """
     scored = []
     for test in tests:
+        scale = rescaling(test.voxel_size, metrics.get("voxel_size"), predictor.spatial_dims)
         scores = post_processed(
             predictor,
             test.image,
             test.truth,
-            threshold,
+            metrics["threshold"],
+            scale,
             on_view=lambda *done: watch("scoring", *done),
         )
-        scored.append({"name": test.name, "voxels": list(test.image.shape), "scores": scores})
-    scored[0]["shifts"] = under_shifts(
-        predictor,
-        tests[0].image,
-        tests[0].truth,
-        on_view=lambda *done: watch("shifts", *done),
-    )
+        entry = {"name": test.name, "voxels": list(test.image.shape), "scale": list(scale)}
+        if not scored:
+            entry["shifts"] = under_shifts(
+                predictor,
+                test.image,
+                test.truth,
+                scale,
+                on_view=lambda *done: watch("shifts", *done),
+            )
+        scored.append(entry | {"scores": scores})
     return scored
 
 

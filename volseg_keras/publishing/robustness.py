@@ -14,7 +14,7 @@ from ..volumes.labels import NOT_ANNOTATED
 scored = partial(segmentation_scores, ignore_class=NOT_ANNOTATED)
 
 
-def post_processed(predictor, image, truth, threshold, *, on_view=None):
+def post_processed(predictor, image, truth, threshold, scale=(1, 1, 1), *, on_view=None):
     """Score a model with and without each step of post-processing.
 
     Args:
@@ -22,6 +22,7 @@ def post_processed(predictor, image, truth, threshold, *, on_view=None):
         image: `(z, y, x)` grey levels.
         truth: `(z, y, x)` class ids; 255 is "not annotated".
         threshold: chosen on held-out training data, for two classes.
+        scale: as of `PredictionOptions`.
         on_view: called with the number of predictions done and their total.
 
     Returns:
@@ -33,7 +34,7 @@ def post_processed(predictor, image, truth, threshold, *, on_view=None):
         scores[view] = scored(truth, labels, num_classes=num_classes)
 
     for done, tta in enumerate((False, True), 1):
-        slabs = list(predictor.slabs(image, PredictionOptions(tta=tta)))
+        slabs = list(predictor.slabs(image, PredictionOptions(tta=tta, scale=scale)))
         labels = label_map(slabs)
         score("averaged over flips" if tta else "as it is", labels)
         if num_classes == 2:
@@ -46,17 +47,20 @@ def post_processed(predictor, image, truth, threshold, *, on_view=None):
     return scores
 
 
-def under_shifts(predictor, image, truth, *, on_view=None):
+def under_shifts(predictor, image, truth, scale=(1, 1, 1), *, on_view=None):
     """Score a model on changed copies of a uint8 volume, standardised with their own statistics.
+
+    All are rescaled alike, as if nobody knew that voxels of some have another size.
 
     Returns:
         A dict from the name of each of `SHIFTS` to the mean Jaccard index of the foreground
         classes.
     """
     table, num_classes = {}, predictor.metadata["num_classes"]
+    options = PredictionOptions(scale=scale)
     for done, (name, shift) in enumerate(SHIFTS.items(), 1):
         copy, labels = shift(image, truth)
-        row = scored(labels, label_map(predictor.slabs(copy)), num_classes=num_classes)
+        row = scored(labels, label_map(predictor.slabs(copy, options)), num_classes=num_classes)
         table[name] = foreground_jaccard(row, labels)
         if on_view:
             on_view(done, len(SHIFTS))

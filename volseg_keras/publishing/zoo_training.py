@@ -11,7 +11,8 @@ from ..pretrained.zoo import DATASETS
 from ..training.devices import set_seed_and_policy
 from ..training.fit import fit
 from ..volumes.labels import NOT_ANNOTATED, class_ids
-from ..volumes.volume import open_volume
+from ..volumes.resampling import resample, resample_labels
+from ..volumes.volume import as_volume, open_volume
 
 
 def train_network(network, pairs, output, *, seed, num_classes=2, start=None, **options):
@@ -71,7 +72,7 @@ def train_row(row, data, output, *, steps=None):
 
 
 def open_pair(pair, data):
-    """Return image and class ids of a `Pair`; the image is lazy, or in memory if it has parts.
+    """Return image and class ids of a `Pair`; the image is lazy unless it has to be in memory.
 
     Raises:
         ValueError: files are missing.
@@ -86,7 +87,11 @@ def open_pair(pair, data):
     label = class_ids(read_parts(labels))
     if pair.without:
         label[np.isin(label, pair.without)] = NOT_ANNOTATED
-    return image, label
+    if not pair.pixel:
+        return image, label
+    scale = 1, size[1] / pair.pixel, size[2] / pair.pixel
+    image = as_volume(resample(image, scale), (size[0], pair.pixel, pair.pixel), pair.name)
+    return image, resample_labels(label, scale)
 
 
 def read_parts(paths):

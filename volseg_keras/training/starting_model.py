@@ -5,7 +5,6 @@ import time
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
-from skimage.transform import resize
 
 from ..files import read_json, write_json
 from ..inference.open_model import open_model
@@ -25,6 +24,7 @@ from ..report.console import print_table, progress_bar
 from ..scores import ThresholdScores, best_threshold
 from ..volumes.dimensions import network_dims
 from ..volumes.labels import NOT_ANNOTATED, present_ids
+from ..volumes.resampling import resample, resample_labels
 from ..volumes.source import free_memory
 from .annotated_sections import section_view, spread
 from .volumes import known_ids
@@ -243,21 +243,5 @@ def resampled_volume(volume, scale):
     """
     size = volume.voxel_size
     size = size and tuple(round(a / b, 4) for a, b in zip(size, scale, strict=True))
-    image = np.asarray(volume.image)
-    grey = _resized(image.astype(np.float32), scale, 1, anti_aliasing=min(scale) < 1)
-    grey = (np.rint(grey) if image.dtype.kind in "iu" else grey).astype(image.dtype)
-    label = _resized(np.asarray(volume.label), scale, 0)
-    return replace(volume, image=grey, label=label, voxel_size=size)
-
-
-def _resized(array, scale, order, anti_aliasing=False):
-    """Return a resampled array; it works plane by plane if the thickness does not change."""
-    shape = [max(1, round(n * s)) for n, s in zip(array.shape, scale, strict=True)]
-    options = {"order": order, "mode": "edge", "preserve_range": True}
-    options["anti_aliasing"] = anti_aliasing
-    if scale[0] != 1:
-        return resize(array, shape, **options).astype(array.dtype)
-    out = np.empty(shape, array.dtype)
-    for plane, into in zip(array, out, strict=True):
-        into[...] = resize(plane, shape[1:], **options)
-    return out
+    image, label = resample(volume.image, scale), resample_labels(volume.label, scale)
+    return replace(volume, image=image, label=label, voxel_size=size)
