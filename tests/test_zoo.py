@@ -70,10 +70,14 @@ def test_a_row_is_trained_and_published(data, tmp_path):
     check_files(models / "mito-2d")
     metrics = json.loads((models / "mito-2d/metrics.json").read_text())
     assert metrics["test"]["voxels"] == [16, 64, 64]
+    scales = [test["scale"] for test in (metrics["test"], *metrics["other_tests"])]
+    assert scales == [[1, 0.7516, 0.7516], [1, 1, 1]]  # 5 nm are too far from sqrt(7.5 x 5.9)
     assert [test["name"] for test in metrics["other_tests"]] == ["SBEM, validation"]
     assert (models / "robustness.png").stat().st_size > 10_000
     card = (models / "mito-2d/card.md").read_text()
     assert "volseg reproduce mito-2d --data DATA --steps 2" in card and "$" not in card
+    assert "in voxels of 6.65 x 6.65 nm" in card and "rescaled by 1, 0.7516, 0.7516" in card
+    assert "`lucchi_pp/training.tif` (pixels resampled to 7.5 nm), `sbem/training.tif`." in card
     assert "non-profit" in card and "EPFL, testing, 16 x 64 x 64" in card
     for file, link in ((models / "README.md", "("), (tmp_path / "README.md", "(models/")):
         text = file.read_text()
