@@ -118,3 +118,29 @@ def test_a_signal_that_comes_as_a_writer_starts_ends_it(tmp_path, monkeypatch):
     ):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_a_signal_as_a_work_folder_is_made_leaves_none(tmp_path, monkeypatch):
+    make = Path.mkdir
+
+    def interrupted(folder, *options):
+        make(folder, *options)
+        raise SystemExit
+
+    monkeypatch.setattr(Path, "mkdir", interrupted)
+    with pytest.raises(SystemExit), work_folder(tmp_path / "a"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_signal_before_the_block_of_a_work_folder_leaves_none(tmp_path):
+    script = (
+        "import pathlib, sys; from volseg_keras.files import work_folder\n"
+        "context = work_folder(pathlib.Path(sys.argv[1]))\n"
+        "print(context.__enter__().is_dir()); sys.never_freed = context, sys.exit(3)"
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(volseg_keras.__file__).parents[1])}
+    process = [sys.executable, "-c", script, str(tmp_path / "a")]
+    ended = subprocess.run(process, env=env, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (3, "True\n")
+    assert not list(tmp_path.iterdir())

@@ -1,5 +1,6 @@
 """Files written whole or not at all, and their hashes; imports nothing of this package."""
 
+import atexit
 import csv
 import hashlib
 import json
@@ -9,8 +10,7 @@ import re
 import shutil
 import time
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from functools import partial
 from uuid import uuid4
 
 import psutil
@@ -45,9 +45,16 @@ def work_folder(path):
     """
     for folder in filter(_is_abandoned, path.parent.glob(".part-*")):
         shutil.rmtree(folder, ignore_errors=True)
-    prefix = f".part-{platform.node()}-{os.getpid()}-{RUN}-"
-    with TemporaryDirectory("", prefix, path.parent, ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+    name = f".part-{platform.node()}-{os.getpid()}-{RUN}-{uuid4().hex[:8]}"
+    folder = path.parent / name
+    remove = partial(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(remove)  # a signal may come before the caller's `with` has begun
+    try:
+        folder.mkdir(0o700)
+        yield folder
+    finally:
+        remove()
+        atexit.unregister(remove)
 
 
 def _is_abandoned(folder):

@@ -51,7 +51,7 @@ def suggest(model, volume, count=3, labels=None, on_progress=None):
     """Return the sections of a stack whose annotation would teach a model most.
 
     These are the sections where it is least certain and that differ most from the annotated ones
-    and from each other. Sections that look unlike all others, such as damaged ones, are left out.
+    and from each other. Sections that look unlike all others, such as damaged ones, come last.
 
     Args:
         model: folder of a run, .keras file or name of a published model; or "auto", see
@@ -80,8 +80,9 @@ def suggest(model, volume, count=3, labels=None, on_progress=None):
     scaled = np.array([standing(column) for column in zip(*looks.values(), strict=True)]).T
     places = dict(zip(looks, scaled, strict=True))
     whole = {z for z, place in places.items() if np.abs(place[:-1]).max() < DAMAGED}
-    free = (whole or set(places)) - set(annotated)
-    chosen = farthest(free, annotated, doubts, places, count)
+    chosen = farthest(whole - set(annotated), annotated, doubts, places, count)
+    known = {*annotated, *(z for z, _ in chosen)}
+    chosen += farthest(set(places) - whole - known, known, doubts, places, count - len(chosen))
     return [look.suggestion(z, doubts[z], distance) for z, distance in chosen]
 
 
