@@ -11,11 +11,6 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # Two processes of tests share two cores, and a matrix product on several threads of OpenBLAS once
 # waited for one of them for ever.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-# Each process of tests has its share of the cores: two on two threads each take a quarter longer.
-WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
-CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-if SHARE := CORES[int(WORKER) :: int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))]:
-    os.sched_setaffinity(0, SHARE)
 # Graphs of models are cached; tests start without any, and their processes share them.
 CACHE = "volseg cache "
 if CACHE not in os.environ.get("XDG_CACHE_HOME", ""):
