@@ -72,6 +72,7 @@ def test_onnxruntime_agrees_with_keras(models):
     assert np.abs(got - want).max() < 1 / 512 + 1e-4
 
 
+@pytest.mark.slow
 def test_a_model_in_memory_and_a_savedmodel(models, saved):
     model, _ = split_normalization(load_pretrained(models / "C.keras"))
     want = predict_volume(model, IMAGE)
@@ -81,6 +82,7 @@ def test_a_model_in_memory_and_a_savedmodel(models, saved):
         open_model(saved, "onnxruntime")
 
 
+@pytest.mark.slow
 def test_a_savedmodel_is_averaged_with_a_run(models, saved):
     got = predict_volume([models / "C.keras", saved], IMAGE, engine="openvino")
     want = predict_volume(models / "C.keras", IMAGE, engine="openvino")
@@ -122,6 +124,7 @@ def test_no_folder_is_left_and_none_is_needed(models, tmp_path, monkeypatch):
     assert {name for name in left if not name.startswith("__autograph_generated")} == {"file"}
 
 
+@pytest.mark.slow
 def test_graphs_that_nobody_uses_leave_the_cache(models, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     files = [models / "C.keras", models / "U-Net.keras"]

@@ -175,6 +175,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_channels_first_of_a_users_configuration(image, tmp_path):
     (tmp_path / "keras.json").write_text('{"image_data_format": "channels_first"}')
     settings = {"KERAS_HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
