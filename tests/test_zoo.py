@@ -120,7 +120,7 @@ def test_a_pair_may_be_resampled(data):
     [
         (["reproduce", "mito-9d", "--data", "."], "`name`"),
         (["reproduce", "mito-2d"], "`data`"),
-        (["reproduce", "mito-2d", "--data", ".", "--minutes", "5"], "`minutes`"),
+        (["reproduce", "mito-2d", "--data", ".", "--minutes", "5"], "--steps"),
         (["reproduce", "mito-2d", "--data", ".", "--recipe", "fast"], "`recipe`"),
         (["reproduce", "mito-2d", "--data", ".", "--seeds", "1"], "only takes --steps"),
         (["reproduce", "mito-2d", "--data", "."], "lucchi_pp/training.tif"),

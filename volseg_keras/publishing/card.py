@@ -98,8 +98,12 @@ def facts_of(name, row, metrics):
 
 
 def _names(pairs):
-    pixels = (f" (pixels resampled to {p.pixel:g} nm)" if p.pixel else "" for p in pairs)
-    return ", ".join(f"`{p.name}`{pixel}" for p, pixel in zip(pairs, pixels, strict=True))
+    return ", ".join(map(_name, pairs))
+
+
+def _name(pair):
+    resampled = f" (pixels resampled to {pair.pixel:g} nm)" if pair.pixel else ""
+    return f"`{pair.name}`{resampled}"
 
 
 def _listed(names):
