@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from command import volseg
+from scipy import ndimage
 
 from volseg_keras import Segmenter, open_volume, phantom, predict_volume, save_volume
 from volseg_keras.pretrained.choice import BEST, choose_model, rescaling
@@ -11,22 +12,39 @@ from volseg_keras.volumes.dimensions import network_dims
 
 
 @pytest.mark.parametrize(
-    "shape, voxel_size, dims, told",
+    "shape, voxel_size, thickness, dims, told",
     [
-        ((165, 768, 1024), (5, 5, 5), 3, "at most 3 pixels"),
-        ((165, 768, 1024), None, 3, "unknown"),
-        ((20, 1024, 1024), (40, 5.9, 5.9), 2, "6.8 times"),
-        ((200, 1024, 1024), (40, 5.9, 5.9), 2, "6.8 times"),
-        ((10, 1024, 1024), None, 2, "10 sections"),
-        ((100, 64, 64), (15, 5, 5), 3, "at most 3 pixels"),
+        ((165, 768, 1024), (5, 5, 5), None, 3, "1.0 times"),
+        ((165, 768, 1024), None, None, 3, "unknown"),
+        ((165, 768, 1024), None, 1.2, 3, "1.2 pixels thick"),
+        ((165, 768, 1024), None, 8.4, 2, "8.4 pixels thick"),
+        ((20, 1024, 1024), (40, 5.9, 5.9), None, 2, "6.8 times"),
+        ((200, 1024, 1024), (40, 5.9, 5.9), None, 2, "6.8 times"),
+        ((10, 1024, 1024), None, 1.2, 2, "10 sections"),
+        ((100, 64, 64), (15, 5, 5), None, 3, "3.0 times"),
     ],
 )
-def test_axes(shape, voxel_size, dims, told):
-    found, why = network_dims(shape, voxel_size)
+def test_axes(shape, voxel_size, thickness, dims, told):
+    found, why = network_dims(shape, voxel_size, thickness)
     assert found == dims and told in why
-    choice = choose_model(shape, voxel_size)
+
+
+@pytest.mark.parametrize(
+    "every, voxel_size, dims, told",
+    [
+        (1, None, 3, " pixels thick"),
+        (8, None, 2, "pixels thick"),
+        (1, (40, 5, 5), 2, "8.0 times"),
+        (1, (5, 5, 5), 3, "1.0 times"),
+    ],
+)
+def test_a_model_is_chosen_for_a_volume(every, voxel_size, dims, told, tmp_path):
+    smooth = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(64, 64, 64)), 6)
+    image = np.rint(128 + 40 * smooth / smooth.std()).clip(0, 255).astype(np.uint8)[::every]
+    volume = open_volume(save_volume(tmp_path / "a.tif", image, voxel_size=voxel_size))
+    choice = choose_model(volume)
     assert choice.model in BEST[dims] and choice.model.lower() in published()
-    assert why in choice.reason
+    assert told in choice.reason
 
 
 @pytest.mark.parametrize(
@@ -70,7 +88,7 @@ def test_a_volume_is_segmented_by_what_suits_it(
 def test_python_chooses_too(tmp_path):
     image = phantom((16, 48, 48))[0]
     volume = open_volume(save_volume(tmp_path / "a.tif", image, voxel_size=(40, 10, 10)))
-    choice = choose_model(volume.shape, volume.voxel_size)
+    choice = choose_model(volume)
     want = predict_volume(choice.model, volume, scale=choice.scale)
     np.testing.assert_array_equal(predict_volume("auto", volume), want)
     np.testing.assert_array_equal(Segmenter()(volume), want)

@@ -101,6 +101,16 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    smoothing: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Average what a 2D model finds over neighbouring sections, by a Gaussian of so "
+            "many pixels, divided by the measured thickness of the sections; 0: not at all; by "
+            "default as stored with the model.",
+            show_default=False,
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an unfinished run.")] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that share the work (Dask).")
@@ -128,7 +138,7 @@ def predict(
         output,
         ModelChoice(model, engine.value),
         threshold=threshold,
-        prediction=PredictionOptions(tta, seamless, normalization(normalize)),
+        prediction=PredictionOptions(tta, seamless, normalization(normalize), smoothing=smoothing),
         rescale=rescale,
         steps=PostProcessing(median, instances, fill_holes, min_size),
         probability=probability,

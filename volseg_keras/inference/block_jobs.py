@@ -50,6 +50,7 @@ def start_job(job, image):
         intensity=predictor.intensity(image, job.prediction.normalization),
         block=tuple(BLOCK),
         tile=block_tile(image.shape, BLOCK, dims, voxels, halo),
+        sections=predictor.section_smoothing(image, job.prediction),
     )
     try:
         store.create(stored)
@@ -77,7 +78,7 @@ def run_block(folder, index):
     job, image, dims, engine, sinks = _opened(str(folder), store.read().id)
     block = blocks(job.shape, job.block)[index]
     halo = halo_of(dims, job.prediction.seamless, job.prediction.scale)
-    values = predict_block(engine, image, block, dims, job.tile, halo)
+    values = predict_block(engine, image, block, dims, job.tile, halo, job.sections)
     store.mark(index, sinks.write_prediction(block, values, job.threshold))
     return index
 

@@ -54,7 +54,7 @@ def axis_plan(size, span, tile, halo, fade):
     return cut
 
 
-def predict_block(engine, volume, block, spatial_dims, tile, halo=None):
+def predict_block(engine, volume, block, spatial_dims, tile, halo=None, smoothing=None):
     """Return the values `(z, y, x, maps)` of a block.
 
     Args:
@@ -64,8 +64,14 @@ def predict_block(engine, volume, block, spatial_dims, tile, halo=None):
         spatial_dims: of the network.
         tile: `(z, y, x)` of a tile.
         halo: context of a tile, as of `halo_of`.
+        smoothing: a `SectionSmoothing`, or None.
     """
     halo, fade = halo or halo_of(spatial_dims), FADE[spatial_dims]
-    axes = zip(volume.shape, block, tile, halo, fade, strict=True)
-    plan = [axis_plan(*axis) for axis in axes]
-    return np.concatenate([slab for _, slab in tiled_slabs(volume, plan, engine)])
+    sections, *plane = block
+    reach = smoothing.reach if smoothing else 0
+    grown = slice(max(0, sections.start - reach), min(volume.shape[0], sections.stop + reach))
+    axes = zip(volume.shape[:3], (grown, *plane), tile, halo, fade, strict=True)
+    slabs = tiled_slabs(volume, [axis_plan(*axis) for axis in axes], engine)
+    if reach:
+        slabs = smoothing.slabs(slabs, sections.start, sections.stop)
+    return np.concatenate([values for _, values in slabs])

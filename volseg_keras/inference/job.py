@@ -121,7 +121,7 @@ class Job:
         """Return the job with a model for "auto", and a line on the choice, or None."""
         if not self.model.is_auto:
             return self, None
-        choice = choose_model(image.shape, image.voxel_size)
+        choice = choose_model(image)
         return replace(self, model=replace(self.model, names=(choice.model,))), choice.reason
 
     def with_scale(self, image):

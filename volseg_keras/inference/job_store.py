@@ -25,13 +25,14 @@ from ..volumes.writing import create_volume, place_like
 from .blocks import blocks
 from .job import ModelChoice, SourceVolume
 from .options import PredictionOptions
+from .section_smoothing import SectionSmoothing
 from .sinks import ArraySink, BlockSummary, Sinks, summarize
 
 JOB = "job.json"
 FORMAT = 2  # of job.json
 ARRAYS = {"labels": np.uint8, "probability": np.float32}
 # Entries that follow from the others and are not compared when a job is resumed.
-DERIVED = ("id", "intensity", "block", "tile")
+DERIVED = ("id", "intensity", "block", "tile", "sections")
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class StoredJob:
         intensity: `Intensity` to standardise with, None for the models' own constants.
         block: `(z, y, x)` of a block.
         tile: `(z, y, x)` of a tile.
+        sections: `SectionSmoothing`.
     """
 
     source: SourceVolume
@@ -63,6 +65,7 @@ class StoredJob:
     intensity: Intensity | None = None
     block: tuple = ()
     tile: tuple = ()
+    sections: SectionSmoothing = SectionSmoothing()
 
     @classmethod
     def of(cls, job, shape):
@@ -101,11 +104,13 @@ class StoredJob:
             "seamless": prediction.seamless,
             "normalization": normalization,
             "scale": prediction.scale,
+            "smoothing": prediction.smoothing,
             "probability": self.probability,
             "id": self.id,
             "intensity": asdict(intensity) if intensity else None,
             "block": self.block,
             "tile": self.tile,
+            "sections": asdict(self.sections),
         }
 
     @classmethod
@@ -114,19 +119,26 @@ class StoredJob:
         normalization, intensity = found["normalization"], found["intensity"]
         if isinstance(normalization, dict):
             normalization = Intensity(**normalization)
-        options = found["tta"], found["seamless"], normalization, found["scale"]
+        prediction = PredictionOptions(
+            tta=found["tta"],
+            seamless=found["seamless"],
+            normalization=normalization,
+            scale=found["scale"],
+            smoothing=found.get("smoothing"),  # which is new
+        )
         return cls(
             source=SourceVolume(**found["source"]),
             shape=tuple(found["shape"]),
             model=ModelChoice(tuple(found["model"]), found["engine"]),
             sha256=tuple(found["sha256"]),
             threshold=found["threshold"],
-            prediction=PredictionOptions(*options),
+            prediction=prediction,
             probability=found["probability"],
             id=found["id"],
             intensity=Intensity(**intensity) if intensity else None,
             block=tuple(found["block"]),
             tile=tuple(found["tile"]),
+            sections=SectionSmoothing(**found.get("sections", {})),
         )
 
 

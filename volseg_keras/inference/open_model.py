@@ -20,7 +20,13 @@ from ..extras import install_command
 from ..files import write_json
 from ..networks.backend import check_backend, keras_backend
 from ..pretrained.checksums import check_files
-from ..pretrained.presets import METADATA, load_pretrained, model_file, readable
+from ..pretrained.presets import (
+    METADATA,
+    load_pretrained,
+    model_file,
+    readable,
+    stored_smoothing,
+)
 from . import engines
 from .predictor import EnsemblePredictor, Predictor
 
@@ -54,8 +60,15 @@ def open_model(model, engine="auto"):
         return opened[0] if len(opened) == 1 else EnsemblePredictor(opened)
     if not isinstance(model, str | Path):
         return open_keras(model) if by_keras(engine) else open_graph(model, engine)
-    chosen = fastest() if engine == "auto" else engine
     path = find_model(model)
+    opened = open_file(path, engine)
+    opened.smoothing = stored_smoothing(path)
+    return opened
+
+
+def open_file(path, engine):
+    """Return a `Predictor` of a .keras file or the folder of a SavedModel."""
+    chosen = fastest() if engine == "auto" else engine
     if path.is_dir():
         return open_savedmodel(path, chosen)
     if chosen != "keras":

@@ -18,6 +18,9 @@ class PredictionOptions:
             by the constants in the model; or `(mean, standard deviation)`, kept as an `Intensity`.
         scale: how many voxels the network sees for one of the volume, along (z, y, x).
         tile: `(z, y, x)` of a tile, multiples of 16; None for a good size.
+        smoothing: of a 2D network's probabilities, over neighbouring sections: the standard
+            deviation in pixels that the network sees, which is divided by the thickness of the
+            sections, see `SectionSmoothing`; 0 for none, None for what is stored with the model.
 
     Raises:
         ValueError: an option is none of these.
@@ -28,6 +31,7 @@ class PredictionOptions:
     normalization: str | Intensity = "volume"
     scale: tuple = (1, 1, 1)
     tile: tuple | None = None
+    smoothing: float | None = None
 
     def __post_init__(self):
         """Check normalization and scale; tiles are checked later, by the axes of the network."""
@@ -35,6 +39,9 @@ class PredictionOptions:
         object.__setattr__(self, "scale", _checked_scale(self.scale))
         if self.tile is not None:
             object.__setattr__(self, "tile", tuple(self.tile))
+        expected = "a number of pixels, at least 0"
+        good = self.smoothing is None or 0 <= self.smoothing < inf
+        require(good, "smoothing", expected, f"smoothing={self.smoothing}")
 
 
 def _checked_scale(value):

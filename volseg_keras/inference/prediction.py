@@ -58,7 +58,7 @@ class Prediction:
         volume, description = as_volume(volume), f"Model {model}"
         check_size(volume.shape)
         if is_auto(model):
-            choice = choose_model(volume.shape, volume.voxel_size)
+            choice = choose_model(volume)
             model, description = choice.model, choice.reason
         scale = scale_where_it_matters([model], volume)
         description = description if scale == (1, 1, 1) else f"{description}. {scale_text(scale)}"

@@ -1,11 +1,13 @@
 """A model, or an ensemble of several, ready to run on volumes."""
 
+import math
 from dataclasses import dataclass, replace
 
 from ..errors import require
 from ..patches.sampler import channels_of
 from ..volumes.intensity import Intensity, checked_normalization
 from .options import PredictionOptions
+from .section_smoothing import SectionSmoothing
 from .tiled_prediction import planned_slabs, sample_tile, tile_plan
 from .wrappers import Ensemble, FlipAveraged, Resampled, Standardized
 
@@ -17,10 +19,12 @@ class Predictor:
     Attributes:
         start: callable from a sample tile of a volume to an engine, see `inference.engines`.
         metadata: as of `networks.models.metadata`.
+        smoothing: over sections, of a 2D network: what `PredictionOptions.smoothing` is by default.
     """
 
     start: object
     metadata: dict
+    smoothing: float = 0.0
 
     @property
     def spatial_dims(self):
@@ -66,11 +70,25 @@ class Predictor:
             scale=self.model_scale(options.scale),
         )
         engine = engine or self.engine(volume, options)
-        return planned_slabs(engine, volume, axes, on_progress)
+        slabs = planned_slabs(engine, volume, axes, on_progress)
+        smoothing = self.section_smoothing(volume, options)
+        return smoothing.slabs(slabs, 0, volume.shape[0]) if smoothing.sigma else slabs
 
     def model_scale(self, scale):
         """Return a scale, set to 1 along z for a 2D network."""
         return (1,) * (3 - self.spatial_dims) + tuple(scale)[3 - self.spatial_dims :]
+
+    def section_smoothing(self, volume, options):
+        """Return the `SectionSmoothing` of a volume; none for a 3D network, which sees neighbours.
+
+        Args:
+            volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.
+            options: `PredictionOptions`.
+        """
+        if self.spatial_dims == 3:
+            return SectionSmoothing()
+        pixels = self.smoothing if options.smoothing is None else options.smoothing
+        return SectionSmoothing.of(volume, pixels / math.sqrt(math.prod(options.scale[1:])))
 
     def intensity(self, volume, normalization="volume"):
         """Return the `Intensity` to standardise a volume by, None for the model's own constants.
@@ -139,7 +157,8 @@ class EnsemblePredictor(Predictor):
             values = [row[name] for row in about]
             received = ", ".join(map(str, values))
             require(len(set(values)) == 1, "model", f"models of the same {name}", received)
-        super().__init__(None, about[0])
+        smoothing = sum(member.smoothing for member in members) / len(members)
+        super().__init__(None, about[0], smoothing)
         self.members = members
 
     def check_volume(self, volume):

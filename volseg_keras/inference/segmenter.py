@@ -46,6 +46,9 @@ class Segmenter:
         scale: how many voxels the network sees for one of the volume, along (z, y, x), for volumes
             of another voxel size than the model was trained at.
         tile: `(z, y, x)` of a tile, multiples of 16; a good size by default.
+        smoothing: of a 2D network's probabilities over neighbouring sections: a standard deviation
+            in pixels that the network sees, divided by the thickness of the sections, which is
+            measured; 0 for none; by default what is stored with the model.
 
     Input shape: `(z, y, x)`, or `(z, y, x, channels)` for a model of several channels.
     Output shape: `(z, y, x, classes)`.
@@ -69,8 +72,9 @@ class Segmenter:
         normalization="volume",
         scale=(1, 1, 1),
         tile=None,
+        smoothing=None,
     ):
-        self.options = PredictionOptions(tta, seamless, normalization, scale, tile)
+        self.options = PredictionOptions(tta, seamless, normalization, scale, tile, smoothing)
         self._engine = engine
         self._predictor = None if is_auto(model) else open_model(model, engine)
 
@@ -122,7 +126,7 @@ def is_auto(model):
 
 def chosen_model(volume, engine, options):
     """Return the `Predictor` of the model that suits a volume, and options with its scale."""
-    choice = choose_model(volume.shape[:3], getattr(volume, "voxel_size", None))
+    choice = choose_model(volume)
     if options.scale == (1, 1, 1):
         options = replace(options, scale=choice.scale)
     return recent_model(choice.model, engine), options
@@ -138,6 +142,7 @@ def predict_volume(
     normalization="volume",
     scale=(1, 1, 1),
     tile=None,
+    smoothing=None,
     on_progress=None,
     on_tile=None,
 ):
@@ -147,7 +152,7 @@ def predict_volume(
     its file or weights have changed. `Segmenter` keeps a model for as long as you need it.
 
     Args:
-        model: as of `Segmenter`, like `engine` to `tile`.
+        model: as of `Segmenter`, like `engine` to `smoothing`.
         volume: `(z, y, x)` array-like of intensities, or the path of a volume; for a model of
             several channels an array-like `(z, y, x, channels)`. A `Volume` is read tile by tile.
         engine: see `model`.
@@ -156,6 +161,7 @@ def predict_volume(
         normalization: see `model`.
         scale: see `model`.
         tile: see `model`.
+        smoothing: see `model`.
         on_progress: called with the number of tiles done and their total.
         on_tile: former name of `on_progress`.
 
@@ -165,7 +171,7 @@ def predict_volume(
     Raises:
         ValueError, FileNotFoundError: an argument does not fit.
     """
-    options = PredictionOptions(tta, seamless, normalization, scale, tile)
+    options = PredictionOptions(tta, seamless, normalization, scale, tile, smoothing)
     volume = _lazy_array(volume)
     if is_auto(model):
         predictor, options = chosen_model(volume, engine, options)

@@ -131,7 +131,7 @@ class SegmentAndTrain(qt.QWidget):
             volume = self._volume()
             for side, value in zip(self.sides, volume.voxel_size or (0, 0, 0), strict=True):
                 side.setValue(value)
-            self.choice.setText(choose_model(volume.shape, volume.voxel_size).reason)
+            self.choice.setText(choose_model(volume).reason)
             self.run.setText(str(next_run(f"{Path(volume.path).with_suffix('')}_runs")))
         except EXPECTED as error:
             self.choice.setText(str(error) if self.image.count() else "Open a volume")

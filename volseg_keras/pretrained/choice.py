@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ..errors import require
-from ..volumes.dimensions import network_dims
+from ..volumes.dimensions import dims_for
 from .presets import published, trained_voxel_size
 
 AUTO = "auto"  # as the name of a model
@@ -28,21 +28,22 @@ class Choice:
     reason: str
 
 
-def choose_model(shape, voxel_size=None):
+def choose_model(volume):
     """Return the `Choice` for a volume.
 
     A 2D model where sections are more than three times as thick as a pixel is wide, or where the
-    volume has few sections; else a 3D one. Voxels are rescaled where their size is known and
-    differs by more than a quarter from what the model was trained on.
+    volume has few sections; else a 3D one. If the voxel size is unknown, the thickness is measured,
+    see `section_thickness`. Voxels are rescaled where their size is known and differs by more than
+    a quarter from what the model was trained on.
 
     Args:
-        shape: `(z, y, x)` of the volume.
-        voxel_size: `(z, y, x)` in nm, or None.
+        volume: `(z, y, x)` or `(z, y, x, channels)` array-like; a `Volume` also has a voxel size.
 
     Raises:
         ValueError: no model is published.
     """
-    dims, why = network_dims(shape, voxel_size)
+    voxel_size = getattr(volume, "voxel_size", None)
+    dims, why = dims_for(volume, voxel_size)
     known = published()
     model = next((name for name in BEST[dims] if name.lower() in known), None)
     expected = f"one of {', '.join(BEST[dims])} to be published"

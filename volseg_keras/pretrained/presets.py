@@ -1,6 +1,7 @@
 """Published and trained models: find them and load them."""
 
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 
 from ..errors import invalid, require
@@ -118,16 +119,33 @@ def stored_threshold(model):
     return value
 
 
+def stored_smoothing(model):
+    """Return the smoothing over sections that is stored with a 2D model, 0 where none is.
+
+    Returns:
+        A standard deviation in pixels, see `inference.section_smoothing`.
+
+    Raises:
+        ValueError: there is no such model, or the number is not at least 0.
+    """
+    file = metadata_file(model)
+    value = read_json(file).get("smoothing", 0.0)
+    good = isinstance(value, int | float) and 0 <= value < inf
+    require(good, "smoothing", f"a number of pixels in {file}, at least 0", f"smoothing={value}")
+    return float(value)
+
+
 def model_card(name):
     """Return the facts in card.json and metrics.json beside a model's file, if any.
 
-    All are optional: `threshold`, `voxel_size` (z, y, x in nm), name, description, tags, classes,
-    license, authors, cite, `training_data` and the text of `validation`; as in the model
-    descriptions of bioimage.io.
+    All are optional: `threshold`, `smoothing`, `voxel_size` (z, y, x in nm), name, description,
+    tags, classes, license, authors, cite, `training_data` and the text of `validation`; as in the
+    model descriptions of bioimage.io.
     """
     file = model_file(name)
     metrics = read_json(file.with_name("metrics.json"))
-    measured = {name: metrics[name] for name in ("threshold", "voxel_size") if name in metrics}
+    names = ("threshold", "smoothing", "voxel_size")
+    measured = {name: metrics[name] for name in names if name in metrics}
     return read_json(file.with_name("card.json")) | measured
 
 

@@ -33,6 +33,7 @@ def card_text(name, model, metrics, about="", row=None):
         parameters=f"{metrics['parameters']:,}",
         axes="(z, y, x)" if variant.spatial_dims == 3 else "(y, x)",
         voxels=_voxels(metrics, variant.spatial_dims),
+        smoothing=_smoothing(metrics),
         mean=_numbers(constants["mean"]),
         deviation=_numbers(constants["standard_deviation"]),
         contrast=f"{constants['contrast']:g}",
@@ -128,6 +129,12 @@ def _command(name, metrics, row):
 def _voxels(metrics, dims):
     size = metrics.get("voxel_size")
     return f" in voxels of {' x '.join(f'{s:.3g}' for s in size[-dims:])} nm" if size else ""
+
+
+def _smoothing(metrics):
+    pixels = metrics.get("smoothing", 0)
+    text = f", averages probabilities over neighbouring sections (`--smoothing {pixels:g}`)"
+    return text if pixels else ""
 
 
 def _numbers(values):

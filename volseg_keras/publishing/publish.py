@@ -12,6 +12,7 @@ from ..errors import require
 from ..export.export_model import export_savedmodel
 from ..files import work_folder, write_json
 from ..inference.open_model import open_model
+from ..inference.options import PredictionOptions
 from ..networks.variants import get_variant
 from ..patches.sampler import check_shape
 from ..pretrained.checksums import NAME as SUMS
@@ -89,13 +90,17 @@ def publish(run, output, tests, *, about="", row=None, on_step=None):
     check(run, metrics, tests, row)
     check_output(output)
     require(row or about.strip(), "about", "paragraphs on the data, for the card", "none")
+    if row:
+        metrics["smoothing"] = row.smoothing
     model = load_pretrained(run)
     round_weights(model)
     output.parent.mkdir(parents=True, exist_ok=True)
     with work_folder(output) as work:
         part, file = work / output.name, work / "model.keras"
         save_small(model, file)
-        scored = score_all(open_model(file), tests, metrics, watch)
+        predictor = open_model(file)
+        predictor.smoothing = metrics.get("smoothing", 0.0)
+        scored = score_all(predictor, tests, metrics, watch)
         metrics["test"], metrics["other_tests"] = scored[0], scored[1:]
         write_files(model, run, part, metrics, about, row)
         file.replace(part / file.name)
@@ -124,17 +129,19 @@ def save_small(model, path):
 def score_all(predictor, tests, metrics, watch):
     """Return the entry of each `ScoredVolume` in metrics.json; the first one has shifts too.
 
-    Volumes are rescaled to the model's voxels where `volseg predict` does so.
+    Volumes are rescaled to the model's voxels, and what it finds is smoothed over sections, where
+    `volseg predict` does so.
     """
     scored = []
     for test in tests:
         scale = rescaling(test.voxel_size, metrics.get("voxel_size"), predictor.spatial_dims)
+        options = PredictionOptions(scale=scale)
         scores = post_processed(
             predictor,
             test.image,
             test.truth,
             metrics["threshold"],
-            scale,
+            options,
             on_view=lambda *done: watch("scoring", *done),
         )
         entry = {"name": test.name, "voxels": list(test.image.shape), "scale": list(scale)}
@@ -143,7 +150,7 @@ def score_all(predictor, tests, metrics, watch):
                 predictor,
                 test.image,
                 test.truth,
-                scale,
+                options,
                 on_view=lambda *done: watch("shifts", *done),
             )
         scored.append(entry | {"scores": scores})

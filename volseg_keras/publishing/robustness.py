@@ -1,5 +1,6 @@
 """Score a model on a labelled volume: as it is, post-processed, and on changed copies."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -14,7 +15,7 @@ from ..volumes.labels import NOT_ANNOTATED
 scored = partial(segmentation_scores, ignore_class=NOT_ANNOTATED)
 
 
-def post_processed(predictor, image, truth, threshold, scale=(1, 1, 1), *, on_view=None):
+def post_processed(predictor, image, truth, threshold, options=None, *, on_view=None):
     """Score a model with and without each step of post-processing.
 
     Args:
@@ -22,19 +23,20 @@ def post_processed(predictor, image, truth, threshold, scale=(1, 1, 1), *, on_vi
         image: `(z, y, x)` grey levels.
         truth: `(z, y, x)` class ids; 255 is "not annotated".
         threshold: chosen on held-out training data, for two classes.
-        scale: as of `PredictionOptions`.
+        options: `PredictionOptions`.
         on_view: called with the number of predictions done and their total.
 
     Returns:
         A dict from the name of each variant to its `segmentation_scores`.
     """
     scores, num_classes = {}, predictor.metadata["num_classes"]
+    options = options or PredictionOptions()
 
     def score(view, labels):
         scores[view] = scored(truth, labels, num_classes=num_classes)
 
     for done, tta in enumerate((False, True), 1):
-        slabs = list(predictor.slabs(image, PredictionOptions(tta=tta, scale=scale)))
+        slabs = list(predictor.slabs(image, replace(options, tta=tta)))
         labels = label_map(slabs)
         score("averaged over flips" if tta else "as it is", labels)
         if num_classes == 2:
@@ -47,7 +49,7 @@ def post_processed(predictor, image, truth, threshold, scale=(1, 1, 1), *, on_vi
     return scores
 
 
-def under_shifts(predictor, image, truth, scale=(1, 1, 1), *, on_view=None):
+def under_shifts(predictor, image, truth, options=None, *, on_view=None):
     """Score a model on changed copies of a uint8 volume, standardised with their own statistics.
 
     All are rescaled alike, as if nobody knew that voxels of some have another size.
@@ -57,7 +59,6 @@ def under_shifts(predictor, image, truth, scale=(1, 1, 1), *, on_view=None):
         classes.
     """
     table, num_classes = {}, predictor.metadata["num_classes"]
-    options = PredictionOptions(scale=scale)
     for done, (name, shift) in enumerate(SHIFTS.items(), 1):
         copy, labels = shift(image, truth)
         row = scored(labels, label_map(predictor.slabs(copy, options)), num_classes=num_classes)

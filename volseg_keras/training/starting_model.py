@@ -22,7 +22,7 @@ from ..pretrained.presets import (
 )
 from ..report.console import print_table, progress_bar
 from ..scores import ThresholdScores, best_threshold
-from ..volumes.dimensions import network_dims
+from ..volumes.dimensions import dims_for
 from ..volumes.labels import NOT_ANNOTATED, present_ids
 from ..volumes.resampling import resample, resample_labels
 from ..volumes.source import free_memory
@@ -102,7 +102,7 @@ def chosen_start(volumes, request, file):
         tried = [request.given]
         start = Start(trained_spatial_dims(request.given), "as given", request.given)
     else:
-        found = [network_dims(volume.image.shape, volume.voxel_size) for volume in volumes]
+        found = [dims_for(volume.image, volume.voxel_size) for volume in volumes]
         start = Start(*min(found), None)  # 2D if one stack needs it
         print(f"{start.dims}D: {start.why}", flush=True)
         tried = [] if request.start else suitable(volumes, start.dims)

@@ -73,7 +73,7 @@ def suggest(model, volume, count=3, labels=None, on_progress=None):
     """
     require_positive(count=count)
     if is_auto(model):
-        model = choose_model(volume.shape, getattr(volume, "voxel_size", None)).model
+        model = choose_model(volume).model
     annotated = [] if labels is None else annotated_of(volume, labels)
     look = Look(model, volume, on_progress)
     doubts, looks = look.sections(annotated)

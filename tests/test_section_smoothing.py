@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from volseg_keras import Segmenter, predict_volume
+from volseg_keras.datasets.phantom import phantom
+from volseg_keras.inference.blocks import block_tile, blocks, predict_block
+from volseg_keras.inference.section_smoothing import SectionSmoothing
+from volseg_keras.publishing.robustness import framed, noisy
+from volseg_keras.volumes.section_thickness import section_thickness
+
+TISSUE = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(64, 160, 160)), 5)
+GREY = np.clip(128 + 40 * TISSUE / TISSUE.std(), 0, 255).astype(np.uint8)
+
+
+def smoothed(values, sigma, cuts=()):
+    starts = [0, *cuts, len(values)]
+    slabs = [(a, values[a:b]) for a, b in zip(starts, starts[1:], strict=False)]
+    found = list(SectionSmoothing(sigma).slabs(slabs, 0, len(values)))
+    assert [z for z, _ in found] == np.cumsum([0, *(len(v) for _, v in found)])[:-1].tolist()
+    return np.concatenate([values for _, values in found])
+
+
+@pytest.mark.parametrize("every", [1, 2, 4, 8])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: image,
+        noisy,
+        lambda image: image.astype(np.uint16) * 257,
+        lambda image: 255 - image,
+        lambda image: framed(image, image)[0],
+        lambda image: np.concatenate([image, np.zeros_like(image)]),
+    ],
+)
+def test_sections_are_as_thick_as_they_are_apart(every, change):
+    assert section_thickness(change(GREY)[::every]) == pytest.approx(every, rel=0.25)
+
+
+@pytest.mark.parametrize(
+    "volume, thickness",
+    [
+        (GREY[:1], None),
+        (np.zeros((9, 20, 20), np.uint8), None),
+        (np.repeat(GREY[:1], 9, axis=0), 0),
+        (np.random.default_rng(0).normal(size=(9, 1, 64)), float("inf")),
+        (np.stack([GREY] * 2, axis=-1), pytest.approx(1, rel=0.25)),
+    ],
+)
+def test_thickness_of_odd_stacks(volume, thickness):
+    assert section_thickness(volume) == thickness
+
+
+@pytest.mark.parametrize("every, sigma", [(1, 4), (4, 1), (8, 0.5)])
+def test_thick_sections_are_smoothed_less(every, sigma):
+    found = SectionSmoothing.of(GREY[::every], 4).sigma
+    assert found == pytest.approx(sigma, rel=0.3)
+    assert SectionSmoothing.of(GREY[::every], 0).sigma == 0
+
+
+def test_sections_with_nothing_in_common_are_not_smoothed():
+    noise = np.random.default_rng(0).normal(size=(9, 64, 64))
+    assert SectionSmoothing.of(ndimage.gaussian_filter(noise, (0, 9, 9)), 4).sigma == 0
+
+
+@given(
+    st.integers(1, 30),
+    st.floats(0.3, 6),
+    st.sampled_from([np.uint8, np.float32]),
+    st.integers(1, 3),
+    st.data(),
+)
+@settings(max_examples=60, deadline=None)
+def test_slabs_do_not_show(depth, sigma, dtype, maps, data):
+    cuts = sorted(data.draw(st.sets(st.integers(1, max(1, depth - 1)), max_size=6)) - {depth})
+    values = np.random.default_rng(depth).uniform(0, 255, (depth, 3, 4, maps)).astype(dtype)
+    whole = smoothed(values, sigma)
+    assert whole.dtype == dtype and whole.shape == values.shape
+    np.testing.assert_allclose(smoothed(values, sigma, cuts), whole, atol=1e-3)
+    same = np.repeat(values[:1], depth, axis=0)
+    np.testing.assert_allclose(smoothed(same, sigma), same, atol=1e-3)
+
+
+def test_it_is_the_gaussian_of_scipy_away_from_the_ends():
+    values = np.random.default_rng(0).random((40, 5, 6, 1), np.float32)
+    want = ndimage.gaussian_filter1d(values, 3, axis=0, truncate=2)
+    np.testing.assert_allclose(smoothed(values, 3)[6:-6], want[6:-6], atol=1e-6)
+
+
+@pytest.mark.parametrize("maps", [1, 2])
+def test_blank_sections_neither_count_nor_change(maps):
+    blank = np.eye(maps, dtype=np.float32)[0] if maps > 1 else np.zeros(1, np.float32)
+    full = np.full((9, 4, 4, maps), 0.5, np.float32)
+    values = full.copy()
+    values[[0, 4, 8]] = blank
+    np.testing.assert_allclose(smoothed(values, 2), values, atol=1e-6)
+
+
+@given(st.integers(1, 70), st.floats(0.3, 9))
+@settings(max_examples=20, deadline=None)
+def test_blocks_give_what_the_whole_gives(depth, sigma):
+    shape = (depth, 40, 50)
+    volume = np.random.default_rng(depth).integers(1, 255, shape).astype(np.uint8)
+    size, found = (16, 32, 32), np.zeros(shape, np.uint8)
+    tile, smoothing = block_tile(shape, size, 2, 100_000), SectionSmoothing(sigma)
+    for block in blocks(shape, size):
+        found[block] = predict_block(
+            lambda t: t[..., None], volume, block, 2, tile, smoothing=smoothing
+        )[..., 0]
+    want = smoothed(volume[..., None], sigma)[..., 0]
+    assert np.abs(found.astype(int) - want).max() <= 1  # sums of another order are rounded
+
+
+def test_a_2d_model_is_smoothed_as_its_folder_says_or_as_asked(tmp_path):
+    volume, model = phantom((16, 48, 48))[0], "D"
+    apart = predict_volume(model, volume)
+    together = predict_volume(model, volume, smoothing=2)
+    sigma = SectionSmoothing.of(volume, 2).sigma
+    levels = np.rint(apart[..., 1:] * 256 - 0.5).astype(np.uint8)
+    np.testing.assert_allclose(
+        together[..., 1], (smoothed(levels, sigma)[..., 0] + 0.5) / 256, atol=1e-6
+    )
+    half = Segmenter(model, smoothing=2)(volume, on_progress=None)
+    np.testing.assert_array_equal(half, together)
+    with pytest.raises(ValueError, match="smoothing"):
+        predict_volume(model, volume, smoothing=-1)
