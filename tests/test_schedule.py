@@ -6,19 +6,24 @@ import keras
 import numpy as np
 import pytest
 from runs import IMAGE, LABEL, quick_recipes, read, run, small_network, tiny_network
+from scipy import ndimage
 
 from volseg_keras import Augment, RankOneConv, StochasticDownsample, fit, load_pretrained
 from volseg_keras.networks.models import with_normalization
 from volseg_keras.patches.augment import NONE
+from volseg_keras.patches.foreground import annotated_sections
 from volseg_keras.training import calibration
 from volseg_keras.training import fit as training
+from volseg_keras.training.annotated_sections import without_context
 from volseg_keras.training.averaging import Average
 from volseg_keras.training.batch_norm import batches_to_see, recalibrate_batch_norm
 from volseg_keras.training.callbacks import Budget, Schedule, Validate
 from volseg_keras.training.prediction_mode import prediction_mode
 from volseg_keras.training.recipes import get_recipe
 from volseg_keras.training.validation import HeldOutScores
-from volseg_keras.training.volumes import labelled_volumes
+from volseg_keras.training.volumes import LabelledVolume, hold_out_parts, labelled_volumes
+from volseg_keras.volumes.intensity import Intensity
+from volseg_keras.volumes.labels import NOT_ANNOTATED
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -200,3 +205,33 @@ def test_what_was_best_before_the_weights_settled_does_not_count_after_a_kill(tm
     assert saved == [81] and logs["val_jaccard"] == 0.5 and budget.best == 0.5
     validate.on_epoch_end(1, {})
     assert saved == [81]
+
+
+@pytest.mark.parametrize("lost, smoothing", [(slice(0), 0.0), (slice(2, None, 4), 4.0)])
+def test_smoothing_is_chosen_on_the_held_out_part(lost, smoothing, tmp_path):
+    """A network that marks what is bright is helped by neighbours where a section has faded."""
+    rng, shape = np.random.default_rng(0), (24, 64, 64)
+    truth = ndimage.gaussian_filter(rng.standard_normal(shape), 6) > 0
+    image = np.where(truth, 1.0, -1.0) + rng.normal(0, 0.1, shape)
+    image[lost] = -1
+    volume = LabelledVolume("a", image, truth.astype(np.uint8), Intensity(0.0, 1.0))
+    inputs = keras.Input((None, None, 1))
+    head = keras.layers.Conv2D(2, 1, activation="softmax")
+    network = keras.Model(inputs, head(inputs))
+    head.set_weights([np.array([-2.0, 2.0]).reshape(1, 1, 1, 2), np.zeros(2)])
+    with_normalization(network, 0.0, 1.0).save(tmp_path / "model.keras")
+    found = calibration.calibrate(tmp_path / "model.keras", [volume])
+    assert found["smoothing"] == smoothing and 0 < found["threshold"] < 1
+    assert found["held_out_jaccard"] > 0.8
+
+
+def test_a_held_out_section_has_neighbours_that_do_not_count():
+    label = np.full((30, 48, 48), NOT_ANNOTATED, np.uint8)
+    label[[5, 15, 25], :, :24], label[[5, 15, 25], :, 24:] = 0, 1
+    image = np.random.default_rng(0).normal(size=label.shape)
+    volume = LabelledVolume("a", image, label, Intensity.of(image))
+    (inner,), (held_out,) = hold_out_parts([volume], "z=15", dims=2)
+    assert annotated_sections(inner.label, NOT_ANNOTATED).tolist() == [5, 25]
+    assert annotated_sections(held_out.label, NOT_ANNOTATED).tolist() == [8]
+    np.testing.assert_array_equal(held_out.image, image[7:24])
+    np.testing.assert_array_equal(without_context(held_out).image, image[15:16])

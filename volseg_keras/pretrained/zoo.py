@@ -72,8 +72,6 @@ class PublishedModel:
         recipe: name of a row of `RECIPES`.
         classes: their names.
         seed: of weights and patches.
-        smoothing: over sections, of a 2D network: a standard deviation in its pixels, see
-            `inference.section_smoothing`, chosen on held-out parts.
         start: name of a published model that training starts from, None for random weights.
         purpose: what it is for, a sentence.
     """
@@ -86,7 +84,6 @@ class PublishedModel:
     recipe: str = "fast"
     classes: tuple = ("background", "mitochondria")
     seed: int = 0
-    smoothing: float = 0.0
     start: str | None = None
     purpose: str = ""
 
@@ -154,7 +151,6 @@ ZOO = {
         steps=12_000,
         validate=(SBEM_VALIDATION,),
         test=(EPFL_TEST, SBEM_VALIDATION),
-        smoothing=4.0,
         purpose="Mitochondria section by section, in electron microscopy of any kind.",
     ),
     "epfl-mito": PublishedModel(

@@ -90,8 +90,6 @@ def publish(run, output, tests, *, about="", row=None, on_step=None):
     check(run, metrics, tests, row)
     check_output(output)
     require(row or about.strip(), "about", "paragraphs on the data, for the card", "none")
-    if row:
-        metrics["smoothing"] = row.smoothing
     model = load_pretrained(run)
     round_weights(model)
     output.parent.mkdir(parents=True, exist_ok=True)

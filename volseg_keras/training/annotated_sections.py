@@ -58,18 +58,20 @@ def section_to_hold_out(label):
     return None
 
 
-def section_view(volume, z, dims):
+def section_view(volume, z, dims, context=0):
     """Return a part of a `LabelledVolume` to predict and score a section.
 
     Args:
         volume: the `LabelledVolume`.
         z: the section; all others of the part count as not annotated.
-        dims: 2 for the section alone, 3 for a 3D network's context around it.
+        dims: of the network, 2 or 3, which has context around the section.
+        context: sections on each side of it for a 2D network.
     """
     depth, *plane = volume.label.shape
-    first = max(0, z - HALO[dims][0])
+    context = max(context, HALO[dims][0])
+    first = max(0, z - context)
     truth = np.asarray(volume.label[z : z + 1])[0]
-    part = [slice(first, min(depth, z + HALO[dims][0] + 1))]
+    part = [slice(first, min(depth, z + context + 1))]
     for size, places in zip(plane, np.nonzero((truth > 0) & (truth != NOT_ANNOTATED)), strict=True):
         centre = int(places.mean()) if len(places) else size // 2
         start = int(np.clip(centre - SIDE[dims] // 2, 0, max(0, size - SIDE[dims])))
@@ -78,6 +80,14 @@ def section_view(volume, z, dims):
     label[z - first] = truth[part[1], part[2]]
     image = np.asarray(cropped(volume.image, tuple(part)))
     return replace(volume, name=f"{volume.name} z={z}", image=image, label=label)
+
+
+def without_context(volume):
+    """Return a `LabelledVolume` from its first to its last annotated section."""
+    if isinstance(volume.label, ClassIds):
+        return volume
+    sections = annotated_sections(volume.label, NOT_ANNOTATED)
+    return volume.part((slice(sections[0], sections[-1] + 1), *[slice(None)] * 2), volume.name)
 
 
 def without_section(volume, z):

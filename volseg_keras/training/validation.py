@@ -5,11 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..inference.engines import to_labels
+from ..inference.section_smoothing import SectionSmoothing
 from ..inference.tiled_prediction import not_background, predict_slabs
 from ..inference.wrappers import Standardized
 from ..networks.models import spatial_dims_of
 from ..scores import Confusion, ThresholdScores, best_threshold
 from ..volumes.labels import NOT_ANNOTATED
+from .annotated_sections import without_context
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class HeldOutScores:
         return float(np.mean(list(self.jaccard.values())))
 
 
-def score(model, engine, parts, contrast=1.0):
+def score(model, engine, parts, contrast=1.0, smoothing=0.0):
     """Score a network of standardised intensities.
 
     Args:
@@ -39,6 +41,7 @@ def score(model, engine, parts, contrast=1.0):
         engine: that runs it, see `inference.engines`.
         parts: `LabelledVolume`s that it was not trained on.
         contrast: gain of the standardised intensities.
+        smoothing: of a 2D network's probabilities over sections, see `SectionSmoothing`, in pixels.
 
     Returns:
         A `HeldOutScores`.
@@ -48,8 +51,13 @@ def score(model, engine, parts, contrast=1.0):
     for part in parts:
         confusion = Confusion(classes, NOT_ANNOTATED)
         thresholds = ThresholdScores(NOT_ANNOTATED)
+        if dims == 2 and not smoothing:
+            part = without_context(part)
         ready = Standardized(engine, part.intensity.at_contrast(contrast))
-        for z, values in predict_slabs(ready, part.image, dims):
+        slabs = predict_slabs(ready, part.image, dims)
+        if smoothing:
+            slabs = SectionSmoothing.of(part.image, smoothing).slabs(slabs, 0, len(part.label))
+        for z, values in slabs:
             truth = np.asarray(part.label[z : z + len(values)])
             confusion.add(truth, to_labels(values))
             if classes == 2:

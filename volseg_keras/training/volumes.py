@@ -17,6 +17,8 @@ from .hold_out import section, split
 
 # Larger volumes than this share of the free memory are read patch by patch.
 MEMORY_SHARE = 1 / 4
+# Sections on each side of a held-out section, over which probabilities can be averaged.
+NEIGHBOURS = 8
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,6 @@ def both_parts(volume, text, dims):
         good = not isinstance(volume.label, ClassIds)
         expected = "AXIS:START:STOP for a volume larger than a quarter of the free memory"
         require(good, "hold_out", expected, f"hold_out={text!r}")
-        return without_section(volume, z), section_view(volume, z, dims)
+        return without_section(volume, z), section_view(volume, z, dims, NEIGHBOURS)
     kept, out = split(text, tuple(volume.label.shape))
     return volume.part(kept, volume.name), volume.part(out, f"{volume.name} {text}")
