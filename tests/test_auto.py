@@ -180,7 +180,7 @@ def test_sure_labels_lie_beyond_the_threshold():
     assert sure(three, 0.5).tolist() == [0, 255, 2]
 
 
-@pytest.mark.parametrize("dims, depth", [(2, 1), (3, 16)])
+@pytest.mark.parametrize("dims, depth", [(2, 15), (3, 16)])
 def test_a_section_is_held_out(dims, depth):
     (inner,), (out,) = hold_out_parts([labelled()], "z=9", dims)
     assert out.label.shape[0] == depth and out.name == "a z=9"
