@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+from command import volseg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from volseg_keras import Segmenter, predict_volume
+from volseg_keras import Segmenter, open_volume, predict_volume, save_volume
 from volseg_keras.datasets.phantom import phantom
 from volseg_keras.inference.blocks import block_tile, blocks, predict_block
 from volseg_keras.inference.section_smoothing import SectionSmoothing
@@ -126,3 +127,15 @@ def test_a_2d_model_is_smoothed_as_its_folder_says_or_as_asked(tmp_path):
     np.testing.assert_array_equal(half, together)
     with pytest.raises(ValueError, match="smoothing"):
         predict_volume(model, volume, smoothing=-1)
+
+
+@pytest.mark.parametrize("store", [[], ["--resume"]])
+def test_predict_says_that_it_smooths(store, tmp_path, capsys):
+    save_volume(tmp_path / "a.tif", phantom((16, 48, 48))[0])
+    arguments = ["predict", tmp_path / "a.tif", "--model", "D", "-o", tmp_path / "b.tif"]
+    assert volseg(*arguments, "--probability", *store) == 0
+    assert "neighbouring sections" not in capsys.readouterr().out
+    apart = open_volume(tmp_path / "b_probability.tif")[...]
+    assert volseg(*arguments, "--probability", "--smoothing", 3, *store) == 0
+    assert "Averaged over neighbouring sections, by a Gaussian" in capsys.readouterr().out
+    assert (open_volume(tmp_path / "b_probability.tif")[...] != apart).any()

@@ -135,6 +135,8 @@ def segment_in_memory(job, files, image, display):
         pixels, predictor, engine, options = _open_and_read(job, image)
     if options.normalization != "model":
         display.say(str(options.normalization))
+    if (smoothing := predictor.section_smoothing(pixels, options)).sigma:
+        display.say(str(smoothing))
     steps, shape = job.steps, image.shape
     labels = np.empty(shape, np.uint8)
     probability = np.empty(shape, np.float32) if steps.instances else None
@@ -192,8 +194,10 @@ def segment_in_store(job, files, image, display):
         if job.is_shared:
             dask()
         store = start_job(job, image)
-    if intensity := store.read().intensity:
-        display.say(str(intensity))
+    stored = store.read()
+    for known in (stored.intensity, stored.sections.sigma and stored.sections):
+        if known:
+            display.say(str(known))
     with display.progress("predicting") as on_progress:
         run_job(store, workers=job.workers, cluster=job.cluster, on_progress=on_progress)
     needed = job.steps.is_needed

@@ -42,6 +42,10 @@ class SectionSmoothing:
         sigma = pixels / max(thickness, 0.5) if thickness else 0.0
         return cls(sigma if sigma >= LEAST else 0.0)
 
+    def __str__(self):
+        """One line for people."""
+        return f"Averaged over neighbouring sections, by a Gaussian of {self.sigma:.2g} sections"
+
     @property
     def reach(self):
         """How many sections on each side count."""
