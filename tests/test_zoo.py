@@ -56,7 +56,9 @@ def test_rows_name_what_there_is():
 
 @quick_recipe()
 @shallow_networks()
-def test_a_row_is_trained_and_published(data, tmp_path):
+def test_a_row_is_trained_and_published(data, tmp_path, monkeypatch):
+    coarse = replace(DATASETS["sbem"], voxel_size=(40.0, 10.0, 10.0))
+    monkeypatch.setitem(DATASETS, "sbem", coarse)
     run, models = tmp_path / "my runs" / "mito-2d", tmp_path / "models"
     models.mkdir()
     for file in (models / "README.md", tmp_path / "README.md"):
@@ -64,20 +66,20 @@ def test_a_row_is_trained_and_published(data, tmp_path):
     assert volseg("reproduce", "mito-2d", "--data", data, "-o", run, "--steps", 2) == 0
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["steps"] == 2 and len(metrics["volumes"]) == 2
-    assert [v["voxel_size"] for v in metrics["volumes"]] == [[5, 7.5, 7.5], [40, 5.9, 5.9]]
+    assert [v["voxel_size"] for v in metrics["volumes"]] == [[5, 5, 5], [40, 10, 10]]
     assert volseg("publish", run, "--data", data, "-o", models / "mito-2d") == 0
 
     check_files(models / "mito-2d")
     metrics = json.loads((models / "mito-2d/metrics.json").read_text())
     assert metrics["test"]["voxels"] == [16, 64, 64]
     scales = [test["scale"] for test in (metrics["test"], *metrics["other_tests"])]
-    assert scales == [[1, 0.7516, 0.7516], [1, 1, 1]]  # 5 nm are too far from sqrt(7.5 x 5.9)
+    assert scales == [[1, 0.7071, 0.7071], [1, 1.4142, 1.4142]]  # 5 and 10 nm to sqrt(50)
     assert [test["name"] for test in metrics["other_tests"]] == ["SBEM, validation"]
     assert (models / "robustness.png").stat().st_size > 10_000
     card = (models / "mito-2d/card.md").read_text()
     assert "volseg reproduce mito-2d --data DATA --steps 2" in card and "$" not in card
-    assert "in voxels of 6.65 x 6.65 nm" in card and "rescaled by 1, 0.7516, 0.7516" in card
-    assert "`lucchi_pp/training.tif` (pixels resampled to 7.5 nm), `sbem/training.tif`." in card
+    assert "in voxels of 7.07 x 7.07 nm" in card and "rescaled by 1, 0.7071, 0.7071" in card
+    assert "Trained on `lucchi_pp/training.tif`, `sbem/training.tif`." in card
     assert "non-profit" in card and "EPFL, testing, 16 x 64 x 64" in card
     for file, link in ((models / "README.md", "("), (tmp_path / "README.md", "(models/")):
         text = file.read_text()
@@ -102,17 +104,6 @@ def test_classes_that_do_not_count(data):
     image, label = open_pair(pair, data)
     assert image.voxel_size == (5, 5, 5) and 5 not in label
     assert np.all(label[:8, :, 100:110] == 255)
-
-
-def test_a_pair_may_be_resampled(data):
-    pair = ZOO["mito-2d"].train[0]
-    grey, truth = open_pair(replace(pair, pixel=None), data)
-    image, label = open_pair(replace(pair, pixel=10.0), data)
-    assert image.voxel_size == (5, 10, 10) and image.path == pair.name
-    assert image.shape == label.shape == (len(truth), *(n // 2 for n in truth.shape[1:]))
-    assert image.dtype == np.uint8 and set(np.unique(label)) == set(np.unique(truth))
-    assert np.mean(image[...]) == pytest.approx(np.mean(grey[...]), abs=1)
-    assert np.mean(label == 1) == pytest.approx(np.mean(truth == 1), rel=0.1)
 
 
 @pytest.mark.parametrize(

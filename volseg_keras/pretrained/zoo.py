@@ -4,7 +4,7 @@
 relative to DIR; see `volseg data epfl` and the sources below.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..errors import require
 from ..networks.variants import VARIANTS
@@ -41,8 +41,7 @@ class Pair:
         dataset: key of `DATASETS`.
         image: file; a pattern stands for parts along z.
         labels: file or pattern.
-        hold_out: part to validate on, such as "x:0:256", None for none; in voxels of `pixel`.
-        pixel: side of a pixel in nm to which sections are resampled; None leaves them as they are.
+        hold_out: part to validate on, such as "x:0:256", None for none.
         without: classes of the labels that count as "not annotated".
     """
 
@@ -50,7 +49,6 @@ class Pair:
     image: str
     labels: str
     hold_out: str | None = None
-    pixel: float | None = None
     without: tuple = ()
 
     @property
@@ -132,8 +130,6 @@ EPFL_TABLE_1 = Pair("epfl", EPFL_TRAIN.image, EPFL_TRAIN.labels, "x:0:128")
 EPFL_TEST = Pair("epfl", TESTING, "lucchi_pp/testing_groundtruth*.tif")
 SBEM_TRAIN = Pair("sbem", "sbem/training.tif", "sbem/training_groundtruth.tif")
 SBEM_VALIDATION = Pair("sbem", "sbem/validation.tif", "sbem/validation_groundtruth.tif")
-# In pixels of 5 nm, D marks more of EPFL wrongly than in larger ones; those of SBEM suit it.
-EPFL_COARSE = replace(EPFL_TRAIN, pixel=7.5, hold_out="x:0:170")
 ORGANELLES_TRAIN = Pair(
     "organelles",
     "lucchi_pp/training.tif",
@@ -147,7 +143,7 @@ STRUCTURES = ("background", "mitochondrion", "membrane", "vesicle", "postsynapti
 ZOO = {
     "mito-2d": PublishedModel(
         "D",
-        (EPFL_COARSE, SBEM_TRAIN),
+        (EPFL_TRAIN, SBEM_TRAIN),
         steps=12_000,
         validate=(SBEM_VALIDATION,),
         test=(EPFL_TEST, SBEM_VALIDATION),

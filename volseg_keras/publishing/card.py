@@ -99,12 +99,7 @@ def facts_of(name, row, metrics):
 
 
 def _names(pairs):
-    return ", ".join(map(_name, pairs))
-
-
-def _name(pair):
-    resampled = f" (pixels resampled to {pair.pixel:g} nm)" if pair.pixel else ""
-    return f"`{pair.name}`{resampled}"
+    return ", ".join(f"`{pair.name}`" for pair in pairs)
 
 
 def _listed(names):

@@ -11,8 +11,7 @@ from ..pretrained.zoo import DATASETS
 from ..training.devices import set_seed_and_policy
 from ..training.fit import fit
 from ..volumes.labels import NOT_ANNOTATED, class_ids
-from ..volumes.resampling import resample, resample_labels
-from ..volumes.volume import as_volume, open_volume
+from ..volumes.volume import open_volume
 
 
 def train_network(network, pairs, output, *, seed, num_classes=2, start=None, **options):
@@ -87,11 +86,7 @@ def open_pair(pair, data):
     label = class_ids(read_parts(labels))
     if pair.without:
         label[np.isin(label, pair.without)] = NOT_ANNOTATED
-    if not pair.pixel:
-        return image, label
-    scale = 1, size[1] / pair.pixel, size[2] / pair.pixel
-    image = as_volume(resample(image, scale), (size[0], pair.pixel, pair.pixel), pair.name)
-    return image, resample_labels(label, scale)
+    return image, label
 
 
 def read_parts(paths):
