@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 from command import volseg
@@ -9,6 +11,7 @@ from volseg_keras import Segmenter, open_volume, predict_volume, save_volume
 from volseg_keras.datasets.phantom import phantom
 from volseg_keras.inference.blocks import block_tile, blocks, predict_block
 from volseg_keras.inference.section_smoothing import SectionSmoothing
+from volseg_keras.pretrained.presets import model_file, stored_averaging
 from volseg_keras.publishing.robustness import framed, noisy
 from volseg_keras.volumes.section_thickness import section_thickness
 
@@ -139,3 +142,42 @@ def test_predict_says_that_it_smooths(store, tmp_path, capsys):
     assert volseg(*arguments, "--probability", "--smoothing", 3, *store) == 0
     assert "Averaged over neighbouring sections, by a Gaussian" in capsys.readouterr().out
     assert (open_volume(tmp_path / "b_probability.tif")[...] != apart).any()
+
+
+def test_what_is_found_at_several_zooms_is_averaged():
+    volume = phantom((16, 64, 80))[0]
+    one, other, both = (
+        predict_volume("D", volume, engine="keras", scale=(1, 0.9, 0.9), zooms=zooms)
+        for zooms in ((1,), (0.75,), (1, 0.75))
+    )
+    assert np.abs(one - other).max() > 0.05
+    np.testing.assert_allclose(both, (one + other) / 2, atol=0.02)
+
+
+def test_a_3d_model_sees_neighbours_and_one_zoom():
+    volume = phantom((16, 48, 48))[0]
+    averaged = predict_volume("H", volume, smoothing=4, zooms=(1, 0.75))
+    np.testing.assert_array_equal(averaged, predict_volume("H", volume))
+
+
+@pytest.mark.parametrize("zooms", [(), (0,), (1, 5)])
+def test_wrong_zooms_are_refused(zooms):
+    with pytest.raises(ValueError, match="`zooms`.*1/4 and 4"):
+        predict_volume("D", phantom((16, 48, 48))[0], zooms=zooms)
+
+
+def test_averaging_is_that_of_the_folder_unless_asked_otherwise(tmp_path):
+    model, volume = tmp_path, phantom((16, 64, 64))[0]
+    shutil.copy(model_file("D"), model)
+    plain = predict_volume(model, volume)
+    (model / "metrics.json").write_text('{"smoothing": 2, "zooms": [1, 0.75]}')
+    stored = predict_volume(model, volume)
+    np.testing.assert_array_equal(
+        stored, predict_volume(model, volume, smoothing=2, zooms=(1, 0.75))
+    )
+    np.testing.assert_array_equal(plain, predict_volume(model, volume, smoothing=0, zooms=(1,)))
+    assert np.abs(stored - plain).max() > 0.02
+    for wrong in ('{"smoothing": -1}', '{"zooms": []}', '{"zooms": 1}', '{"smoothing": null}'):
+        (model / "metrics.json").write_text(wrong)
+        with pytest.raises(ValueError, match="`model`.*smoothing.*zooms"):
+            stored_averaging(model)

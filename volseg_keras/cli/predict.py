@@ -12,6 +12,7 @@ from .common import (
     VolumeOptions,
     display,
     normalization,
+    numbers,
     takes_volume_options,
 )
 from .view import show_found
@@ -111,6 +112,14 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    zooms: Annotated[
+        str | None,
+        typer.Option(
+            help="Average what a 2D model finds at several zooms, such as 1,0.75; 1: at one; by "
+            "default as stored with the model.",
+            show_default=False,
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an unfinished run.")] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that share the work (Dask).")
@@ -138,7 +147,13 @@ def predict(
         output,
         ModelChoice(model, engine.value),
         threshold=threshold,
-        prediction=PredictionOptions(tta, seamless, normalization(normalize), smoothing=smoothing),
+        prediction=PredictionOptions(
+            tta,
+            seamless,
+            normalization(normalize),
+            smoothing=smoothing,
+            zooms=numbers("zooms", zooms),
+        ),
         rescale=rescale,
         steps=PostProcessing(median, instances, fill_holes, min_size),
         probability=probability,

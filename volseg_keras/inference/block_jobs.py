@@ -43,12 +43,13 @@ def start_job(job, image):
     if store.is_begun:
         store.check_same(stored)
         return store
-    dims, voxels = predictor.spatial_dims, voxels_at_once(predictor.spatial_dims, scale)
-    halo = halo_of(dims, job.prediction.seamless, scale)
+    dims, scale = predictor.spatial_dims, min(predictor.scales(job.prediction))
+    voxels, halo = voxels_at_once(dims, scale), halo_of(dims, job.prediction.seamless, scale)
     stored = replace(
         stored,
         intensity=predictor.intensity(image, job.prediction.normalization),
         block=tuple(BLOCK),
+        halo=halo,
         tile=block_tile(image.shape, BLOCK, dims, voxels, halo),
         sections=predictor.section_smoothing(image, job.prediction),
     )
@@ -77,7 +78,7 @@ def run_block(folder, index):
     store = JobStore(folder)
     job, image, dims, engine, sinks = _opened(str(folder), store.read().id)
     block = blocks(job.shape, job.block)[index]
-    halo = halo_of(dims, job.prediction.seamless, job.prediction.scale)
+    halo = job.halo or halo_of(dims, job.prediction.seamless, job.prediction.scale)
     values = predict_block(engine, image, block, dims, job.tile, halo, job.sections)
     store.mark(index, sinks.write_prediction(block, values, job.threshold))
     return index

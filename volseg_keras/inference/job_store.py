@@ -32,7 +32,7 @@ JOB = "job.json"
 FORMAT = 2  # of job.json
 ARRAYS = {"labels": np.uint8, "probability": np.float32}
 # Entries that follow from the others and are not compared when a job is resumed.
-DERIVED = ("id", "intensity", "block", "tile", "sections")
+DERIVED = ("id", "intensity", "block", "halo", "tile", "sections")
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class StoredJob:
         id: distinguishes several jobs of one output in one process.
         intensity: `Intensity` to standardise with, None for the models' own constants.
         block: `(z, y, x)` of a block.
+        halo: `(z, y, x)` of context of a tile; empty in jobs of an earlier version.
         tile: `(z, y, x)` of a tile.
         sections: `SectionSmoothing`.
     """
@@ -64,6 +65,7 @@ class StoredJob:
     id: str = ""
     intensity: Intensity | None = None
     block: tuple = ()
+    halo: tuple = ()
     tile: tuple = ()
     sections: SectionSmoothing = SectionSmoothing()
 
@@ -105,10 +107,12 @@ class StoredJob:
             "normalization": normalization,
             "scale": prediction.scale,
             "smoothing": prediction.smoothing,
+            "zooms": prediction.zooms,
             "probability": self.probability,
             "id": self.id,
             "intensity": asdict(intensity) if intensity else None,
             "block": self.block,
+            "halo": self.halo,
             "tile": self.tile,
             "sections": asdict(self.sections),
         }
@@ -124,7 +128,8 @@ class StoredJob:
             seamless=found["seamless"],
             normalization=normalization,
             scale=found["scale"],
-            smoothing=found.get("smoothing"),  # which is new
+            smoothing=found.get("smoothing"),
+            zooms=found.get("zooms", [1]),  # jobs of an earlier version have none
         )
         return cls(
             source=SourceVolume(**found["source"]),
@@ -137,6 +142,7 @@ class StoredJob:
             id=found["id"],
             intensity=Intensity(**intensity) if intensity else None,
             block=tuple(found["block"]),
+            halo=tuple(found.get("halo", ())),
             tile=tuple(found["tile"]),
             sections=SectionSmoothing(**found.get("sections", {})),
         )

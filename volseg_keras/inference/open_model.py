@@ -25,7 +25,7 @@ from ..pretrained.presets import (
     load_pretrained,
     model_file,
     readable,
-    stored_smoothing,
+    stored_averaging,
 )
 from . import engines
 from .predictor import EnsemblePredictor, Predictor
@@ -62,7 +62,7 @@ def open_model(model, engine="auto"):
         return open_keras(model) if by_keras(engine) else open_graph(model, engine)
     path = find_model(model)
     opened = open_file(path, engine)
-    opened.smoothing = stored_smoothing(path)
+    opened.smoothing, opened.zooms = stored_averaging(path)
     return opened
 
 

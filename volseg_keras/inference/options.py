@@ -21,6 +21,8 @@ class PredictionOptions:
         smoothing: of a 2D network's probabilities, over neighbouring sections: the standard
             deviation in pixels that the network sees, which is divided by the thickness of the
             sections, see `SectionSmoothing`; 0 for none, None for what is stored with the model.
+        zooms: of a 2D network: how many pixels it sees for one of the scaled volume, along y and x;
+            what it finds at several zooms is averaged. None for what is stored with the model.
 
     Raises:
         ValueError: an option is none of these.
@@ -32,6 +34,7 @@ class PredictionOptions:
     scale: tuple = (1, 1, 1)
     tile: tuple | None = None
     smoothing: float | None = None
+    zooms: tuple | None = None
 
     def __post_init__(self):
         """Check normalization and scale; tiles are checked later, by the axes of the network."""
@@ -42,6 +45,16 @@ class PredictionOptions:
         expected = "a number of pixels, at least 0"
         good = self.smoothing is None or 0 <= self.smoothing < inf
         require(good, "smoothing", expected, f"smoothing={self.smoothing}")
+        if self.zooms is not None:
+            object.__setattr__(self, "zooms", checked_zooms(self.zooms))
+
+
+def checked_zooms(value):
+    """Return a tuple of zooms, or raise ValueError."""
+    zooms = tuple(value)
+    good = zooms and all(1 / 4 <= zoom <= 4 for zoom in zooms)
+    require(good, "zooms", "numbers between 1/4 and 4, such as (1, 0.75)", f"zooms={zooms}")
+    return zooms
 
 
 def _checked_scale(value):

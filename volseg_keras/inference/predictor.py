@@ -19,12 +19,14 @@ class Predictor:
     Attributes:
         start: callable from a sample tile of a volume to an engine, see `inference.engines`.
         metadata: as of `networks.models.metadata`.
-        smoothing: over sections, of a 2D network: what `PredictionOptions.smoothing` is by default.
+        smoothing: of a 2D network, what `PredictionOptions.smoothing` is by default.
+        zooms: of a 2D network, what `PredictionOptions.zooms` is by default.
     """
 
     start: object
     metadata: dict
     smoothing: float = 0.0
+    zooms: tuple = (1.0,)
 
     @property
     def spatial_dims(self):
@@ -67,7 +69,7 @@ class Predictor:
             self.spatial_dims,
             options.tile,
             seamless=options.seamless,
-            scale=self.model_scale(options.scale),
+            scale=min(self.scales(options)),
         )
         engine = engine or self.engine(volume, options)
         slabs = planned_slabs(engine, volume, axes, on_progress)
@@ -77,6 +79,14 @@ class Predictor:
     def model_scale(self, scale):
         """Return a scale, set to 1 along z for a 2D network."""
         return (1,) * (3 - self.spatial_dims) + tuple(scale)[3 - self.spatial_dims :]
+
+    def scales(self, options):
+        """Return the scales (z, y, x) at which the network sees a volume, one for each zoom."""
+        scale = self.model_scale(options.scale)
+        if self.spatial_dims == 3:
+            return [scale]
+        zooms = self.zooms if options.zooms is None else options.zooms
+        return [(1, *(round(zoom * side, 4) for side in scale[1:])) for zoom in zooms]
 
     def section_smoothing(self, volume, options):
         """Return the `SectionSmoothing` of a volume; none for a 3D network, which sees neighbours.
@@ -132,8 +142,11 @@ class Predictor:
         engine = FlipAveraged(engine, self.spatial_dims) if options.tta else engine
         if intensity:
             engine = Standardized(engine, intensity, own)
-        scale = self.model_scale(options.scale)
-        return engine if scale == (1, 1, 1) else Resampled(engine, scale, self.spatial_dims)
+        views = [
+            engine if scale == (1, 1, 1) else Resampled(engine, scale, self.spatial_dims)
+            for scale in self.scales(options)
+        ]
+        return views[0] if len(views) == 1 else Ensemble(tuple(views))
 
     def release(self):
         """Give back the memory that large tiles were computed in, where the engine can."""
@@ -158,7 +171,8 @@ class EnsemblePredictor(Predictor):
             received = ", ".join(map(str, values))
             require(len(set(values)) == 1, "model", f"models of the same {name}", received)
         smoothing = sum(member.smoothing for member in members) / len(members)
-        super().__init__(None, about[0], smoothing)
+        zooms = tuple(sorted({zoom for member in members for zoom in member.zooms}))
+        super().__init__(None, about[0], smoothing, zooms)
         self.members = members
 
     def check_volume(self, volume):

@@ -10,8 +10,6 @@ from ..volumes.section_thickness import section_thickness
 # Sections farther away than so many standard deviations do not count; less than this many sections
 # is no smoothing.
 REACH, LEAST = 2, 0.3
-# Pixels that trained networks are tried with: what held-out parts of EPFL and SBEM agree on.
-SMOOTHING = 4.0
 # Values that are converted to float32 at a time.
 CHUNK = 2**24
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..networks.backend import check_backend
 from ..pretrained.choice import AUTO, choose_model
+from ..pretrained.presets import metadata_file
 from ..volumes.volume import open_volume
 from .lru_cache import Recent
 from .open_model import by_keras, find_model, open_model, savedmodel_files
@@ -49,6 +50,8 @@ class Segmenter:
         smoothing: of a 2D network's probabilities over neighbouring sections: a standard deviation
             in pixels that the network sees, divided by the thickness of the sections, which is
             measured; 0 for none; by default what is stored with the model.
+        zooms: how many pixels a 2D network sees for one of the scaled volume, along y and x; what
+            it finds at several zooms is averaged; by default what is stored with the model.
 
     Input shape: `(z, y, x)`, or `(z, y, x, channels)` for a model of several channels.
     Output shape: `(z, y, x, classes)`.
@@ -73,8 +76,11 @@ class Segmenter:
         scale=(1, 1, 1),
         tile=None,
         smoothing=None,
+        zooms=None,
     ):
-        self.options = PredictionOptions(tta, seamless, normalization, scale, tile, smoothing)
+        self.options = PredictionOptions(
+            tta, seamless, normalization, scale, tile, smoothing, zooms
+        )
         self._engine = engine
         self._predictor = None if is_auto(model) else open_model(model, engine)
 
@@ -143,6 +149,7 @@ def predict_volume(
     scale=(1, 1, 1),
     tile=None,
     smoothing=None,
+    zooms=None,
     on_progress=None,
     on_tile=None,
 ):
@@ -152,7 +159,7 @@ def predict_volume(
     its file or weights have changed. `Segmenter` keeps a model for as long as you need it.
 
     Args:
-        model: as of `Segmenter`, like `engine` to `smoothing`.
+        model: as of `Segmenter`, like `engine` to `zooms`.
         volume: `(z, y, x)` array-like of intensities, or the path of a volume; for a model of
             several channels an array-like `(z, y, x, channels)`. A `Volume` is read tile by tile.
         engine: see `model`.
@@ -162,6 +169,7 @@ def predict_volume(
         scale: see `model`.
         tile: see `model`.
         smoothing: see `model`.
+        zooms: see `model`.
         on_progress: called with the number of tiles done and their total.
         on_tile: former name of `on_progress`.
 
@@ -171,7 +179,7 @@ def predict_volume(
     Raises:
         ValueError, FileNotFoundError: an argument does not fit.
     """
-    options = PredictionOptions(tta, seamless, normalization, scale, tile, smoothing)
+    options = PredictionOptions(tta, seamless, normalization, scale, tile, smoothing, zooms)
     volume = _lazy_array(volume)
     if is_auto(model):
         predictor, options = chosen_model(volume, engine, options)
@@ -216,7 +224,7 @@ def _version(model, engine):
     if not isinstance(model, str | Path):
         return engine, id(model), *_state(model, engine)
     path = find_model(model)
-    files = savedmodel_files(path) if path.is_dir() else [path]
+    files = savedmodel_files(path) if path.is_dir() else [path, metadata_file(path)]
     known = [(str(file.absolute()), file.stat()) for file in files if file.is_file()]
     return engine, *((name, s.st_mtime_ns, s.st_size, s.st_ino) for name, s in known)
 

@@ -119,32 +119,38 @@ def stored_threshold(model):
     return value
 
 
-def stored_smoothing(model):
-    """Return the smoothing over sections that is stored with a 2D model, 0 where none is.
+def stored_averaging(model):
+    """Return how what a 2D model finds is averaged.
 
     Returns:
-        A standard deviation in pixels, see `inference.section_smoothing`.
+        The smoothing over sections, a standard deviation in pixels, 0 where none is stored; and the
+        zooms, (1,) where none are. See `inference.options.PredictionOptions`.
 
     Raises:
-        ValueError: there is no such model, or the number is not at least 0.
+        ValueError: there is no such model, or the values are no such numbers.
     """
     file = metadata_file(model)
-    value = read_json(file).get("smoothing", 0.0)
-    good = isinstance(value, int | float) and 0 <= value < inf
-    require(good, "smoothing", f"a number of pixels in {file}, at least 0", f"smoothing={value}")
-    return float(value)
+    about = {"smoothing": 0.0, "zooms": [1.0], **read_json(file)}
+    try:
+        smoothing, zooms = float(about["smoothing"]), tuple(map(float, about["zooms"]))
+        good = 0 <= smoothing < inf and zooms and min(zooms) > 0
+    except (TypeError, ValueError):
+        good = False
+    received = f"{about['smoothing']} and {about['zooms']}"
+    require(good, "model", f"a number `smoothing` and a list `zooms` in {file}", received)
+    return smoothing, zooms
 
 
 def model_card(name):
     """Return the facts in card.json and metrics.json beside a model's file, if any.
 
-    All are optional: `threshold`, `smoothing`, `voxel_size` (z, y, x in nm), name, description,
-    tags, classes, license, authors, cite, `training_data` and the text of `validation`; as in the
-    model descriptions of bioimage.io.
+    All are optional: `threshold`, `smoothing`, `zooms`, `voxel_size` (z, y, x in nm), name,
+    description, tags, classes, license, authors, cite, `training_data` and the text of
+    `validation`; as in the model descriptions of bioimage.io.
     """
     file = model_file(name)
     metrics = read_json(file.with_name("metrics.json"))
-    names = ("threshold", "smoothing", "voxel_size")
+    names = ("threshold", "smoothing", "zooms", "voxel_size")
     measured = {name: metrics[name] for name in names if name in metrics}
     return read_json(file.with_name("card.json")) | measured
 

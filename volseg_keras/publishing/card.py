@@ -33,7 +33,7 @@ def card_text(name, model, metrics, about="", row=None):
         parameters=f"{metrics['parameters']:,}",
         axes="(z, y, x)" if variant.spatial_dims == 3 else "(y, x)",
         voxels=_voxels(metrics, variant.spatial_dims),
-        smoothing=_smoothing(metrics),
+        averaging=_averaging(metrics),
         mean=_numbers(constants["mean"]),
         deviation=_numbers(constants["standard_deviation"]),
         contrast=f"{constants['contrast']:g}",
@@ -126,10 +126,13 @@ def _voxels(metrics, dims):
     return f" in voxels of {' x '.join(f'{s:.3g}' for s in size[-dims:])} nm" if size else ""
 
 
-def _smoothing(metrics):
-    pixels = metrics.get("smoothing", 0)
+def _averaging(metrics):
+    pixels, zooms = metrics.get("smoothing", 0), metrics.get("zooms", [1])
     text = f", averages probabilities over neighbouring sections (`--smoothing {pixels:g}`)"
-    return text if pixels else ""
+    parts = [text] if pixels else []
+    if zooms != [1]:
+        parts.append(f", and over zooms (`--zooms {','.join(f'{zoom:g}' for zoom in zooms)}`)")
+    return "".join(parts)
 
 
 def _numbers(values):

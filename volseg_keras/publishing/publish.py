@@ -98,6 +98,7 @@ def publish(run, output, tests, *, about="", row=None, on_step=None):
         save_small(model, file)
         predictor = open_model(file)
         predictor.smoothing = metrics.get("smoothing", 0.0)
+        predictor.zooms = tuple(metrics.get("zooms", (1.0,)))
         scored = score_all(predictor, tests, metrics, watch)
         metrics["test"], metrics["other_tests"] = scored[0], scored[1:]
         write_files(model, run, part, metrics, about, row)

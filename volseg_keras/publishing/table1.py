@@ -12,11 +12,11 @@ from ..datasets.phantom import phantom
 from ..errors import invalid, require
 from ..files import read_json, write_json
 from ..inference.open_model import open_model
-from ..inference.options import PredictionOptions
 from ..networks.variants import VARIANTS, get_variant
 from ..pretrained.zoo import ZOO
 from ..training.arguments import make_budget
 from ..training.recipes import get_recipe
+from ..training.validation import PLAIN
 from ..volumes.labels import class_ids
 from ..volumes.writing import writable_folder
 from .robustness import post_processed
@@ -140,8 +140,8 @@ def run_row(folder, row, recipe, seed, data, budget):
         hold_out=f"x:0:{data.train[0].shape[2] // 8}",
         **(budget or {"steps": default_steps(row, recipe)}),
     )
-    options = PredictionOptions(smoothing=0)  # Table 1 is about networks alone
-    scores = post_processed(open_model(folder), *data.test, about["threshold"], options)
+    # Table 1 is about networks alone.
+    scores = post_processed(open_model(folder), *data.test, about["threshold"], PLAIN)
     write_json(folder / SCORES, {"row": row, **about, "scores": scores}, indent=2)
 
 

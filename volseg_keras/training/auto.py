@@ -28,7 +28,7 @@ FIRST = 0.4
 # Files of a part after which a training is stopped that are kept as those of the whole.
 KEPT = ("history.csv", "curve.png", "model.keras")
 # Entries that a run without a held-out part takes from the one before it.
-CHOSEN = ("threshold", "smoothing", "held_out_jaccard", "held_out", "hold_out")
+CHOSEN = ("threshold", "smoothing", "zooms", "held_out_jaccard", "held_out", "hold_out")
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,19 @@
 """Scores of the held-out parts, slab by slab."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..inference.engines import to_labels
-from ..inference.section_smoothing import SectionSmoothing
-from ..inference.tiled_prediction import not_background, predict_slabs
-from ..inference.wrappers import Standardized
-from ..networks.models import spatial_dims_of
+from ..inference.options import PredictionOptions
+from ..inference.predictor import Predictor
+from ..inference.tiled_prediction import not_background
+from ..networks.models import metadata
 from ..scores import Confusion, ThresholdScores, best_threshold
 from ..volumes.labels import NOT_ANNOTATED
 from .annotated_sections import without_context
+
+PLAIN = PredictionOptions(smoothing=0, zooms=(1,))
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class HeldOutScores:
         return float(np.mean(list(self.jaccard.values())))
 
 
-def score(model, engine, parts, contrast=1.0, smoothing=0.0):
+def score(model, engine, parts, contrast=1.0, options=PLAIN):
     """Score a network of standardised intensities.
 
     Args:
@@ -41,22 +43,21 @@ def score(model, engine, parts, contrast=1.0, smoothing=0.0):
         engine: that runs it, see `inference.engines`.
         parts: `LabelledVolume`s that it was not trained on.
         contrast: gain of the standardised intensities.
-        smoothing: of a 2D network's probabilities over sections, see `SectionSmoothing`, in pixels.
+        options: `PredictionOptions`, of which the normalization is that of each part.
 
     Returns:
         A `HeldOutScores`.
     """
-    dims, classes = spatial_dims_of(model), model.output_shape[-1]
+    predictor = Predictor(lambda sample: engine, metadata(model))
+    classes = model.output_shape[-1]
     jaccard, curves = {}, []
     for part in parts:
         confusion = Confusion(classes, NOT_ANNOTATED)
         thresholds = ThresholdScores(NOT_ANNOTATED)
-        if dims == 2 and not smoothing:
+        if predictor.spatial_dims == 2 and not options.smoothing:
             part = without_context(part)
-        ready = Standardized(engine, part.intensity.at_contrast(contrast))
-        slabs = predict_slabs(ready, part.image, dims)
-        if smoothing:
-            slabs = SectionSmoothing.of(part.image, smoothing).slabs(slabs, 0, len(part.label))
+        intensity = part.intensity.at_contrast(contrast)
+        slabs = predictor.slabs(part.image, replace(options, normalization=intensity))
         for z, values in slabs:
             truth = np.asarray(part.label[z : z + len(values)])
             confusion.add(truth, to_labels(values))
