@@ -69,7 +69,7 @@ def calibrate(path, parts, batches=()):
     return {
         "statistics": chosen,
         "smoothing": options.smoothing,
-        "zooms": options.zooms,
+        "zooms": list(options.zooms),
         "threshold": scores.threshold,
         "held_out_jaccard": scores.mean,
         "held_out": scores.jaccard,
