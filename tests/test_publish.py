@@ -15,7 +15,7 @@ from volseg_keras.cli.command import app
 from volseg_keras.inference.open_model import open_model
 from volseg_keras.pretrained.checksums import NAME, check_files, sha256
 from volseg_keras.pretrained.presets import METADATA
-from volseg_keras.publishing.publish import ScoredVolume, publish
+from volseg_keras.publishing.publish import ScoredVolume, publish, rounded
 from volseg_keras.publishing.robustness import post_processed, under_shifts
 from volseg_keras.scores import foreground_jaccard, segmentation_scores
 
@@ -173,3 +173,11 @@ def test_what_a_card_could_not_tell_is_refused_first(change, dtype, name, publis
     with pytest.raises(ValueError, match=f"Invalid value for `{name}`"):
         publish(tmp_path, tmp_path / "out", [wrong])
     assert not (tmp_path / "out").exists()
+
+
+def test_weights_are_rounded_where_float16_holds_them():
+    weight = np.array([0.1, -3.0, 1e5, -1e5, 65504.0], np.float32)
+    found = rounded(weight)
+    assert found.dtype == np.float32 and found[2:].tolist() == weight[2:].tolist()
+    np.testing.assert_allclose(found, weight, rtol=1e-3)
+    assert found[0] != weight[0]

@@ -111,8 +111,18 @@ def publish(run, output, tests, *, about="", row=None, on_step=None):
 
 
 def round_weights(model):
-    """Round weights to float16, so that they compress to half the size, with the same scores."""
-    model.set_weights([w.astype(np.float16).astype(np.float32) for w in model.get_weights()])
+    """Round weights to float16, so that they compress to half the size, with the same scores.
+
+    What is beyond the range of float16, such as some moving variances, stays as it is.
+    """
+    model.set_weights([rounded(weight) for weight in model.get_weights()])
+
+
+def rounded(weight):
+    """Return a weight rounded to float16, as float32; values too large for that are kept."""
+    with np.errstate(over="ignore"):
+        short = weight.astype(np.float16).astype(np.float32)
+    return np.where(np.isfinite(short), short, weight)
 
 
 def save_small(model, path):
