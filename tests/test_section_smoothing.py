@@ -49,7 +49,7 @@ def test_sections_are_as_thick_as_they_are_apart(every, change):
         (GREY[:1], None),
         (np.zeros((9, 20, 20), np.uint8), None),
         (np.repeat(GREY[:1], 9, axis=0), 0),
-        (np.random.default_rng(0).normal(size=(9, 1, 64)), float("inf")),
+        (np.random.default_rng(0).normal(size=(9, 1, 64)), None),
         (np.stack([GREY] * 2, axis=-1), pytest.approx(1, rel=0.25)),
     ],
 )
@@ -93,13 +93,38 @@ def test_it_is_the_gaussian_of_scipy_away_from_the_ends():
     np.testing.assert_allclose(smoothed(values, 3)[6:-6], want[6:-6], atol=1e-6)
 
 
-@pytest.mark.parametrize("maps", [1, 2])
-def test_blank_sections_neither_count_nor_change(maps):
-    blank = np.eye(maps, dtype=np.float32)[0] if maps > 1 else np.zeros(1, np.float32)
-    full = np.full((9, 4, 4, maps), 0.5, np.float32)
-    values = full.copy()
-    values[[0, 4, 8]] = blank
-    np.testing.assert_allclose(smoothed(values, 2), values, atol=1e-6)
+@pytest.mark.parametrize("dtype, maps", [(np.uint8, 1), (np.float32, 1), (np.float32, 3)])
+def test_padding_neither_counts_nor_changes(dtype, maps):
+    values = np.full((9, 4, 6, maps), 100, dtype)
+    mask = np.zeros((9, 4, 6), bool)
+    mask[[0, 4, 8]], mask[:, :, 0] = True, True
+    values[mask] = 0
+    slabs = [(0, values[:5]), (5, values[5:])]
+    found = list(SectionSmoothing(2).slabs(slabs, 0, 9, lambda a, b: mask[a:b]))
+    np.testing.assert_allclose(np.concatenate([v for _, v in found]), values, atol=1e-4)
+
+
+def test_what_is_found_on_one_section_only_fades_among_empty_ones():
+    values = np.zeros((9, 4, 4, 1), np.uint8)
+    values[4, 1:3, 1:3] = 255
+    assert smoothed(values, 1)[4].max() < 128
+
+
+@pytest.mark.parametrize("zooms", [(1,), (1, 0.75)])
+@pytest.mark.parametrize("store", [[], ["--resume"]])
+def test_blank_sections_stay_background(zooms, store, tmp_path):
+    image = phantom((40, 64, 64), 1)[0]
+    blank = np.concatenate([image[:20], np.zeros_like(image[:4]), image[20:]])
+    blank = np.pad(blank, ((0, 0), (0, 0), (20, 20)))
+    save_volume(tmp_path / "a.tif", blank)
+    many = ",".join(map(str, zooms))
+    arguments = ("--smoothing", 4, "--zooms", many, "--threshold", 0.02, *store)
+    assert (
+        volseg("predict", tmp_path / "a.tif", "--model", "D", "-o", tmp_path / "b.tif", *arguments)
+        == 0
+    )
+    found = open_volume(tmp_path / "b.tif")[...]
+    assert found.any() and not found[20:24].any() and not found[:, :, :18].any()
 
 
 @given(st.integers(1, 70), st.floats(0.3, 9))
@@ -140,7 +165,7 @@ def test_predict_says_that_it_smooths(store, tmp_path, capsys):
     assert "neighbouring sections" not in capsys.readouterr().out
     apart = open_volume(tmp_path / "b_probability.tif")[...]
     assert volseg(*arguments, "--probability", "--smoothing", 3, *store) == 0
-    assert "Averaged over neighbouring sections, by a Gaussian" in capsys.readouterr().out
+    assert "averaged over neighbouring sections, by a Gaussian" in capsys.readouterr().out
     assert (open_volume(tmp_path / "b_probability.tif")[...] != apart).any()
 
 

@@ -38,7 +38,7 @@ def predict(
         list[str],
         typer.Option(
             help="Folder of a run, .keras, SavedModel or published name; several are averaged. "
-            "auto chooses by the voxel size."
+            "auto chooses by the thickness of sections."
         ),
     ] = ("auto",),
     threshold: Annotated[
@@ -115,8 +115,8 @@ def predict(
     zooms: Annotated[
         str | None,
         typer.Option(
-            help="Average what a 2D model finds at several zooms, such as 1,0.75; 1: at one; by "
-            "default as stored with the model.",
+            help="Average what a 2D model finds at several zooms, such as 1,0.75, which takes "
+            "about twice as long; 1: at one; by default as stored with the model.",
             show_default=False,
         ),
     ] = None,

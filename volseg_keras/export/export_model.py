@@ -135,7 +135,8 @@ def describe(model, folder, vector, card):
     """Write the metadata of a model and a test vector to the folder of an export."""
     about = folder / METADATA
     about.parent.mkdir(exist_ok=True)
-    known = {name: card[name] for name in ("threshold", "voxel_size") if card.get(name)}
+    names = ("threshold", "smoothing", "zooms", "voxel_size")
+    known = {name: card[name] for name in names if card.get(name)}
     write_json(about, metadata(model) | known, indent=2)
     for name, array in zip(("test_input", "test_output"), vector, strict=True):
         np.save(folder / f"{name}.npy", array)

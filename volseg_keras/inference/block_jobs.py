@@ -11,6 +11,7 @@ from ..volumes.formats import kind_of
 from .blocks import BLOCK, block_tile, blocks, predict_block
 from .engines import usable_cores
 from .job_store import JobStore, StoredJob
+from .section_smoothing import padding_of
 from .segmenter import recent_model
 from .sinks import write_labels
 from .tiled_prediction import halo_of, voxels_at_once
@@ -43,10 +44,13 @@ def start_job(job, image):
     if store.is_begun:
         store.check_same(stored)
         return store
-    dims, scale = predictor.spatial_dims, min(predictor.scales(job.prediction))
-    voxels, halo = voxels_at_once(dims, scale), halo_of(dims, job.prediction.seamless, scale)
+    dims, scales = predictor.spatial_dims, predictor.scales(job.prediction)
+    voxels = voxels_at_once(dims, max(scales))
+    halo = halo_of(dims, job.prediction.seamless, min(scales))
+    zooms = predictor.zooms if job.prediction.zooms is None else job.prediction.zooms
     stored = replace(
         stored,
+        prediction=replace(stored.prediction, zooms=zooms),
         intensity=predictor.intensity(image, job.prediction.normalization),
         block=tuple(BLOCK),
         halo=halo,
@@ -79,7 +83,8 @@ def run_block(folder, index):
     job, image, dims, engine, sinks = _opened(str(folder), store.read().id)
     block = blocks(job.shape, job.block)[index]
     halo = job.halo or halo_of(dims, job.prediction.seamless, job.prediction.scale)
-    values = predict_block(engine, image, block, dims, job.tile, halo, job.sections)
+    padded = padding_of(image, job.intensity, block[1:])
+    values = predict_block(engine, image, block, dims, job.tile, halo, job.sections, padded)
     store.mark(index, sinks.write_prediction(block, values, job.threshold))
     return index
 

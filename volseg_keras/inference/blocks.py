@@ -54,7 +54,9 @@ def axis_plan(size, span, tile, halo, fade):
     return cut
 
 
-def predict_block(engine, volume, block, spatial_dims, tile, halo=None, smoothing=None):
+def predict_block(
+    engine, volume, block, spatial_dims, tile, halo=None, smoothing=None, padded=None
+):
     """Return the values `(z, y, x, maps)` of a block.
 
     Args:
@@ -65,6 +67,7 @@ def predict_block(engine, volume, block, spatial_dims, tile, halo=None, smoothin
         tile: `(z, y, x)` of a tile.
         halo: context of a tile, as of `halo_of`.
         smoothing: a `SectionSmoothing`, or None.
+        padded: as of `SectionSmoothing.slabs`, for the block's part of a plane.
     """
     halo, fade = halo or halo_of(spatial_dims), FADE[spatial_dims]
     sections, *plane = block
@@ -73,5 +76,5 @@ def predict_block(engine, volume, block, spatial_dims, tile, halo=None, smoothin
     axes = zip(volume.shape[:3], (grown, *plane), tile, halo, fade, strict=True)
     slabs = tiled_slabs(volume, [axis_plan(*axis) for axis in axes], engine)
     if reach:
-        slabs = smoothing.slabs(slabs, sections.start, sections.stop)
+        slabs = smoothing.slabs(slabs, sections.start, sections.stop, padded)
     return np.concatenate([values for _, values in slabs])

@@ -216,7 +216,8 @@ class JobStore:
             mean, deviation = pair
             found["normalization"] = {"mean": mean, "deviation": deviation, "padding": []}
         for name, value in given.items():
-            good = name in DERIVED or found.get(name) == value
+            as_stored = name == "zooms" and value is None
+            good = name in DERIVED or as_stored or found.get(name) == value
             require(good, "resume", f"the unfinished run's {name}, {found.get(name)}", value)
 
     def pending(self):

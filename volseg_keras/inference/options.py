@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from math import inf
 
+import numpy as np
+
 from ..errors import require
 from ..volumes.intensity import Intensity, checked_normalization
 
@@ -51,7 +53,7 @@ class PredictionOptions:
 
 def checked_zooms(value):
     """Return a tuple of zooms, or raise ValueError."""
-    zooms = tuple(value)
+    zooms = tuple(np.atleast_1d(value).tolist())
     good = zooms and all(1 / 4 <= zoom <= 4 for zoom in zooms)
     require(good, "zooms", "numbers between 1/4 and 4, such as (1, 0.75)", f"zooms={zooms}")
     return zooms

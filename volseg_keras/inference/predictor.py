@@ -7,7 +7,7 @@ from ..errors import require
 from ..patches.sampler import channels_of
 from ..volumes.intensity import Intensity, checked_normalization
 from .options import PredictionOptions
-from .section_smoothing import SectionSmoothing
+from .section_smoothing import SectionSmoothing, padding_of
 from .tiled_prediction import planned_slabs, sample_tile, tile_plan
 from .wrappers import Ensemble, FlipAveraged, Resampled, Standardized
 
@@ -64,17 +64,21 @@ class Predictor:
             on_progress: called with the number of tiles done and their total.
         """
         options = options or PredictionOptions()
+        intensity = self.intensity(volume, options.normalization)
+        options = replace(options, normalization=intensity or "model")
         axes = tile_plan(
             volume.shape,
             self.spatial_dims,
             options.tile,
             seamless=options.seamless,
-            scale=min(self.scales(options)),
+            scales=self.scales(options),
         )
         engine = engine or self.engine(volume, options)
         slabs = planned_slabs(engine, volume, axes, on_progress)
         smoothing = self.section_smoothing(volume, options)
-        return smoothing.slabs(slabs, 0, volume.shape[0]) if smoothing.sigma else slabs
+        if not smoothing.sigma:
+            return slabs
+        return smoothing.slabs(slabs, 0, volume.shape[0], padding_of(volume, intensity))
 
     def model_scale(self, scale):
         """Return a scale, set to 1 along z for a 2D network."""
@@ -87,6 +91,18 @@ class Predictor:
             return [scale]
         zooms = self.zooms if options.zooms is None else options.zooms
         return [(1, *(round(zoom * side, 4) for side in scale[1:])) for zoom in zooms]
+
+    def averaging_text(self, smoothing, options):
+        """Return one line on what is averaged for people, empty for nothing.
+
+        Args:
+            smoothing: the `SectionSmoothing` of the volume.
+            options: `PredictionOptions`.
+        """
+        count = len(self.scales(options))
+        parts = [str(smoothing)] if smoothing.sigma else []
+        parts += [f"over {count} zooms"] if count > 1 else []
+        return f"Probabilities are {' and '.join(parts)}" if parts else ""
 
     def section_smoothing(self, volume, options):
         """Return the `SectionSmoothing` of a volume; none for a 3D network, which sees neighbours.
@@ -189,7 +205,8 @@ class EnsemblePredictor(Predictor):
         """Return the engine that averages those of the members; see `Predictor.engine`."""
         options = options or PredictionOptions()
         intensity = self.intensity(volume, options.normalization) or "model"
-        options = replace(options, normalization=intensity)
+        zooms = self.zooms if options.zooms is None else options.zooms
+        options = replace(options, normalization=intensity, zooms=zooms)
         return Ensemble(tuple(member.engine(volume, options) for member in self.members))
 
     def release(self):

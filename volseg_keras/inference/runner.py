@@ -135,8 +135,9 @@ def segment_in_memory(job, files, image, display):
         pixels, predictor, engine, options = _open_and_read(job, image)
     if options.normalization != "model":
         display.say(str(options.normalization))
-    if (smoothing := predictor.section_smoothing(pixels, options)).sigma:
-        display.say(str(smoothing))
+    smoothing = predictor.section_smoothing(pixels, options)
+    if text := predictor.averaging_text(smoothing, options):
+        display.say(text)
     steps, shape = job.steps, image.shape
     labels = np.empty(shape, np.uint8)
     probability = np.empty(shape, np.float32) if steps.instances else None
@@ -195,7 +196,9 @@ def segment_in_store(job, files, image, display):
             dask()
         store = start_job(job, image)
     stored = store.read()
-    for known in (stored.intensity, stored.sections.sigma and stored.sections):
+    predictor = recent_model(list(job.model.names), job.model.engine)
+    averaging = predictor.averaging_text(stored.sections, stored.prediction)
+    for known in (stored.intensity, averaging):
         if known:
             display.say(str(known))
     with display.progress("predicting") as on_progress:

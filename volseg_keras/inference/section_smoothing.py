@@ -19,8 +19,8 @@ class SectionSmoothing:
     """A Gaussian average of probabilities along z.
 
     A 2D network sees each section for itself. What it takes for an object on one section only, or
-    misses on one only, is corrected by the neighbours. Sections on which nothing at all is found,
-    such as blank ones, neither count nor change.
+    misses on one only, is corrected by the neighbours. Padding, such as blank sections, neither
+    counts nor changes.
 
     Attributes:
         sigma: standard deviation, in sections; 0 for no smoothing.
@@ -41,52 +41,78 @@ class SectionSmoothing:
         return cls(sigma if sigma >= LEAST else 0.0)
 
     def __str__(self):
-        """One line for people."""
-        return f"Averaged over neighbouring sections, by a Gaussian of {self.sigma:.2g} sections"
+        """Part of a line for people."""
+        return f"averaged over neighbouring sections, by a Gaussian of {self.sigma:.2g} sections"
 
     @property
     def reach(self):
         """How many sections on each side count."""
         return math.ceil(REACH * self.sigma)
 
-    def slabs(self, slabs, start, stop):
+    def slabs(self, slabs, start, stop, padded=None):
         """Yield smoothed slabs `(z, values)`, in order; memory holds one more slab.
 
         Args:
-            slabs: `(z, values)` as of `tiling.tiled_slabs`, from section `start` to `stop`.
+            slabs: `(z, values)` as of `tiling.tiled_slabs`, whole planes.
             start: first section to return; those before it count as neighbours only.
             stop: one past the last section to return; those after it count as neighbours only.
+            padded: callable from the first section, and one past the last, to where they are
+                padding, `(z, y, x)`, or None for nowhere; None for no padding at all.
         """
         kept, low, done = None, 0, start
         for z, values in slabs:
             kept, low = (values, z) if kept is None else (np.concatenate([kept, values]), low)
             ready = min(z + len(values) - self.reach, stop)
             if ready > done:
-                yield done, self._mean(kept, done - low, ready - low)
+                yield done, self._mean(kept, low, done, ready, padded)
                 unused = max(0, ready - self.reach - low)
                 kept, low, done = kept[unused:], low + unused, ready
         if done < stop:
-            yield done, self._mean(kept, done - low, stop - low)
+            yield done, self._mean(kept, low, done, stop, padded)
 
-    def _mean(self, values, first, last):
-        """Return the smoothed sections `first` to `last` of the values `(z, y, x, maps)`."""
-        weights = self._weights(np.array([_finds(section) for section in values]), first, last)
-        mean = np.empty((last - first, *values.shape[1:]), values.dtype)
+    def _mean(self, values, low, start, stop, padded):
+        """Return the smoothed sections `start` to `stop` of values `(z, y, x, maps)` from `low`."""
+        weights = self._weights(np.arange(start, stop), low + np.arange(len(values)))
+        mean = np.empty((stop - start, *values.shape[1:]), values.dtype)
+        mask = padded(low, low + len(values)) if padded else None
         rows = max(1, CHUNK // values[:, 0].size)
         for y in range(0, values.shape[1], rows):
-            part = np.tensordot(weights, values[:, y : y + rows].astype(np.float32), 1)
-            mean[:, y : y + rows] = np.rint(part) if mean.dtype.kind in "iu" else part
+            part = values[:, y : y + rows].astype(np.float32)
+            known = None if mask is None else ~mask[:, y : y + rows, :, None]
+            found = _weighted(weights, part, known, start - low)
+            mean[:, y : y + rows] = np.rint(found) if mean.dtype.kind in "iu" else found
         return mean
 
-    def _weights(self, counts, first, last):
-        """Return what each section, if it counts, adds to the sections `first` to `last`."""
-        place = np.arange(first, last)[:, None]
-        away = np.abs(np.arange(len(counts)) - place)
+    def _weights(self, sections, neighbours):
+        """Return what each neighbour adds to each section."""
+        away = np.abs(neighbours - sections[:, None])
         gauss = np.exp(-0.5 * np.square(away / self.sigma)) * (away <= self.reach)
-        weights = np.where(counts[place], gauss * counts, away == 0)
-        return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+        return (gauss / gauss.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def _finds(section):
-    """Return whether the values `(y, x, maps)` of a section are more than background throughout."""
-    return bool(section.any() if section.shape[-1] == 1 else (section[..., 0] < 1).any())
+def _weighted(weights, values, known, first):
+    """Return the weighted means of the values that are known, from section `first` on."""
+    if known is None:
+        return np.tensordot(weights, values, 1)
+    total = np.tensordot(weights, values * known, 1)
+    share = np.tensordot(weights, known.astype(np.float32), 1)
+    sections = slice(first, first + len(weights))
+    return np.divide(total, share, out=values[sections].copy(), where=known[sections])
+
+
+def padding_of(volume, intensity, plane=(slice(None), slice(None))):
+    """Return `padded` of `SectionSmoothing.slabs` for a volume, None where it has no padding.
+
+    Args:
+        volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.
+        intensity: its `Intensity`, or None.
+        plane: slices (y, x) of the part that is smoothed.
+    """
+    if not (intensity and intensity.padding):
+        return None
+
+    def padded(start, stop):
+        found = intensity.padded(np.asarray(volume[(slice(start, stop), *plane)]))
+        return found.all(-1) if found is not None and found.ndim == 4 else found
+
+    return padded

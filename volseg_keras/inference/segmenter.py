@@ -10,7 +10,6 @@ import numpy as np
 
 from ..networks.backend import check_backend
 from ..pretrained.choice import AUTO, choose_model
-from ..pretrained.presets import metadata_file
 from ..volumes.volume import open_volume
 from .lru_cache import Recent
 from .open_model import by_keras, find_model, open_model, savedmodel_files
@@ -31,7 +30,7 @@ class Segmenter:
     brightness, contrast or data type make no difference.
 
     Args:
-        model: "auto" to choose one by the voxel size of a volume, see `choose_model`; or the name
+        model: "auto" to choose one by the thickness of sections, see `choose_model`; or the name
             of a published model, the folder of a run, a .keras file, a SavedModel or a Keras model;
             or a list of these, whose probabilities are averaged.
         engine: "keras" (float32), "openvino" (CPU, bfloat16 if that changes no more than 0.1 % of
@@ -224,7 +223,7 @@ def _version(model, engine):
     if not isinstance(model, str | Path):
         return engine, id(model), *_state(model, engine)
     path = find_model(model)
-    files = savedmodel_files(path) if path.is_dir() else [path, metadata_file(path)]
+    files = savedmodel_files(path) if path.is_dir() else [path, path.with_name("metrics.json")]
     known = [(str(file.absolute()), file.stat()) for file in files if file.is_file()]
     return engine, *((name, s.st_mtime_ns, s.st_size, s.st_ino) for name, s in known)
 

@@ -33,7 +33,7 @@ def multiples(spatial_dims):
     return (1,) * (3 - spatial_dims) + (MULTIPLE,) * spatial_dims
 
 
-def tile_plan(shape, spatial_dims, tile=None, *, seamless=False, scale=(1, 1, 1)):
+def tile_plan(shape, spatial_dims, tile=None, *, seamless=False, scales=((1, 1, 1),)):
     """Return the tiling of a volume for networks of two or three spatial axes.
 
     Args:
@@ -42,15 +42,15 @@ def tile_plan(shape, spatial_dims, tile=None, *, seamless=False, scale=(1, 1, 1)
         tile: `(z, y, x)` of a tile, multiples of `MULTIPLE` on the network's axes; by default the
             one that repeats least context within the free memory.
         seamless: read all the context that can change a probability by 0.001.
-        scale: of `Resampled`.
+        scales: at which the network sees it, see `Resampled`.
 
     Raises:
         ValueError: the tile is not a multiple, or too small for its halo.
     """
     shape = shape[:3]
-    halo, fade = halo_of(spatial_dims, seamless, scale), FADE[spatial_dims]
-    steps = multiples(spatial_dims)
-    tile = tuple(tile or best_tile(shape, halo, fade, steps, voxels_at_once(spatial_dims, scale)))
+    halo, fade = halo_of(spatial_dims, seamless, min(scales)), FADE[spatial_dims]
+    steps, voxels = multiples(spatial_dims), voxels_at_once(spatial_dims, max(scales))
+    tile = tuple(tile or best_tile(shape, halo, fade, steps, voxels))
     good = len(tile) == 3 and all(t >= 1 and t % m == 0 for t, m in zip(tile, steps, strict=True))
     require(good, "tile", f"three sizes, multiples of {steps}", f"{tile=}")
     tile = [min(t, -(-n // m) * m) for t, n, m in zip(tile, shape, steps, strict=True)]

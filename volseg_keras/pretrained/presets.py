@@ -133,7 +133,7 @@ def stored_averaging(model):
     about = {"smoothing": 0.0, "zooms": [1.0], **read_json(file)}
     try:
         smoothing, zooms = float(about["smoothing"]), tuple(map(float, about["zooms"]))
-        good = 0 <= smoothing < inf and zooms and min(zooms) > 0
+        good = 0 <= smoothing < inf and zooms and all(1 / 4 <= zoom <= 4 for zoom in zooms)
     except (TypeError, ValueError):
         good = False
     received = f"{about['smoothing']} and {about['zooms']}"

@@ -128,11 +128,10 @@ def _voxels(metrics, dims):
 
 def _averaging(metrics):
     pixels, zooms = metrics.get("smoothing", 0), metrics.get("zooms", [1])
-    text = f", averages probabilities over neighbouring sections (`--smoothing {pixels:g}`)"
-    parts = [text] if pixels else []
+    over = [f"neighbouring sections (`--smoothing {pixels:g}`)"] if pixels else []
     if zooms != [1]:
-        parts.append(f", and over zooms (`--zooms {','.join(f'{zoom:g}' for zoom in zooms)}`)")
-    return "".join(parts)
+        over.append(f"zooms (`--zooms {','.join(f'{zoom:g}' for zoom in zooms)}`)")
+    return f", averages probabilities over {' and '.join(over)}" if over else ""
 
 
 def _numbers(values):

@@ -23,12 +23,14 @@ from .starting_model import chosen_start, network_from, rescaled
 from .volumes import hold_out_parts, labelled_volumes, largest_class, paired, read_labels
 
 SCRATCH = "scratch"
-# Share of the budget that is trained with a section held out, to choose weights and threshold.
+# Share of the budget that is trained with a section held out, to choose weights, threshold and
+# averaging.
 FIRST = 0.4
 # Files of a part after which a training is stopped that are kept as those of the whole.
 KEPT = ("history.csv", "curve.png", "model.keras")
 # Entries that a run without a held-out part takes from the one before it.
-CHOSEN = ("threshold", "smoothing", "zooms", "held_out_jaccard", "held_out", "hold_out")
+AVERAGED = ("threshold", "smoothing", "zooms")
+CHOSEN = (*AVERAGED, "held_out_jaccard", "held_out", "hold_out")
 
 
 @dataclass(frozen=True)
@@ -173,8 +175,8 @@ def automatic_hold_out(volumes):
         texts.append(None if z is None else f"z={z}")
         if z is not None:
             print(
-                f"{volume.name}: section {z} is held out to choose weights and threshold; then all "
-                "are trained on"
+                f"{volume.name}: section {z} is held out to choose weights, threshold and "
+                "averaging; then all are trained on"
             )
     return texts if any(texts) else None
 
@@ -204,7 +206,7 @@ def train_parts(train, parts, volumes, start, budget, request):
         network = network_from(source, classes, dims=start.dims, channels=channels)
         mixed, weights = volumes, request.weights
         if part.self_trained:
-            mixed, weights = with_own_labels(source, volumes, weights, summary["threshold"])
+            mixed, weights = with_own_labels(source, volumes, weights, summary)
         if len(parts) > 1:
             print(f"Part {number + 1} of {len(parts)}", flush=True)
         with part_of_training(sum(other.share for other in parts[:number]), part.share):
@@ -243,10 +245,11 @@ def held_out_of(hold_out, own, count):
     return texts + [None] * (count - own)
 
 
-def with_own_labels(model, volumes, weights, threshold):
+def with_own_labels(model, volumes, weights, summary):
     """Return volumes, and again with confident predictions as labels; and their weights."""
     weights = list(weights or [1.0] * len(volumes))
-    own = [confident_labels(model, volume, threshold) for volume in volumes]
+    chosen = {name: summary[name] for name in AVERAGED if name in summary}
+    own = [confident_labels(model, volume, **chosen) for volume in volumes]
     added, shares = [], []
     for volume, label, weight in zip(volumes, own, weights, strict=True):
         print(confident_text(label), flush=True)

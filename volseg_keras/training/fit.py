@@ -69,8 +69,9 @@ def fit(
     size or number of sections) is first scored on the annotated sections, for a minute or two, and
     the best is trained further; from scratch only if none finds anything. Sections without any
     label beside labelled ones count as not annotated. If three or more are annotated, one is held
-    out for the first two fifths of the budget, to choose weights and threshold. start.json holds
-    the scores of the published models, and `parts` the runs of all parts but the last.
+    out for the first two fifths of the budget, to choose weights, threshold and averaging.
+    start.json holds the scores of the published models, and `parts` the runs of all parts but the
+    last.
 
     Args:
         model: a Keras model from `build_model`, or one that an earlier `fit` saved; or "auto".

@@ -17,7 +17,8 @@ from .hold_out import section, split
 
 # Larger volumes than this share of the free memory are read patch by patch.
 MEMORY_SHARE = 1 / 4
-# Sections on each side of a held-out section, over which probabilities can be averaged.
+# Sections on each side of a held-out section, over which probabilities can be averaged: as many as
+# count for isotropic voxels. Some of them may be trained on.
 NEIGHBOURS = 8
 
 

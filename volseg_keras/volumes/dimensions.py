@@ -1,6 +1,8 @@
 """Whether a 2D or a 3D network suits a stack."""
 
-from .section_thickness import section_thickness
+from math import inf
+
+from .section_thickness import FARTHEST, section_thickness
 
 # A 2D network suits sections more than so many times as thick as a pixel is wide, which show little
 # of what lies between them, and stacks of fewer sections.
@@ -39,7 +41,8 @@ def network_dims(shape, voxel_size=None, thickness=None):
         thickness = depth / pixel
         about = f"sections of {depth:g} nm are {thickness:.1f} times as thick as a pixel is wide"
     elif thickness is not None:
-        about = f"by how fast the image changes, sections are {thickness:.1f} pixels thick"
+        many = f"{thickness:.1f}" if thickness < inf else f"more than {FARTHEST}"
+        about = f"by how fast the image changes, sections are {many} pixels thick"
     if thickness is not None and thickness > THICK:
         return 2, about
     if shape[0] < FEW:

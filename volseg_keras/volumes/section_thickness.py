@@ -30,7 +30,7 @@ def section_thickness(volume):
         >>> section_thickness(volume[::8]) / section_thickness(volume)  # about 8
     """
     pairs = [pair for pair in _pairs(volume) if all(np.ptp(section) > 0 for section in pair)]
-    if not pairs:
+    if not pairs or min(pairs[0][0].shape[:2]) < 2:
         return None
     across = np.median([np.abs(after - before).mean() for before, after in pairs])
     shifts = range(1, min(FARTHEST, min(pairs[0][0].shape[:2]) - 1) + 1)
