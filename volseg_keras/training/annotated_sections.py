@@ -64,8 +64,8 @@ def section_view(volume, z, dims, context=0):
     Args:
         volume: the `LabelledVolume`.
         z: the section; all others of the part count as not annotated.
-        dims: of the network, 2 or 3, which has context around the section.
-        context: sections on each side of it for a 2D network.
+        dims: of the network; one of 3 axes has context around the section.
+        context: sections on each side of it for a network of 2 axes.
     """
     depth, *plane = volume.label.shape
     context = max(context, HALO[dims][0])

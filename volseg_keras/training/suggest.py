@@ -51,7 +51,8 @@ def suggest(model, volume, count=3, labels=None, on_progress=None):
     """Return the sections of a stack whose annotation would teach a model most.
 
     These are the sections where it is least certain and that differ most from the annotated ones
-    and from each other. Sections that look unlike all others, such as damaged ones, come last.
+    and from each other. Sections that look unlike all others, such as damaged ones, come last. A 2D
+    model predicts each section by itself here, without an average over its neighbours.
 
     Args:
         model: folder of a run, .keras file or name of a published model; or "auto", see
