@@ -75,8 +75,8 @@ def predict(
         bool,
         typer.Option(
             "--tta",
-            help="Average over flips and transpositions: more accurate, at 16 (2D: 8) times the "
-            "cost.",
+            help="Average over flips and transpositions: usually more accurate, at 16 (2D: 8) "
+            "times the cost.",
         ),
     ] = False,
     seamless: Annotated[

@@ -47,10 +47,9 @@ def start_job(job, image):
     dims, scales = predictor.spatial_dims, predictor.scales(job.prediction)
     voxels = voxels_at_once(dims, max(scales))
     halo = halo_of(dims, job.prediction.seamless, min(scales))
-    zooms = predictor.zooms if job.prediction.zooms is None else job.prediction.zooms
     stored = replace(
         stored,
-        prediction=replace(stored.prediction, zooms=zooms),
+        prediction=replace(stored.prediction, zooms=predictor.chosen_zooms(job.prediction)),
         intensity=predictor.intensity(image, job.prediction.normalization),
         block=tuple(BLOCK),
         halo=halo,

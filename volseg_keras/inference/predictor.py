@@ -84,12 +84,16 @@ class Predictor:
         """Return a scale, set to 1 along z for a 2D network."""
         return (1,) * (3 - self.spatial_dims) + tuple(scale)[3 - self.spatial_dims :]
 
+    def chosen_zooms(self, options):
+        """Return the zooms of `PredictionOptions`, by default the model's own."""
+        return self.zooms if options.zooms is None else options.zooms
+
     def scales(self, options):
         """Return the scales (z, y, x) at which the network sees a volume, one for each zoom."""
         scale = self.model_scale(options.scale)
         if self.spatial_dims == 3:
             return [scale]
-        zooms = self.zooms if options.zooms is None else options.zooms
+        zooms = self.chosen_zooms(options)
         return [(1, *(round(zoom * side, 4) for side in scale[1:])) for zoom in zooms]
 
     def averaging_text(self, smoothing, options):
@@ -205,7 +209,7 @@ class EnsemblePredictor(Predictor):
         """Return the engine that averages those of the members; see `Predictor.engine`."""
         options = options or PredictionOptions()
         intensity = self.intensity(volume, options.normalization) or "model"
-        zooms = self.zooms if options.zooms is None else options.zooms
+        zooms = self.chosen_zooms(options)
         options = replace(options, normalization=intensity, zooms=zooms)
         return Ensemble(tuple(member.engine(volume, options) for member in self.members))
 
