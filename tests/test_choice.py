@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from volseg_keras import Segmenter, open_volume, phantom, predict_volume, save_volume
 from volseg_keras.pretrained.choice import BEST, choose_model, rescaling
-from volseg_keras.pretrained.presets import published
+from volseg_keras.pretrained.presets import nearest_voxel_size, published
 from volseg_keras.volumes.dimensions import network_dims
 
 
@@ -62,6 +62,20 @@ def test_a_model_is_chosen_for_a_volume(every, voxel_size, dims, told, tmp_path)
 )
 def test_scale(voxel_size, trained, dims, scale):
     assert rescaling(voxel_size, trained, dims) == scale
+
+
+@pytest.mark.parametrize(
+    "about, near, size",
+    [
+        ({}, (5, 5, 5), None),
+        ({"voxel_size": [5, 5, 5]}, None, None),
+        ({"voxel_size": [5, 5, 5]}, (40, 4, 4), (5, 5, 5)),
+        ({"voxel_size_range": [[5, 5, 5], [40, 6, 6]]}, (8, 4, 5.5), (8, 5, 5.5)),
+        ({"voxel_size_range": [[5, 5, 5], [40, 6, 6]]}, (50, 8, 8), (40, 6, 6)),
+    ],
+)
+def test_a_model_of_several_voxel_sizes_sees_the_nearest(about, near, size):
+    assert nearest_voxel_size(about, near) == size
 
 
 @pytest.mark.parametrize(

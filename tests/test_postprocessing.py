@@ -244,6 +244,8 @@ def test_the_threshold_of_the_model_that_predicts(folder, tmp_path):
     (tmp_path / "metrics.json").write_text('{"threshold": 0.4, "voxel_size": [8, 4, 4]}')
     (tmp_path / "assets.extra").mkdir()
     (tmp_path / "assets.extra" / "volseg.json").write_text("{}")
-    assert stored_threshold(tmp_path) == 0.4 and trained_voxel_size(tmp_path) == [8, 4, 4]
+    assert stored_threshold(tmp_path) == 0.4
+    assert trained_voxel_size(tmp_path, (4, 4, 4)) == (8, 4, 4)
     (tmp_path / "model.keras").unlink()
-    assert stored_threshold(tmp_path) == 0.5 and trained_voxel_size(tmp_path) is None
+    assert stored_threshold(tmp_path) == 0.5
+    assert trained_voxel_size(tmp_path, (4, 4, 4)) is None

@@ -237,15 +237,15 @@ def left(folder):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_cleans_up_as_ctrl_c_does(number, tmp_path):
-    grey = save_volume(tmp_path / "i.tif", phantom((48, 200, 200))[0])
+    grey = save_volume(tmp_path / "i.tif", phantom((48, 256, 256))[0])
     env = {**os.environ, "PYTHONPATH": str(ROOT.parent), "TMPDIR": str(tmp_path / "tmp")}
     (tmp_path / "tmp").mkdir()
     (tmp_path / "out").mkdir()
-    arguments = [*VOLSEG, "predict", grey, "-o", tmp_path / "out/l.tif", "--tta"]
+    arguments = [*VOLSEG, "predict", grey, "-o", tmp_path / "out/l.tif", "--probability"]
     process = subprocess.Popen(arguments, env=env, stderr=subprocess.PIPE, text=True)
     end = time.time() + 120
     while not left(tmp_path / "out") and process.poll() is None and time.time() < end:
-        time.sleep(0.02)
+        time.sleep(0.002)
     process.send_signal(number)
     told = process.communicate()[1]
     assert not left(tmp_path / "out") and not left(tmp_path / "tmp")

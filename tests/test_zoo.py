@@ -67,18 +67,21 @@ def test_a_row_is_trained_and_published(data, tmp_path, monkeypatch):
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["steps"] == 2 and len(metrics["volumes"]) == 2
     assert [v["voxel_size"] for v in metrics["volumes"]] == [[5, 5, 5], [40, 10, 10]]
+    assert metrics["voxel_size_range"] == [[5, 5, 5], [40, 10, 10]]
+    coarse = replace(DATASETS["sbem"], voxel_size=(40.0, 20.0, 20.0))
+    monkeypatch.setitem(DATASETS, "sbem", coarse)
     assert volseg("publish", run, "--data", data, "-o", models / "mito-2d") == 0
 
     check_files(models / "mito-2d")
     metrics = json.loads((models / "mito-2d/metrics.json").read_text())
     assert metrics["test"]["voxels"] == [16, 64, 64]
     scales = [test["scale"] for test in (metrics["test"], *metrics["other_tests"])]
-    assert scales == [[1, 0.7071, 0.7071], [1, 1.4142, 1.4142]]  # 5 and 10 nm to sqrt(50)
+    assert scales == [[1, 1, 1], [1, 2, 2]]  # 20 nm to the largest that was trained on, 10 nm
     assert [test["name"] for test in metrics["other_tests"]] == ["SBEM, validation"]
     assert (models / "robustness.png").stat().st_size > 10_000
     card = (models / "mito-2d/card.md").read_text()
     assert "volseg reproduce mito-2d --data DATA --steps 2" in card and "$" not in card
-    assert "in voxels of 7.07 x 7.07 nm" in card and "rescaled by 1, 0.7071, 0.7071" in card
+    assert "in voxels of 5 to 10 x 5 to 10 nm" in card and "rescaled by 1, 2, 2" in card
     assert "Trained on `lucchi_pp/training.tif`, `sbem/training.tif`." in card
     assert "non-profit" in card and "EPFL, testing, 16 x 64 x 64" in card
     for file, link in ((models / "README.md", "("), (tmp_path / "README.md", "(models/")):

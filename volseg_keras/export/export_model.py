@@ -57,7 +57,7 @@ def export_model(model, path, format="savedmodel", *, card=None, on_step=None):
             `probability`. "keras": a .keras file. "onnx": an .onnx file. "openvino": a folder with
             model.xml. "bioimageio": a .zip for bioimage.io that has passed its `test_model`.
         card: facts about the model, as of `presets.model_card`. "bioimageio" includes all, a folder
-            `threshold` and `voxel_size`.
+            its threshold, its averaging and its voxel size.
         on_step: called with a line about the next step.
 
     Returns:
@@ -135,7 +135,7 @@ def describe(model, folder, vector, card):
     """Write the metadata of a model and a test vector to the folder of an export."""
     about = folder / METADATA
     about.parent.mkdir(exist_ok=True)
-    names = ("threshold", "smoothing", "zooms", "voxel_size")
+    names = ("threshold", "smoothing", "zooms", "voxel_size", "voxel_size_range")
     known = {name: card[name] for name in names if card.get(name)}
     write_json(about, metadata(model) | known, indent=2)
     for name, array in zip(("test_input", "test_output"), vector, strict=True):

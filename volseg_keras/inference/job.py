@@ -145,26 +145,19 @@ def checked_threshold(value):
 
 def scale_to(models, image):
     """Return how many voxels of the models' size make one of a volume, along (z, y, x)."""
-    sizes = {size and tuple(size) for size in map(trained_voxel_size, models)}
+    require(image.voxel_size, "voxel_size", "the voxel size of the volume, to rescale", "none")
+    sizes = {trained_voxel_size(model, image.voxel_size) for model in models}
     (size,) = sizes if len(sizes) == 1 else (None,)
     known = " and ".join(map(str, sizes - {None})) or "none"
-    require(image.voxel_size, "voxel_size", "the voxel size of the volume, to rescale", "none")
     require(size, "model", "a model with one known voxel size, to rescale", known)
     return tuple(round(a / b, 4) for a, b in zip(image.voxel_size, size, strict=True))
 
 
 def scale_where_it_matters(models, image):
     """Return the scale of `scale_to` where voxel sizes are known and differ, else (1, 1, 1)."""
-    known = {(size and tuple(size), dims) for size, dims in map(trained_on, models)}
-    if len(known) > 1:
-        return (1, 1, 1)
-    ((size, dims),) = known
-    return rescaling(image.voxel_size, size, dims)
-
-
-def trained_on(model):
-    """Return the voxel size and the number of axes that a model was trained with."""
-    return trained_voxel_size(model), trained_spatial_dims(model)
+    own = image.voxel_size
+    known = {(trained_voxel_size(model, own), trained_spatial_dims(model)) for model in models}
+    return rescaling(own, *known.pop()) if len(known) == 1 else (1, 1, 1)
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def choose_model(volume):
     model = next((name for name in BEST[dims] if name.lower() in known), None)
     expected = f"one of {', '.join(BEST[dims])} to be published"
     require(model, "model", expected, ", ".join(sorted(known)) or "none")
-    scale = rescaling(voxel_size, trained_voxel_size(model), dims)
+    scale = rescaling(voxel_size, trained_voxel_size(model, voxel_size), dims)
     return Choice(model, scale, f"Model {model}, {dims}D: {why}")
 
 

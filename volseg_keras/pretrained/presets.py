@@ -4,6 +4,8 @@ from contextlib import contextmanager
 from math import inf
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import invalid, require
 from ..files import read_json, sha256
 from ..networks.backend import check_backend
@@ -144,22 +146,47 @@ def stored_averaging(model):
 def model_card(name):
     """Return the facts in card.json and metrics.json beside a model's file, if any.
 
-    All are optional: `threshold`, `smoothing`, `zooms`, `voxel_size` (z, y, x in nm), name,
-    description, tags, classes, license, authors, cite, `training_data` and the text of
-    `validation`; as in the model descriptions of bioimage.io.
+    All are optional: `threshold`, `smoothing`, `zooms`, `voxel_size` (z, y, x in nm),
+    `voxel_size_range` (see `nearest_voxel_size`), name, description, tags, classes, license,
+    authors, cite, `training_data` and the text of `validation`; as in the model descriptions of
+    bioimage.io.
     """
     file = model_file(name)
     metrics = read_json(file.with_name("metrics.json"))
-    names = ("threshold", "smoothing", "zooms", "voxel_size")
+    names = ("threshold", "smoothing", "zooms", "voxel_size", "voxel_size_range")
     measured = {name: metrics[name] for name in names if name in metrics}
     return read_json(file.with_name("card.json")) | measured
 
 
-def trained_voxel_size(model):
-    """Return the voxel size (z, y, x) in nm that a model was trained at, None if unknown."""
+def trained_voxel_size(model, near):
+    """Return the voxel size that a model was trained at and that is nearest to another.
+
+    Args:
+        model: its name, run or file.
+        near: as of `nearest_voxel_size`.
+
+    Returns:
+        (z, y, x) in nm, None if it is unknown.
+    """
     file = metadata_file(model)
-    about = read_json(file.with_name("card.json")) | read_json(file)
-    return about.get("voxel_size")
+    return nearest_voxel_size(read_json(file.with_name("card.json")) | read_json(file), near)
+
+
+def nearest_voxel_size(about, near):
+    """Return the voxel size, of those that a model was trained at, which is nearest to another.
+
+    Args:
+        about: facts of the model, with `voxel_size_range`, the smallest and the largest sides
+            (z, y, x) in nm of the voxels of several volumes, or `voxel_size`.
+        near: sides (z, y, x) in nm, or None.
+
+    Returns:
+        (z, y, x) in nm: for every axis the side itself if volumes of smaller and of larger ones
+        were trained on. None if one of the two is unknown.
+    """
+    size = about.get("voxel_size")
+    smallest, largest = about.get("voxel_size_range", (size, size))
+    return tuple(np.clip(near, smallest, largest).tolist()) if near and smallest else None
 
 
 def trained_spatial_dims(model):

@@ -123,7 +123,9 @@ def _command(name, metrics, row):
 
 def _voxels(metrics, dims):
     size = metrics.get("voxel_size")
-    return f" in voxels of {' x '.join(f'{s:.3g}' for s in size[-dims:])} nm" if size else ""
+    sides = zip(*metrics.get("voxel_size_range", (size, size) if size else ()), strict=True)
+    texts = [f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}" for low, high in sides]
+    return f" in voxels of {' x '.join(texts[-dims:])} nm" if texts else ""
 
 
 def _averaging(metrics):

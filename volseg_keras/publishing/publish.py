@@ -18,7 +18,7 @@ from ..patches.sampler import check_shape
 from ..pretrained.checksums import NAME as SUMS
 from ..pretrained.checksums import write_checksums
 from ..pretrained.choice import rescaling
-from ..pretrained.presets import load_pretrained, model_card
+from ..pretrained.presets import load_pretrained, model_card, nearest_voxel_size
 from ..pretrained.zoo import DATASETS
 from ..volumes.labels import class_ids
 from .card import card_text, facts_of
@@ -143,7 +143,8 @@ def score_all(predictor, tests, metrics, watch):
     """
     scored = []
     for test in tests:
-        scale = rescaling(test.voxel_size, metrics.get("voxel_size"), predictor.spatial_dims)
+        size = nearest_voxel_size(metrics, test.voxel_size)
+        scale = rescaling(test.voxel_size, size, predictor.spatial_dims)
         options = PredictionOptions(scale=scale)
         scores = post_processed(
             predictor,

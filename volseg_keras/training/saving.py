@@ -61,6 +61,7 @@ def summarise(model, output, budget, about, volumes):
     sizes = [volume.voxel_size for volume in volumes]
     if all(sizes):  # the geometric mean of several
         summary["voxel_size"] = np.exp(np.log(sizes).mean(0)).round(4).tolist()
+        summary["voxel_size_range"] = [np.min(sizes, 0).tolist(), np.max(sizes, 0).tolist()]
     write_json(output / "metrics.json", summary, indent=2)
     training_curve(output / "history.csv", output / "curve.png")
     return summary

@@ -179,7 +179,7 @@ def scales(name, volumes, dims):
     """Return the scales to try a model at: 1, and that of its own voxel size if it differs."""
     sizes = {volume.voxel_size for volume in volumes}
     size = sizes.pop() if len(sizes) == 1 else None
-    scale = rescaling(size, trained_voxel_size(name), dims)
+    scale = rescaling(size, trained_voxel_size(name, size), dims)
     needed = sum(4 * math.prod(volume.image.shape) for volume in volumes)
     fits = math.prod(scale) * needed < SHARE * free_memory()
     return [(1, 1, 1), scale] if fits and scale != (1, 1, 1) else [(1, 1, 1)]

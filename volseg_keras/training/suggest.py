@@ -141,9 +141,9 @@ class Look:
         starts = [max(0, n - SIDE) // 2 for n in volume.shape[1:]]
         self.middle = cropped(volume, (slice(None), *(slice(a, a + SIDE) for a in starts)))
         self.dims = self.predictor.spatial_dims
-        size, own = getattr(volume, "voxel_size", None), trained_voxel_size(model)
+        size = getattr(volume, "voxel_size", None)
         self.intensity = self.predictor.intensity(volume)
-        scale = rescaling(size, own, self.dims)
+        scale = rescaling(size, trained_voxel_size(model, size), self.dims)
         self.options = PredictionOptions(normalization=self.intensity, scale=scale)
         self.engine = self.predictor.engine(volume, self.options)
 
