@@ -76,6 +76,7 @@ assert len(told) == ({warned} and not IsMklEnabled()), told
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "modules, given, warned",
     [

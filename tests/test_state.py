@@ -235,6 +235,7 @@ def left(folder):
     return sorted(p.name for p in folder.iterdir() if p.name[0] == "." or p.name[:6] == "volseg")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_cleans_up_as_ctrl_c_does(number, tmp_path):
     grey = save_volume(tmp_path / "i.tif", phantom((48, 256, 256))[0])

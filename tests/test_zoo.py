@@ -54,6 +54,7 @@ def test_rows_name_what_there_is():
         get_row("mito")
 
 
+@pytest.mark.slow
 @quick_recipe()
 @shallow_networks()
 def test_a_row_is_trained_and_published(data, tmp_path, monkeypatch):
