@@ -8,7 +8,6 @@ import keras
 import pytest
 
 from volseg_keras import Augment, RankOneConv, StochasticDownsample, fit, phantom
-from volseg_keras.patches.augment import NONE
 from volseg_keras.training import averaging
 from volseg_keras.training.callbacks import Schedule
 from volseg_keras.training.recipes import RECIPES
@@ -43,8 +42,7 @@ def quick_recipes():
         patch.setitem(RECIPES, "quick", quick)
         patch.setitem(RECIPES, "adam", adam)
         patch.setitem(RECIPES, "averaged", replace(adam, average=3.0))
-        settling = replace(adam, average=3.0, settle=0.25, settle_augment=NONE)
-        patch.setitem(RECIPES, "settling", settling)
+        patch.setitem(RECIPES, "settling", replace(adam, average=3.0, settle=0.25))
         patch.setattr(averaging, "EVERY", 1)
         yield
 

@@ -8,12 +8,10 @@ import pytest
 from runs import IMAGE, LABEL, quick_recipes, read, run, small_network, tiny_network
 from scipy import ndimage
 
-from volseg_keras import Augment, RankOneConv, StochasticDownsample, fit, load_pretrained
+from volseg_keras import RankOneConv, StochasticDownsample, fit, load_pretrained
 from volseg_keras.networks.models import with_normalization
-from volseg_keras.patches.augment import NONE
 from volseg_keras.patches.foreground import annotated_sections
 from volseg_keras.training import calibration
-from volseg_keras.training import fit as training
 from volseg_keras.training.annotated_sections import without_context
 from volseg_keras.training.averaging import Average
 from volseg_keras.training.batch_norm import batches_to_see, recalibrate_batch_norm
@@ -171,23 +169,17 @@ def test_a_settled_network_trains_as_it_predicts():
 
 
 def test_the_last_part_of_a_budget_is_trained_settled(tmp_path, monkeypatch):
-    rates, augments = [], []
+    rates = []
 
     def noted(self, batch, logs=None):
         dropout = next(la for la in self.model.layers if isinstance(la, keras.layers.Dropout))
         rates.append(dropout.rate)
         begin(self, batch, logs)
 
-    def drawn(patches, *given):
-        augments.append(patches.samplers[0].augment)
-        return batches(patches, *given)
-
-    begin, batches = Schedule.on_train_batch_begin, training.batches
+    begin = Schedule.on_train_batch_begin
     monkeypatch.setattr(Schedule, "on_train_batch_begin", noted)
-    monkeypatch.setattr(training, "batches", drawn)
     _, summary = run(tmp_path, 8, small_network(), recipe="settling", hold_out=None)
     assert rates == [0.1] * 6 + [0.0] * 2 and summary["steps"] == 8
-    assert augments == [Augment(), NONE]
 
 
 def test_what_was_best_before_the_weights_settled_does_not_count_after_a_kill(tmp_path):

@@ -154,7 +154,7 @@ def fit(
     if budget.progress >= 1 and (summary := finished_summary(output / "metrics.json", budget.step)):
         return summary
     with checkpoint.kept():
-        train(model, patches, batch, budget, row, callbacks, steps_per_epoch, stop)
+        train(model, patches, batch, budget, row.settle, callbacks, steps_per_epoch, stop)
     if not (held_out and save.path.exists()):
         with average.applied(model):
             save()
@@ -193,15 +193,12 @@ def read_volumes(model, images, labels, hold_out, validation, weights, normaliza
     return volumes, inner, validation, uniquely_named([*held_out, *validation])
 
 
-def train(model, patches, batch, budget, row, callbacks, steps_per_epoch, stop=None):
-    """Train until the budget is spent, the last share of it as the recipe `row` has it settle."""
-    for budget.until in sorted({1 - row.settle, 1.0}):
+def train(model, patches, batch, budget, settle, callbacks, steps_per_epoch, stop=None):
+    """Train until the budget is spent, the last share of it in prediction mode."""
+    for budget.until in sorted({1 - settle, 1.0}):
         if budget.progress >= budget.until or budget.step and stop_requested(stop):
             continue
-        settling = budget.until == 1 and row.settle > 0
-        if settling and row.settle_augment:
-            augment_by(patches, row.settle_augment)
-        with prediction_mode(model, settling):
+        with prediction_mode(model, budget.until == 1 and settle > 0):
             model.train_function = None  # trace a step again
             model.fit(
                 batches(patches, batch, budget.step),
@@ -214,17 +211,12 @@ def train(model, patches, batch, budget, row, callbacks, steps_per_epoch, stop=N
             )
 
 
-def augment_by(patches, augment):
-    """Change what is drawn for the patches from now on."""
-    for sampler in patches.samplers:
-        sampler.augment = augment
-
-
 def choose(path, held_out, patches, batch, steps):
     """Return threshold and scores of a saved network, chosen on the held-out parts if any."""
     if not held_out:
         return {"threshold": 0.5, "held_out_jaccard": None}
-    augment_by(patches, NONE)
+    for sampler in patches.samplers:
+        sampler.augment = NONE
     steps = min(steps, batches_to_see(patches.spatial_dims, batch))
     return calibrate(path, held_out, (patches.batch(i, batch)[0] for i in range(steps)))
 

@@ -1,7 +1,7 @@
 """Training recipes as rows; the schedule is a function of the share of the budget spent."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ..errors import require, require_one_of
 from ..patches.augment import Augment
@@ -30,7 +30,6 @@ class Recipe:
         average: power of the averaging of weights, see `averaging.Average`; None keeps the last.
         settle: share of the budget, at its end, in which the network is trained in prediction mode:
             without dropout, and with means instead of stochastic downsampling.
-        settle_augment: what is drawn for a patch in this share; None for `augment`.
 
     Raises:
         ValueError: a value that is by number of axes is no dictionary, or there is no such
@@ -50,7 +49,6 @@ class Recipe:
     augment: Augment = field(default_factory=Augment)
     average: float | None = None
     settle: float = 0.0
-    settle_augment: Augment | None = None
     minutes: float | None = None
 
     def __post_init__(self):
@@ -86,9 +84,6 @@ WIDE = Augment(
     sections=0.1,
     myelin=0.05,
 )
-# While networks settle: the same grey levels and stains, but voxel sizes, blur and noise closer to
-# those of the volumes.
-CLOSER = replace(WIDE, scale=1.3, noise=0.3, blur=0.5)
 # The same stack, in other sections than the few that are annotated. Brightness hardly changes, as
 # it tells mitochondria from what is darker, such as myelin; contrast does along real stacks.
 NEAR = Augment(
@@ -111,23 +106,15 @@ FAST = {
     "loss": "JaccardCrossentropyLoss",
     "schedule": "cosine",
     "warmup": 50,
-    "settle": 0.3,
-    "settle_augment": CLOSER,
-}
-FEW_SECTIONS = {
-    "patch": {2: (256, 256), 3: (32, 128, 128)},
-    "batch": {2: 2, 3: 4},
-    "warmup": 25,
     "settle": 0.1,
-    "settle_augment": None,
 }
+FEW_SECTIONS = {"patch": {2: (256, 256), 3: (32, 128, 128)}, "batch": {2: 2, 3: 4}}
 DEMO = {
     "patch": {2: (128, 128), 3: (32, 64, 64)},
     "batch": {2: 4, 3: 2},
     "optimizer": {2: "AdamW", 3: "AdamW"},
     "warmup": 30,
     "settle": 0.0,
-    "settle_augment": None,
 }
 
 RECIPES = {
@@ -150,7 +137,7 @@ RECIPES = {
     # annotated sections: with most of them around objects, networks mark too much. Patches are
     # thin, since a larger share of their voxels is annotated if few sections are.
     "finetune": Recipe(
-        **{**FAST, **FEW_SECTIONS},
+        **{**FAST, **FEW_SECTIONS, "warmup": 25},
         steps=2_000,
         minutes=10,
         rate={2: 1e-3, 3: 1e-3},
