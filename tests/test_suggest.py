@@ -12,7 +12,7 @@ from volseg_keras.training.annotated_sections import (
     spread,
     without_unpainted,
 )
-from volseg_keras.training.suggest import draft_section, farthest, unsureness
+from volseg_keras.training.suggest import draft, draft_section, farthest, unsureness
 
 IMAGE, LABEL = phantom((16, 64, 64), seed=0)
 KNOWN = np.full_like(LABEL, 255)
@@ -52,6 +52,14 @@ def test_the_command_draws_sections_and_writes_a_draft(labels, model, stack, tmp
     annotated = sorted({1, 5, *sections})
     assert np.flatnonzero((found != 255).any(axis=(1, 2))).tolist() == annotated
     np.testing.assert_array_equal(found[[1, 5]], KNOWN[[1, 5]])
+
+
+def test_a_draft_is_painted_as_the_labels_were(model):
+    mask = np.where(KNOWN == 255, 0, 255 * KNOWN).astype(np.float32)
+    found = draft(mask, suggest(model, IMAGE, 1, mask), IMAGE.shape)
+    ids = draft(KNOWN, suggest(model, IMAGE, 1, KNOWN), IMAGE.shape)
+    assert found.dtype == np.uint8 and np.unique(found).tolist() == [0, 255]
+    np.testing.assert_array_equal(found == 255, ids == 1)
 
 
 def test_sections_are_those_of_python(model):

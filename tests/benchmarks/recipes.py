@@ -1,9 +1,10 @@
-"""What makes training better: `python tests/benchmarks/recipes.py DATA FOLDER [STEPS]`.
+"""What makes training better: `python tests/benchmarks/recipes.py DATA FOLDER [STEPS [NETWORK]]`.
 
 DATA holds lucchi_pp and sbem as TIFF, see `volseg reproduce`. Every variation of the recipe "fast"
-trains D on 8 x STEPS (500) patches, the same for all, from the same weights. x < 256 of EPFL and
-the last four training sections of SBEM are left out. Prints the Jaccard index there, and the best
-one of any threshold, one JSON line each. The same call goes on where it was stopped.
+trains NETWORK (D) from the same weights on as many patches, 8 x STEPS (500) in 2D and 2 x STEPS in
+3D. x < 256 of EPFL and the last four training sections of SBEM are left out. Prints the Jaccard
+index there, and the best one of any threshold, one JSON line each. The same call goes on where it
+was stopped.
 """
 
 import sys
@@ -13,11 +14,21 @@ from pathlib import Path
 import numpy as np
 from common import report
 
+PATCHES = {2: 8, 3: 2}  # a step of the budget
+SECTIONS = {2: slice(None, None, 8), 3: slice(64)}  # of EPFL to score
 VARIATIONS = {
-    "fast": {},
-    "batches of 4": {"batch": {2: 4}},
-    "batches of 8": {"batch": {2: 8}},
-    "batches of 8, AdamW": {"batch": {2: 8}, "optimizer": {2: "AdamW"}},
+    2: {
+        "fast": {},
+        "batches of 4": {"batch": {2: 4}},
+        "batches of 8": {"batch": {2: 8}},
+        "batches of 8, AdamW": {"batch": {2: 8}, "optimizer": {2: "AdamW"}},
+    },
+    3: {
+        "fast": {},
+        "AdamW": {"optimizer": {3: "AdamW"}},
+        "batches of 1": {"batch": {3: 1}},
+        "batches of 1, AdamW": {"batch": {3: 1}, "optimizer": {3: "AdamW"}},
+    },
 }
 THRESHOLDS = np.arange(0.05, 1, 0.05)
 
@@ -39,23 +50,30 @@ def jaccard(probability, truth, threshold):
 def main():
     """Train and score all variations."""
     from volseg_keras import build_model, fit, predict_volume
+    from volseg_keras.networks.variants import get_variant
     from volseg_keras.training.recipes import RECIPES
 
     data, folder = Path(sys.argv[1]), Path(sys.argv[2])
     steps = int(sys.argv[3]) if len(sys.argv) > 3 else 500
+    network = sys.argv[4] if len(sys.argv) > 4 else "D"
+    dims = get_variant(network).spatial_dims
     epfl = pair(data, "lucchi_pp/training", (5.0, 5.0, 5.0))
     sbem = pair(data, "sbem/training", (40.0, 5.9, 5.9))
     inner = zip([part[:, :, 256:] for part in epfl], [part[:16] for part in sbem], strict=True)
     images, labels = inner
-    held_out = {"epfl": [part[::8, :, :256] for part in epfl], "sbem": [part[16:] for part in sbem]}
+    held_out = {
+        "epfl": [part[SECTIONS[dims], :, :256] for part in epfl],
+        "sbem": [part[16:] for part in sbem],
+    }
     import keras  # after volseg_keras, which switches oneDNN on
 
-    for name, changes in VARIATIONS.items():
+    for name, changes in VARIATIONS[dims].items():
         keras.utils.set_random_seed(0)
         recipe = replace(RECIPES["fast"], **changes)
-        budget = 8 * steps // recipe.batch[2]
-        run = folder / f"{name}, {budget} steps"
-        fit(build_model("D"), images, labels, output=run, recipe=recipe, steps=budget, resume=True)
+        budget = PATCHES[dims] * steps // recipe.batch[dims]
+        run = folder / f"{network}, {name}, {budget} steps"
+        model = build_model(network)
+        fit(model, images, labels, output=run, recipe=recipe, steps=budget, resume=True)
         row = {"steps": budget}
         for part, (image, truth) in held_out.items():
             truth = np.asarray(truth) > 0

@@ -52,6 +52,8 @@ def attempt(look, *arguments):
     """Return the result of a function, or its error as a line."""
     try:
         return look(*arguments)
+    except ModuleNotFoundError as error:
+        return f"not installed: {error.name}"
     except Exception as error:  # a broken installation raises anything
         return f"fails: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
 

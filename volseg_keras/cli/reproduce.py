@@ -1,5 +1,6 @@
 """`volseg reproduce`."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -70,7 +71,8 @@ def train_model(name, data, output, steps):
 
     summary = train_row(row, data, output, steps=steps)
     print(f"Trained {name}: {summary['steps']} steps. Score and publish it with")
-    print(f"volseg publish {output} --data {data} -o saved_models/{name}")
+    print(shlex.join(["volseg", "publish", str(output), "--data", str(data)]), end="")
+    print(f" -o saved_models/{name}")
 
 
 def train_table(rows, data, output, recipe, seeds, steps, minutes):

@@ -29,7 +29,7 @@ def suggest(
         Path | None,
         typer.Option(
             help="Also write --labels with predictions in these sections, to correct in napari or "
-            "Fiji; 255 is not annotated."
+            "Fiji; a mask stays one, beside class ids 255 is not annotated."
         ),
     ] = None,
 ):
@@ -61,5 +61,7 @@ def suggest(
     print_table(("section", "unsure", "distance", "picture"), rows)
     print(f"Wrote a picture of each to {output}")
     if write_labels:
-        save_volume(write_labels, draft(known, found, image.shape), like=image)
-        print(f"Wrote {write_labels}, a draft to correct: 255 is not annotated")
+        drawn = draft(known, found, image.shape)
+        save_volume(write_labels, drawn, like=image)
+        rest = "255 is" if (drawn == 1).any() else "sections without any label are"
+        print(f"Wrote {write_labels}, a draft to correct: {rest} not annotated")

@@ -1,5 +1,6 @@
 """`volseg train`."""
 
+import shlex
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -134,8 +135,8 @@ def train(
         f"Model, history and curve: {output}"
     )
     if not model:
-        again = f"volseg predict {volumes[0]} --model {output} --threshold auto -o FILE"
-        print(f"Threshold {summary['threshold']:.3g}. Next: {again}")
+        again = shlex.join(["volseg", "predict", str(volumes[0]), "--model", str(output)])
+        print(f"Threshold {summary['threshold']:.3g}. Next: {again} --threshold auto -o FILE")
 
 
 def check_network(start, model, self_train):

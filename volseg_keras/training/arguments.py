@@ -77,8 +77,8 @@ def check_run(checkpoint, resume):
     finished = checkpoint.with_name("metrics.json").exists() and not checkpoint.exists()
     begun = checkpoint.exists() or checkpoint.with_name("model.keras").exists()
     if finished or begun and not resume:
-        expected, received = "a new folder, or `resume` and a checkpoint", checkpoint.parent
-        raise invalid("output", expected, f"{received} holds a run", FileExistsError)
+        expected = "a new folder, such as run2" + (", or `resume`" if checkpoint.exists() else "")
+        raise invalid("output", expected, f"{checkpoint.parent} holds a run", FileExistsError)
     if resume and not checkpoint.exists():
         print(f"No checkpoint in {checkpoint.parent} yet: a new run starts", flush=True)
     return checkpoint.exists()

@@ -7,6 +7,8 @@ from shutil import copy2
 
 from ..errors import require
 from ..files import atomic_path, write_json
+from ..inference.open_model import open_model
+from ..inference.options import PredictionOptions
 from ..networks.models import split_normalization
 from ..patches.foreground import ClassIds, foreground_voxels
 from ..patches.sampler import channels_of
@@ -20,6 +22,7 @@ from .logging_callbacks import part_of_training
 from .recipes import get_recipe
 from .self_training import confident_labels, confident_text
 from .starting_model import chosen_start, network_from, rescaled
+from .validation import predictor_score
 from .volumes import hold_out_parts, labelled_volumes, largest_class, paired, read_labels
 
 SCRATCH = "scratch"
@@ -221,6 +224,8 @@ def train_parts(train, parts, volumes, start, budget, request):
                 steps=budget.steps and max(1, round(part.share * budget.steps)),
                 minutes=budget.seconds and part.share * budget.seconds / 60,
             )
+        if number == 0 and start.name and part.hold_out and not request.resume:
+            tell_gain(start, classes, hold_out_parts(volumes, part.hold_out, start.dims)[1], done)
         kept = done["held_out_jaccard"] is None
         summary = done | {key: summary[key] for key in CHOSEN if kept and key in summary}
         source = part.folder
@@ -228,6 +233,22 @@ def train_parts(train, parts, volumes, start, budget, request):
             end_early(source, parts[-1].folder)
             break
     return summary
+
+
+def tell_gain(start, classes, held_out, summary):
+    """Print what the start scores on the held-out parts beside what training made of it."""
+    predictor = open_model(start.name)
+    if predictor.metadata["num_classes"] != classes:
+        return
+    options = PredictionOptions(smoothing=predictor.smoothing, zooms=predictor.zooms)
+    before = predictor_score(predictor, held_out, options=options).mean
+    after = sum(summary["held_out"][part.name] for part in held_out) / len(held_out)
+    print(f"On what is held out {start.name} scores {before:.3f}, trained further {after:.3f}")
+    if after <= before:
+        print(
+            f"That is no better than {start.name} itself: annotate a section where it is wrong "
+            "(`volseg suggest`), or train for more minutes"
+        )
 
 
 def end_early(part, folder):

@@ -15,7 +15,7 @@ from ..patches.foreground import annotated_sections, cropped
 from ..patches.sampler import check_shape
 from ..pretrained.choice import choose_model, rescaling
 from ..pretrained.presets import stored_threshold, trained_voxel_size
-from ..volumes.labels import NOT_ANNOTATED, class_ids
+from ..volumes.labels import NOT_ANNOTATED, class_ids, in_smallest_type
 from .annotated_sections import spread, without_unpainted
 
 # Sections that a 2D network predicts, and the side in pixels of their middle that is predicted.
@@ -199,15 +199,18 @@ def draft(labels, suggestions, shape):
         shape: `(z, y, x)` of the stack.
 
     Returns:
-        uint8 class ids, 255 in all other sections without annotation.
+        uint8 class ids, 255 in all other sections without annotation. If `labels` are a mask of
+        two grey levels, so is what is returned: as they were painted, sections that nobody has
+        annotated are empty.
     """
-    found = np.full(shape, NOT_ANNOTATED, np.uint8)
-    if labels is not None:
-        found, _ = without_unpainted(class_ids(np.asarray(labels)))
-        found = found.copy()
+    given = np.full(shape, NOT_ANNOTATED, np.uint8) if labels is None else np.asarray(labels)
+    ids = given if labels is None else class_ids(given)
+    found = without_unpainted(ids)[0].copy()
     for suggestion in suggestions:
         found[suggestion.z] = suggestion.labels
-    return found
+    if np.array_equal(ids, given):
+        return found
+    return in_smallest_type(np.where(found == 1, given.max(), given.min()))
 
 
 def draft_section(labels, suggestion):

@@ -48,8 +48,14 @@ def score(model, engine, parts, contrast=1.0, options=PLAIN):
     Returns:
         A `HeldOutScores`.
     """
-    predictor = Predictor(lambda sample: engine, metadata(model))
-    classes = model.output_shape[-1]
+    return predictor_score(
+        Predictor(lambda sample: engine, metadata(model)), parts, contrast, options
+    )
+
+
+def predictor_score(predictor, parts, contrast=1.0, options=PLAIN):
+    """Score a `Predictor`; the other arguments are those of `score`."""
+    classes = predictor.metadata["num_classes"]
     jaccard, curves = {}, []
     for part in parts:
         confusion = Confusion(classes, NOT_ANNOTATED)

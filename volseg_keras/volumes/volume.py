@@ -192,7 +192,7 @@ def read_source(path, inside, level, series=None):
         raise invalid("path", f"Zarr, HDF5 or TIFF: N5 is not read, but {fiji}", path)
     if "*" in path.name or path.is_dir() and kind is None:
         return read_slices(find_slices(path))
-    require(path.exists(), "path", "a file", path, FileNotFoundError)
+    require(path.exists(), "path", "a file that exists", path, FileNotFoundError)
     kind = kind or checked_kind(path)
     expected = f"FILE::NAME for {', '.join(NAMED)} only"
     require(not inside or kind in NAMED, "path", expected, f"{path}::{inside}")
