@@ -140,6 +140,7 @@ def replaced(old, new):
         (("predict", "image.tif", "-o", "out.tif", "--threshold", "2"), "`threshold`"),
         (("evaluate", "label.tif", "shorter.tif"), "(31, 64, 96)"),
         (("evaluate", "label.tif", "missing.tif"), "missing.tif"),
+        (("train", "image.tif", "shorter.tif", "-o", "new"), "shorter.tif of shape (31, 64, 96)"),
         (("evaluate", "label.tif", "label.tif", "--json", "file/a.json"), "writable folder"),
         (("evaluate", "label.tif", "label.tif", "--json", "."), "Expected a file"),
         (("measure", "label.tif", "-o", "a.csv", "--voxel-size", "5,5,5"), "Expected a file"),

@@ -154,18 +154,27 @@ def check_network(start, model, self_train):
 
 
 def opened_pairs(name, files, volume_options):
-    """Return open `(image, labels)` of files in turn, or raise ValueError for an odd number.
+    """Return open `(image, labels)` of files in turn.
 
     Args:
         name: of the argument.
         files: an image, its labels, and so on.
         volume_options: how to read them.
+
+    Raises:
+        ValueError: the number of files is odd, or labels have another shape than their image.
     """
     expected = "each image followed by its labels"
     require(len(files) % 2 == 0, name, expected, f"{len(files)} files")
     pairs = zip(files[::2], files[1::2], strict=True)
-    opened = [volume_options.open_all(image=image, label=label) for image, label in pairs]
-    return [(pair["image"], pair["label"]) for pair in opened]
+    opened = []
+    for image, label in pairs:
+        pair = volume_options.open_all(image=image, label=label)
+        shape, found = pair["image"].shape[:3], pair["label"].shape
+        expected = f"labels of the shape (z, y, x) of {image}, {shape}"
+        require(found == shape, name, expected, f"{label} of shape {found}")
+        opened.append((pair["image"], pair["label"]))
+    return opened
 
 
 def held_out_text(summary):
