@@ -11,6 +11,7 @@ from pathlib import Path
 
 import imagecodecs
 import numpy as np
+import psutil
 import pytest
 import tifffile
 from command import quick_recipe, volseg
@@ -47,16 +48,22 @@ def folder(tmp_path_factory):
     return folder
 
 
+def processor_seconds_of_children():
+    """Return the time that processes which have ended computed, not that they waited for a core."""
+    spent = psutil.Process().cpu_times()
+    return spent.children_user + spent.children_system
+
+
 def test_help_is_quick_and_needs_no_tensorflow():
     code = "import sys; from volseg_keras.cli import app; app(['--help'], standalone_mode=False)"
     check = "; assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)"
     times = []
     for _ in range(5):
-        start = time.perf_counter()
+        before = processor_seconds_of_children()
         out = subprocess.run(
             [sys.executable, "-c", code + check], check=True, capture_output=True, text=True
         )
-        times.append(time.perf_counter() - start)
+        times.append(processor_seconds_of_children() - before)
     assert all(word in out.stdout for word in ("train", "predict", "evaluate", "export", "models"))
     assert min(times) < 0.5
 
