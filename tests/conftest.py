@@ -18,8 +18,9 @@ if CACHE not in os.environ.get("XDG_CACHE_HOME", ""):
     os.environ["XDG_CACHE_HOME"] = cache.name
 
 # Files that take longest come first: no process is left alone with one of them in the end.
-LONG = "notebooks survival engines publish state export classes resume fit cli".split()
-LONG += "postprocessing zoo malformed devices segmenter runner models".split()
+LONG = "notebooks cli survival zoo devices engines publish real backends state export".split()
+LONG += "classes runner fit resume reproduce determinism long_runs models".split()
+LONG += "postprocessing malformed segmenter".split()
 
 
 def pytest_collection_modifyitems(items):

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -243,7 +244,10 @@ def test_a_signal_cleans_up_as_ctrl_c_does(number, tmp_path):
     (tmp_path / "tmp").mkdir()
     (tmp_path / "out").mkdir()
     arguments = [*VOLSEG, "predict", grey, "-o", tmp_path / "out/l.tif", "--probability"]
-    process = subprocess.Popen(arguments, env=env, stderr=subprocess.PIPE, text=True)
+    # Under nohup, which the tests may run under, processes ignore SIGHUP.
+    heed = partial(signal.signal, number, signal.SIG_DFL)
+    how = {"env": env, "stderr": subprocess.PIPE, "text": True, "preexec_fn": heed}
+    process = subprocess.Popen(arguments, **how)
     end = time.time() + 120
     while not left(tmp_path / "out") and process.poll() is None and time.time() < end:
         time.sleep(0.002)

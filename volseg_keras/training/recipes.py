@@ -96,19 +96,22 @@ NEAR = Augment(
     noise=0.2,
     blur=0.5,
 )
-# Muon was chosen for 2D networks by tests/benchmarks/recipes.py; in 3D it has not been shown to be
-# better.
+# Muon was chosen by tests/benchmarks/recipes.py; `finetune` has not been measured with it in 3D.
 FAST = {
     "patch": {2: (256, 256), 3: (64, 128, 128)},
     "batch": {2: 2, 3: 2},
-    "optimizer": {2: "MuonAdamW", 3: "AdamW"},
+    "optimizer": {2: "MuonAdamW", 3: "MuonAdamW"},
     "optimizer_options": {"weight_decay": 1e-4},
     "loss": "JaccardCrossentropyLoss",
     "schedule": "cosine",
     "warmup": 50,
     "settle": 0.1,
 }
-FEW_SECTIONS = {"patch": {2: (256, 256), 3: (32, 128, 128)}, "batch": {2: 2, 3: 4}}
+FEW_SECTIONS = {
+    "patch": {2: (256, 256), 3: (32, 128, 128)},
+    "batch": {2: 2, 3: 4},
+    "optimizer": {2: "MuonAdamW", 3: "AdamW"},
+}
 DEMO = {
     "patch": {2: (128, 128), 3: (32, 64, 64)},
     "batch": {2: 4, 3: 2},
