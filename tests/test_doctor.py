@@ -45,6 +45,7 @@ def test_what_is_missing_is_told_with_the_line_to_get_it(monkeypatch):
 
 def test_errors_are_a_line():
     assert attempt(lambda: json.loads("\n")).startswith("fails: JSONDecodeError: Expecting value")
+    assert attempt(lambda: __import__("no_such_package")) == "not installed: no_such_package"
     told = list(lines({"a": {"b": ["c", "d"], "e": 1}, "f": "nothing"}))
     assert [line.split() for line in told] == [["a", "b", "c,", "d"], ["e", "1"], ["f", "nothing"]]
 
