@@ -36,7 +36,8 @@ def tiny_network(classes=2):
 @contextmanager
 def quick_recipes():
     """Make recipes of small patches: "quick" by SGD, the others by AdamW."""
-    adam = replace(RECIPES["fast"], patch={3: (16, 32, 32)}, warmup=2, augment=Augment(), settle=0)
+    small = {"patch": {3: (16, 32, 32)}, "warmup": 2, "augment": Augment(), "settle": 0}
+    adam = replace(RECIPES["fast"], optimizer={3: "AdamW"}, **small)
     with pytest.MonkeyPatch.context() as patch:
         quick = replace(adam, optimizer={3: "SGD"}, optimizer_options={})
         patch.setitem(RECIPES, "quick", quick)

@@ -137,6 +137,13 @@ def test_a_thin_volume_gets_thin_patches(depth, height, tmp_path):
     assert predict_volume(tmp_path, image).shape == (*image.shape, 2)
 
 
+def test_a_thin_volume_beside_a_thick_one_is_mirrored():
+    pair = [IMAGE[-11:], IMAGE], [LABEL[-11:], LABEL]
+    volumes = labelled_volumes(*pair, tiny_network(), "volume")
+    patches = make_patches(volumes, RECIPES["quick"], 3, 0, None)
+    assert [patches[i].label.shape for i in range(4)] == 4 * [(16, 32, 32)]
+
+
 def test_an_annotated_slice_of_a_thin_volume_lies_anywhere_in_a_patch():
     image, truth = IMAGE[-11:], LABEL[-11:]
     label, z = np.full_like(truth, 255), truth.sum(axis=(1, 2)).argmax()

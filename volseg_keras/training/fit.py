@@ -232,13 +232,13 @@ def logging_callbacks(budget, output, batch, patch_shape, held_out):
 
 
 def make_patches(volumes, row, dims, seed, weights, contrast=1.0):
-    """Return the patches of a recipe, not larger than the smallest volume.
+    """Return the patches of a recipe, not larger than the largest volume.
 
     A volume thinner than a patch is mirrored on both sides, so that an annotated slice can lie
     anywhere in a patch: if it were always at the same place, a network with zero padding would
     learn that place.
     """
-    sizes = np.min([volume.label.shape[-dims:] for volume in volumes], axis=0)
+    sizes = np.max([volume.label.shape[-dims:] for volume in volumes], axis=0)
     patch = [
         min(p, max(int(n) // MULTIPLE, 1) * MULTIPLE)
         for p, n in zip(row.patch[dims], sizes, strict=True)
