@@ -71,8 +71,8 @@ def train_model(name, data, output, steps):
 
     summary = train_row(row, data, output, steps=steps)
     print(f"Trained {name}: {summary['steps']} steps. Score and publish it with")
-    print(shlex.join(["volseg", "publish", str(output), "--data", str(data)]), end="")
-    print(f" -o saved_models/{name}")
+    again = ["volseg", "publish", str(output), "--data", str(data), "-o", f"saved_models/{name}"]
+    print(shlex.join(again))
 
 
 def train_table(rows, data, output, recipe, seeds, steps, minutes):

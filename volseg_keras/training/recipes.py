@@ -96,7 +96,8 @@ NEAR = Augment(
     noise=0.2,
     blur=0.5,
 )
-# Muon was chosen by tests/benchmarks/recipes.py; `finetune` has not been measured with it in 3D.
+# Muon was chosen for 2D networks by tests/benchmarks/recipes.py, for 3D ones by one short run of H
+# with each, on thin patches; `finetune` has not been measured with it in 3D.
 FAST = {
     "patch": {2: (256, 256), 3: (64, 128, 128)},
     "batch": {2: 2, 3: 2},
