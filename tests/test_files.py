@@ -120,6 +120,22 @@ def test_a_signal_that_comes_as_a_writer_starts_ends_it(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_work_folder_is_removed_though_a_thread_still_writes_into_it(tmp_path, monkeypatch):
+    """A signal may come while a thread starts, which then nobody waits for."""
+    remove = os.rmdir
+
+    def too_early(path, **options):
+        for folder in set(late):
+            late.remove(folder)
+            (folder / "late").touch()
+        remove(path, **options)
+
+    with work_folder(tmp_path / "a") as work:
+        late = [work]
+        monkeypatch.setattr(os, "rmdir", too_early)
+    assert not late and not list(tmp_path.iterdir())
+
+
 def test_a_signal_as_a_work_folder_is_made_leaves_none(tmp_path, monkeypatch):
     make = Path.mkdir
 

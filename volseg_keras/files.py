@@ -20,6 +20,8 @@ WORK = re.compile(r"\.part-(.+)-(\d+)-([0-9a-f]{8})-\w+")
 RUN = uuid4().hex[:8]
 # Seconds after which a folder of another host, whose processes cannot be seen, is abandoned.
 ABANDONED = 7 * 24 * 3600
+# Seconds between the attempts to remove a work folder.
+RETRIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
 
 @contextmanager
@@ -47,7 +49,7 @@ def work_folder(path):
         shutil.rmtree(folder, ignore_errors=True)
     name = f".part-{platform.node()}-{os.getpid()}-{RUN}-{uuid4().hex[:8]}"
     folder = path.parent / name
-    remove = partial(shutil.rmtree, folder, ignore_errors=True)
+    remove = partial(_remove_folder, folder)
     atexit.register(remove)  # a signal may come before the caller's `with` has begun
     try:
         folder.mkdir(0o700)
@@ -55,6 +57,15 @@ def work_folder(path):
     finally:
         remove()
         atexit.unregister(remove)
+
+
+def _remove_folder(folder):
+    """Remove a folder, into which a thread may still write that a signal left without a caller."""
+    for pause in RETRIES:
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            break
+        time.sleep(pause)
 
 
 def _is_abandoned(folder):
