@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
@@ -129,6 +130,19 @@ def test_training_curve_marks_held_out_values_where_there_are_any(tmp_path, rows
     assert imread(png).shape[:2] == (960, 1120)
     assert (pixels(png, BLUE, legend=True) > 50) == held_out
     assert [p.name for p in png.parent.iterdir()] == ["curve.png"]
+
+
+@pytest.mark.parametrize("ended_early", [False, True])
+def test_training_curve_joins_the_parts_of_a_training(ended_early, tmp_path, monkeypatch):
+    first, last = "10,60,1.2,0.1,0.1,3,0.4\n20,90,1,0.2,0.1,3,\n", "5,30,0.8,0.3,0.1,3,\n"
+    (tmp_path / "parts/1").mkdir(parents=True)
+    (tmp_path / "parts/1/history.csv").write_text(HEADER + first)
+    (tmp_path / "history.csv").write_text(HEADER + (first if ended_early else last))
+    titles = []
+    monkeypatch.setattr(Axes, "set_title", lambda self, title, **_: titles.append(title))
+    png = training_curve(tmp_path / "history.csv", tmp_path / "curve.png")
+    assert titles == ["20 steps in 1.5 minutes" if ended_early else "25 steps in 2.0 minutes"]
+    assert pixels(png, BLUE, legend=True) > 50
 
 
 def test_training_curve_refuses_an_empty_history(tmp_path):

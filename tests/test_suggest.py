@@ -135,11 +135,14 @@ def test_spread():
     assert spread([3, 4], 4) == [3, 4]
 
 
-def test_a_draft_spares_what_is_painted(model):
+@pytest.mark.parametrize("white", [1, 255])
+def test_a_draft_spares_what_is_painted(white, model):
+    """Whether class ids were painted, or white on black."""
     (section,) = suggest(model, IMAGE, 1, KNOWN)
     labels = np.zeros_like(KNOWN)
+    labels[section.z - 1, 0, 0] = white
     assert draft_section(labels, section) is labels
-    np.testing.assert_array_equal(labels[section.z], section.labels)
+    np.testing.assert_array_equal(labels[section.z], white * section.labels)
     labels[section.z] = 0
-    labels[section.z, 0, 0] = 1
-    assert draft_section(labels, section)[section.z].sum() == 1
+    labels[section.z, 0, 0] = white
+    assert np.count_nonzero(draft_section(labels, section)[section.z]) == 1

@@ -55,7 +55,12 @@ def train(
         str | None,
         typer.Option(help="fast, finetune or paper; by default finetune, from scratch fast."),
     ] = None,
-    minutes: Annotated[float | None, typer.Option(help="Budget in minutes.")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Budget in minutes of training; to choose a start and to score takes a few more."
+        ),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Budget in steps.")] = None,
     hold_out: Annotated[
         list[str] | None,

@@ -1,6 +1,7 @@
 """Training curves as PNG files."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -8,13 +9,16 @@ from matplotlib.figure import Figure
 from ..errors import invalid, require
 from .plots import BLUE, DARK, save_figure, tidy
 
+COLUMNS = ("step", "seconds", "loss", "jaccard", "learning_rate", "val_jaccard")
+
 
 def training_curve(history, path):
     """Draw loss, Jaccard index and learning rate over the steps of a training.
 
     Args:
         history: Path of a `history.csv` with the columns `step`, `seconds` (since the start),
-            `loss`, `jaccard`, `learning_rate` and `val_jaccard`; an empty field is a gap.
+            `loss`, `jaccard`, `learning_rate` and `val_jaccard`; an empty field is a gap. If the
+            training had several parts, those in `parts` beside it are drawn before it.
         path: Where the PNG goes. Missing folders are created.
 
     Returns:
@@ -23,7 +27,7 @@ def training_curve(history, path):
     Raises:
         ValueError: If the history holds no row.
     """
-    data = _read_history(history)
+    data = _joined([_read_history(file) for file in _parts(Path(history))])
     figure = Figure(figsize=(7, 6), layout="constrained")
     axes = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1))
     marker = "." if len(data["step"]) == 1 else None
@@ -54,15 +58,30 @@ def training_curve(history, path):
     return save_figure(figure, path)
 
 
+def _parts(history):
+    """Return the history files of a training in order, without one that is a copy of a part."""
+    parts = sorted(history.parent.glob("parts/*/history.csv"))
+    copied = any(part.read_bytes() == history.read_bytes() for part in parts)
+    return parts if copied else [*parts, history]
+
+
+def _joined(parts):
+    """Return one history of several; steps and seconds go on where the part before ended."""
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in COLUMNS}
+    for name in ("step", "seconds"):
+        ends = np.cumsum([0.0, *(part[name][-1] for part in parts)])[:-1]
+        joined[name] += np.repeat(ends, [len(part[name]) for part in parts])
+    return joined
+
+
 def _read_history(history):
     with open(history, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     require(rows, "history", "at least one row", history)
-    names = ("step", "seconds", "loss", "jaccard", "learning_rate", "val_jaccard")
     try:
-        return {name: np.array([float(row.get(name) or "nan") for row in rows]) for name in names}
+        return {name: np.array([float(row.get(name) or "nan") for row in rows]) for name in COLUMNS}
     except ValueError as error:
-        expected = f"{', '.join(names)} as numbers"
+        expected = f"{', '.join(COLUMNS)} as numbers"
         raise invalid("history", expected, f"{history} ({error})") from error
 
 

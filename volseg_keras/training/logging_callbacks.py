@@ -128,7 +128,7 @@ class Progress(keras.callbacks.Callback):
         if score is not None and len(self.held_out) > 1:
             each = (f"{name} {logs[f'val_jaccard {name}']:.3f}" for name in self.held_out)
             held_out += f" ({', '.join(each)})"
-        speed = f"{logs['mvoxel_per_s']:.2f} Mvoxel/s"
+        speed = f"{logs['mvoxel_per_s']:.2g} Mvoxel/s"
         print(f"\r{self.line(logs)}{held_out}  {speed}  {self.time_left()} left", flush=True)
 
     def on_train_batch_end(self, batch, logs=None):

@@ -90,7 +90,8 @@ class Start:
     looked_at: tuple = ()
 
 
-COLUMNS = ("start", "voxels (z, y, x)", "Jaccard", "threshold", "")
+SCORED = f"Jaccard (at most {SECTIONS} sections)"
+COLUMNS = ("start", "voxels (z, y, x)", SCORED, "threshold", "")
 
 
 def chosen_start(volumes, request, file):

@@ -208,16 +208,20 @@ def draft(labels, suggestions, shape):
     found = without_unpainted(ids)[0].copy()
     for suggestion in suggestions:
         found[suggestion.z] = suggestion.labels
-    if np.array_equal(ids, given):
-        return found
-    return in_smallest_type(np.where(found == 1, given.max(), given.min()))
+    return found if np.array_equal(ids, given) else in_smallest_type(as_mask(found, given))
+
+
+def as_mask(ids, mask):
+    """Return class ids in the two grey levels of a mask: those that are 1 in the higher one."""
+    return np.where(ids == 1, mask.max(), mask.min())
 
 
 def draft_section(labels, suggestion):
     """Write what a model finds in a suggested section to labels, unless something is painted there.
 
     Args:
-        labels: `(z, y, x)` array, which is changed, or array-like, of which a copy is.
+        labels: `(z, y, x)` array, which is changed, or array-like, of which a copy is. A mask of
+            two grey levels stays one.
         suggestion: a `Suggestion`.
 
     Returns:
@@ -225,6 +229,10 @@ def draft_section(labels, suggestion):
     """
     labels = labels if isinstance(labels, np.ndarray) else np.array(labels)
     plane = labels[suggestion.z] if labels.ndim == 3 else labels
-    if np.isin(plane, (0, NOT_ANNOTATED)).all():
-        plane[...] = suggestion.labels
+    if np.array_equal(class_ids(labels), labels):
+        empty, found = (0, NOT_ANNOTATED), suggestion.labels
+    else:
+        empty, found = (labels.min(),), as_mask(suggestion.labels, labels)
+    if np.isin(plane, empty).all():
+        plane[...] = found
     return labels

@@ -263,6 +263,6 @@ def kind_of(path):
 def checked_kind(path):
     """Return the suffix by which a file's format is known, or raise ValueError."""
     kind = kind_of(path)
-    fiji = "Fiji converts other files with File > Save As > Tiff"
-    require(kind, "path", f"one of {', '.join(FORMATS)} ({fiji})", path)
+    others = "Fiji saves other files as Tiff; a folder of slices may hold .png"
+    require(kind, "path", f"one of {', '.join(FORMATS)} ({others})", path)
     return kind
