@@ -59,7 +59,7 @@ def suggest(
         draw_section(section.plane, section.labels, section.unsure, file, name)
         rows.append((str(section.z), f"{section.doubt:.2%}", f"{section.distance:.1f}", file.name))
     print_table(("section", "unsure", "distance", "picture"), rows)
-    print("unsure: mean uncertainty of its pixels, without rims of objects; distance: how far it is")
+    print("unsure: mean uncertainty of its pixels, rims of objects aside; distance: how far it is")
     print("from annotated sections and those above, in position and appearance")
     print(f"Wrote a picture of each to {output}")
     if write_labels:
