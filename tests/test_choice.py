@@ -1,11 +1,14 @@
 """Which published model is chosen for which volume."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from command import volseg
 from scipy import ndimage
 
 from volseg_keras import Segmenter, open_volume, phantom, predict_volume, save_volume
+from volseg_keras.inference import job
 from volseg_keras.pretrained.choice import BEST, choose_model, rescaling
 from volseg_keras.pretrained.presets import nearest_voxel_size, published
 from volseg_keras.volumes.dimensions import network_dims
@@ -106,6 +109,21 @@ def test_python_chooses_too(tmp_path):
     want = predict_volume(choice.model, volume, scale=choice.scale)
     np.testing.assert_array_equal(predict_volume("auto", volume), want)
     np.testing.assert_array_equal(Segmenter()(volume), want)
+
+
+@pytest.mark.parametrize("call", [Segmenter(), partial(predict_volume, "auto")])
+def test_an_image_is_no_volume(call):
+    with pytest.raises(ValueError, match=r"`volume`.*axes \(z, y, x\).*shape \(64, 64\)"):
+        call(phantom((16, 64, 64))[0][0])
+
+
+def test_sections_are_not_rescaled_for_a_2d_model(tmp_path, monkeypatch):
+    image = phantom((16, 24, 24))[0]
+    volume = open_volume(save_volume(tmp_path / "a.tif", image, voxel_size=(5, 7, 6)))
+    monkeypatch.setattr(job, "trained_voxel_size", lambda model, near: (40, 5, 5))
+    monkeypatch.setattr(job, "trained_spatial_dims", {"two": 2, "three": 3}.get)
+    assert job.scale_to(["two"], volume) == (1, 1.4, 1.2)
+    assert job.scale_to(["three"], volume) == (0.125, 1.4, 1.2)
 
 
 def test_a_volume_that_has_too_much_foreground_is_told(tmp_path, capsys, monkeypatch):

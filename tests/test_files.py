@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import volseg_keras
-from volseg_keras.files import RUN, atomic_path, work_folder, write_csv, write_json
-from volseg_keras.volumes import writing
+from volseg_keras.files import HOST, RUN, atomic_path, work_folder, write_csv, write_json
+from volseg_keras.volumes import ome_zarr, writing
 
 KILLED = """
 import glob, os, pathlib, sys
@@ -76,17 +76,21 @@ def left_by(owner, folder):
 
 
 def test_work_of_living_processes_stays(tmp_path):
-    host, own, other = platform.node(), os.getpid(), os.getppid()
+    host, own, other = HOST, os.getpid(), os.getppid()
     stay = [
         left_by(f"{host}-{other}-{8 * '0'}", tmp_path),
         left_by(f"{host}-{own}-{RUN}", tmp_path),
     ]
-    new = tmp_path / f".part-else-where-1-{8 * '0'}-z"
-    new.mkdir()
+    new = [
+        tmp_path / f".part-{place}-{own}-{8 * '0'}-z"
+        for place in ("else-where", f"{platform.node()}.1")  # the last is another container
+    ]
+    for folder in new:
+        folder.mkdir()
     left_by(f"{host}-{own}-{8 * '0'}", tmp_path)  # of an earlier process of the same number
     left_by(f"else-where-{own}-{8 * '0'}", tmp_path)
     write_json(tmp_path / "a.json", {})
-    assert set(tmp_path.iterdir()) == {*stay, new, tmp_path / "a.json"}
+    assert set(tmp_path.iterdir()) == {*stay, *new, tmp_path / "a.json"}
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".h5", ".zarr", ".mrc", ".npy"])
@@ -103,6 +107,19 @@ def test_what_a_killed_process_left_is_gone_after_the_next(suffix, tmp_path):
         assert not list(work.iterdir())
     assert {path.name for path in tmp_path.iterdir()} == {name, "a.json"}
     assert np.asarray(volseg_keras.open_volume(tmp_path / name)).all()
+
+
+def test_what_is_given_up_is_not_finished(tmp_path, monkeypatch):
+    """A pyramid of a large volume takes minutes."""
+    finished = []
+    monkeypatch.setattr(ome_zarr, "finish_zarr", lambda *given: finished.append(given))
+    with (
+        pytest.raises(KeyboardInterrupt),
+        writing.create_volume(tmp_path / "a.zarr", (8, 4, 4), "u1") as append,
+    ):
+        append(np.zeros((4, 4, 4), np.uint8))
+        raise KeyboardInterrupt
+    assert not finished and not list(tmp_path.iterdir())
 
 
 def test_a_signal_that_comes_as_a_writer_starts_ends_it(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from command import volseg
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from networks import settled, shallow_networks
+from tiles import predict_slabs
 
 from volseg_keras import (
     PatchSampler,
@@ -23,7 +24,7 @@ from volseg_keras import (
     save_volume,
     segmentation_scores,
 )
-from volseg_keras.inference.tiled_prediction import label_map, predict_slabs
+from volseg_keras.inference.tiled_prediction import label_map
 from volseg_keras.inference.wrappers import Standardized
 from volseg_keras.networks.models import with_normalization
 from volseg_keras.volumes.formats import FORMATS

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import webbrowser
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,6 @@ from test_plots import HEADER, Planes
 from volseg_keras import open_volume, phantom, save_volume
 from volseg_keras.cli import view
 from volseg_keras.cli.common import VolumeOptions
-from volseg_keras.cli.view import view_arguments
 from volseg_keras.report import slices
 from volseg_keras.report.page import write_page
 from volseg_keras.report.sizes import instance_sizes, size_histogram
@@ -234,15 +234,35 @@ def test_predict_opens_it_too(folder, tmp_path, monkeypatch):
     path.unlink(), path.parent.rmdir()
 
 
+def test_options_of_the_volume_do_not_change_how_results_are_read(tmp_path, monkeypatch):
+    """A cube, whose labels could be read by its axes too, and a file that exists already."""
+    shown = []
+    monkeypatch.setattr(view, "show", lambda layers, title: shown.append(layers))
+    monkeypatch.setattr(view, "has_napari", lambda: False)
+    grey = phantom((24, 24, 24))[0]
+    np.save(tmp_path / "cube.npy", grey.T)
+    output = ("-o", tmp_path / "labels.zarr", "--view", "--model", "D")
+    assert volseg("predict", tmp_path / "cube.npy", "--axes", "xyz", *output) == 0
+    (layers,) = shown
+    np.testing.assert_array_equal(layers["image"], grey)
+    np.testing.assert_array_equal(layers["labels"], open_volume(tmp_path / "labels.zarr"))
+
+
 def test_a_window_in_another_process_gets_all_options(tmp_path, monkeypatch):
-    options = VolumeOptions(axes="zyx", time=1, level=0, voxel_size="8,4,4.5")
-    arguments = view_arguments(tmp_path / "a.tif", tmp_path / "b.tif", None, options)
     given = []
-    monkeypatch.setattr(view, "show", lambda *_: None)
-    monkeypatch.setattr(view, "open_layers", lambda *files, **told: given.append((*files, told)))
-    assert volseg("view", *arguments) == 0
-    told = {"volume_options": options}
-    assert given == [(tmp_path / "a.tif", tmp_path / "b.tif", None, told)]
+    monkeypatch.setattr(view, "has_napari", lambda: True)
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: given.append(command))
+    options = VolumeOptions(axes="zyx", time=1, level=0, voxel_size="8,4,4.5")
+    view.show_found(tmp_path / "a.tif", {"labels": tmp_path / "b.tif"}, options)
+    (python, _, program, told) = given[0]
+    assert python == sys.executable
+    shown = {**asdict(options), "voxel_size": [8, 4, 4.5]}
+    files = {"volume": str(tmp_path / "a.tif"), "written": {"labels": str(tmp_path / "b.tif")}}
+    assert json.loads(told) == {**files, "options": shown}
+    monkeypatch.setattr(sys, "argv", ["-c", told])
+    monkeypatch.setattr(view, "show_files", lambda **told: given.append(told))
+    exec(program)
+    assert given[1] == json.loads(told)
 
 
 def test_without_napari_nothing_of_qt_is_imported(folder, tmp_path):

@@ -30,6 +30,7 @@ from volseg_keras.inference.runner import segment_file
 from volseg_keras.inference.segmenter import predict_volume
 from volseg_keras.networks.models import with_normalization
 from volseg_keras.postprocessing.pipeline import PostProcessing
+from volseg_keras.volumes import writing
 from volseg_keras.volumes.intensity import Intensity
 from volseg_keras.volumes.volume import Volume
 
@@ -206,6 +207,21 @@ def test_a_wrong_model_is_told_before_the_volume_is_read(tmp_path, network, monk
     assert [path.name for path in tmp_path.iterdir()] == ["image.npy"]
 
 
+def test_what_cannot_be_written_is_told_before_the_work(tmp_path, network, monkeypatch):
+    monkeypatch.setattr(writing, "free_memory", lambda: 1000)
+    monkeypatch.setattr(Volume, "__getitem__", None)
+    job = job_of(tmp_path, [network], np.zeros((4, 10, 20), np.uint8), "labels.nii.gz")
+    with pytest.raises(ValueError, match=r"another format than \.nii.*labels\.nii\.gz"):
+        segment_file(job)
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.TIFF", "a.ome.tif", "a.OME.tiff", "a.nii.gz"])
+def test_files_beside_an_output_have_its_format(name, tmp_path):
+    files = OutputFiles.of(job_of(tmp_path, "H", np.zeros((4, 8, 8)), name, probability=True))
+    assert files.probability.name == name.replace("a.", "a_probability.", 1)
+    assert files.picture.name == "a_overlay.png"
+
+
 @pytest.mark.parametrize("steps", [PostProcessing(), PostProcessing(3, instances=True)])
 def test_small_and_large_volumes_go_the_same_way(steps, tmp_path, monkeypatch):
     """In memory and in the store, from Python and without a display."""
@@ -214,7 +230,7 @@ def test_small_and_large_volumes_go_the_same_way(steps, tmp_path, monkeypatch):
         monkeypatch.setattr(runner, "SMALL", limit)
         job = job_of(tmp_path, "H", volume, name, steps=steps)
         results.append(segment_file(job))
-        assert results[-1].picture.is_file()
+        assert results[-1].files.picture.is_file()
     one, other = (open_volume(tmp_path / name) for name in ("memory.tif", "store.tif"))
     assert one.dtype == other.dtype == steps.dtype and one.voxel_size == (5, 5, 5)
     np.testing.assert_array_equal(one[...], other[...])

@@ -1,5 +1,7 @@
 """What to annotate next."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from command import volseg
@@ -62,6 +64,15 @@ def test_a_draft_is_painted_as_the_labels_were(model):
     np.testing.assert_array_equal(found == 255, ids == 1)
 
 
+def test_a_draft_of_nothing_is_refused(model):
+    """0 and 255 alone would be read as a mask in which everything else is foreground."""
+    (section,) = suggest(model, IMAGE, 1)
+    empty = replace(section, labels=np.zeros_like(section.labels))
+    with pytest.raises(ValueError, match="finds something"):
+        draft(None, [empty], IMAGE.shape)
+    assert set(np.unique(draft(KNOWN, [empty], IMAGE.shape))) == {0, 1, 255}
+
+
 def test_sections_are_those_of_python(model):
     (one,) = suggest(model, IMAGE, 1, KNOWN)
     two = suggest(model, IMAGE, 2, KNOWN)
@@ -72,7 +83,12 @@ def test_sections_are_those_of_python(model):
 
 @pytest.mark.parametrize(
     "arguments, told",
-    [(("-n", "0"), "-n"), (("--labels", "short.tif"), "`label`"), (("--model", "no"), "`model`")],
+    [
+        (("-n", "0"), "-n"),
+        (("--labels", "short.tif"), "`label`"),
+        (("--model", "no"), "`model`"),
+        (("--write-labels", "stack.tif"), "another file, in another folder, than the input"),
+    ],
 )
 def test_wrong_input(arguments, told, model, stack, monkeypatch, capsys):
     monkeypatch.chdir(stack)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiles import predict_slabs
 
 from volseg_keras.inference.engines import decoded, to_labels
 from volseg_keras.inference.tiled_prediction import (
@@ -10,7 +11,6 @@ from volseg_keras.inference.tiled_prediction import (
     best_tile,
     halo_of,
     label_map,
-    predict_slabs,
     probabilities,
     tile_plan,
 )

@@ -205,7 +205,7 @@ def test_labels_that_are_no_class_ids(labels):
 
 def test_axes_are_taken_as_told(tmp_path):
     np.save(tmp_path / "a.npy", VOXELS.T)
-    volume = open_volume(tmp_path / "a.npy", axes="xyz")
+    volume = open_volume(tmp_path / "a.npy", axes="x y z")
     np.testing.assert_array_equal(np.asarray(volume), VOXELS)
     np.testing.assert_array_equal(volume[2, 5:, 3], VOXELS[2, 5:, 3])
     for axes in ("xy", "xyy", "xyzt"):

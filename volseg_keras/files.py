@@ -11,11 +11,15 @@ import shutil
 import time
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from uuid import uuid4
 
 import psutil
 
-# The name of a work folder holds its host, its process and, as process ids are reused, its run.
+# The name of a work folder holds its host, its process and, as process ids are reused, its run. A
+# container has process ids of its own, and perhaps the name of another host.
+PIDS = Path("/proc/self/ns/pid")
+HOST = f"{platform.node()}.{PIDS.stat().st_ino}" if PIDS.exists() else platform.node()
 WORK = re.compile(r"\.part-(.+)-(\d+)-([0-9a-f]{8})-\w+")
 RUN = uuid4().hex[:8]
 # Seconds after which a folder of another host, whose processes cannot be seen, is abandoned.
@@ -47,7 +51,7 @@ def work_folder(path):
     """
     for folder in filter(_is_abandoned, path.parent.glob(".part-*")):
         shutil.rmtree(folder, ignore_errors=True)
-    name = f".part-{platform.node()}-{os.getpid()}-{RUN}-{uuid4().hex[:8]}"
+    name = f".part-{HOST}-{os.getpid()}-{RUN}-{uuid4().hex[:8]}"
     folder = path.parent / name
     remove = partial(_remove_folder, folder)
     atexit.register(remove)  # a signal may come before the caller's `with` has begun
@@ -74,7 +78,7 @@ def _is_abandoned(folder):
     if not found:
         return False
     host, pid, run = found[1], int(found[2]), found[3]
-    if host == platform.node():
+    if host == HOST:
         return run != RUN if pid == os.getpid() else not psutil.pid_exists(pid)
     with suppress(FileNotFoundError):  # its process may be removing it
         return time.time() - folder.stat().st_mtime > ABANDONED

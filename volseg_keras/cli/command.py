@@ -85,7 +85,7 @@ def run(debug=False):
     """Run the command and exit with its code; errors are one line, or a traceback."""
     try:
         app()
-    except (ValueError, OSError, FloatingPointError, ImportError) as error:
+    except (ValueError, OSError, FloatingPointError, ImportError, MemoryError) as error:
         if debug:
             traceback.print_exc()
         elif isinstance(error, ImportError):

@@ -137,7 +137,7 @@ def predict(
 
     Example: volseg predict volume.tif -o labels.tif
     """
-    from ..inference.job import Job, ModelChoice, OutputFiles, SourceVolume
+    from ..inference.job import Job, ModelChoice, SourceVolume
     from ..inference.options import PredictionOptions
     from ..inference.runner import segment_file
     from ..postprocessing.pipeline import PostProcessing
@@ -161,9 +161,9 @@ def predict(
         workers=workers,
         cluster=cluster,
     )
-    found, picture = segment_file(job, display())
+    found, files = segment_file(job, display())
     count = f", {found.highest} instances" if instances else ""
-    print(f"Wrote {output} ({found.share:.1%} foreground{count}) and {picture}")
+    print(f"Wrote {output} ({found.share:.1%} foreground{count}) and {files.picture}")
     if found.share > MOST:
         print(
             f"{found.share:.0%} of the volume is foreground, more than organelles fill: look at "
@@ -171,4 +171,6 @@ def predict(
             "sections of yours (volseg train)"
         )
     if view:
-        show_found(volume, output, OutputFiles.of(job).probability, volume_options)
+        written = {"labels": files.labels, "probability": files.probability}
+        shown = {name: path for name, path in written.items() if path}
+        show_found(volume, shown, volume_options)

@@ -53,13 +53,17 @@ def report(
 def open_layers(
     image, labels=None, probability=None, truth=None, instances=None, volume_options=None
 ):
-    """Open the files that are not None, by name; their shapes must agree."""
+    """Open the files that are not None, by name; see `checked_layers`."""
+    paths = {"image": image, "labels": labels, "probability": probability}
+    paths |= {"truth": truth, "instances": instances}
+    return checked_layers((volume_options or VolumeOptions()).open_all(**paths))
+
+
+def checked_layers(layers):
+    """Return open volumes by name, labels as integers, or raise ValueError unless shapes agree."""
     from ..report.plots import check_integers, check_shapes
     from ..volumes.volume import with_whole_numbers
 
-    paths = {"image": image, "labels": labels, "probability": probability}
-    paths |= {"truth": truth, "instances": instances}
-    layers = (volume_options or VolumeOptions()).open_all(**paths)
     check_shapes(**layers)
     names = ("labels", "truth", "instances")
     layers |= {name: with_whole_numbers(layers[name], name) for name in names if name in layers}

@@ -37,17 +37,18 @@ def suggest(
 
     Example: volseg suggest stack.tif --model run --labels labels.tif -n 3
     """
-    from ..volumes.writing import checked_output, save_volume, writable_folder
+    from ..volumes.writing import check_not_input, checked_output, save_volume, writable_folder
 
     opened = volume_options.open_all(volume=volume, labels=labels)
     image, known = opened["volume"], opened.get("labels")
     if write_labels:
         checked_output(write_labels)
+        check_not_input([write_labels], volume)
     writable_folder(output)
     start_keras()
     from ..report.console import print_table, progress_bar
     from ..report.section import draw_section
-    from ..training.suggest import draft
+    from ..training.suggest import draft, is_mask
     from ..training.suggest import suggest as suggested
 
     with progress_bar("looking at sections") as on_progress:
@@ -65,5 +66,6 @@ def suggest(
     if write_labels:
         drawn = draft(known, found, image.shape)
         save_volume(write_labels, drawn, like=image)
-        rest = "255 is" if (drawn == 1).any() else "sections without any label are"
+        mask = known is not None and is_mask(known)
+        rest = "sections without any label are" if mask else "255 is"
         print(f"Wrote {write_labels}, a draft to correct: {rest} not annotated")

@@ -1,19 +1,25 @@
 """`volseg view`."""
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import webbrowser
 from dataclasses import asdict
-from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .common import VolumeFile, VolumeOptions, takes_volume_options
-from .report import Probability, open_layers, page
+from .report import Probability, checked_layers, open_layers, page
+
+SHOW = """
+import json, sys
+from volseg_keras.cli.view import show_files
+show_files(**json.loads(sys.argv[1]))
+"""
 
 
 @takes_volume_options
@@ -41,35 +47,32 @@ def show(layers, title):
     show(layers, title)
 
 
-def show_found(volume, labels, probability, volume_options):
-    """Show what `predict` has written, as `volseg view` does.
+def show_found(volume, written, volume_options):
+    """Show what `predict` has written.
 
     In a process of its own: where Mesa draws the window, it crashes if TensorFlow was imported
     before it.
 
     Args:
         volume: path of the volume.
-        labels: path of the labels.
-        probability: path of the probability, or None.
-        volume_options: the `VolumeOptions` of the volume.
+        written: paths of the labels and of the probability, by these names.
+        volume_options: the `VolumeOptions` of the volume; what is written needs none.
     """
+    files = {name: str(path) for name, path in written.items()}
+    told = {"volume": str(volume), "written": files, "options": asdict(volume_options)}
     if has_napari():
-        arguments = view_arguments(volume, labels, probability, volume_options)
-        subprocess.run([sys.executable, "-m", "volseg_keras", "view", *arguments], check=False)
+        subprocess.run([sys.executable, "-c", SHOW, json.dumps(told)], check=False)
     else:
-        show(open_layers(volume, labels, probability, volume_options=volume_options), volume.name)
+        show_files(**told)
 
 
-def view_arguments(volume, labels, probability, volume_options):
-    """Return the arguments of `volseg view`; see `show_found`."""
-    options = {"labels": labels, "probability": probability, **asdict(volume_options)}
-    texts = {
-        name: ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        for name, value in options.items()
-        if value is not None
-    }
-    pairs = ((f"--{name.replace('_', '-')}", text) for name, text in texts.items())
-    return [str(volume), *chain.from_iterable(pairs)]
+def show_files(volume, written, options):
+    """Open and show files; see `show_found`, whose arguments these are as JSON."""
+    from ..volumes.volume import open_volume
+
+    layers = {"image": open_volume(volume, **options)}
+    layers |= {name: open_volume(path) for name, path in written.items()}
+    show(checked_layers(layers), Path(volume).name)
 
 
 def has_napari():

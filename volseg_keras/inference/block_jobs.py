@@ -138,7 +138,8 @@ def finish_job(store, job, files, on_progress=None):
 
     Args:
         store: `JobStore` of `start_job`.
-        job: the `Job`; a resumed one may have other post-processing.
+        job: the `Job`; a resumed one may have other post-processing, but the probability, which
+            instances are found in, is kept or not as it was when the store was made.
         files: `OutputFiles`.
         on_progress: called with the steps of post-processing done and their total.
 

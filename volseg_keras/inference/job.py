@@ -4,16 +4,19 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import invalid, require
 from ..postprocessing.pipeline import PostProcessing
 from ..pretrained.choice import AUTO, choose_model, rescaling
 from ..pretrained.presets import stored_threshold, trained_spatial_dims, trained_voxel_size
 from ..volumes.formats import kind_of
-from ..volumes.source import place_of
 from ..volumes.volume import open_volume
-from ..volumes.writing import checked_output
+from ..volumes.writing import check_memory_to_write, check_not_input, checked_output
 from .open_model import check_engine, find_model
 from .options import PredictionOptions
+
+OME = (".ome.tif", ".ome.tiff")  # suffixes that stay whole
 
 
 @dataclass(frozen=True)
@@ -144,13 +147,18 @@ def checked_threshold(value):
 
 
 def scale_to(models, image):
-    """Return how many voxels of the models' size make one of a volume, along (z, y, x)."""
+    """Return how many voxels of the models' size make one of a volume, along (z, y, x).
+
+    Sections stay as they are for 2D models.
+    """
     require(image.voxel_size, "voxel_size", "the voxel size of the volume, to rescale", "none")
     sizes = {trained_voxel_size(model, image.voxel_size) for model in models}
     (size,) = sizes if len(sizes) == 1 else (None,)
     known = " and ".join(map(str, sizes - {None})) or "none"
     require(size, "model", "a model with one known voxel size, to rescale", known)
-    return tuple(round(a / b, 4) for a, b in zip(image.voxel_size, size, strict=True))
+    scale = [round(a / b, 4) for a, b in zip(image.voxel_size, size, strict=True)]
+    flat = {trained_spatial_dims(model) for model in models} == {2}
+    return (1, *scale[1:]) if flat else tuple(scale)
 
 
 def scale_where_it_matters(models, image):
@@ -179,14 +187,17 @@ class OutputFiles:
         """Return the files of a job, or raise ValueError or OSError where one cannot be."""
         output = job.output
         checked_output(output)
-        kind = kind_of(output)
-        stem = output.name[: -len(kind)]
-        probability = output.with_name(f"{stem}_probability{kind}") if job.probability else None
+        suffix = next((s for s in OME if output.name.lower().endswith(s)), kind_of(output))
+        stem, suffix = output.name[: -len(suffix)], output.name[-len(suffix) :]
+        probability = output.with_name(f"{stem}_probability{suffix}") if job.probability else None
         files = cls(output, output.with_name(f"{stem}_overlay.png"), probability)
         if probability:
             checked_output(probability)
-        source = place_of(job.source.path).resolve()
-        written = [path.resolve() for path in (output, files.picture, probability) if path]
-        good = source not in (*written, output.resolve().parent)
-        require(good, "output", "another file, in another folder, than the input", output)
+        check_not_input(filter(None, (output, files.picture, probability)), job.source.path)
         return files
+
+    def check_memory(self, shape, dtype):
+        """Raise ValueError unless labels of a type, and probabilities, can be written at all."""
+        check_memory_to_write(self.labels, shape, dtype)
+        if self.probability:
+            check_memory_to_write(self.probability, shape, np.float32)

@@ -2,8 +2,8 @@
 
 A folder beside the output. It holds a description of the job (`job.json`), the arrays that are
 filled (`labels.zarr`, `probability.zarr`) and a mark for every block that is done, written after
-the block's data. The result depends on job.json only, so a resumed run, or one with many workers,
-gives the same voxels as an uninterrupted one.
+the block's data. The result depends on job.json and the engine only, so a resumed run, or one with
+many workers, gives the same voxels as an uninterrupted one on machines of one kind.
 """
 
 import json
@@ -33,6 +33,8 @@ FORMAT = 2  # of job.json
 ARRAYS = {"labels": np.uint8, "probability": np.float32}
 # Entries that follow from the others and are not compared when a job is resumed.
 DERIVED = ("id", "intensity", "block", "halo", "tile", "sections")
+# Entries that go by other names on a command line.
+ASKED_BY = {"probability": "--probability or --instances"}
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,8 @@ class JobStore:
         for name, value in given.items():
             as_stored = name == "zooms" and value is None
             good = name in DERIVED or as_stored or found.get(name) == value
-            require(good, "resume", f"the unfinished run's {name}, {found.get(name)}", value)
+            named = ASKED_BY.get(name, name)
+            require(good, "resume", f"the unfinished run's {named}, {found.get(name)}", value)
 
     def pending(self):
         """Return the numbers of the blocks that are not done."""

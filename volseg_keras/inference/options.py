@@ -6,6 +6,7 @@ from math import inf
 import numpy as np
 
 from ..errors import require
+from ..pretrained.presets import are_zooms
 from ..volumes.intensity import Intensity, checked_normalization
 
 
@@ -54,8 +55,8 @@ class PredictionOptions:
 def checked_zooms(value):
     """Return a tuple of zooms, or raise ValueError."""
     zooms = tuple(np.atleast_1d(value).tolist())
-    good = zooms and all(1 / 4 <= zoom <= 4 for zoom in zooms)
-    require(good, "zooms", "numbers between 1/4 and 4, such as (1, 0.75)", f"zooms={zooms}")
+    expected = "numbers between 1/4 and 4, such as (1, 0.75)"
+    require(are_zooms(zooms), "zooms", expected, f"zooms={zooms}")
     return zooms
 
 

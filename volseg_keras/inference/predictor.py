@@ -55,7 +55,7 @@ class Predictor:
         require(channels_of(volume) == own, "model", expected, f"{own} channels")
 
     def slabs(self, volume, options=None, *, engine=None, on_progress=None):
-        """Yield finished z slabs `(z, values)`; see `inference.tiled_prediction.predict_slabs`.
+        """Yield finished z slabs `(z, values)`; see `tiled_prediction.planned_slabs`.
 
         Args:
             volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.
@@ -104,9 +104,9 @@ class Predictor:
             options: `PredictionOptions`.
         """
         count = len(self.scales(options))
-        parts = [str(smoothing)] if smoothing.sigma else []
-        parts += [f"over {count} zooms"] if count > 1 else []
-        return f"Probabilities are {' and '.join(parts)}" if parts else ""
+        parts = [f"{count} zooms"] if count > 1 else []
+        parts += [str(smoothing)] if smoothing.sigma else []
+        return f"Probabilities are averaged over {' and '.join(parts)}" if parts else ""
 
     def section_smoothing(self, volume, options):
         """Return the `SectionSmoothing` of a volume; none for a 3D network, which sees neighbours.

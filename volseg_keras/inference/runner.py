@@ -10,7 +10,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -60,10 +59,10 @@ class Display:
 
 
 class Outcome(NamedTuple):
-    """The result of a job: the `SegmentationSummary` and the path of the picture of its overlay."""
+    """The result of a job: its `SegmentationSummary` and the `OutputFiles` that were written."""
 
     summary: SegmentationSummary
-    picture: Path
+    files: OutputFiles
 
 
 def segment_file(job, display=None):
@@ -97,6 +96,7 @@ def segment_file(job, display=None):
     image = job.source.open()
     job = _completed(job, image, display)
     job.steps.check_output(image.shape, job.output)
+    files.check_memory(image.shape, job.steps.dtype)
     large = math.prod(image.shape) > SMALL
     begun = JobStore.beside(job.output).folder.exists()
     in_store = large or begun or job.resume or job.is_shared
@@ -104,8 +104,8 @@ def segment_file(job, display=None):
     result = work(job, files, image, display)
     from ..report.plots import overlay
 
-    picture = overlay(result.image, result.labels, files.picture, center=result.summary.center)
-    return Outcome(result.summary, picture)
+    overlay(result.image, result.labels, files.picture, center=result.summary.center)
+    return Outcome(result.summary, files)
 
 
 def _completed(job, image, display):
@@ -203,6 +203,7 @@ def segment_in_store(job, files, image, display):
             display.say(str(known))
     with display.progress("predicting") as on_progress:
         run_job(store, workers=job.workers, cluster=job.cluster, on_progress=on_progress)
+    predictor.release()
     needed = job.steps.is_needed
     finishing = display.progress("post-processing") if needed else display.wait("writing")
     with finishing as on_progress:

@@ -42,7 +42,7 @@ class SectionSmoothing:
 
     def __str__(self):
         """Part of a line for people."""
-        return f"averaged over neighbouring sections, by a Gaussian of {self.sigma:.2g} sections"
+        return f"neighbouring sections, by a Gaussian of {self.sigma:.2g} sections"
 
     @property
     def reach(self):

@@ -123,30 +123,22 @@ class Watched:
         return result
 
 
-def predict_slabs(engine, volume, spatial_dims, *, tile=None, seamless=False, on_progress=None):
+def planned_slabs(engine, volume, axes, on_progress=None):
     """Yield finished z slabs `(z, values)` of a volume; memory holds two slabs and some tiles.
 
     Args:
         engine: callable from a tile of raw intensities to `(z, y, x, maps)`, see `engines`.
         volume: `(z, y, x)` or `(z, y, x, channels)` array-like.
-        spatial_dims: of the network.
-        tile: as of `tile_plan`.
-        seamless: as of `tile_plan`.
+        axes: the tiles, of `tile_plan`.
         on_progress: called with the number of tiles done and their total.
     """
-    axes = tile_plan(volume.shape, spatial_dims, tile, seamless=seamless)
-    return planned_slabs(engine, volume, axes, on_progress)
-
-
-def planned_slabs(engine, volume, axes, on_progress=None):
-    """Yield the slabs of `predict_slabs` for the tiles of a `tile_plan`."""
     if on_progress:
         engine = Watched(engine, count_tiles(axes), on_progress)
     return tiled_slabs(volume, axes, engine)
 
 
 def probabilities(slabs):
-    """Return the float32 probabilities `(z, y, x, classes)` of the slabs of `predict_slabs`."""
+    """Return the float32 probabilities `(z, y, x, classes)` of slabs."""
     parts = [_all_classes(values) for _, values in slabs]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
@@ -162,7 +154,7 @@ def _all_classes(values):
 
 
 def label_map(slabs, threshold=0.5):
-    """Return the uint8 class ids `(z, y, x)` of the slabs of `predict_slabs`; see `to_labels`."""
+    """Return the uint8 class ids `(z, y, x)` of slabs; see `to_labels`."""
     return np.concatenate([to_labels(values, threshold) for _, values in slabs])
 
 

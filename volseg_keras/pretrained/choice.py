@@ -40,8 +40,12 @@ def choose_model(volume):
         volume: `(z, y, x)` or `(z, y, x, channels)` array-like; a `Volume` also has a voxel size.
 
     Raises:
-        ValueError: no model is published.
+        ValueError: the volume has other axes, or no model is published.
     """
+    shape = tuple(volume.shape)
+    require(
+        len(shape) in (3, 4), "volume", "axes (z, y, x) or (z, y, x, channels)", f"shape {shape}"
+    )
     voxel_size = getattr(volume, "voxel_size", None)
     dims, why = dims_for(volume, voxel_size)
     known = published()

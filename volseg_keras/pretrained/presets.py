@@ -90,8 +90,15 @@ def _no_model(name):
 
 def weights_digest(model):
     """Return the hash of a model's weights."""
-    weights = Path(model) / "variables" / "variables.data-00000-of-00001"
-    return sha256(weights if weights.is_file() else model_file(model))
+    if is_only_savedmodel(model):
+        return sha256(Path(model) / "variables" / "variables.data-00000-of-00001")
+    return sha256(model_file(model))
+
+
+def is_only_savedmodel(path):
+    """Return whether a path is the folder of a SavedModel without the .keras file beside it."""
+    path = Path(path)
+    return (path / "saved_model.pb").is_file() and not (path / "model.keras").is_file()
 
 
 def metadata_file(model):
@@ -103,7 +110,7 @@ def metadata_file(model):
         ValueError: there is no such model.
     """
     saved = Path(model) / METADATA
-    if saved.is_file() and not (Path(model) / "model.keras").is_file():
+    if is_only_savedmodel(model) and saved.is_file():
         return saved
     return model_file(model).with_name("metrics.json")
 
@@ -135,12 +142,17 @@ def stored_averaging(model):
     about = {"smoothing": 0.0, "zooms": [1.0], **read_json(file)}
     try:
         smoothing, zooms = float(about["smoothing"]), tuple(map(float, about["zooms"]))
-        good = 0 <= smoothing < inf and zooms and all(1 / 4 <= zoom <= 4 for zoom in zooms)
+        good = 0 <= smoothing < inf and are_zooms(zooms)
     except (TypeError, ValueError):
         good = False
     received = f"{about['smoothing']} and {about['zooms']}"
     require(good, "model", f"a number `smoothing` and a list `zooms` in {file}", received)
     return smoothing, zooms
+
+
+def are_zooms(zooms):
+    """Return whether numbers are zooms that a volume can be predicted at."""
+    return bool(zooms) and all(1 / 4 <= zoom <= 4 for zoom in zooms)
 
 
 def model_card(name):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from ..errors import require_positive
+from ..errors import require, require_positive
 from ..inference.engines import to_labels
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
@@ -202,13 +202,25 @@ def draft(labels, suggestions, shape):
         uint8 class ids, 255 in all other sections without annotation. If `labels` are a mask of
         two grey levels, so is what is returned: as they were painted, sections that nobody has
         annotated are empty.
+
+    Raises:
+        ValueError: nothing was annotated or found, so that the draft would be read as a mask.
     """
     given = np.full(shape, NOT_ANNOTATED, np.uint8) if labels is None else np.asarray(labels)
     ids = given if labels is None else class_ids(given)
     found = without_unpainted(ids)[0].copy()
     for suggestion in suggestions:
         found[suggestion.z] = suggestion.labels
-    return found if np.array_equal(ids, given) else in_smallest_type(as_mask(found, given))
+    if labels is not None and is_mask(given):
+        return in_smallest_type(as_mask(found, given))
+    good = np.isin(found, (0, NOT_ANNOTATED), invert=True).any()
+    require(good, "model", "one that finds something in these sections, for a draft", "nothing")
+    return found
+
+
+def is_mask(labels):
+    """Return whether labels are a mask of two grey levels that are not class ids themselves."""
+    return not np.array_equal(class_ids(labels), labels)
 
 
 def as_mask(ids, mask):
@@ -229,10 +241,10 @@ def draft_section(labels, suggestion):
     """
     labels = labels if isinstance(labels, np.ndarray) else np.array(labels)
     plane = labels[suggestion.z] if labels.ndim == 3 else labels
-    if np.array_equal(class_ids(labels), labels):
-        empty, found = (0, NOT_ANNOTATED), suggestion.labels
-    else:
+    if is_mask(labels):
         empty, found = (labels.min(),), as_mask(suggestion.labels, labels)
+    else:
+        empty, found = (0, NOT_ANNOTATED), suggestion.labels
     if np.isin(plane, empty).all():
         plane[...] = found
     return labels

@@ -239,6 +239,7 @@ def write_npy(path, slabs, shape, dtype, place):
 # Formats whose files hold several arrays, and those with pyramids or several images.
 NAMED = (".h5", ".hdf5", ".zarr")
 LEVELLED = (".tif", ".tiff", *NAMED)
+JOINED = (".nii", ".nii.gz", ".nrrd")  # written at once, not slab by slab
 FORMATS = {
     ".tif": (read_tiff, write_tiff),
     ".tiff": (read_tiff, write_tiff),

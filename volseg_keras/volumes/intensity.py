@@ -81,7 +81,7 @@ class Intensity:
         levels = ", ".join(f"{mean:.4g} +- {deviation:.4g}" for mean, deviation in pairs)
         padding = " and ".join(f"{level:g}" for level in self.padding)
         also = f"; padding of {padding} is background" if padding else ""
-        return f"Standardised with the grey levels of the volume, {levels}{also}"
+        return f"Standardised with grey levels of {levels}{also}"
 
     def at_contrast(self, contrast):
         """Return the statistics that multiply standardised intensities by a contrast."""

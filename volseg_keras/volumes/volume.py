@@ -164,14 +164,14 @@ def open_volume(path, *, axes=None, level=0, time=None, channel=None, series=Non
         f"{expected}, such as {found.lower()}",
         f"axes={names.lower()}",
     )
+    size, place = checked_size(voxel_size), source.geometry
+    if place and axes:
+        place = place.renamed(source.axes.upper(), names)
     if channel is None:
         try:
             array, names = as_grey(array, names)
         except Exception as error:  # a damaged file
             raise unreadable(path, error) from error
-    size, place = checked_size(voxel_size), source.geometry
-    if place and axes:
-        place = place.renamed(source.axes.upper(), axes.upper())
     if size:
         place = place.resized(size) if place else Geometry.straight(size)
     colours = "S" if "S" in names and "C" not in names else "C"

@@ -1,5 +1,6 @@
 """Write volumes of any format, slab by slab and atomically."""
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,10 +11,12 @@ import numpy as np
 
 from ..errors import invalid, require
 from ..files import atomic_path
-from .formats import FORMATS, checked_kind
+from .formats import FORMATS, JOINED, checked_kind
 from .geometry import Geometry
 from .ome_zarr import mark_labels
-from .source import checked_size
+from .source import checked_size, free_memory, place_of
+
+GIVEN_UP = object()  # for the thread that writes, instead of the next slab
 
 
 def save_volume(path, array, *, voxel_size=None, like=None):
@@ -63,10 +66,12 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False, like=Non
     expected = "integers or floats of up to 64 bits, or booleans"
     require(dtype.kind in "uifb" and dtype.itemsize <= 8, "dtype", expected, dtype)
     dtype = np.dtype(np.uint8) if dtype.kind == "b" else dtype
-    waiting, planes, written = Queue(2), 0, None
+    waiting, planes, written, last = Queue(2), 0, None, GIVEN_UP
 
     def slabs():
         while (slab := waiting.get()) is not None:
+            if slab is GIVEN_UP:
+                raise RuntimeError("the rest of the volume does not come")
             yield slab
 
     def put(slab):
@@ -89,8 +94,9 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False, like=Non
                 yield append
                 if planes < shape[0]:
                     raise wrong_planes(shape, planes, (0, *shape[1:]))
+                last = None
             finally:
-                put(None)
+                put(last)
         written.result()
         if labels and kind == ".zarr":
             mark_labels(part)
@@ -117,6 +123,28 @@ def checked_output(path):
     checked_kind(path)
     require(not path.is_dir(), "output", "a new name", f"{path} is a folder", FileExistsError)
     return writable_folder(path.parent) / path.name
+
+
+def check_not_input(written, path):
+    """Raise ValueError if a file to write is the volume `path`, or one of its folder of slices."""
+    source = place_of(path).resolve()
+    for file in map(Path, written):
+        good = source not in (file.resolve(), file.resolve().parent)
+        require(good, "output", "another file, in another folder, than the input", file)
+
+
+def check_memory_to_write(path, shape, dtype):
+    """Raise ValueError for a volume that does not fit in memory, in a format that is joined there.
+
+    Args:
+        path: of the file to write.
+        shape: `(z, y, x)` of the volume.
+        dtype: type of a voxel.
+    """
+    needed, free = 2 * math.prod(shape) * np.dtype(dtype).itemsize, free_memory()
+    expected = f"another format than {', '.join(JOINED)}, which are joined in memory"
+    received = f"{path}, for which {needed / 2**30:.0f} GiB are needed and {free / 2**30:.0f} free"
+    require(checked_kind(path) not in JOINED or needed <= free, "output", expected, received)
 
 
 def writable_folder(path):
