@@ -48,10 +48,13 @@ def quick_recipes():
         yield
 
 
+OPTIONS = {"recipe": "quick", "hold_out": "x:0:32", "steps_per_epoch": 4}
+
+
 def run(folder, steps, model=None, **options):
     """Train on the phantom; returns the network and what metrics.json tells."""
     model = model or tiny_network()
-    options = {"recipe": "quick", "hold_out": "x:0:32", "steps_per_epoch": 4, **options}
+    options = {**OPTIONS, **options}
     summary = fit(model, IMAGE, LABEL, output=folder, steps=steps, **options)
     return model, summary
 

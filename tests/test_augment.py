@@ -99,10 +99,19 @@ def test_contrast_is_inverted_in_the_stated_share_of_draws():
     assert 0.2 < share < 0.4
 
 
+@pytest.mark.parametrize("sections, shifted", [(1, True), (3, False)])
+def test_staining_does_not_tell_which_sections_are_annotated(sections, shifted):
+    label = np.full((sections, 20, 20), 255, np.uint8)
+    label[0] = 0
+    label[0, 4:12, 4:12], label[0, :, 16:] = 1, 255
+    image = stain(np.zeros((*label.shape, 1), np.float32), label, (0, 0.5))
+    assert (np.abs(image[0, 6:10, 6:10]).min() > 0) == shifted
+    assert np.abs(image[0, :, 16:]).max() < 0.01
+
+
 def test_staining_shifts_labelled_objects_alone_in_half_of_the_draws():
     label = np.zeros(SHAPE, np.uint8)
     label[2:6, 2:8, 2:8], label[8:, 10:, 10:] = 1, 2
-    label[8:, :6, 10:] = 255
     shifts = []
     for seed in range(200):
         image = np.zeros((*SHAPE, 1), np.float32)

@@ -1,7 +1,10 @@
 """`fit` with `model="auto"`: the start, the sections, the parts of a training."""
 
 import json
+from dataclasses import replace
+from shutil import copy2
 from threading import Event
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,13 +14,22 @@ from one_pixel import publish_one_pixel_networks
 
 from volseg_keras import PatchSampler, build_model, fit, open_volume, phantom, save_volume
 from volseg_keras.networks.models import with_normalization
+from volseg_keras.patches.augment import NONE
 from volseg_keras.patches.foreground import annotated_sections
 from volseg_keras.pretrained import presets
 from volseg_keras.report.console import shown_by
 from volseg_keras.training import starting_model
+from volseg_keras.training.auto import Part, train_parts
+from volseg_keras.training.callbacks import Budget
 from volseg_keras.training.run_folders import next_run, train_or_resume
 from volseg_keras.training.self_training import sure
-from volseg_keras.training.starting_model import Candidate, resampled_volume, scales, with_new_head
+from volseg_keras.training.starting_model import (
+    Candidate,
+    Start,
+    resampled_volume,
+    scales,
+    with_new_head,
+)
 from volseg_keras.training.volumes import LabelledVolume, hold_out_parts
 from volseg_keras.volumes.dimensions import network_dims
 from volseg_keras.volumes.intensity import Intensity
@@ -90,6 +102,33 @@ def test_a_resampled_stack_keeps_its_labels_and_intensity():
     assert volume.intensity == labelled().intensity
 
 
+@pytest.mark.parametrize("scale", [0.25, 0.5, 0.8, 1, 2, 2.5])
+def test_no_annotated_section_is_lost_when_sections_get_thicker(scale):
+    label = resampled_volume(labelled(), (scale, 1, 1)).label
+    assert len(label) == 16 * scale or scale in (0.8, 2.5)
+    annotated = annotated_sections(label, 255)
+    assert len(annotated) >= len(ANNOTATED)
+    for section in label[annotated]:
+        assert any((section == LABEL[z]).all() for z in ANNOTATED)
+
+
+@shallow_networks()
+def test_what_is_held_out_is_cut_before_the_stack_is_rescaled(tmp_path, monkeypatch):
+    """Of twice as many sections, two are the one that is held out."""
+    given = []
+
+    def train(network, volumes, labels, validation, **_):
+        given.append((labels, validation))
+        return {"held_out_jaccard": 0.5}
+
+    request = SimpleNamespace(weights=None, resume=False, seed=0, stop=None)
+    start, part = Start(2, "", None, (2, 1, 1)), Part(tmp_path, 1.0, "z=9", False)
+    train_parts(train, [part], [labelled()], [], start, Budget(10, None), request)
+    ((label,), ((held_out, truth),)) = given[0]
+    assert annotated_sections(label, 255).tolist() == [4, 5, 12, 13, 26, 27]
+    assert held_out.name == "a z=9" and len(annotated_sections(truth, 255)) == 2
+
+
 @pytest.mark.parametrize("jaccard, finds", [(0.5, True), (0.11, False)])
 def test_a_start_must_do_better_than_marking_everything(jaccard, finds):
     assert Candidate("Dark", (1, 1, 1), jaccard, 0.5, 0.1).finds == finds
@@ -159,6 +198,23 @@ def test_from_scratch_where_nothing_is_found(files, published, tmp_path, monkeyp
     assert about["steps"] == 5 and not (tmp_path / "run" / "parts").exists()
 
 
+@pytest.mark.parametrize("options", [("--hold-out", "none"), ("--from", "model.keras")])
+def test_starts_that_were_not_foreseen(options, files, published, tmp_path, monkeypatch):
+    """Nothing held out from a published model; a file without a word on its number of axes."""
+    monkeypatch.chdir(tmp_path)
+    copy2(published / "Dark" / "model.keras", tmp_path)
+    assert train(files, tmp_path / "run", *options) == 0
+    assert told_of(tmp_path / "run")["steps"] <= 5
+
+
+def test_a_run_that_was_killed_in_its_first_part_is_not_begun_again(files, tmp_path, capsys):
+    (tmp_path / "run/parts/1").mkdir(parents=True)
+    (tmp_path / "run/parts/1/checkpoint.h5").touch()
+    assert train(files, tmp_path / "run") == 2
+    printed = capsys.readouterr()
+    assert "holds a run" in printed.err and "2D" not in printed.out
+
+
 def test_self_training_from_a_start_that_is_named(files, tmp_path, capsys):
     run = tmp_path / "run"
     options = ("--from", "Dark", "--voxel-size", "20,10,10", "--self-train")
@@ -196,11 +252,16 @@ def test_a_section_that_is_none_is_refused(text):
         hold_out_parts([labelled()], text)
 
 
-@pytest.mark.parametrize("shape", [(32, 32), (4, 32, 32)])
-def test_every_patch_has_an_annotated_section(shape):
-    label = sparse([2, 13])
-    sampler = PatchSampler(IMAGE, label, shape, ignore_class=255, foreground_fraction=0)
-    patches = [sampler[i].label for i in range(40)]
+@pytest.mark.parametrize("near", [0, 1])
+@pytest.mark.parametrize(
+    "shape, sections", [((32, 32), (2, 13)), ((4, 32, 32), (2, 13)), ((4, 32, 32), (0, 15))]
+)
+def test_every_patch_has_an_annotated_section(shape, sections, near):
+    """Also if sections between those of a patch are left out, as in thicker ones."""
+    options = {"augment": replace(NONE, thickness=50.0), "voxel_size": (8.0, 8.0, 8.0)}
+    options |= {"ignore_class": 255, "foreground_fraction": near}
+    sampler = PatchSampler(IMAGE, sparse([*sections]), shape, **options)
+    patches = [sampler[i].label for i in range(100)]
     assert all((patch != 255).any() for patch in patches)
 
 

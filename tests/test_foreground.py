@@ -3,7 +3,14 @@ import pytest
 
 from volseg_keras import open_volume, save_volume
 from volseg_keras.patches import foreground
-from volseg_keras.patches.foreground import ClassIds, Crop, cropped, foreground_voxels
+from volseg_keras.patches.foreground import (
+    ClassIds,
+    Crop,
+    annotated_sections,
+    cropped,
+    foreground_voxels,
+)
+from volseg_keras.training.annotated_sections import without_unpainted
 
 RNG = np.random.default_rng(0)
 LABEL = (RNG.random((70, 300, 20)) < 0.1).astype(np.uint8)
@@ -68,6 +75,32 @@ def test_foreground_voxels_of_a_file_are_those_of_an_array(volume):
         foreground_voxels(cropped(ids, np.s_[:1, :, :]), 255)
     with pytest.raises(ValueError, match="foreground"):
         foreground_voxels(LABEL[:1], 255)
+
+
+def test_foreground_is_kept_though_most_of_a_file_is_not_annotated(monkeypatch):
+    monkeypatch.setattr(foreground, "KEPT", 500)
+    label = np.full(LABEL.shape, 255, np.uint8)
+    label[5], label[9, 3, 2:8] = 0, 1
+    ids = ClassIds.scan(label)
+    np.testing.assert_array_equal(foreground_voxels(ids, 255), np.flatnonzero(label == 1))
+    mask = ClassIds.scan(np.where(label == 1, 255, 0))
+    np.testing.assert_array_equal(foreground_voxels(mask, 255), np.flatnonzero(label == 1))
+
+
+@pytest.mark.parametrize("key", KEYS, ids=str)
+@pytest.mark.parametrize("white", [1, 255])
+def test_unpainted_sections_of_a_file_are_those_of_an_array(white, key):
+    label = np.where(LABEL == 1, 1, 0).astype(np.uint8)
+    label[3:40] = label[66:] = 0
+    want, count = without_unpainted(label)
+    found, unpainted = without_unpainted(ClassIds.scan(white * label))
+    assert count == unpainted == 42 and len(found) == len(want)
+    np.testing.assert_array_equal(found[key], want[key])
+    sections = annotated_sections(want, 255)
+    np.testing.assert_array_equal(annotated_sections(found, 255), sections)
+    part = cropped(found, np.s_[1:45, 10:, :])
+    np.testing.assert_array_equal(part[:], want[1:45, 10:])
+    np.testing.assert_array_equal(annotated_sections(part, 255), [0, 1, *range(39, 44)])
 
 
 def test_of_very_many_foreground_voxels_some_are_kept(monkeypatch):

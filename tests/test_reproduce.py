@@ -111,5 +111,6 @@ def test_a_test_volume_in_parts_is_one(tmp_path):
     data = load_data(tmp_path)
     assert data.name == "testing_z000-015.tif and testing_z016-023.tif"
     for found in (data.train, data.test):
+        assert found[0].voxel_size == (5, 5, 5)  # sections are thinned as of the published rows
         np.testing.assert_array_equal(found[0], image)
         np.testing.assert_array_equal(found[1], truth)

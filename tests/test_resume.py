@@ -8,11 +8,19 @@ from unittest.mock import Mock
 import h5py
 import numpy as np
 import pytest
-from runs import quick_recipes, read, run, small_network, stopped_at
-
-from volseg_keras import (
-    load_pretrained,
+from runs import (
+    IMAGE,
+    LABEL,
+    OPTIONS,
+    quick_recipes,
+    read,
+    run,
+    small_network,
+    stopped_at,
+    tiny_network,
 )
+
+from volseg_keras import fit, load_pretrained
 from volseg_keras.training import checkpoint
 from volseg_keras.training.checkpoint import Checkpoint
 from volseg_keras.training.recipes import RECIPES
@@ -108,6 +116,12 @@ def test_a_finished_run_resumes_to_itself(finished, ended):
 def test_a_run_resumes_with_its_own_arguments_only(changes, ended):
     with pytest.raises(ValueError, match="`resume`"):
         run(ended, 8, resume=True, **changes)
+
+
+def test_a_run_does_not_go_on_with_other_labels(ended):
+    others = np.roll(LABEL, 1, axis=0)
+    with pytest.raises(ValueError, match="`resume`.*the same volumes; or a new folder"):
+        fit(tiny_network(), IMAGE, others, output=ended, **OPTIONS, steps=8, resume=True)
 
 
 def test_a_larger_budget_is_validated_again(ended, monkeypatch):

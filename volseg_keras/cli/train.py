@@ -109,9 +109,10 @@ def train(
     validated = opened_pairs("validate", validate or [], volume_options)
     start_keras()
     from ..networks.models import build_model
+    from ..patches.foreground import known_ids
     from ..training.devices import data_parallel, set_seed_and_policy
     from ..training.fit import fit
-    from ..training.volumes import known_ids, with_class_ids
+    from ..training.volumes import with_class_ids
 
     (images, labels), validated = with_class_ids(trained), with_class_ids(validated)
     set_seed_and_policy(seed)

@@ -224,13 +224,16 @@ def smooth_field(displacement, shape):
 def stain(image, label, staining):
     """Return an image with the grey levels of labelled objects shifted; the shift's edge is soft.
 
+    Of several sections all have to be annotated: else a shift tells which of them are.
+
     Args:
         image: float32 (z, y, x, channels), standardised grey levels.
         label: (z, y, x) class ids; 0 and `NOT_ANNOTATED` are left as they are.
         staining: seed, and the largest offset in standard deviations.
     """
     seed, amplitude = staining
-    if not amplitude:
+    partly = len(label) > 1 and (label == NOT_ANNOTATED).any()
+    if not amplitude or partly:
         return image
     offsets = np.random.default_rng(seed).uniform(-amplitude, amplitude, 256).astype(np.float32)
     offsets[[0, NOT_ANNOTATED]] = 0

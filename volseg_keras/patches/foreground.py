@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ..errors import require
-from ..volumes.labels import class_ids
+from ..volumes.labels import NOT_ANNOTATED, class_ids
 
 # Sections and rows of a label volume that are read at a time, multiples of usual chunks; and the
 # most foreground voxels that are kept.
@@ -54,16 +54,25 @@ class ClassIds:
     Args:
         labels: `(z, y, x)` array-like that reads what is indexed by slices.
         ids: dict from every label that occurs to its class id.
-        foreground: flat indices of voxels that are not 0: all, or an even selection of many.
+        foreground: flat indices of the voxels with a class above 0: all, or an even selection of
+            many.
         classes: their class ids.
+        painted: for each z, whether the section has any label but 0.
+        unknown: for each z, whether the section counts as not annotated.
     """
 
     ndim, dtype = 3, np.dtype(np.uint8)
 
-    def __init__(self, labels, ids, foreground, classes):
+    def __init__(self, labels, ids, foreground, classes, painted, unknown=None):
         self.labels, self.ids = labels, ids
         self.foreground, self.classes = foreground, classes
+        self.painted = painted
+        self.unknown = np.zeros_like(painted) if unknown is None else unknown
         self.shape = labels.shape
+
+    def __len__(self):
+        """Return the number of sections."""
+        return self.shape[0]
 
     @classmethod
     def scan(cls, labels, on_progress=None):
@@ -76,14 +85,23 @@ class ClassIds:
         Raises:
             ValueError: a label is no class id.
         """
-        found, voxels = np.zeros(0, labels.dtype), Voxels()
+        found, painted = np.zeros(0, labels.dtype), np.zeros(labels.shape[0], bool)
+        highest, others = Voxels(), Voxels()  # 255 is "not annotated", or what a mask has
         for corner, block in label_blocks(labels, on_progress):
             found = np.union1d(found, distinct_values(block))
-            voxels.add(block != 0, corner, labels.shape, block)
+            painted[corner[0] : corner[0] + len(block)] |= block.any(axis=(1, 2))
+            highest.add(block == NOT_ANNOTATED, corner, labels.shape, block)
+            others.add((block != 0) & (block != NOT_ANNOTATED), corner, labels.shape, block)
         ids = dict(zip(found.tolist(), class_ids(found).tolist(), strict=True))
-        places, values = voxels.kept()
         lookup = np.array([ids[value] for value in found.tolist()], np.uint8)
-        return cls(labels, ids, places, lookup[np.searchsorted(found, values)])
+        marked = [others] + [highest] * (ids.get(NOT_ANNOTATED) != NOT_ANNOTATED)
+        places, values = map(np.concatenate, zip(*(v.kept() for v in marked), strict=True))
+        return cls(labels, ids, places, lookup[np.searchsorted(found, values)], painted)
+
+    def without_unpainted(self):
+        """Return the class ids with the sections without any label as not annotated."""
+        known = self.labels, self.ids, self.foreground, self.classes, self.painted
+        return ClassIds(*known, ~self.painted)
 
     def cropped(self, part):
         """Return a part of it."""
@@ -93,7 +111,8 @@ class ClassIds:
         kept = np.logical_and.reduce(inside)
         places = [i[kept] - r.start for i, r in zip(places, crop.ranges, strict=True)]
         foreground = np.ravel_multi_index(places, crop.shape)
-        return ClassIds(crop, self.ids, foreground, self.classes[kept])
+        sections = self.painted[part[0]], self.unknown[part[0]]
+        return ClassIds(crop, self.ids, foreground, self.classes[kept], *sections)
 
     def __getitem__(self, key):
         """Read a block of class ids."""
@@ -102,6 +121,8 @@ class ClassIds:
         for label, class_id in self.ids.items():
             if class_id:
                 ids[block == label] = class_id
+        z = key[0] if isinstance(key, tuple) else key
+        ids[self.unknown[z]] = NOT_ANNOTATED
         return ids
 
     def __array__(self, dtype=None, copy=None):
@@ -116,6 +137,11 @@ def cropped(volume, part):
     if isinstance(volume, ClassIds):
         return volume.cropped(part)
     return Crop(volume, part)
+
+
+def known_ids(label):
+    """Return class ids in memory as they are, and of `ClassIds` those that occur."""
+    return np.array(list(label.ids.values()), np.uint8) if isinstance(label, ClassIds) else label
 
 
 def label_blocks(volume, on_progress=None):
@@ -197,7 +223,7 @@ def foreground_voxels(label, ignore_class=None):
 def annotated_sections(label, ignore_class):
     """Return the sorted z of the sections in which a voxel is annotated.
 
-    For `ClassIds` with voxels that are not annotated: the sections with annotated foreground.
+    For `ClassIds` with voxels of 255: the sections with annotated foreground.
 
     Args:
         label: `(z, y, x)` class ids, an array or `ClassIds`.
@@ -205,7 +231,7 @@ def annotated_sections(label, ignore_class):
     """
     if isinstance(label, ClassIds):
         if ignore_class not in label.ids.values():
-            return np.arange(label.shape[0])
+            return np.flatnonzero(~label.unknown)
         known = label.foreground[label.classes != ignore_class]
         return np.unique(known // math.prod(label.shape[1:]))
     if ignore_class is None:

@@ -1,5 +1,6 @@
 """Random patches: number i is a pure function of (seed, i)."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -208,10 +209,15 @@ class PatchSampler(Patches):
             shift = np.clip(shift, -((patch - 1) // 2), patch // 2)
             centre = np.array(np.unravel_index(int(chosen), self.label.shape)) + shift
             corner = np.clip(centre - patch // 2 * stride, lowest, highest)
-        elif not self.sees(corner[0], reach[0], stride[0]):
-            section = self.annotated[rng.integers(len(self.annotated))]
-            first = section - rng.integers(patch[0]) * stride[0]
-            corner[0] = np.clip(first, lowest[0], highest[0])
+        if not self.sees(corner[0], reach[0], stride[0]):
+            if near:
+                section, wanted = int(chosen) // math.prod(self.label.shape[1:]), corner[0]
+            else:
+                section = self.annotated[rng.integers(len(self.annotated))]
+                wanted = section - rng.integers(patch[0]) * stride[0]
+            before = (section - np.array([highest[0], wanted, lowest[0]])) / stride[0]
+            least, count, most = max(0, math.ceil(before[0])), round(before[1]), int(before[2])
+            corner[0] = section - min(max(least, count), most, patch[0] - 1) * stride[0]
         return tuple(int(c) for c in corner)
 
     def sees(self, first, reach, stride):

@@ -107,7 +107,7 @@ def _listed(names):
 
 
 def _statistics(metrics):
-    return ", with recalibrated batch statistics" * (metrics["statistics"] == "recalibrated")
+    return ", with recalibrated batch statistics" * (metrics.get("statistics") == "recalibrated")
 
 
 def _threshold(metrics, facts):

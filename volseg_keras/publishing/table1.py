@@ -13,11 +13,12 @@ from ..errors import invalid, require
 from ..files import read_json, write_json
 from ..inference.open_model import open_model
 from ..networks.variants import VARIANTS, get_variant
-from ..pretrained.zoo import ZOO
+from ..pretrained.zoo import DATASETS, ZOO
 from ..training.arguments import make_budget
 from ..training.recipes import get_recipe
 from ..training.validation import PLAIN
 from ..volumes.labels import class_ids
+from ..volumes.volume import as_volume
 from ..volumes.writing import writable_folder
 from .robustness import post_processed
 from .tables import MEASURES, write_tables
@@ -68,7 +69,8 @@ def load_data(folder):
 def joined(pairs):
     """Return image and labels of a volume that may come in parts along z."""
     images, labels = zip(*pairs, strict=True)
-    return read_parts(images), class_ids(read_parts(labels))
+    size, name = DATASETS["epfl"].voxel_size, images[0].name
+    return as_volume(read_parts(images), size, name), class_ids(read_parts(labels))
 
 
 def reproduce(output, rows, data, *, recipes=("fast",), seeds=1, say=print, **budget):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..inference.tiled_prediction import HALO
-from ..patches.foreground import ClassIds, annotated_sections, cropped
+from ..patches.foreground import ClassIds, annotated_sections, cropped, known_ids
 from ..volumes.labels import NOT_ANNOTATED
 
 # Voxels along y and x of the part of a section that is predicted and scored.
@@ -17,8 +17,8 @@ ENOUGH = 3
 def without_unpainted(label):
     """Return class ids in which sections without any label count as not annotated.
 
-    Programs write 0 where nobody has painted. If 255 marks what is not annotated, and for labels
-    that stay in their file, every 0 is background.
+    Programs write 0 where nobody has painted. If 255 marks what is not annotated, every 0 is
+    background.
 
     Args:
         label: `(z, y, x)` class ids, an array or `ClassIds`.
@@ -26,14 +26,18 @@ def without_unpainted(label):
     Returns:
         The class ids, and the number of sections that count as not annotated.
     """
-    if isinstance(label, ClassIds) or (label == NOT_ANNOTATED).any():
+    if (known_ids(label) == NOT_ANNOTATED).any():
         return label, 0
-    painted = label.any(axis=(1, 2))
+    in_file = isinstance(label, ClassIds)
+    painted = label.painted if in_file else label.any(axis=(1, 2))
     if painted.all() or not painted.any():
         return label, 0
+    unpainted = int(np.count_nonzero(~painted))
+    if in_file:
+        return label.without_unpainted(), unpainted
     label = label.copy()
     label[~painted] = NOT_ANNOTATED
-    return label, int(np.count_nonzero(~painted))
+    return label, unpainted
 
 
 def spread(items, count):

@@ -9,7 +9,7 @@ from ..errors import require
 from ..files import atomic_path, write_json
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
-from ..networks.models import split_normalization
+from ..networks.models import spatial_dims_of, split_normalization
 from ..patches.foreground import ClassIds, foreground_voxels
 from ..patches.sampler import channels_of
 from ..report.console import progress_bar
@@ -96,19 +96,22 @@ def fit_auto(train, images, labels, request):
     volumes, validation = checked_volumes(images, labels, request)
     folder = writable_folder(request.output)
     start = chosen_start(volumes, request, folder / "start.json")
-    volumes, validation = rescaled(volumes, start), rescaled(validation, start)
     recipe = request.recipe or ("finetune" if start.name else "fast")
     first, then = None, request.hold_out
     if then is None and not validation:
         first = automatic_hold_out(volumes)
-    pairs = [(volume, volume.label) for volume in validation]
-    options = {"recipe": recipe, "validation": pairs, "resume": request.resume}
-    train = partial(train, **options, start=start.name)
+    train = partial(train, recipe=recipe, resume=request.resume, start=start.name)
     parts = planned_parts(folder, first, then, request.self_train)
-    budget = make_budget(get_recipe(recipe), request.steps, request.minutes)
-    summary = train_parts(train, parts, volumes, start, budget, request)
+    budget = make_budget(get_recipe(recipe), request.steps, minutes_of(request))
+    summary = train_parts(train, parts, volumes, validation, start, budget, request)
     write_json(folder / "metrics.json", summary, indent=2)
     return summary
+
+
+def minutes_of(request):
+    """Return the budget in minutes; where none is given that of `finetune`, also from scratch."""
+    given = request.minutes or request.steps or request.recipe
+    return request.minutes if given else get_recipe("finetune").minutes
 
 
 def checked_volumes(images, labels, request):
@@ -120,7 +123,10 @@ def checked_volumes(images, labels, request):
     model = request.model
     require(model == "auto", "model", 'a Keras model or "auto"', f"{model=}")
     make_budget(get_recipe(request.recipe or "finetune"), request.steps, request.minutes)
-    check_run(Path(request.output) / "checkpoint.h5", request.resume)
+    output = Path(request.output)
+    first = output / "parts/1/checkpoint.h5"
+    begun = first.exists() and not (output / "metrics.json").exists()
+    check_run(first if begun else output / "checkpoint.h5", request.resume)
     volumes, validation = stacks(*paired(images, labels), request)
     check_weights(request.weights, volumes)
     hold_out_parts(volumes, request.hold_out)
@@ -142,7 +148,9 @@ def stacks(images, labels, request):
         if request.validation:
             pairs = ([pair[i] for pair in request.validation] for i in (0, 1))
             validation = labelled_volumes(*pairs, network, normalization, on_progress)
-    return [only_annotated(volume) for volume in volumes], validation
+    for volume in volumes:
+        foreground_voxels(volume.label, NOT_ANNOTATED)
+    return [only_annotated(volume) for volume in volumes], [*map(only_annotated, validation)]
 
 
 def classes_of(labels):
@@ -152,12 +160,11 @@ def classes_of(labels):
 
 def only_annotated(volume):
     """Return a volume in which sections without any label count as not annotated; say so."""
-    foreground_voxels(volume.label, NOT_ANNOTATED)
     label, unpainted = without_unpainted(volume.label)
     if unpainted:
         print(
-            f"{volume.name}: {unpainted} of {len(label)} sections have no label and count as not "
-            "annotated"
+            f"{volume.name}: {unpainted} of {label.shape[0]} sections have no label and count as "
+            "not annotated"
         )
     return replace(volume, label=label)
 
@@ -200,16 +207,21 @@ def planned_parts(folder, first, then, rounds):
     return [Part(at, *row) for at, row in zip([*folders, folder], rows, strict=True)]
 
 
-def train_parts(train, parts, volumes, start, budget, request):
-    """Train part after part, each from the weights of the one before; return the last summary."""
+def train_parts(train, parts, volumes, validation, start, budget, request):
+    """Train part after part, each from the weights of the one before; return the last summary.
+
+    What is held out is cut from the volumes before they are rescaled: one section may become two.
+    """
     classes = classes_of([volume.label for volume in volumes])
     channels = channels_of(volumes[0].image)
     source, summary = start.name, {}
     for number, part in enumerate(parts):
         network = network_from(source, classes, dims=start.dims, channels=channels)
-        mixed, weights = volumes, request.weights
+        mixed, held_out = hold_out_parts(volumes, part.hold_out, spatial_dims_of(network))
+        mixed, held_out = rescaled(mixed, start), rescaled(held_out, start)
+        weights = request.weights
         if part.self_trained:
-            mixed, weights = with_own_labels(source, volumes, weights, summary)
+            mixed, weights = with_own_labels(source, mixed, weights, summary)
         if len(parts) > 1:
             print(f"Part {number + 1} of {len(parts)}", flush=True)
         with part_of_training(sum(other.share for other in parts[:number]), part.share):
@@ -218,14 +230,17 @@ def train_parts(train, parts, volumes, start, budget, request):
                 mixed,
                 [volume.label for volume in mixed],
                 output=part.folder,
-                hold_out=held_out_of(part.hold_out, len(volumes), len(mixed)),
+                validation=[(v, v.label) for v in (*held_out, *rescaled(validation, start))],
                 weights=weights,
                 seed=request.seed + number,
                 steps=budget.steps and max(1, round(part.share * budget.steps)),
                 minutes=budget.seconds and part.share * budget.seconds / 60,
             )
-        if number == 0 and start.name and part.hold_out and not request.resume:
-            tell_gain(start, classes, hold_out_parts(volumes, part.hold_out, start.dims)[1], done)
+        if number == 0 and start.name and held_out and not request.resume:
+            tell_gain(start, classes, held_out, done)
+        if part.hold_out:
+            done["hold_out"] = part.hold_out
+            write_json(part.folder / "metrics.json", done, indent=2)
         kept = done["held_out_jaccard"] is None
         summary = done | {key: summary[key] for key in CHOSEN if kept and key in summary}
         source = part.folder
@@ -256,14 +271,6 @@ def end_early(part, folder):
     for name in KEPT if part != folder else ():
         with atomic_path(folder / name) as file:
             copy2(part / name, file)
-
-
-def held_out_of(hold_out, own, count):
-    """Return the hold-out of `own` volumes that are followed by others up to `count`."""
-    if hold_out is None or own == count:
-        return hold_out
-    texts = list(hold_out) if isinstance(hold_out, list | tuple) else [hold_out] * own
-    return texts + [None] * (count - own)
 
 
 def with_own_labels(model, volumes, weights, summary):

@@ -56,9 +56,12 @@ class Checkpoint(keras.callbacks.Callback):
             about = file.attrs["about"]
             for name in STATE:
                 setattr(self.budget, name, file.attrs[name].item())
-        same = about == self.about and [v.shape for v in saved] == [tuple(v.shape) for v in state]
-        expected = f"a run of this network with {self.about}"
-        require(same, "resume", expected, f"{self.path} of {about}")
+        found, given = json.loads(about), json.loads(self.about)
+        other = [name for name in {**given, **found} if given.get(name) != found.get(name)]
+        if [v.shape for v in saved] != [tuple(v.shape) for v in state]:
+            other.append("network")
+        expected = f"a run with the same {', '.join(other)}; or a new folder, such as run2"
+        require(not other, "resume", expected, self.path)
         for variable, value in zip(state, saved, strict=True):
             variable.assign(value)
         self.average.mean = mean

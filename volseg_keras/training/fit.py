@@ -83,7 +83,8 @@ def fit(
         recipe: name of a row of `training.recipes.RECIPES`, or a `Recipe`; "fast" by default, with
             "auto" for a model "finetune", unless it starts from scratch.
         steps: budget in steps; the recipe's own where neither is given.
-        minutes: budget in minutes of wall time, instead of `steps`.
+        minutes: budget in minutes of wall time, instead of `steps`; with "auto" ten, unless `steps`
+            or a recipe is given.
         hold_out: part of every volume that is kept for validation, such as "x:0:256", or "z=7" for
             a section; or a list of one, or None, for each. "none" holds nothing out with "auto".
         validation: pairs of an image and its labels that are validated on beside these parts.

@@ -11,7 +11,7 @@ from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
 from ..inference.tiled_prediction import not_background
 from ..networks.models import at_policy, build_model, split_normalization, with_normalization
-from ..patches.foreground import annotated_sections
+from ..patches.foreground import annotated_sections, known_ids
 from ..patches.sampler import channels_of
 from ..pretrained.choice import rescaling
 from ..pretrained.presets import (
@@ -27,7 +27,6 @@ from ..volumes.labels import NOT_ANNOTATED, present_ids
 from ..volumes.resampling import resample, resample_labels
 from ..volumes.source import free_memory
 from .annotated_sections import section_view, spread
-from .volumes import known_ids
 
 # The network to train from scratch, by the number of axes.
 NETWORKS = {2: "D", 3: "H"}

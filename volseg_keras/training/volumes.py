@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import invalid, require
-from ..patches.foreground import ClassIds, cropped, foreground_voxels
+from ..patches.foreground import ClassIds, cropped, foreground_voxels, known_ids
 from ..patches.sampler import channels_of, check_shape
 from ..volumes.intensity import Intensity
 from ..volumes.labels import NOT_ANNOTATED, class_ids
@@ -152,11 +152,6 @@ def with_class_ids(pairs):
     with progress_bar("reading labels") as on_progress:
         labels = [read_labels(image, label, on_progress) for image, label in pairs]
     return [image for image, _ in pairs], labels
-
-
-def known_ids(label):
-    """Return class ids in memory as they are, and of `ClassIds` those that occur."""
-    return np.array(list(label.ids.values()), np.uint8) if isinstance(label, ClassIds) else label
 
 
 def largest_class(label):

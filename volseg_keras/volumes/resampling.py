@@ -3,6 +3,8 @@
 import numpy as np
 from skimage.transform import resize
 
+from .labels import NOT_ANNOTATED
+
 
 def resample(image, scale):
     """Return grey levels with other voxels, by linear interpolation, smoothed where they get fewer.
@@ -20,8 +22,21 @@ def resample(image, scale):
 
 
 def resample_labels(label, scale):
-    """Return the class ids `(z, y, x)` that are nearest to new voxels; `scale` as of `resample`."""
-    return _resized(np.asarray(label), scale, 0)
+    """Return the class ids `(z, y, x)` that are nearest to new voxels; `scale` as of `resample`.
+
+    Of sections that get fewer, those stay that are annotated.
+    """
+    label = np.asarray(label)
+    depth = max(1, round(len(label) * scale[0]))
+    ratio = depth / len(label)
+    nearest = np.rint((np.arange(depth) + 0.5) / ratio - 0.5).astype(int)
+    nearest = np.clip(nearest, 0, len(label) - 1)
+    annotated = (label != NOT_ANNOTATED).any(axis=(1, 2))
+    for z in np.flatnonzero(annotated):
+        place = int((z + 0.5) * ratio)
+        if not annotated[nearest[place]]:
+            nearest[place] = z
+    return _resized(label[nearest], (1, *scale[1:]), 0)
 
 
 def _resized(array, scale, order, anti_aliasing=False):
