@@ -9,12 +9,12 @@ from runs import IMAGE, LABEL, quick_recipes, read, run, small_network, tiny_net
 from scipy import ndimage
 
 from volseg_keras import RankOneConv, StochasticDownsample, fit, load_pretrained
-from volseg_keras.networks.models import with_normalization
+from volseg_keras.networks.models import split_normalization, with_normalization
 from volseg_keras.patches.foreground import annotated_sections
 from volseg_keras.training import calibration
 from volseg_keras.training.annotated_sections import without_context
 from volseg_keras.training.averaging import Average
-from volseg_keras.training.batch_norm import batches_to_see, recalibrate_batch_norm
+from volseg_keras.training.batch_norm import batch_norms, batches_to_see, recalibrate_batch_norm
 from volseg_keras.training.callbacks import Budget, Schedule, Validate
 from volseg_keras.training.prediction_mode import prediction_mode
 from volseg_keras.training.recipes import get_recipe
@@ -150,6 +150,18 @@ def test_calibration_tells_the_statistics_that_it_uses_however_often(chosen, tmp
         about = calibration.calibrate(tmp_path / "model.keras", [volume], iter(batches))
         told.append((about["statistics"], about["held_out_jaccard"]))
     assert told == 2 * [(chosen, max(better, 0.5))]
+
+
+def test_statistics_are_recalibrated_where_nothing_is_held_out(tmp_path):
+    """At a momentum of 0.99 those of a short training are mostly what they began with."""
+    model, summary = run(tmp_path, 4, small_network(), hold_out=None)
+    assert summary["statistics"] == "recalibrated" and summary["threshold"] == 0.5
+    network, _ = split_normalization(load_pretrained(tmp_path))
+    for old, new in zip(model.trainable_weights, network.trainable_weights, strict=True):
+        np.testing.assert_array_equal(old, new)
+    (trained,), (saved,) = batch_norms(model), batch_norms(network)
+    assert np.abs(np.subtract(trained.moving_variance, 1)).max() < 0.2
+    assert np.abs(np.subtract(saved.moving_variance, trained.moving_variance)).max() > 0.2
 
 
 def test_a_settled_network_trains_as_it_predicts():

@@ -22,15 +22,25 @@ AVERAGING = {
 WORTH = 0.002  # the least gain of the Jaccard index
 
 
+def save_atomically(network, own, path):
+    """Write the .keras file of a network and what it standardises with."""
+    with atomic_path(path) as part:
+        with_normalization(network, *own).save(part)
+
+
 def calibrate(path, parts, batches=()):
     """Choose statistics, averaging and threshold of a saved network on held-out parts.
+
+    Without such parts the statistics are recalibrated: those of training have not caught up at the
+    end of a short one. After 300 steps of D, from published weights on four sections of SBEM, the
+    Jaccard index held out was 0.529 as trained and 0.558 recalibrated.
 
     It can be repeated, as after a crash before its result was written: if recalibration does not
     change the statistics, they were recalibrated before.
 
     Args:
         path: .keras file of `with_normalization`; it is overwritten.
-        parts: `LabelledVolume`s that it was not trained on.
+        parts: `LabelledVolume`s that it was not trained on, or none.
         batches: of the network's inputs, to take its statistics from, see
             `recalibrate_batch_norm`.
 
@@ -38,10 +48,18 @@ def calibrate(path, parts, batches=()):
         A dict of `statistics`, "as trained" or "recalibrated"; `smoothing` and `zooms` of a 2D
         network, see `PredictionOptions`; `threshold` (0.5 for more than two classes);
         `held_out_jaccard`, the mean over the parts of the mean Jaccard index of the
-        foreground classes, at a threshold of 0.5; and `held_out`, the index of each part.
+        foreground classes, at a threshold of 0.5; and `held_out`, the index of each part. Without
+        parts: `statistics`, a threshold of 0.5 and None for `held_out_jaccard`.
     """
     path = Path(path)
     network, own = split_normalization(keras.saving.load_model(path, compile=False))
+    if not parts:
+        norms = batches and batch_norms(network)
+        if norms:
+            recalibrate_batch_norm(network, batches)
+            save_atomically(network, own, path)
+        statistics = "recalibrated" if norms else "as trained"
+        return {"statistics": statistics, "threshold": 0.5, "held_out_jaccard": None}
     engine, contrast = keras_engine(network), own[2]
     trained = network.get_weights()
     found = {"as trained": (trained, score(network, engine, parts, contrast))}
@@ -64,8 +82,7 @@ def calibrate(path, parts, batches=()):
         print(f"averaged over {text}: held-out {averaged.mean:.3f}", flush=True)
         if averaged.mean > scores.mean + WORTH:
             scores, options = averaged, tried
-    with atomic_path(path) as part:
-        with_normalization(network, *own).save(part)
+    save_atomically(network, own, path)
     return {
         "statistics": chosen,
         "smoothing": options.smoothing,

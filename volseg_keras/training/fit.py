@@ -213,9 +213,7 @@ def train(model, patches, batch, budget, settle, callbacks, steps_per_epoch, sto
 
 
 def choose(path, held_out, patches, batch, steps):
-    """Return threshold and scores of a saved network, chosen on the held-out parts if any."""
-    if not held_out:
-        return {"threshold": 0.5, "held_out_jaccard": None}
+    """Return statistics, threshold and scores of a saved network; see `calibrate`."""
     for sampler in patches.samplers:
         sampler.augment = NONE
     steps = min(steps, batches_to_see(patches.spatial_dims, batch))
