@@ -295,10 +295,17 @@ def test_stop_keeps_the_best_so_far(tmp_path):
     folder = tmp_path / "runs"
     run = next_run(folder)
     with quick_recipe(), quick_recipe("finetune"), shown_by(listener):
-        summary = train_or_resume(IMAGE, sparse(), run, start="Dark", minutes=9, stop=stop)
+        used, summary = train_or_resume(IMAGE, sparse(), run, start="Dark", minutes=9, stop=stop)
+    assert used == run
     assert summary["steps"] <= 2 and summary == told_of(run)
     assert (run / "model.keras").is_file() and (run / "history.csv").is_file()
     assert told[-1][1] < 1 and any(what == "reading volumes" for what, _ in told)
     assert run.name == "run_1" and next_run(folder).name == "run_2"
     with pytest.raises(FileExistsError):
         train_or_resume(IMAGE, sparse(), run, start="Dark", minutes=9)
+    # As if the window had been closed, and more been painted since.
+    (run / "metrics.json").unlink(), (run / "model.keras").unlink()
+    with quick_recipe("finetune"):
+        more = sparse([*ANNOTATED, 14])
+        used, summary = train_or_resume(IMAGE, more, run, start="Dark", minutes=0.02)
+    assert used.name == "run_2" and summary == told_of(used)

@@ -188,9 +188,10 @@ class SegmentAndTrain(qt.QWidget):
         known = np.array(volume_of(self._layer("labels")))  # it may be painted on meanwhile
         options = run, self.start.currentText(), self.minutes.value(), stop
         task = partial(train_or_resume, self._volume(), known, *options)
-        self.work.start("training", task, partial(self._trained, run), stop)
+        self.work.start("training", task, self._trained, stop)
 
-    def _trained(self, run, summary):
+    def _trained(self, trained):
+        run, summary = str(trained[0]), trained[1]
         self.model.addItem(run)
         self.start.addItem(run)
         self.model.setCurrentText(run)

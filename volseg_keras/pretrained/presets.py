@@ -90,15 +90,13 @@ def _no_model(name):
 
 def weights_digest(model):
     """Return the hash of a model's weights."""
-    if is_only_savedmodel(model):
-        return sha256(Path(model) / "variables" / "variables.data-00000-of-00001")
-    return sha256(model_file(model))
+    weights = Path(model) / "variables" / "variables.data-00000-of-00001"
+    return sha256(weights if is_of_savedmodel(weights, model) else model_file(model))
 
 
-def is_only_savedmodel(path):
-    """Return whether a path is the folder of a SavedModel without the .keras file beside it."""
-    path = Path(path)
-    return (path / "saved_model.pb").is_file() and not (path / "model.keras").is_file()
+def is_of_savedmodel(file, folder):
+    """Return whether a file is there and of a SavedModel that has no .keras file beside it."""
+    return file.is_file() and not (Path(folder) / "model.keras").is_file()
 
 
 def metadata_file(model):
@@ -110,7 +108,7 @@ def metadata_file(model):
         ValueError: there is no such model.
     """
     saved = Path(model) / METADATA
-    if is_only_savedmodel(model) and saved.is_file():
+    if is_of_savedmodel(saved, model):
         return saved
     return model_file(model).with_name("metrics.json")
 

@@ -1,5 +1,6 @@
 """Folders of runs, and runs that are continued."""
 
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -12,12 +13,18 @@ def next_run(folder):
     Args:
         folder: that holds run_1, run_2 and so on, or will.
     """
-    runs = (Path(folder) / f"run_{number}" for number in count(1))
-    return next(run for run in runs if not (run / "metrics.json").is_file())
+    return next(run for run in runs(folder) if not (run / "metrics.json").is_file())
+
+
+def runs(folder):
+    """Yield run_1, run_2 and so on in a folder."""
+    return (Path(folder) / f"run_{number}" for number in count(1))
 
 
 def train_or_resume(volume, labels, folder, start=None, minutes=None, stop=None, on_progress=None):
     """Train on a stack by `fit` with "auto", or continue a run in the folder that was cut off.
+
+    If that run is of other labels, or another start, it is left, and a new one begins beside it.
 
     Args:
         volume: `(z, y, x)` array-like of grey levels.
@@ -29,10 +36,17 @@ def train_or_resume(volume, labels, folder, start=None, minutes=None, stop=None,
         on_progress: not called; `report.console.shown_by` is how to follow the training.
 
     Returns:
-        The dict of `fit`.
+        The folder of the run, and the dict of `fit`.
     """
     from .fit import fit  # and with it Keras
 
     start = None if start == AUTO else start
-    options = {"start": start, "minutes": minutes, "stop": stop, "resume": True}
-    return fit("auto", volume, labels, output=Path(folder).expanduser(), **options)
+    train = partial(fit, "auto", volume, labels, start=start, minutes=minutes, stop=stop)
+    folder = Path(folder).expanduser()
+    try:
+        return folder, train(output=folder, resume=True)
+    except ValueError as error:
+        if getattr(error, "argument", None) != "resume":
+            raise
+    folder = next(run for run in runs(folder.parent) if not run.exists())
+    return folder, train(output=folder)
