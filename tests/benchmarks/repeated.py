@@ -9,7 +9,7 @@ import time
 import numpy as np
 from common import mosaic, report
 
-SHAPE, CALLS = (96, 256, 256), 5
+SHAPE, CALLS = (96, 256, 256), 15
 
 
 def seconds(run):

@@ -150,7 +150,11 @@ def _all_classes(values):
     if values.dtype != np.uint8:
         return np.concatenate([1 - values, values], axis=-1)
     foreground = decoded(np.arange(256, dtype=np.uint8))
-    return np.take(np.stack([1 - foreground, foreground], axis=-1), values[..., 0], axis=0)
+    table = np.stack([1 - foreground, foreground], axis=-1)
+    found = np.empty((*values.shape[:3], 2), np.float32)
+    for plane, into in zip(values[..., 0], found, strict=True):
+        np.take(table, plane, axis=0, out=into, mode="clip")  # "raise" would copy `out`
+    return found
 
 
 def label_map(slabs, threshold=0.5):

@@ -14,6 +14,8 @@ PERCENTILES = (0.001, 0.999)
 SAMPLED, LARGE = 2**25, 2**29
 # So many times fewer voxels of floats, whose levels are all distinct.
 FEWER_FLOATS = 16
+# Voxels that are counted at a time: as 64-bit integers they stay in the cache.
+IN_CACHE = 2**17
 # So many equal voxels in a row are no tissue, and padding if they are this share of a volume.
 RUN, PADDING_SHARE = 16, 0.01
 # How many voxels of such a row may lie beyond the edge of a block.
@@ -226,7 +228,11 @@ def _counted(piece, integers):
     size = 2 ** (8 * piece.dtype.itemsize)
 
     def count(values):
-        return np.bincount(np.subtract(values.ravel(), lowest, dtype=np.int64), minlength=size)
+        counts, values = np.zeros(size, np.int64), values.ravel()
+        for start in range(0, values.size, IN_CACHE):
+            part = np.subtract(values[start : start + IN_CACHE], lowest, dtype=np.int64)
+            counts += np.bincount(part, minlength=size)
+        return counts
 
     counts = count(piece)
     values = np.flatnonzero(counts)
