@@ -172,5 +172,4 @@ def predict(
         )
     if view:
         written = {"labels": files.labels, "probability": files.probability}
-        shown = {name: path for name, path in written.items() if path}
-        show_found(volume, shown, volume_options)
+        show_found(volume, written, volume_options)

@@ -55,10 +55,10 @@ def show_found(volume, written, volume_options):
 
     Args:
         volume: path of the volume.
-        written: paths of the labels and of the probability, by these names.
+        written: paths of the labels and of the probability, or None, by these names.
         volume_options: the `VolumeOptions` of the volume; what is written needs none.
     """
-    files = {name: str(path) for name, path in written.items()}
+    files = {name: str(path) for name, path in written.items() if path}
     told = {"volume": str(volume), "written": files, "options": asdict(volume_options)}
     if has_napari():
         subprocess.run([sys.executable, "-c", SHOW, json.dumps(told)], check=False)

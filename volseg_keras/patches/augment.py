@@ -232,8 +232,7 @@ def stain(image, label, staining):
         staining: seed, and the largest offset in standard deviations.
     """
     seed, amplitude = staining
-    partly = len(label) > 1 and (label == NOT_ANNOTATED).any()
-    if not amplitude or partly:
+    if not amplitude or len(label) > 1 and (label == NOT_ANNOTATED).any():
         return image
     offsets = np.random.default_rng(seed).uniform(-amplitude, amplitude, 256).astype(np.float32)
     offsets[[0, NOT_ANNOTATED]] = 0

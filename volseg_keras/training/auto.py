@@ -163,8 +163,8 @@ def only_annotated(volume):
     label, unpainted = without_unpainted(volume.label)
     if unpainted:
         print(
-            f"{volume.name}: {unpainted} of {label.shape[0]} sections have no label and count as "
-            "not annotated"
+            f"{volume.name}: {unpainted} of {len(label)} sections have no label and count as not "
+            "annotated"
         )
     return replace(volume, label=label)
 
@@ -214,6 +214,7 @@ def train_parts(train, parts, volumes, validation, start, budget, request):
     """
     classes = classes_of([volume.label for volume in volumes])
     channels = channels_of(volumes[0].image)
+    validation = rescaled(validation, start)
     source, summary = start.name, {}
     for number, part in enumerate(parts):
         network = network_from(source, classes, dims=start.dims, channels=channels)
@@ -230,7 +231,7 @@ def train_parts(train, parts, volumes, validation, start, budget, request):
                 mixed,
                 [volume.label for volume in mixed],
                 output=part.folder,
-                validation=[(v, v.label) for v in (*held_out, *rescaled(validation, start))],
+                validation=[(v, v.label) for v in (*held_out, *validation)],
                 weights=weights,
                 seed=request.seed + number,
                 steps=budget.steps and max(1, round(part.share * budget.steps)),

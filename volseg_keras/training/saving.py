@@ -1,6 +1,5 @@
 """The files of a run: its network and metrics.json."""
 
-import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from ..files import atomic_path, read_json, write_json
 from ..inference.engines import on_gpu, usable_cores
 from ..networks.models import copy_at, with_normalization
 from ..patches.foreground import ClassIds
+from ..volumes.labels import digest
 from .devices import replicas
 
 
@@ -33,18 +33,18 @@ class WeightExporter:
             self.model.save(part)
 
 
-def digest(label):
+def digest_of(label):
     """Return a hash of class ids; of those in a file, of their foreground."""
     in_file = isinstance(label, ClassIds)
     arrays = (label.foreground, label.classes, label.unknown) if in_file else (label,)
-    return hashlib.sha256(b"".join(map(bytes, map(np.ascontiguousarray, arrays)))).hexdigest()[:16]
+    return digest(*arrays)[:16]
 
 
 def described(volume):
     """Return the entry of a volume in metrics.json."""
     shape = [int(n) for n in volume.image.shape]
     facts = {"name": volume.name, "shape": shape, "voxel_size": volume.voxel_size}
-    facts["labels"] = digest(volume.label)
+    facts["labels"] = digest_of(volume.label)
     return json.loads(json.dumps(facts | asdict(volume.intensity)))
 
 

@@ -211,7 +211,7 @@ def draft(labels, suggestions, shape):
     found = without_unpainted(ids)[0].copy()
     for suggestion in suggestions:
         found[suggestion.z] = suggestion.labels
-    if labels is not None and is_mask(given):
+    if not np.array_equal(ids, given):
         return in_smallest_type(as_mask(found, given))
     good = np.isin(found, (0, NOT_ANNOTATED), invert=True).any()
     require(good, "model", "one that finds something in these sections, for a draft", "nothing")

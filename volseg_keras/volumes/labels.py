@@ -1,5 +1,7 @@
 """Label maps as files hold them: class ids, masks of two grey levels, integers of any type."""
 
+import hashlib
+
 import numpy as np
 
 from ..errors import invalid, require
@@ -32,6 +34,14 @@ def whole_numbers(labels, name="label"):
         if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
             return labels.astype(kind)
     raise invalid(name, "labels below 2^63", f"{low} to {high}")
+
+
+def digest(*arrays):
+    """Return the hexadecimal SHA-256 digest of the values of arrays, without copying them."""
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return found.hexdigest()
 
 
 def class_ids(labels, mask=True, name="label"):
