@@ -19,7 +19,7 @@ if CACHE not in os.environ.get("XDG_CACHE_HOME", ""):
 
 # Files that take longest come first: no process is left alone with one of them in the end.
 LONG = "notebooks cli survival zoo devices engines publish real backends state export".split()
-LONG += "classes runner fit resume reproduce determinism long_runs models".split()
+LONG += "classes file_segmentation fit resume reproduce determinism long_runs models".split()
 LONG += "postprocessing malformed segmenter".split()
 
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from volseg_keras.postprocessing.labels import (
+from volseg_keras.postprocessing.clean_labels import (
     as_instances,
     components,
     fill_holes,

@@ -10,7 +10,7 @@ from networks import shallow_networks
 
 from volseg_keras import build_model, load_pretrained
 from volseg_keras.export.export_model import describe
-from volseg_keras.export.formats import write_savedmodel
+from volseg_keras.export.model_formats import write_savedmodel
 from volseg_keras.inference.open_model import open_model
 from volseg_keras.inference.options import PredictionOptions
 from volseg_keras.networks.models import with_normalization

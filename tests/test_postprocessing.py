@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volseg_keras import clean_labels, instances, open_volume, save_volume
-from volseg_keras.inference import block_jobs
+from volseg_keras.inference import resumable_job
 from volseg_keras.inference.job import Job, ModelChoice, OutputFiles, SourceVolume
 from volseg_keras.networks.models import with_normalization
 from volseg_keras.postprocessing import pipeline
-from volseg_keras.postprocessing.labels import components, fill_holes, median, remove_small
+from volseg_keras.postprocessing.clean_labels import components, fill_holes, median, remove_small
 from volseg_keras.postprocessing.pipeline import MedianFiltered, PostProcessing
 from volseg_keras.pretrained.presets import published, stored_threshold, trained_voxel_size
 
@@ -144,7 +144,7 @@ CASES = [
 def test_the_command_gives_what_the_whole_volume_gives(
     options, steps, folder, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(block_jobs, "BLOCK", (64, 128, 128))
+    monkeypatch.setattr(resumable_job, "BLOCK", (64, 128, 128))
     whole, blocks = tmp_path / "whole.tif", tmp_path / "blocks.zarr"
     assert predict(folder, whole, "--probability", *options) == 0
     told = capsys.readouterr().out
@@ -174,18 +174,18 @@ def test_an_interrupted_clean_up_is_gone_on_with(folder, tmp_path, monkeypatch):
         steps=PostProcessing(3, instances=True),
     )
     image, files = job.source.open(), OutputFiles.of(job)
-    store = block_jobs.start_job(job, image)
-    block_jobs.run_job(store)
+    store = resumable_job.start_job(job, image)
+    resumable_job.run_job(store)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(OSError, match="full"):
 
         def full(*_):
             raise OSError("the disk is full")
 
         patch.setattr(np, "save", full)
-        block_jobs.finish_job(store, job, files)
-    again = block_jobs.start_job(replace(job, resume=True), image)
+        resumable_job.finish_job(store, job, files)
+    again = resumable_job.start_job(replace(job, resume=True), image)
     assert not job.output.exists() and again.folder == store.folder and again.pending() == []
-    found = block_jobs.finish_job(again, job, files)
+    found = resumable_job.finish_job(again, job, files)
     ids = open_volume(job.output)[...]
     assert found.highest == ids.max() > 3 and ids[found.center] > 0 and not store.folder.exists()
     assert found.share == pytest.approx(np.mean(ids > 0))

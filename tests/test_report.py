@@ -28,8 +28,8 @@ from volseg_keras import open_volume, phantom, save_volume
 from volseg_keras.cli import view
 from volseg_keras.cli.common import VolumeOptions
 from volseg_keras.report import slices
+from volseg_keras.report.instance_sizes import instance_sizes, size_histogram
 from volseg_keras.report.page import write_page
-from volseg_keras.report.sizes import instance_sizes, size_histogram
 from volseg_keras.report.slices import PLANES, outline
 
 SHAPE = (20, 48, 72)

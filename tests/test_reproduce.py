@@ -17,7 +17,7 @@ from volseg_keras.publishing.table1 import (
     reproduce,
     summary,
 )
-from volseg_keras.publishing.tables import MEASURES
+from volseg_keras.publishing.table1_files import MEASURES
 
 
 def volseg(*arguments):

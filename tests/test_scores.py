@@ -9,7 +9,7 @@ from skimage.metrics import adapted_rand_error
 from sklearn.metrics import jaccard_score, precision_score, recall_score
 
 from volseg_keras import Jaccard, JaccardLoss, instance_scores, segmentation_scores
-from volseg_keras.publishing.tables import PAPER
+from volseg_keras.publishing.table1_files import PAPER
 from volseg_keras.scores import (
     TIE,
     Confusion,

@@ -9,8 +9,8 @@ from scipy import ndimage
 
 from volseg_keras import Segmenter, open_volume, predict_volume, save_volume
 from volseg_keras.datasets.phantom import phantom
-from volseg_keras.inference.blocks import block_tile, blocks, predict_block
 from volseg_keras.inference.section_smoothing import SectionSmoothing
+from volseg_keras.inference.volume_blocks import block_tile, blocks, predict_block
 from volseg_keras.pretrained.presets import model_file, stored_averaging
 from volseg_keras.publishing.robustness import framed, noisy
 from volseg_keras.volumes.section_thickness import section_thickness

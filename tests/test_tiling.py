@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiles import predict_slabs
 
+from volseg_keras.inference.engine_wrappers import Ensemble, FlipAveraged, Resampled
 from volseg_keras.inference.engines import decoded, to_labels
 from volseg_keras.inference.tiled_prediction import (
     FADE,
@@ -23,7 +24,6 @@ from volseg_keras.inference.tiling import (
     read_tiles,
     tiled_slabs,
 )
-from volseg_keras.inference.wrappers import Ensemble, FlipAveraged, Resampled
 
 
 def join_slabs(slabs):

@@ -176,7 +176,7 @@ def display():
     """Return the `Display` of a job on this terminal."""
     from functools import partial
 
-    from ..inference.runner import Display
+    from ..inference.file_segmentation import Display
     from ..report.console import progress_bar
 
     return Display(partial(print, flush=True), waiting, progress_bar)

@@ -91,7 +91,7 @@ def instance_maps(volumes):
     """Return class ids and instance ids of truth and prediction; say how they were found."""
     import numpy as np
 
-    from ..postprocessing.labels import as_instances
+    from ..postprocessing.clean_labels import as_instances
     from ..postprocessing.measures import relabel
 
     found = map(as_instances, volumes, ("truth", "prediction"))

@@ -38,7 +38,7 @@ def measure(
     require(output.suffix.lower() == ".csv", "output", "NAME.csv", output)
     output_file(output)
     from ..files import write_csv
-    from ..postprocessing.labels import as_instances, is_mask
+    from ..postprocessing.clean_labels import as_instances, is_mask
     from ..postprocessing.measures import COLUMNS
     from ..postprocessing.measures import measure as measured
     from ..report.console import progress_bar

@@ -137,9 +137,9 @@ def predict(
 
     Example: volseg predict volume.tif -o labels.tif
     """
+    from ..inference.file_segmentation import segment_file
     from ..inference.job import Job, ModelChoice, SourceVolume
     from ..inference.options import PredictionOptions
-    from ..inference.runner import segment_file
     from ..postprocessing.pipeline import PostProcessing
 
     job = Job(

@@ -120,7 +120,7 @@ def figures(folder, history, instances, voxel_size):
     """Draw a run's curve and the sizes of instances in a folder; returns captions and files."""
     from ..report.console import progress_bar
     from ..report.curve import training_curve
-    from ..report.sizes import instance_sizes, size_histogram
+    from ..report.instance_sizes import instance_sizes, size_histogram
 
     drawn = {}
     if history:

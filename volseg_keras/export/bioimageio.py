@@ -14,7 +14,7 @@ from ..inference.tiled_prediction import HALO, MULTIPLE
 from ..networks.inference_graph import write_onnx
 from ..networks.models import class_names, metadata
 from ..report.plots import draw_cover
-from .formats import TOLERANCE, read_onnx, read_savedmodel, write_savedmodel
+from .model_formats import TOLERANCE, read_onnx, read_savedmodel, write_savedmodel
 
 BUNDLE, ONNX = "savedmodel.zip", "weights.onnx"
 CARD = {

@@ -15,7 +15,7 @@ from ..networks.inference_graph import check_tensorflow, write_onnx, write_openv
 from ..networks.models import metadata
 from ..pretrained.presets import METADATA
 from .bioimageio import read_package, write_package
-from .formats import (
+from .model_formats import (
     ONNX,
     OPENVINO,
     TOLERANCE,

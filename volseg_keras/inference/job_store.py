@@ -22,11 +22,11 @@ from ..volumes.formats import kind_of
 from ..volumes.intensity import Intensity
 from ..volumes.ome_zarr import finish_zarr, mark_labels, start_zarr
 from ..volumes.writing import create_volume, place_like
-from .blocks import blocks
 from .job import ModelChoice, SourceVolume
 from .options import PredictionOptions
 from .section_smoothing import SectionSmoothing
 from .sinks import ArraySink, BlockSummary, Sinks, summarize
+from .volume_blocks import blocks
 
 JOB = "job.json"
 FORMAT = 2  # of job.json

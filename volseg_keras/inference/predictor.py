@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from ..errors import require
 from ..patches.sampler import channels_of
 from ..volumes.intensity import Intensity, checked_normalization
+from .engine_wrappers import Ensemble, FlipAveraged, Resampled, Standardized
 from .options import PredictionOptions
 from .section_smoothing import SectionSmoothing, padding_of
 from .tiled_prediction import planned_slabs, sample_tile, tile_plan
-from .wrappers import Ensemble, FlipAveraged, Resampled, Standardized
 
 
 @dataclass

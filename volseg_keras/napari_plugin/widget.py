@@ -12,7 +12,7 @@ from qtpy import QtWidgets as qt
 from superqt import QLabeledDoubleSlider
 
 from ..errors import require
-from ..inference.prediction import Prediction
+from ..inference.kept_prediction import Prediction
 from ..pretrained.choice import AUTO, choose_model
 from ..pretrained.presets import published
 from ..training.run_folders import next_run, train_or_resume

@@ -6,7 +6,7 @@ from skimage.measure import marching_cubes, mesh_surface_area
 
 from ..errors import require
 from ..volumes.source import checked_size
-from .labels import touches_border
+from .clean_labels import touches_border
 
 AXES = "zyx"
 COLUMNS = (

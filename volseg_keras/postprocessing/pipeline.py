@@ -10,8 +10,8 @@ import numpy as np
 
 from ..errors import require
 from ..volumes.source import free_memory
+from .clean_labels import fill_holes, median, remove_small
 from .instances import check_takes_ids, instance_slabs
-from .labels import fill_holes, median, remove_small
 
 SLAB_VOXELS = 2**25
 # Least voxels of an instance, as of `instances`.
@@ -30,7 +30,7 @@ class PostProcessing:
         median: side in voxels of the median filter, odd, 1 for none; of the probability for
             `instances`, else of the labels, which for two classes is the same.
         instances: split the foreground into instances, see `postprocessing.instances`.
-        fill_holes: see `postprocessing.labels`.
+        fill_holes: see `postprocessing.clean_labels`.
         min_size: least voxels of a connected component, or of an instance before its holes are
             filled; by default 100 of an instance, else 1.
 

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from ..inference.options import PredictionOptions
 from ..inference.tiled_prediction import label_map
-from ..postprocessing.labels import median
+from ..postprocessing.clean_labels import median
 from ..scores import foreground_jaccard, segmentation_scores
 from ..volumes.labels import NOT_ANNOTATED
 

@@ -20,7 +20,7 @@ from ..volumes.labels import class_ids, digest
 from ..volumes.volume import as_volume
 from ..volumes.writing import writable_folder
 from .robustness import post_processed
-from .tables import MEASURES, write_tables
+from .table1_files import MEASURES, write_tables
 from .zoo_training import read_parts, train_network
 
 SCORES = "scores.json"

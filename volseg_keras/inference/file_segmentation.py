@@ -16,9 +16,9 @@ import numpy as np
 
 from ..pretrained.choice import scale_text
 from ..volumes.volume import Volume, open_volume
-from .block_jobs import dask, finish_job, run_job, start_job
 from .job import OutputFiles
 from .job_store import JobStore
+from .resumable_job import dask, finish_job, run_job, start_job
 from .segmenter import recent_model
 from .sinks import (
     ArraySink,

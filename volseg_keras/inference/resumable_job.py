@@ -8,13 +8,13 @@ from functools import lru_cache, partial
 from ..errors import invalid, require
 from ..extras import install_command
 from ..volumes.formats import kind_of
-from .blocks import BLOCK, block_tile, blocks, predict_block
 from .engines import usable_cores
 from .job_store import JobStore, StoredJob
 from .section_smoothing import padding_of
 from .segmenter import recent_model
 from .sinks import write_labels
 from .tiled_prediction import halo_of, voxels_at_once
+from .volume_blocks import BLOCK, block_tile, blocks, predict_block
 
 
 def start_job(job, image):

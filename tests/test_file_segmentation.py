@@ -21,13 +21,13 @@ from networks import settled, shallow_networks
 
 from volseg_keras import build_model, open_volume, phantom, save_volume
 from volseg_keras.files import sha256
-from volseg_keras.inference import block_jobs, job_store, runner
-from volseg_keras.inference.blocks import axis_plan, block_tile, blocks, predict_block
+from volseg_keras.inference import file_segmentation, job_store, resumable_job
+from volseg_keras.inference.file_segmentation import segment_file
 from volseg_keras.inference.job import Job, ModelChoice, OutputFiles, SourceVolume
 from volseg_keras.inference.job_store import JobStore
 from volseg_keras.inference.options import PredictionOptions
-from volseg_keras.inference.runner import segment_file
 from volseg_keras.inference.segmenter import predict_volume
+from volseg_keras.inference.volume_blocks import axis_plan, block_tile, blocks, predict_block
 from volseg_keras.networks.models import with_normalization
 from volseg_keras.postprocessing.pipeline import PostProcessing
 from volseg_keras.volumes import writing
@@ -45,7 +45,7 @@ def network(tmp_path_factory):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(block_jobs, "BLOCK", (64, 128, 128))
+    monkeypatch.setattr(resumable_job, "BLOCK", (64, 128, 128))
 
 
 @given(
@@ -93,19 +93,19 @@ def job_of(folder, models, volume=None, name="labels.zarr", scale=(1, 1, 1), **c
 
 
 def start(job):
-    return block_jobs.start_job(job, job.source.open())
+    return resumable_job.start_job(job, job.source.open())
 
 
 def finish(begun, job, probability=None):
     files = OutputFiles(job.output, job.output.with_suffix(".png"), probability)
-    return block_jobs.finish_job(begun, job, files)
+    return resumable_job.finish_job(begun, job, files)
 
 
 @pytest.mark.parametrize("name", ["labels.zarr", "labels.tif", "labels.h5"])
 def test_a_resumed_job_gives_what_an_unbroken_one_gives(tmp_path, network, small_blocks, name):
     volume = phantom((70, 150, 200), seed=1)[0]
     unbroken = job_of(tmp_path, network, volume, "unbroken.zarr")
-    block_jobs.run_job(begun := start(unbroken))
+    resumable_job.run_job(begun := start(unbroken))
     finish(begun, unbroken, tmp_path / "p.zarr")
     assert not begun.folder.exists()
 
@@ -115,10 +115,10 @@ def test_a_resumed_job_gives_what_an_unbroken_one_gives(tmp_path, network, small
         start(job)
     with pytest.raises(ValueError, match="threshold, 0.5. Received: 0.7"):
         start(replace(job, threshold=0.7, resume=True))
-    [block_jobs.run_block(str(begun.folder), i) for i in (0, 5)]
+    [resumable_job.run_block(str(begun.folder), i) for i in (0, 5)]
     again, seen = start(replace(job, resume=True)), []
     assert again.folder == begun.folder
-    block_jobs.run_job(again, on_progress=lambda *counts: seen.append(counts))
+    resumable_job.run_job(again, on_progress=lambda *counts: seen.append(counts))
     assert seen == [(n, 8) for n in range(2, 9)] and again.pending() == []
     share, center, _ = finish(again, job)
     found, whole = open_volume(tmp_path / name), open_volume(tmp_path / "unbroken.zarr")[...]
@@ -144,7 +144,7 @@ def test_a_job_of_an_earlier_version_is_gone_on_with(tmp_path, network):
     text = JOB_JSON.format(folder=tmp_path, network=network, sha256=sha256(network))
     (begun.folder / "job.json").write_text(text)
     assert start(job).read().intensity == Intensity(120.0, 30.0, [])
-    block_jobs.run_job(begun)
+    resumable_job.run_job(begun)
     finish(begun, job, tmp_path / "p.zarr")
     want = predict_volume(network, volume, engine="openvino", normalization=(120.0, 30.0))
     np.testing.assert_array_equal(open_volume(tmp_path / "p.zarr")[...], want[..., 1])
@@ -227,7 +227,7 @@ def test_small_and_large_volumes_go_the_same_way(steps, tmp_path, monkeypatch):
     """In memory and in the store, from Python and without a display."""
     volume, results = phantom((40, 96, 96), seed=2)[0], []
     for name, limit in (("memory.tif", 2**27), ("store.tif", 0)):
-        monkeypatch.setattr(runner, "SMALL", limit)
+        monkeypatch.setattr(file_segmentation, "SMALL", limit)
         job = job_of(tmp_path, "H", volume, name, steps=steps)
         results.append(segment_file(job))
         assert results[-1].files.picture.is_file()
@@ -246,7 +246,7 @@ def test_a_process_that_does_a_second_job_of_one_output_does_that_one(tmp_path, 
     assert high - low > 2 / 256
     for threshold in (float(low + share * (high - low)) for share in (0.3, 0.7)):
         job = job_of(tmp_path, network, volume, "labels.tif", threshold=threshold)
-        block_jobs.run_job(begun := start(job))
+        resumable_job.run_job(begun := start(job))
         finish(begun, job)
         share = open_volume(tmp_path / "labels.tif")[...].mean()
         assert share == pytest.approx((probability >= threshold).mean(), abs=0.05)
@@ -256,7 +256,7 @@ def test_a_folder_called_as_a_model_is_no_model(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "H").mkdir()
     job = job_of(tmp_path, "H", phantom((16, 32, 32))[0], "labels.tif")
-    block_jobs.run_job(begun := start(job))
+    resumable_job.run_job(begun := start(job))
     finish(begun, job)
     assert open_volume("labels.tif").shape == (16, 32, 32)
 
@@ -296,7 +296,7 @@ def test_of_runs_that_start_together_one_begins(tmp_path, network):
 def test_a_job_agrees_with_the_volume_in_one_go(tmp_path, network):
     volume = phantom((40, 96, 96), seed=2)[0]
     job = job_of(tmp_path, network, volume)
-    block_jobs.run_job(begun := start(job))
+    resumable_job.run_job(begun := start(job))
     finish(begun, job, tmp_path / "p.zarr")
     whole = predict_volume(network, volume, engine="openvino")[..., 1]
     np.testing.assert_array_equal(open_volume(tmp_path / "p.zarr")[...], whole)
@@ -308,7 +308,7 @@ def test_a_job_interrupted_at_its_end_loses_nothing(tmp_path, network, name, mon
     suffix = name.removeprefix("labels")
     files = tmp_path / name, tmp_path / f"probability{suffix}"
     job = job_of(tmp_path, network, phantom((40, 160, 160), seed=2)[0], name)
-    block_jobs.run_job(begun := start(job))
+    resumable_job.run_job(begun := start(job))
     complete, remove = job_store.finish_zarr, shutil.rmtree
 
     def broken_off(array, size):
@@ -349,17 +349,17 @@ def wait_for(count, folder):
 def test_a_job_killed_three_times_gives_what_an_unbroken_one_gives(tmp_path, network, small_blocks):
     volume = phantom((70, 150, 200), seed=1)[0]
     unbroken = start(job_of(tmp_path, network, volume, "unbroken.zarr"))
-    block_jobs.run_job(unbroken)
+    resumable_job.run_job(unbroken)
     broken = start(job_of(tmp_path, network))
-    code = "import sys; from volseg_keras.inference import block_jobs, job_store; "
-    code += "block_jobs.run_job(job_store.JobStore(sys.argv[1]))"
+    code = "import sys; from volseg_keras.inference import resumable_job, job_store; "
+    code += "resumable_job.run_job(job_store.JobStore(sys.argv[1]))"
     for done in (1, 3, 6):
         process = subprocess.Popen([sys.executable, "-c", code, broken.folder], stderr=DEVNULL)
         wait_for(done, broken.folder)
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert broken.pending()
-    block_jobs.run_job(broken)
+    resumable_job.run_job(broken)
     same_arrays(broken, unbroken)
 
 
@@ -367,7 +367,7 @@ def test_what_a_killed_worker_left_is_no_block(tmp_path, network, small_blocks):
     begun = start(job_of(tmp_path, network, phantom((70, 150, 200), seed=1)[0]))
     total, seen = len(begun.pending()), []
     (begun.folder / "done" / "part1234.0.json").touch()
-    block_jobs.run_job(begun, on_progress=lambda *numbers: seen.append(numbers))
+    resumable_job.run_job(begun, on_progress=lambda *numbers: seen.append(numbers))
     assert seen == [(done, total) for done in range(total + 1)]
 
 
@@ -382,7 +382,7 @@ def test_two_workers_of_which_one_is_killed(tmp_path, network, small_blocks):
     distributed = pytest.importorskip("distributed")
     volume = phantom((70, 150, 200), seed=1)[0]
     alone = start(job_of(tmp_path, network, volume, "alone.zarr"))
-    block_jobs.run_job(alone)
+    resumable_job.run_job(alone)
     shared, killed = start(job_of(tmp_path, network)), []
 
     def kill_one(done, total):
@@ -396,7 +396,7 @@ def test_two_workers_of_which_one_is_killed(tmp_path, network, small_blocks):
             pids = client.run(os.getpid)
         assert len(set(pids.values())) == 2
         address = cluster.scheduler_address
-        block_jobs.run_job(shared, cluster=address, on_progress=kill_one)
+        resumable_job.run_job(shared, cluster=address, on_progress=kill_one)
     assert killed and shared.pending() == []
     same_arrays(shared, alone)
 
@@ -421,7 +421,7 @@ def test_a_job_of_two_models_and_other_voxels(tmp_path, network, small_blocks):
     with_normalization(build_model("H"), 110.0, 20.0).save(other)
     volume, scale = phantom((40, 96, 96), seed=2)[0], (1, 0.5, 0.5)
     job = job_of(tmp_path, [network, str(other)], volume, scale=scale)
-    block_jobs.run_job(begun := start(job))
+    resumable_job.run_job(begun := start(job))
     finish(begun, job, tmp_path / "p.zarr")
     both = [
         predict_volume(model, volume, engine="openvino", scale=scale) for model in (network, other)
@@ -431,7 +431,7 @@ def test_a_job_of_two_models_and_other_voxels(tmp_path, network, small_blocks):
     # One model has constants of its own, and the other has not.
     build_model("H").save(other)
     begun = start(job_of(tmp_path, [network, str(other)], volume))
-    block_jobs.run_job(begun)
+    resumable_job.run_job(begun)
     found = begun.array("probability")[...]
     mixed = predict_volume([network, str(other)], volume, engine="openvino")[..., 1]
     np.testing.assert_allclose(found, mixed, atol=0.02)
