@@ -287,16 +287,19 @@ def test_the_whole_road_after_training(run, folder, tmp_path, capsys):
 
 
 def test_the_demonstration_replaces_only_its_own_folder(tmp_path):
-    clear(tmp_path)
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "model.keras").touch()
-    (tmp_path / "notes.txt").touch()
-    clear(tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == {".volseg-demo", "notes.txt"}
+    clear(tmp_path, ["image.tif", "savedmodel"])
+    (tmp_path / "savedmodel").mkdir()
+    for name in ("savedmodel/saved_model.pb", "image.tif", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "run").mkdir()  # trained on its image, by somebody else
+    clear(tmp_path, ["image.tif"])
+    assert {p.name for p in tmp_path.iterdir()} == {".volseg-demo", "notes.txt", "run"}
+    with pytest.raises(FileExistsError, match="`output`.*run"):
+        clear(tmp_path, ["image.tif", "run"])
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
     with pytest.raises(FileExistsError, match="`output`"):
-        clear(tmp_path / "mine")
+        clear(tmp_path / "mine", ["image.tif"])
     assert Path(tmp_path / "mine" / "thesis.txt").is_file()
 
 

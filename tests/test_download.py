@@ -228,6 +228,8 @@ def test_the_command_tells_what_is_wrong(published, server, tmp_path, capsys):
     assert volseg(*arguments, server.url) == 2
     assert "testing.tif" in capsys.readouterr().err
     assert not (tmp_path / "data" / "original" / "testing.tif").exists()
+    with pytest.raises(ValueError, match="`labels`.*original, lucchi_pp.*'lucchi'"):
+        epfl.fetch_epfl(tmp_path, "lucchi")
     for source in ("nowhere", "ftp://a/b"):
         assert volseg(*arguments, source) == 2
         assert "`source`" in capsys.readouterr().err

@@ -26,6 +26,7 @@ from volseg_keras.pretrained.presets import (
     model_card,
     stored_averaging,
     stored_threshold,
+    trained_spatial_dims,
     trained_voxel_size,
 )
 from volseg_keras.volumes.intensity import Intensity
@@ -64,12 +65,19 @@ def agree_everywhere(model, saved, crop, serve):
     np.testing.assert_allclose(serve(batch), want, atol=1e-5)
 
 
-def test_all_forms_agree_where_this_package_is_not_imported(model, saved, tmp_path):
-    """And then is, after Keras: what Keras alone does with a model of ours."""
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import keras, volseg_keras",
+        "import volseg_keras; volseg_keras.VARIANTS; import keras",  # what needs no Keras, first
+    ],
+)
+def test_all_forms_agree_where_this_package_is_not_imported(imports, model, saved, tmp_path):
+    """And then is, before or after Keras: what Keras alone does with a model of ours."""
 
     def serve(batch):
         np.save(tmp_path / "in.npy", batch)
-        code = f"{ELSEWHERE}import keras, volseg_keras{FRESH}"
+        code = f"{ELSEWHERE}{imports}{FRESH}"
         arguments = [sys.executable, "-c", code, saved, tmp_path / "in.npy", tmp_path / "out.npy"]
         subprocess.run(arguments, check=True, cwd=tmp_path)
         return np.load(tmp_path / "out.npy")
@@ -251,6 +259,7 @@ def test_fixed_sizes_channels_and_classes(shape, image_shape, tmp_path):
         ("zip", "out", "`format`.*savedmodel, keras, onnx, openvino, bioimageio.*'zip'"),
         ("keras", "out.h5", "`path`.*ends in .keras"),
         ("bioimageio", "out.onnx", "`path`.*ends in .zip"),
+        ("savedmodel", "out.onnx", "`path`.*a folder, or `--format onnx`"),
     ],
 )
 def test_wrong_formats_and_names(format, name, told, tmp_path):
@@ -290,6 +299,30 @@ def test_bioimageio_takes_2d_networks_of_three_classes(tmp_path):
     card = {**model_card("H"), "classes": ["background", "a", "b"]}
     path = tmp_path / "out.zip"
     assert export_model(tiny(2, 3), path, "bioimageio", card=card) <= TOLERANCE
+
+
+def test_a_package_needs_terms_of_its_own(saved, tmp_path):
+    pytest.importorskip("bioimageio.core", reason="volseg_keras[bioimageio] is needed")
+    with pytest.raises(ValueError, match='`card`.*"license".*card.json'):
+        export_model(saved, tmp_path / "out.zip", "bioimageio")
+    assert model_card("D")["license"] == "Apache-2.0"
+
+
+@pytest.mark.parametrize("format", installed("savedmodel", "keras", "onnx"))
+def test_exports_state_what_is_known(format, saved, tmp_path):
+    shutil.copy(saved / "model.keras", tmp_path)
+    known = {"threshold": 0.3, "voxel_size": [40, 4, 4], "held_out_jaccard": 0.8}
+    (tmp_path / "metrics.json").write_text(json.dumps(known))
+    path = tmp_path / f"out{FORMATS[format].suffix}"
+    export_model(str(tmp_path), path, format)
+    if format == "onnx":
+        onnx = pytest.importorskip("onnx")
+        stated = {prop.key: prop.value for prop in onnx.load(path).metadata_props}["volseg"]
+        assert json.loads(stated)["normalization"]["mean"] == 130 and '"threshold": 0.3' in stated
+        return
+    (tmp_path / "metrics.json").write_text(json.dumps({"threshold": 0.9}))  # not that of `path`
+    assert stored_threshold(path) == 0.3 and trained_spatial_dims(path) == 3
+    assert trained_voxel_size(path, (40, 4, 4)) == (40, 4, 4)
 
 
 def test_cards(saved):

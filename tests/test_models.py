@@ -89,7 +89,7 @@ def test_widths_and_resolutions(name):
 
 @shallow_networks()
 def test_overrides():
-    model = build_model("h", num_classes=4, in_channels=2, dropout=0.0, name="mine")
+    model = build_model("h", num_classes=np.int64(4), in_channels=2, dropout=0.0, name="mine")
     assert model.name == "mine" and model.output_shape[-1] == 4 and model.input_shape[-1] == 2
     x = np.zeros((1, 8, 8, 8, 2), np.float32)
     assert model(x).shape == (1, 8, 8, 8, 4)
@@ -147,6 +147,7 @@ def test_a_model_of_a_file_takes_the_policy():
         (("Z",), "variant"),
         ((None,), "variant"),
         (("H", {"num_classes": 0}), "num_classes"),
+        (("H", {"num_classes": 1}), "num_classes"),
         (("H", {"num_classes": 256}), "num_classes"),
         (("H", {"in_channels": 32}), "in_channels"),
         (("H", {"input_shape": (16, 16, 16, 40)}), "input_shape"),

@@ -15,6 +15,7 @@ from volseg_keras.cli.command import app
 from volseg_keras.inference.open_model import open_model
 from volseg_keras.pretrained.checksums import NAME, check_files, sha256
 from volseg_keras.pretrained.presets import METADATA
+from volseg_keras.pretrained.zoo import ZOO
 from volseg_keras.publishing.publish import ScoredVolume, publish, rounded
 from volseg_keras.publishing.robustness import post_processed, under_shifts
 from volseg_keras.scores import foreground_jaccard, segmentation_scores
@@ -156,11 +157,18 @@ def test_a_missing_or_an_unlisted_file_is_refused(published, tmp_path):
         check_files(folder, ["other.keras"])
 
 
+def test_a_run_of_another_row_is_refused(published, tmp_path):
+    tests = [ScoredVolume("phantom", *phantom((16, 64, 64), seed=1))]
+    told = "`run`.*training.tif without x:0:256.*recipe fast, seed 0, .*without x:0:32"
+    with pytest.raises(ValueError, match=told):
+        publish(published.parent / "run", tmp_path / "epfl-mito", tests, row=ZOO["epfl-mito"])
+
+
 @pytest.mark.parametrize(
     "change, dtype, name",
     [
         ({"held_out_jaccard": None}, np.uint8, "run"),
-        ({"variant": "mine"}, np.uint8, "variant"),
+        ({"variant": "mine"}, np.uint8, "run"),
         ({}, np.uint16, "image"),
         ({}, np.uint8, "label"),
     ],

@@ -88,6 +88,7 @@ def test_sections_are_those_of_python(model):
         (("--labels", "short.tif"), "`label`"),
         (("--model", "no"), "`model`"),
         (("--write-labels", "stack.tif"), "another file, in another folder, than the input"),
+        (("--labels", "short.tif", "--write-labels", "short.tif"), "than the input"),
     ],
 )
 def test_wrong_input(arguments, told, model, stack, monkeypatch, capsys):

@@ -2,7 +2,6 @@
 
 import shutil
 import time
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,6 +10,7 @@ from .datasets.phantom import phantom
 from .errors import require
 from .export.export_model import export_savedmodel
 from .inference.segmenter import predict_volume
+from .networks.inference_graph import check_tensorflow
 from .networks.models import build_model
 from .pretrained.presets import load_pretrained, model_card
 from .report.console import progress_bar
@@ -19,7 +19,7 @@ from .scores import segmentation_scores
 from .training.fit import fit
 from .volumes.writing import save_volume, writable_folder
 
-WRITTEN = ("image.tif", "truth.tif", "labels.tif", "overlay.png", "savedmodel", "run")
+WRITTEN = ("image.tif", "truth.tif", "labels.tif", "overlay.png", "savedmodel")
 TRAIN_SHAPE = (96, 256, 256)
 TEST_SHAPE = (64, 192, 192)
 
@@ -35,7 +35,9 @@ def run(output, minutes=None):
     Returns:
         The foreground Jaccard index on the unseen phantom.
     """
-    output = clear(writable_folder(output))
+    check_tensorflow()
+    output = writable_folder(output)
+    clear(output, (*WRITTEN, "run") if minutes else WRITTEN)
     source = trained(output / "run", minutes) if minutes else "H"
     unseen, truth = phantom(TEST_SHAPE, seed=1)
     say(f"phantom     {unseen.shape} voxels, {truth.mean():.1%} mitochondria, unseen")
@@ -82,12 +84,22 @@ def say(text):
     print(text, flush=True)
 
 
-def clear(output):
-    """Remove the files of an earlier demonstration; raise FileExistsError for any others."""
-    mark = Path(output) / ".volseg-demo"
-    good = mark.exists() or not any(output.iterdir())
-    require(good, "output", "a new folder", f"{output} has files", FileExistsError)
-    for path in (output / name for name in WRITTEN):
+def clear(output, names):
+    """Remove what an earlier demonstration wrote to a folder, and note what this one will.
+
+    Args:
+        output: the folder.
+        names: of the files and folders to be written.
+
+    Raises:
+        FileExistsError: there are others of these names, or the folder is not of a demonstration.
+    """
+    mark = output / ".volseg-demo"
+    earlier = mark.read_text(encoding="utf-8").split() if mark.exists() else []
+    others = {path.name for path in output.iterdir()} - {mark.name, *earlier}
+    taken = others & set(names) if mark.exists() else others
+    received = f"{output} with {', '.join(sorted(taken))}"
+    require(not taken, "output", "a new folder", received, FileExistsError)
+    for path in (output / name for name in earlier):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    mark.touch()
-    return output
+    mark.write_text("\n".join(names), encoding="utf-8")

@@ -1,5 +1,7 @@
 """Errors about wrong arguments: one line that names the argument, what it may be and what came."""
 
+from numbers import Integral
+
 
 def invalid(name, expected, received, kind=ValueError):
     """Return the error of a wrong argument, to be raised; its attribute `argument` is the name.
@@ -33,5 +35,5 @@ def require_one_of(choices, name, value):
 def require_positive(**arguments):
     """Raise ValueError for the first argument that is no positive integer."""
     for name, value in arguments.items():
-        good = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        good = isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
         require(good, name, "a positive integer", f"{name}={value!r}")

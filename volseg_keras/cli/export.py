@@ -32,13 +32,8 @@ def export(
     Example: volseg export runs/h --format onnx -o h.onnx
     """
     start_keras()
-    from ..export.export_model import export_model, new_path
-    from ..pretrained.presets import load_pretrained, model_card
+    from ..export.export_model import export_model
 
-    new_path(output, format.value)
-    loaded, card = load_pretrained(model), model_card(model)
     with quiet():
-        difference = export_model(
-            loaded, output, format.value, card=card, on_step=partial(print, flush=True)
-        )
+        difference = export_model(model, output, format.value, on_step=partial(print, flush=True))
     print(f"Wrote {output}; probabilities differ from those of Keras by at most {difference:.1e}")

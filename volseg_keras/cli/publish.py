@@ -41,16 +41,16 @@ def publish(
     missing = [n for n in ("model.keras", "metrics.json") if not (run / n).is_file()]
     received = f"{run} without {' and '.join(missing)}"
     require(not missing, "run", "the folder of a run", received)
-    given = image and label and about
+    given = (image, label, about)
     require(
-        bool(given) != bool(data),
+        data and not any(given) or not data and all(given),
         "data",
         "--data for a model of `volseg reproduce`, or else IMAGE LABEL --about",
         f"data={data}, image={image}, label={label}, about={about}",
     )
     text = about.read_text(encoding="utf-8") if about else ""
     row = get_row(output.name) if data else None
-    opened = volume_options.open_all(image=image, label=label) if given else None
+    opened = volume_options.open_all(image=image, label=label) if image else None
     start_keras()
     from ..publishing.publish import given_test, publish, zoo_tests
     from ..report.console import progress_bar

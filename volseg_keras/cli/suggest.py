@@ -43,7 +43,7 @@ def suggest(
     image, known = opened["volume"], opened.get("labels")
     if write_labels:
         checked_output(write_labels)
-        check_not_input([write_labels], volume)
+        check_not_input([write_labels], *filter(None, (volume, labels)))
     writable_folder(output)
     start_keras()
     from ..report.console import print_table, progress_bar
@@ -64,8 +64,8 @@ def suggest(
     print("from annotated sections and those above, in position and appearance")
     print(f"Wrote a picture of each to {output}")
     if write_labels:
+        mask = known is not None and is_mask(known)
         drawn = draft(known, found, image.shape)
         save_volume(write_labels, drawn, like=image)
-        mask = known is not None and is_mask(known)
         rest = "sections without any label are" if mask else "255 is"
         print(f"Wrote {write_labels}, a draft to correct: {rest} not annotated")

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import imagecodecs
 import tifffile
 
-from ..errors import require
+from ..errors import require, require_one_of
 from ..volumes.volume import open_volume
 from ..volumes.writing import create_volume, writable_folder
 from .download import download
@@ -78,8 +78,10 @@ def fetch_epfl(folder, labels=LABELS, *, source=None, progress=None, tell=lambda
     require(good, "source", "http:// or https:// and a folder", f"{source=}")
     folder, progress = writable_folder(folder), progress or (lambda what: nullcontext())
     steps = {"original": fetch_original, "lucchi_pp": fetch_lucchi_pp}
-    written = []
-    for name in labels:
+    written, names = [], (labels,) if isinstance(labels, str) else tuple(labels)
+    for name in names:
+        require_one_of(steps, "labels", name)
+    for name in names:
         written += steps[name](folder / name, source, progress, tell)
     return written
 

@@ -20,8 +20,6 @@ BUNDLE, ONNX = "savedmodel.zip", "weights.onnx"
 CARD = {
     "description": "Gives the probability of every class for every voxel of an image or volume.",
     "tags": ["segmentation", "semantic-segmentation", "tensorflow", "volseg_keras"],
-    "license": "Apache-2.0",
-    "authors": [{"name": "The volseg_keras maintainers"}],
     "cite": [
         {
             "text": "H.-C. Cheng and A. Varshney, Volume segmentation using convolutional neural "
@@ -88,6 +86,10 @@ def write_package(model, path, vector, card):
     received = f"{about['name']}, which takes standardised grey levels"
     expected = "one that takes grey levels, as `fit` saves it"
     require(about["normalization"], "model", expected, received)
+    missing = [name for name in ("license", "authors") if not card.get(name)]
+    expected = 'terms of its own, such as "license": "CC-BY-4.0", "authors": [{"name": "Jo Doe"}] '
+    expected += "in card.json beside model.keras"
+    require(not missing, "card", expected, f"no {' and no '.join(missing)}")
     card = filled(card, about)
     with tempfile.TemporaryDirectory(prefix="volseg.") as folder:
         folder = Path(folder)

@@ -11,9 +11,9 @@ from ..datasets.phantom import phantom
 from ..errors import invalid, require, require_one_of
 from ..extras import install_command
 from ..files import work_folder, write_json
-from ..networks.inference_graph import check_tensorflow, write_onnx, write_openvino
+from ..networks.inference_graph import check_tensorflow, write_openvino
 from ..networks.models import metadata
-from ..pretrained.presets import METADATA
+from ..pretrained.presets import METADATA, load_pretrained, model_card
 from .bioimageio import read_package, write_package
 from .model_formats import (
     ONNX,
@@ -24,15 +24,16 @@ from .model_formats import (
     read_onnx,
     read_openvino,
     read_savedmodel,
+    stated,
+    write_keras,
+    write_onnx_file,
     write_savedmodel,
 )
 
 FORMATS = {
     "savedmodel": Format(write_savedmodel, read_savedmodel),
-    "keras": Format(lambda model, path, *_: model.save(path), read_keras, ".keras"),
-    "onnx": Format(
-        lambda model, path, *_: write_onnx(model, path), read_onnx, ".onnx", ONNX, "onnx"
-    ),
+    "keras": Format(write_keras, read_keras, ".keras"),
+    "onnx": Format(write_onnx_file, read_onnx, ".onnx", ONNX, "onnx"),
     "openvino": Format(
         lambda model, path, *_: write_openvino(model, path / OPENVINO), read_openvino
     ),
@@ -51,13 +52,13 @@ def export_model(model, path, format="savedmodel", *, card=None, on_step=None):
     the input, `assets.extra/volseg.json`.
 
     Args:
-        model: a Keras model.
+        model: a Keras model, or the name, run or .keras file of one.
         path: what to write; it must not exist, or be an empty folder.
         format: a name of `FORMATS`. "savedmodel": a folder, whose endpoint `serve` gives a dict of
             `probability`. "keras": a .keras file. "onnx": an .onnx file. "openvino": a folder with
             model.xml. "bioimageio": a .zip for bioimage.io that has passed its `test_model`.
-        card: facts about the model, as of `presets.model_card`. "bioimageio" includes all, a folder
-            its threshold, its averaging and its voxel size.
+        card: facts about the model, by default those of `presets.model_card`. "bioimageio" includes
+            all; the others its threshold, its averaging and its voxel size.
         on_step: called with a line about the next step.
 
     Returns:
@@ -69,6 +70,8 @@ def export_model(model, path, format="savedmodel", *, card=None, on_step=None):
             written then.
     """
     path, row, say = new_path(path, format), FORMATS[format], on_step or (lambda _: None)
+    if isinstance(model, str | Path):
+        model, card = load_pretrained(model), model_card(model) if card is None else card
     with work_folder(path) as work:
         part = work / path.name
         say(f"Writing {path}")
@@ -99,6 +102,9 @@ def new_path(path, format):
     require(not taken, "path", f"a new {kind}", f"{path} exists", FileExistsError)
     good = path.name.endswith(row.suffix)
     require(good, "path", f"a file that ends in {row.suffix}", path)
+    other = next((name for name, one in FORMATS.items() if one.suffix == path.suffix != ""), None)
+    expected = f"a folder, or `--format {other}` for a file that ends in {path.suffix}"
+    require(row.suffix or not other, "path", expected, path)
     good = all(find_spec(module) for module in row.modules)
     require(good, "format", f"what `{install_command(row.extra)}` installs", f"{format=}")
     if format != "keras":
@@ -132,12 +138,10 @@ def vectors_of(model):
 
 
 def describe(model, folder, vector, card):
-    """Write the metadata of a model and a test vector to the folder of an export."""
+    """Write the facts about a model and a test vector to the folder of an export."""
     about = folder / METADATA
     about.parent.mkdir(exist_ok=True)
-    names = ("threshold", "smoothing", "zooms", "voxel_size", "voxel_size_range")
-    known = {name: card[name] for name in names if card.get(name)}
-    write_json(about, metadata(model) | known, indent=2)
+    write_json(about, stated(model, card), indent=2)
     for name, array in zip(("test_input", "test_output"), vector, strict=True):
         np.save(folder / f"{name}.npy", array)
 

@@ -1,11 +1,16 @@
 """Formats of single files and folders: how each is written, and run without this package."""
 
+import json
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
 
 from ..inference.engines import onnx_runner
+from ..networks.inference_graph import write_onnx
+from ..networks.models import metadata
+from ..pretrained.presets import FACTS, MEASURED
 
 OPENVINO = "model.xml"
 ONNX = ("tf2onnx", "onnx", "onnxruntime")
@@ -29,6 +34,28 @@ def write_savedmodel(model, path, *_):
     module.weights = [weight.value for weight in model.weights]
     module.serve = serve
     tf.saved_model.save(module, path, signatures={"serving_default": serve, "serve": serve})
+
+
+def stated(model, card):
+    """Return the facts that an export states: constants, classes, and those of a card."""
+    return metadata(model) | {name: card[name] for name in MEASURED if card.get(name)}
+
+
+def write_keras(model, path, _, card):
+    """Write a .keras file, with the facts within."""
+    model.save(path)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as file:
+        file.writestr(FACTS, json.dumps(stated(model, card)))
+
+
+def write_onnx_file(model, path, _, card):
+    """Write an .onnx file, with the facts as text in its metadata, under `volseg`."""
+    import onnx
+
+    write_onnx(model, path)
+    graph = onnx.load(path)
+    onnx.helper.set_model_props(graph, {"volseg": json.dumps(stated(model, card))})
+    onnx.save(graph, path)
 
 
 def read_savedmodel(path):

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, replace
 
 from ..errors import require
-from ..patches.sampler import channels_of
+from ..volumes.dimensions import channels_of, check_axes
 from ..volumes.intensity import Intensity, checked_normalization
 from .engine_wrappers import Ensemble, FlipAveraged, Resampled, Standardized
 from .options import PredictionOptions
@@ -48,9 +48,8 @@ class Predictor:
 
     def check_volume(self, volume):
         """Raise ValueError for a volume of other axes or of another number of channels."""
-        shape, own = tuple(volume.shape), self.metadata["channels"]
-        expected = "axes (z, y, x) or (z, y, x, channels)"
-        require(len(shape) in (3, 4), "volume", expected, f"shape {shape}")
+        check_axes(volume)
+        own = self.metadata["channels"]
         expected = f"one for as many channels as the volume has, {channels_of(volume)}"
         require(channels_of(volume) == own, "model", expected, f"{own} channels")
 

@@ -53,7 +53,8 @@ def build_model(variant, *, num_classes=2, input_shape=None, in_channels=1, drop
     """
     row = get_variant(variant)
     require_positive(num_classes=num_classes, in_channels=in_channels)
-    require(num_classes <= 255, "num_classes", "at most 255", f"{num_classes=}")
+    expected = "2, background and foreground, to 255"
+    require(2 <= num_classes <= 255, "num_classes", expected, f"{num_classes=}")
     require(in_channels <= 31, "in_channels", "at most 31", f"{in_channels=}")
     require(0 <= dropout < 1, "dropout", "0 <= dropout < 1", f"{dropout=}")
     inputs = keras.Input(checked_shape(row, input_shape, in_channels), name="standardised_image")

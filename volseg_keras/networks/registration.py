@@ -50,9 +50,15 @@ def followed(execute):
     """
 
     def execute_and_register(module):
-        ours = any(m.startswith(f"{__package__}.") for m in sys.modules if m != __name__)
+        waiting = is_being_imported()
         execute(module)
-        if not ours:
+        if not waiting:
             register()
 
     return execute_and_register
+
+
+def is_being_imported():
+    """Return whether one of our modules is being imported at the moment."""
+    ours = [m for name, m in sys.modules.items() if name.startswith(f"{__package__}.")]
+    return any(getattr(module.__spec__, "_initializing", False) for module in ours)

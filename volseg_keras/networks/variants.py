@@ -56,13 +56,18 @@ VARIANTS = {
 }
 
 
+def find_variant(name):
+    """Return the row of Table 1 called `name`, as `get_variant`, or None."""
+    known = {row.model_name: row for row in VARIANTS.values()}
+    return known.get(str(name).lower().replace("-", ""))
+
+
 def get_variant(name):
     """Return the row of Table 1 called `name`, whatever its case, or its network's name.
 
     Raises:
         ValueError: the name is unknown; the message lists the known ones.
     """
-    known = {row.model_name: row for row in VARIANTS.values()}
-    row = known.get(str(name).lower().replace("-", ""))
+    row = find_variant(name)
     require(row, "variant", f"one of {', '.join(VARIANTS)}", f"variant={name!r}")
     return row

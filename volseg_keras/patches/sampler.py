@@ -7,6 +7,7 @@ import numpy as np
 
 from ..errors import require
 from ..volumes.box import Box
+from ..volumes.dimensions import channels_of
 from ..volumes.intensity import Intensity, checked_normalization
 from ..volumes.labels import NOT_ANNOTATED, class_ids
 from .augment import Augment, draw, place, shade, stain
@@ -215,9 +216,7 @@ class PatchSampler(Patches):
             else:
                 section = self.annotated[rng.integers(len(self.annotated))]
                 wanted = section - rng.integers(patch[0]) * stride[0]
-            before = (section - np.array([highest[0], wanted, lowest[0]])) / stride[0]
-            least, count, most = max(0, math.ceil(before[0])), round(before[1]), int(before[2])
-            corner[0] = section - min(max(least, count), most, patch[0] - 1) * stride[0]
+            corner[0] = first_section(section, wanted, (lowest[0], highest[0]), patch[0], stride[0])
         return tuple(int(c) for c in corner)
 
     def sees(self, first, reach, stride):
@@ -246,6 +245,26 @@ class PatchMix(Patches):
         return self.samplers[self.order[index % len(self.order)]][index]
 
 
+def first_section(section, wanted, bounds, depth, stride):
+    """Return where a patch of every `stride`-th section begins so that it contains a given one.
+
+    Args:
+        section: that it must contain.
+        wanted: first section that it should begin at, or near.
+        bounds: the lowest and highest first section.
+        depth: of the patch, in sections.
+        stride: distance between two of them.
+
+    Example:
+        >>> first_section(section=10, wanted=3, bounds=(0, 20), depth=4, stride=3)
+        4
+    """
+    lowest, highest = bounds
+    before = round((section - wanted) / stride)
+    before = max(before, 0, math.ceil((section - highest) / stride))
+    return section - min(before, int((section - lowest) / stride), depth - 1) * stride
+
+
 def share_out(weights):
     """Return the order in which volumes take turns, each as often as its weight asks for.
 
@@ -263,11 +282,6 @@ def share_out(weights):
         turns.append(int(np.argmax(counts * turn - had * period)))
         had[turns[-1]] += 1
     return turns
-
-
-def channels_of(image):
-    """Return how many channels an image `(z, y, x)` or `(z, y, x, channels)` has."""
-    return image.shape[3] if len(image.shape) == 4 else 1
 
 
 def check_shape(image, label):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ..errors import require
-from ..volumes.dimensions import dims_for
+from ..volumes.dimensions import check_axes, dims_for
 from .presets import published, trained_voxel_size
 
 AUTO = "auto"  # as the name of a model
@@ -42,10 +42,7 @@ def choose_model(volume):
     Raises:
         ValueError: the volume has other axes, or no model is published.
     """
-    shape = tuple(volume.shape)
-    require(
-        len(shape) in (3, 4), "volume", "axes (z, y, x) or (z, y, x, channels)", f"shape {shape}"
-    )
+    check_axes(volume)
     voxel_size = getattr(volume, "voxel_size", None)
     dims, why = dims_for(volume, voxel_size)
     known = published()

@@ -1,5 +1,7 @@
 """Published and trained models: find them and load them."""
 
+import json
+import zipfile
 from contextlib import contextmanager
 from math import inf
 from pathlib import Path
@@ -10,10 +12,16 @@ from ..errors import invalid, require
 from ..files import read_json, sha256
 from ..networks.backend import check_backend
 from ..networks.registration import register
-from ..networks.variants import get_variant
+from ..networks.variants import find_variant
 from .checksums import check_files
 
-METADATA = Path("assets.extra", "volseg.json")
+KERAS = "model.keras"  # of a run and of a published model
+FACTS = "volseg.json"  # within the .keras file of an export
+METADATA = Path("assets.extra", FACTS)  # of a SavedModel
+# Facts of a model that training chose.
+MEASURED = ("threshold", "smoothing", "zooms", "voxel_size", "voxel_size_range")
+# Terms of the models that are published with this package.
+OWN_TERMS = {"license": "Apache-2.0", "authors": [{"name": "The volseg_keras maintainers"}]}
 PUBLISHED = (
     Path(__file__).parents[1] / "saved_models",
     Path(__file__).parents[2] / "saved_models",
@@ -99,18 +107,29 @@ def is_of_savedmodel(file, folder):
     return file.is_file() and not (Path(folder) / "model.keras").is_file()
 
 
-def metadata_file(model):
-    """Return the file of facts about a model's training, which may be missing.
+def stored_facts(model):
+    """Return the facts that are stored with a model, a dict.
 
-    It is the metrics.json beside a .keras file, or the assets.extra/volseg.json of a SavedModel.
+    They are in metrics.json beside a model.keras, in assets.extra/volseg.json of a SavedModel, and
+    within any other .keras file, if `export_model` wrote it.
 
     Raises:
         ValueError: there is no such model.
     """
     saved = Path(model) / METADATA
     if is_of_savedmodel(saved, model):
-        return saved
-    return model_file(model).with_name("metrics.json")
+        return read_json(saved)
+    file = model_file(model)
+    return read_json(file.with_name("metrics.json")) if file.name == KERAS else facts_in(file)
+
+
+def facts_in(file):
+    """Return the facts within a .keras file, empty where there are none."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return json.loads(archive.read(FACTS)) if FACTS in archive.namelist() else {}
+    except zipfile.BadZipFile:  # told where the model is loaded
+        return {}
 
 
 def stored_threshold(model):
@@ -119,10 +138,10 @@ def stored_threshold(model):
     Raises:
         ValueError: there is no such model, or the number is not between 0 and 1.
     """
-    file = metadata_file(model)
-    value = read_json(file).get("threshold", 0.5)
+    value = stored_facts(model).get("threshold", 0.5)
     good = isinstance(value, float) and 0 < value < 1
-    require(good, "threshold", f"a number between 0 and 1 in {file}", f"threshold={value}")
+    expected = f"a number between 0 and 1 among the facts stored with {model}"
+    require(good, "threshold", expected, f"threshold={value}")
     return value
 
 
@@ -136,15 +155,15 @@ def stored_averaging(model):
     Raises:
         ValueError: there is no such model, or the values are no such numbers.
     """
-    file = metadata_file(model)
-    about = {"smoothing": 0.0, "zooms": [1.0], **read_json(file)}
+    about = {"smoothing": 0.0, "zooms": [1.0], **stored_facts(model)}
     try:
         smoothing, zooms = float(about["smoothing"]), tuple(map(float, about["zooms"]))
         good = 0 <= smoothing < inf and are_zooms(zooms)
     except (TypeError, ValueError):
         good = False
     received = f"{about['smoothing']} and {about['zooms']}"
-    require(good, "model", f"a number `smoothing` and a list `zooms` in {file}", received)
+    expected = f"a number `smoothing` and a list `zooms` among the facts stored with {model}"
+    require(good, "model", expected, received)
     return smoothing, zooms
 
 
@@ -154,18 +173,23 @@ def are_zooms(zooms):
 
 
 def model_card(name):
-    """Return the facts in card.json and metrics.json beside a model's file, if any.
+    """Return the facts about a model that its files state, if any.
 
     All are optional: `threshold`, `smoothing`, `zooms`, `voxel_size` (z, y, x in nm),
     `voxel_size_range` (see `nearest_voxel_size`), name, description, tags, classes, license,
     authors, cite, `training_data` and the text of `validation`; as in the model descriptions of
-    bioimage.io.
+    bioimage.io. They are in the card.json beside a model.keras, but for what is measured, see
+    `stored_facts`.
     """
-    file = model_file(name)
-    metrics = read_json(file.with_name("metrics.json"))
-    names = ("threshold", "smoothing", "zooms", "voxel_size", "voxel_size_range")
-    measured = {name: metrics[name] for name in names if name in metrics}
-    return read_json(file.with_name("card.json")) | measured
+    file, facts = model_file(name), stored_facts(name)
+    if file.name != KERAS:
+        return facts
+    measured = {name: facts[name] for name in MEASURED if name in facts}
+    score = facts.get("held_out_jaccard")
+    text = "Mean Jaccard index of the foreground on the parts that were held out"
+    validation = {} if score is None else {"validation": f"{text}: {score:.3f}."}
+    own = OWN_TERMS if file in published().values() else {}
+    return own | validation | read_json(file.with_name("card.json")) | measured
 
 
 def trained_voxel_size(model, near):
@@ -178,8 +202,9 @@ def trained_voxel_size(model, near):
     Returns:
         (z, y, x) in nm, None if it is unknown.
     """
-    file = metadata_file(model)
-    return nearest_voxel_size(read_json(file.with_name("card.json")) | read_json(file), near)
+    saved = Path(model) / METADATA
+    about = read_json(saved) if is_of_savedmodel(saved, model) else model_card(model)
+    return nearest_voxel_size(about, near)
 
 
 def nearest_voxel_size(about, near):
@@ -201,10 +226,9 @@ def nearest_voxel_size(about, near):
 
 def trained_spatial_dims(model):
     """Return the number of spatial axes of a model, None if unknown."""
-    about = read_json(metadata_file(model))
-    if "spatial_dims" in about:
-        return about["spatial_dims"]
-    return get_variant(about["variant"]).spatial_dims if "variant" in about else None
+    about = stored_facts(model)
+    network = find_variant(about.get("variant", ""))
+    return about.get("spatial_dims", network and network.spatial_dims)
 
 
 def published():

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..files import read_json
-from ..networks.variants import get_variant
+from ..networks.variants import find_variant
 from .presets import published
 
 
@@ -37,10 +37,11 @@ def published_summaries():
 def _summary(folder):
     metrics, card = (read_json(folder / name) for name in ("metrics.json", "card.json"))
     scores = metrics.get("test", {}).get("scores", {}).get("as it is", {})
+    network = find_variant(metrics.get("variant", ""))
     foreground = [row["jaccard"] for row in scores.get("classes", ())[1:]]
     return PublishedSummary(
         folder.name,
-        get_variant(metrics["variant"]).name if "variant" in metrics else "",
+        network.name if network else "",
         card.get("training_data", {}).get("name", ""),
         metrics.get("held_out_jaccard"),
         sum(foreground) / len(foreground) if foreground else None,

@@ -70,7 +70,6 @@ class PublishedModel:
         recipe: name of a row of `RECIPES`.
         classes: their names.
         seed: of weights and patches.
-        start: name of a published model that training starts from, None for random weights.
         purpose: what it is for, a sentence.
     """
 
@@ -82,7 +81,6 @@ class PublishedModel:
     recipe: str = "fast"
     classes: tuple = ("background", "mitochondria")
     seed: int = 0
-    start: str | None = None
     purpose: str = ""
 
 

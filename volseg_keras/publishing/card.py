@@ -46,6 +46,7 @@ def card_text(name, model, metrics, about="", row=None):
         device=metrics.get("device", "a CPU"),
         hold_out=", ".join(metrics["held_out"]),
         held_out=f"{metrics['held_out_jaccard']:.3f}",
+        retrained=" before it was trained on too" if metrics.get("retrained") else "",
         statistics=_statistics(metrics),
         threshold=_threshold(metrics, facts),
         command=_command(name, metrics, row) if row else "",
@@ -60,9 +61,9 @@ def data_text(row):
     held_out = [pair for pair in row.train if pair.hold_out]
     chosen = [f"{pair.name} ({pair.hold_out})" for pair in held_out]
     lines = [
-        f"Trained on {_names(row.train)}.",
+        f"Trained on {_listed(pair.name for pair in row.train)}.",
         f"Chosen on {_listed([*chosen, *(pair.name for pair in row.validate)])}.",
-        f"Scored on {_names(row.test)}.",
+        f"Scored on {_listed(pair.name for pair in row.test)}.",
     ]
     without = sorted({str(c) for pair in row.train for c in pair.without})
     if without:
@@ -96,10 +97,6 @@ def facts_of(name, row, metrics):
         "validation": f"Mean Jaccard index of the foreground at a threshold of 0.5: "
         f"{metrics['held_out_jaccard']:.3f} held out, {score:.3f} on {test['name']}.",
     }
-
-
-def _names(pairs):
-    return ", ".join(f"`{pair.name}`" for pair in pairs)
 
 
 def _listed(names):

@@ -13,7 +13,8 @@ from ..export.export_model import export_savedmodel
 from ..files import work_folder, write_json
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
-from ..networks.variants import get_variant
+from ..networks.inference_graph import check_tensorflow
+from ..networks.variants import find_variant
 from ..patches.sampler import check_shape
 from ..pretrained.checksums import NAME as SUMS
 from ..pretrained.checksums import write_checksums
@@ -25,6 +26,9 @@ from .card import card_text, facts_of
 from .model_table import write_model_tables
 from .robustness import post_processed, under_shifts
 from .zoo_training import open_pair
+
+# Entries of the metrics.json of a run that its card is written from.
+NEEDED = ("variant", "recipe", "seed", "volumes", "hold_out", "held_out", "held_out_jaccard")
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ def publish(run, output, tests, *, about="", row=None, on_step=None):
             `build_model`, the first image is not uint8, or shapes differ.
         FileExistsError: `output` is a folder, but not of a published model.
     """
+    check_tensorflow()
     run, output = Path(run), Path(output).resolve()
     watch = on_step or (lambda *_: None)
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
@@ -104,7 +109,8 @@ def publish(run, output, tests, *, about="", row=None, on_step=None):
         write_files(model, run, part, metrics, about, row)
         file.replace(part / file.name)
         write_checksums(part)
-        shutil.rmtree(output, ignore_errors=True)
+        if output.exists():
+            output.replace(work / "earlier")
         part.replace(output)
     write_model_tables(output.parent)
     return metrics
@@ -169,16 +175,42 @@ def score_all(predictor, tests, metrics, watch):
 
 def check(run, metrics, tests, row):
     """Raise ValueError for a run or volumes that a card cannot be written for."""
-    network = get_variant(metrics["variant"]).name
-    good = not row or network == row.network
-    require(good, "run", f"one of network {row and row.network}", network)
-    held_out = metrics["held_out_jaccard"] is not None
-    require(held_out, "run", "one with a held-out part", run)
-    dtype = tests[0].image.dtype
-    expected = "grey levels of 8 bits, since scores under shifts need them"
-    require(dtype == np.uint8, "image", expected, f"dtype {dtype}")
+    missing = [name for name in NEEDED if name not in metrics]
+    expected = "one of `fit`, of this version of the package"
+    require(not missing, "run", expected, f"{run}, whose metrics.json lacks {', '.join(missing)}")
+    network = find_variant(metrics["variant"])
+    require(network, "run", "one of a network of `build_model`", metrics["variant"])
+    require(metrics["held_out_jaccard"] is not None, "run", "one with a held-out part", run)
+    if row:
+        done, planned = trained_as(metrics), row_trained_as(row)
+        require(done == planned, "run", f"one of the row: {planned}", done)
+    image = tests[0].image
+    expected = "(z, y, x) intensities of 8 bits, since scores under shifts need them"
+    good = image.dtype == np.uint8 and image.ndim == 3
+    require(good, "image", expected, f"{image.dtype} of shape {image.shape}")
     for test in tests:
         check_shape(test.image, test.truth)
+
+
+def trained_as(metrics):
+    """Return what tells runs of rows apart, as a text, from the metrics.json of a run."""
+    network = find_variant(metrics["variant"]).name
+    names = [Path(volume["name"]).name for volume in metrics["volumes"]]
+    return _trained_as(network, metrics["recipe"], metrics["seed"], names, metrics["hold_out"])
+
+
+def row_trained_as(row):
+    """Return the text of `trained_as` for a run of a `PublishedModel`."""
+    names = [Path(pair.name).name for pair in row.train]
+    held_out = [pair.hold_out for pair in row.train]
+    return _trained_as(row.network, row.recipe, row.seed, names, held_out)
+
+
+def _trained_as(network, recipe, seed, names, hold_out):
+    parts = hold_out if isinstance(hold_out, list) else [hold_out] * len(names)
+    without = [part and f" without {part}" or "" for part in parts]
+    volumes = map("".join, zip(names, without, strict=True))
+    return f"network {network}, recipe {recipe}, seed {seed}, {' and '.join(volumes)}"
 
 
 def check_output(output):

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import require
-from ..networks.models import at_policy, build_model
-from ..pretrained.presets import load_pretrained
+from ..networks.models import build_model
 from ..pretrained.zoo import DATASETS
 from ..training.devices import set_seed_and_policy
 from ..training.fit import fit
@@ -14,7 +13,7 @@ from ..volumes.labels import NOT_ANNOTATED, class_ids
 from ..volumes.volume import open_volume
 
 
-def train_network(network, pairs, output, *, seed, num_classes=2, start=None, **options):
+def train_network(network, pairs, output, *, seed, num_classes=2, **options):
     """Train a network from a seed, or resume that.
 
     The weights depend on the arguments, and on the rounding of a machine, only.
@@ -25,19 +24,15 @@ def train_network(network, pairs, output, *, seed, num_classes=2, start=None, **
         output: folder of the run.
         seed: of weights and patches.
         num_classes: number of classes.
-        start: published model to start from instead of random weights, or None.
         **options: of `fit`.
 
     Returns:
         The dict of metrics.json.
     """
     set_seed_and_policy(seed)
-    if start:
-        model = at_policy(load_pretrained(start))
-    else:
-        model = build_model(network, num_classes=num_classes)
+    model = build_model(network, num_classes=num_classes)
     images, labels = map(list, zip(*pairs, strict=True))
-    options = {"seed": seed, "start": start, "resume": Path(output).exists(), **options}
+    options = {"seed": seed, "resume": Path(output).exists(), **options}
     return fit(model, images, labels, output=output, **options)
 
 
@@ -62,7 +57,6 @@ def train_row(row, data, output, *, steps=None):
         output,
         seed=row.seed,
         num_classes=len(row.classes),
-        start=row.start,
         recipe=row.recipe,
         steps=steps or row.steps,
         hold_out=[pair.hold_out for pair in row.train],

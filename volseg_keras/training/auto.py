@@ -11,8 +11,8 @@ from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
 from ..networks.models import spatial_dims_of, split_normalization
 from ..patches.foreground import ClassIds, foreground_voxels
-from ..patches.sampler import channels_of
 from ..report.console import progress_bar
+from ..volumes.dimensions import channels_of
 from ..volumes.labels import NOT_ANNOTATED
 from ..volumes.writing import writable_folder
 from .annotated_sections import section_to_hold_out, without_unpainted
@@ -244,6 +244,8 @@ def train_parts(train, parts, volumes, validation, start, budget, request):
             write_json(part.folder / "metrics.json", done, indent=2)
         kept = done["held_out_jaccard"] is None
         summary = done | {key: summary[key] for key in CHOSEN if kept and key in summary}
+        if kept and "held_out" in summary:
+            summary["retrained"] = True  # what was held out before was trained on since
         source = part.folder
         if stop_requested(request.stop):
             end_early(source, parts[-1].folder)

@@ -61,6 +61,7 @@ def summarise(model, output, budget, about, volumes):
     first = volumes[0].intensity
     summary = {
         "variant": model.name,
+        "spatial_dims": len(model.inputs[0].shape) - 2,
         "parameters": model.count_params(),
         **about,
         "steps": budget.step,

@@ -6,13 +6,14 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from ..errors import require
 from ..files import read_json, write_json
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
 from ..inference.tiled_prediction import not_background
 from ..networks.models import at_policy, build_model, split_normalization, with_normalization
+from ..networks.variants import find_variant
 from ..patches.foreground import annotated_sections, known_ids
-from ..patches.sampler import channels_of
 from ..pretrained.choice import rescaling
 from ..pretrained.presets import (
     load_pretrained,
@@ -22,7 +23,7 @@ from ..pretrained.presets import (
 )
 from ..report.console import print_table, progress_bar
 from ..scores import ThresholdScores, best_threshold
-from ..volumes.dimensions import dims_for
+from ..volumes.dimensions import channels_of, dims_for
 from ..volumes.labels import NOT_ANNOTATED, present_ids
 from ..volumes.resampling import resample, resample_labels
 from ..volumes.source import free_memory
@@ -226,6 +227,8 @@ def network_from(name, num_classes, dims=None, channels=1):
 def with_new_head(model, num_classes):
     """Return a model with the weights of another except for a new last convolution."""
     network, own = split_normalization(model)
+    expected = "a network of `build_model` under its own name, to give it another number of classes"
+    require(find_variant(network.name), "start", expected, network.name)
     channels = network.inputs[0].shape[-1]
     new = build_model(network.name, num_classes=num_classes, in_channels=channels)
     for old, layer in zip(network.layers, new.layers, strict=True):

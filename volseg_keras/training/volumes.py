@@ -7,7 +7,8 @@ import numpy as np
 
 from ..errors import invalid, require
 from ..patches.foreground import ClassIds, cropped, foreground_voxels, known_ids
-from ..patches.sampler import channels_of, check_shape
+from ..patches.sampler import check_shape
+from ..volumes.dimensions import channels_of
 from ..volumes.intensity import Intensity
 from ..volumes.labels import NOT_ANNOTATED, class_ids
 from ..volumes.source import free_memory

@@ -1,12 +1,25 @@
-"""Whether a 2D or a 3D network suits a stack."""
+"""Axes and channels of a volume, and whether a 2D or a 3D network suits it."""
 
 from math import inf
 
+from ..errors import require
 from .section_thickness import FARTHEST, section_thickness
 
 # A 2D network suits sections more than so many times as thick as a pixel is wide, which show little
 # of what lies between them, and stacks of fewer sections.
 THICK, FEW = 3.0, 32
+
+
+def check_axes(volume):
+    """Raise ValueError unless a volume has the axes (z, y, x) or (z, y, x, channels)."""
+    shape = tuple(volume.shape)
+    expected = "axes (z, y, x) or (z, y, x, channels)"
+    require(len(shape) in (3, 4), "volume", expected, f"shape {shape}")
+
+
+def channels_of(image):
+    """Return how many channels an image `(z, y, x)` or `(z, y, x, channels)` has."""
+    return image.shape[3] if len(image.shape) == 4 else 1
 
 
 def dims_for(volume, voxel_size=None):

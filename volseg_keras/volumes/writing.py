@@ -125,11 +125,11 @@ def checked_output(path):
     return writable_folder(path.parent) / path.name
 
 
-def check_not_input(written, path):
-    """Raise ValueError if a file to write is the volume `path`, or one of its folder of slices."""
-    source = place_of(path).resolve()
+def check_not_input(written, *paths):
+    """Raise ValueError if a file to write is a volume of `paths`, or in one's folder of slices."""
+    sources = [place_of(path).resolve() for path in paths]
     for file in map(Path, written):
-        good = source not in (file.resolve(), file.resolve().parent)
+        good = not {file.resolve(), file.resolve().parent} & set(sources)
         require(good, "output", "another file, in another folder, than the input", file)
 
 
