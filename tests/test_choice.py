@@ -37,6 +37,8 @@ def test_axes(shape, voxel_size, thickness, dims, told):
     [
         (1, None, 3, " pixels thick"),
         (8, None, 2, "pixels thick"),
+        (8, (1e6, 1e6, 1e6), 2, "pixels thick"),  # what ITK writes where it knows none
+        (8, (0.1, 0.1, 0.1), 2, "pixels thick"),  # IMOD
         (1, (40, 5, 5), 2, "8.0 times"),
         (1, (5, 5, 5), 3, "1.0 times"),
     ],

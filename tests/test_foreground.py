@@ -103,6 +103,14 @@ def test_unpainted_sections_of_a_file_are_those_of_an_array(white, key):
     np.testing.assert_array_equal(annotated_sections(part, 255), [0, 1, *range(39, 44)])
 
 
+def test_sections_of_background_alone_are_annotated():
+    label = np.full(LABEL.shape, 255, np.uint8)
+    label[5], label[9, 3, 2:8], label[11, 0, 0] = 0, 1, 0
+    for one in (label, ClassIds.scan(label), without_unpainted(ClassIds.scan(label))[0]):
+        assert set(annotated_sections(one, 255)) >= {5, 9, 11}
+    assert annotated_sections(ClassIds.scan(label), 255).tolist() == [5, 9, 11]
+
+
 def test_of_very_many_foreground_voxels_some_are_kept(monkeypatch):
     monkeypatch.setattr(foreground, "KEPT", 500)
     found, every = foreground_voxels(LABEL, 255), np.flatnonzero(LABEL == 1)

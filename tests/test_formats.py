@@ -147,6 +147,18 @@ def test_slices_are_sorted_by_their_numbers(ending, tmp_path):
         open_volume(folder / "*.jpg")
 
 
+def test_slices_of_two_channels_and_of_several_pages(tmp_path):
+    for z in range(3):
+        channels = np.stack([VOXELS[z], 255 - VOXELS[z]])
+        tifffile.imwrite(tmp_path / f"{z}.tif", channels, imagej=True, metadata={"axes": "CYX"})
+    np.testing.assert_array_equal(open_volume(tmp_path, channel=1)[...], 255 - VOXELS[:3])
+    with pytest.raises(ValueError, match="channel"):
+        open_volume(tmp_path)
+    tifffile.imwrite(tmp_path / "0.tif", VOXELS, imagej=True, metadata={"axes": "ZYX"})
+    with pytest.raises(ValueError, match="0.tif is no single image, but ZYX"):
+        open_volume(tmp_path)
+
+
 @pytest.mark.parametrize("ending", ["png", "tif"])
 @pytest.mark.parametrize("other", [VOXELS[0].T, VOXELS[0, :, ::2].astype("u2")])
 def test_slices_of_different_kinds_are_no_volume(other, ending, tmp_path):
@@ -267,7 +279,7 @@ def test_a_single_nifti_image_with_units(tmp_path):
     image.header.set_xyzt_units("mm")
     image.to_filename(tmp_path / "a.nii")
     volume = open_volume(tmp_path / "a.nii")
-    assert volume.voxel_size is None
+    assert volume.voxel_size == (1e6, 1e6, 1e6)  # as thick as its pixels are high
     np.testing.assert_array_equal(volume[...], VOXELS[:1])
 
 

@@ -147,6 +147,42 @@ def test_a_calibration_of_x_and_y_alone(tmp_path):
         assert open_volume(tmp_path / "b.tif").geometry is None
 
 
+def test_a_single_image_is_as_thick_as_its_pixels_are_high(tmp_path):
+    metadata = {"axes": "YX", "PhysicalSizeX": 0.004, "PhysicalSizeY": 0.005}
+    tifffile.imwrite(tmp_path / "a.ome.tif", VOXELS[0], metadata=metadata)
+    image = open_volume(tmp_path / "a.ome.tif")
+    assert image.voxel_size == pytest.approx((5, 5, 4))
+    for suffix in (".mrc", ".zarr", ".h5"):
+        path = save_volume(tmp_path / f"b{suffix}", VOXELS[:1], like=image)
+        assert open_volume(path).voxel_size == pytest.approx((5, 5, 4))
+
+
+@pytest.mark.parametrize("unit, nm", [("µm", 1e3), ("Å", 0.1)])
+@pytest.mark.parametrize("suffix", [".nrrd", ".tif", ".ome.tif", ".h5", ".nii"])
+def test_units_of_other_letters_than_ascii(unit, nm, suffix, tmp_path):
+    sides = {f"PhysicalSize{axis}": side / nm for axis, side in zip("ZYX", (40, 5, 4), strict=True)}
+    metadata = {"axes": "ZYX", **sides, **{f"{name}Unit": unit for name in sides}}
+    tifffile.imwrite(tmp_path / "a.ome.tif", VOXELS, metadata=metadata)
+    path = save_volume(tmp_path / f"b{suffix}", VOXELS, like=open_volume(tmp_path / "a.ome.tif"))
+    assert open_volume(path).voxel_size == pytest.approx((40, 5, 4), rel=1e-4)
+
+
+def test_a_unit_for_sections_of_their_own(tmp_path):
+    metadata = {"axes": "ZYX", "spacing": 0.04, "unit": "nm", "zunit": "micron"}
+    options = {"imagej": True, "resolution": (1 / 4, 1 / 5), "metadata": metadata}
+    tifffile.imwrite(tmp_path / "a.tif", VOXELS, **options)
+    assert open_volume(tmp_path / "a.tif").voxel_size == pytest.approx((40, 5, 4))
+
+
+def test_a_part_of_an_ome_tiff_that_another_file_describes(tmp_path):
+    text = '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
+    text += '<BinaryOnly MetadataFile="all.companion.ome" UUID="urn:uuid:1"/></OME>'
+    tifffile.imwrite(tmp_path / "a.ome.tif", VOXELS, description=text, metadata=None)
+    volume = open_volume(tmp_path / "a.ome.tif")
+    np.testing.assert_array_equal(volume[...], VOXELS)
+    assert volume.voxel_size is None
+
+
 def test_ome_tiff(tmp_path):
     told = {"PhysicalSizeX": 0.004, "PhysicalSizeY": 0.005, "PhysicalSizeZ": 0.04}
     tifffile.imwrite(tmp_path / "a.ome.tif", VOXELS, metadata={"axes": "ZYX", **told})
@@ -282,6 +318,9 @@ def test_blocks_to_zarr_and_instances_keep_the_place(tmp_path):
     image = images(tmp_path)[2]
     found = predicted(image, tmp_path / "labels.zarr", "--resume")
     np.testing.assert_allclose(found.geometry.in_unit("nm").origin, (1000, 2000, 3000))
+    predicted(image, tmp_path / "labels.ome.tif", "--resume", "--median", 3)
+    with tifffile.TiffFile(tmp_path / "labels.ome.tif") as tif:
+        assert tif.is_ome
     like = open_volume(
         save_volume(tmp_path / "p.zarr", VOXELS / np.float32(255), like=open_volume(image))
     )

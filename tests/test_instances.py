@@ -179,5 +179,5 @@ def test_little_memory_makes_thin_slabs_and_the_same_instances(monkeypatch):
     monkeypatch.setattr(module, "free_memory", lambda: 2**20)
     slabs = module.instance_slabs(probability, BytesIO(), 0.4, None, 0.5, 100, None, tell)
     found = np.concatenate(list(slabs))
-    assert tell.call_args.args == (8, 8)  # four slabs of 16 planes, found and written
+    assert tell.call_args.args == (40, 40)  # twenty slabs of 3 planes, found and written
     np.testing.assert_array_equal(found, instances(probability, 0.4, planes=60))

@@ -1,5 +1,6 @@
 """Labels as people have them: masks of any grey levels, floats, gaps; and what is refused."""
 
+import tracemalloc
 import warnings
 
 import imagecodecs
@@ -14,6 +15,7 @@ from volseg_keras.volumes.labels import (
     class_ids,
     classes_or_mask,
     in_smallest_type,
+    present_ids,
     whole_numbers,
 )
 
@@ -36,6 +38,16 @@ MASKS = {
     "0.0 and 65535.0": MASK * np.float32(65535),
     "half floats": MASK.astype(np.float16),
 }
+
+
+def test_labels_are_counted_in_little_memory():
+    labels = np.zeros((4, 1000, 1000), np.uint8)
+    labels[3, 5:, 5:] = 7
+    tracemalloc.start()
+    assert present_ids(labels) == [7]
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 1e7  # not eight bytes a voxel
 
 
 @pytest.mark.parametrize("kind", MASKS)

@@ -24,9 +24,15 @@ from one_pixel import publish_one_pixel_networks  # noqa: E402
 from qtpy.QtCore import QEvent, QThreadPool  # noqa: E402
 
 from volseg_keras import open_volume, phantom, save_volume  # noqa: E402
-from volseg_keras.napari_plugin.layers import add_volumes, get_reader, write_labels  # noqa: E402
+from volseg_keras.napari_plugin.layers import (  # noqa: E402
+    add_volumes,
+    get_reader,
+    like,
+    write_labels,
+)
 from volseg_keras.napari_plugin.widget import SegmentAndTrain  # noqa: E402
 from volseg_keras.pretrained import choice, presets  # noqa: E402
+from volseg_keras.volumes.formats import FORMATS  # noqa: E402
 
 TRUTH = phantom((16, 64, 64), seed=0)[1] == 1
 NOISE = np.random.default_rng(0).normal(0, 8, TRUTH.shape)
@@ -101,6 +107,8 @@ def told():
 
 
 def test_manifest():
+    (reader,) = PluginManifest.from_file(MANIFEST).contributions.readers
+    assert set(reader.filename_patterns) == {f"*{suffix}" for suffix in FORMATS}
     command = [sys.executable, "-m", "npe2", "validate", str(MANIFEST)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 and "valid" in done.stdout, done.stdout + done.stderr
@@ -131,6 +139,20 @@ def test_files_are_read_lazily_and_written_where_they_lie(tmp_path):
     saved = open_volume(out)
     assert saved.dtype == np.uint8 and saved.voxel_size == SIZE
     assert get_reader(out)(out)[0][2] == "labels"
+    add_volumes(viewer, {"labels": saved})
+    viewer.layers[-1].data_setitem((np.array([0]), np.array([1]), np.array([2])), 3)
+    assert viewer.layers[-1].data[0, 1, 2] == 3  # as painting does
+    with pytest.raises(ValueError, match="`output`"):
+        write_labels(str(path), labels.data, attributes | {"metadata": {"volume": data}})
+
+
+def test_layers_lie_on_their_image():
+    viewer = ViewerModel()
+    image = viewer.add_image(IMAGE, scale=(4, 1, 1), translate=(40, 5, 6))
+    labels = viewer.add_labels(TRUTH.astype(np.uint8), **like(image))
+    assert labels.scale.tolist() == [4, 1, 1] and labels.translate.tolist() == [40, 5, 6]
+    section = viewer.add_image(IMAGE[0], name="section")
+    assert like(section)["axis_labels"] == tuple("zyx")
 
 
 def test_a_round(window, tmp_path):
@@ -229,10 +251,19 @@ def test_errors_are_one_line(window):
     lines = told()
     assert len(lines) == 4 and all(line.count("\n") == 0 for line in lines)
     assert "`labels`" in lines[0] and "`image`" in lines[1] and "`model`" in lines[3]
+    window.widget.run.setText(" ")
+    window.press("Train")
+    assert "`run`" in told()[-1]
     window.viewer.add_image(np.zeros((4, 8, 8, 3), np.uint8), rgb=True, name="colours")
     window.widget.image.setCurrentText("colours")
     window.press("Segment")
     assert "Split RGB" in told()[-1]
+
+
+def test_a_stack_of_which_all_is_annotated(window):
+    window.paint().data[:] = 1 + TRUTH
+    window.work("Go to the next section")
+    assert window.widget.state.text() == "All sections are annotated" and not told()
 
 
 def test_a_voxel_size_that_a_user_knows(window):

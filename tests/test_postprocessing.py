@@ -37,8 +37,12 @@ def test_a_filter_in_slabs_is_that_of_the_whole(shape, seed, size, voxels, dtype
     counts = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "SLAB_VOXELS", voxels)
-        slabs = list(MedianFiltered(values, size).slabs(lambda *done: counts.append(done)))
-    np.testing.assert_array_equal(np.concatenate(slabs), median(values, size))
+        filtered = MedianFiltered(values, size)
+        slabs = list(filtered.slabs(lambda *done: counts.append(done)))
+        block = filtered[:3, 1:5, 2:]
+    whole = median(values, size)
+    np.testing.assert_array_equal(np.concatenate(slabs), whole)
+    np.testing.assert_array_equal(block, whole[:3, 1:5, 2:])
     assert counts == [(i, len(slabs)) for i in range(1, len(slabs) + 1)]
 
 

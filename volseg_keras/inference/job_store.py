@@ -21,6 +21,7 @@ from ..pretrained.presets import is_model, weights_digest
 from ..volumes.formats import kind_of
 from ..volumes.intensity import Intensity
 from ..volumes.ome_zarr import finish_zarr, mark_labels, start_zarr
+from ..volumes.source import free_memory
 from ..volumes.writing import create_volume, place_like
 from .job import ModelChoice, SourceVolume
 from .options import PredictionOptions
@@ -292,6 +293,8 @@ def _deliver(store, path, image):
         store.replace(path)
         return
     array = zarr.open_array(store / "0", mode="r")
+    fit = free_memory() * array.shape[0] // (6 * array.nbytes)  # three slabs are in memory
+    planes = min(max(1, fit), array.chunks[0])
     with create_volume(path, array.shape, array.dtype, like=image) as append:
-        for z in range(0, array.shape[0], array.chunks[0]):
-            append(array[z : z + array.chunks[0]])
+        for z in range(0, array.shape[0], planes):
+            append(array[z : z + planes])

@@ -7,7 +7,6 @@ from functools import lru_cache, partial
 
 from ..errors import invalid, require
 from ..extras import install_command
-from ..volumes.formats import kind_of
 from .engines import usable_cores
 from .job_store import JobStore, StoredJob
 from .section_smoothing import padding_of
@@ -151,7 +150,7 @@ def finish_job(store, job, files, on_progress=None):
         summary = store.summary()
         store.deliver({"probability": files.probability, "labels": files.labels}, image)
     else:
-        ready = store.folder / f"finished{kind_of(files.labels)}"
+        ready = store.folder / f"finished_{files.labels.name}"
         if ready.is_dir():  # an interrupted run's
             shutil.rmtree(ready)
         arrays, sides = (store.array("labels"), store.array("probability")), image.voxel_size

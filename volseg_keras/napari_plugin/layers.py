@@ -1,5 +1,6 @@
 """What napari opens and saves, and volumes as its layers."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,13 @@ from ..errors import require
 from ..volumes.formats import kind_of
 from ..volumes.geometry import size_in_nm
 from ..volumes.labels import are_labels, in_smallest_type
-from ..volumes.source import split_name
+from ..volumes.source import free_memory, split_name
 from ..volumes.volume import as_volume, open_volume
-from ..volumes.writing import save_volume
+from ..volumes.writing import check_not_input, save_volume
+
+# What of a layer says where its voxels lie.
+PLACE = ("axis_labels", "scale", "units", "translate", "rotate", "shear", "affine")
+SHARE = 1 / 4  # of the free memory that labels to be painted may take
 
 
 def get_reader(path):
@@ -32,6 +37,8 @@ def write_labels(path, data, options):
     """Write a labels layer where its image lies, in the smallest type that holds its ids."""
     size = size_in_nm(options["scale"], options["units"])
     like = options.get("metadata", {}).get("volume")
+    if like is not None:
+        check_not_input([path], like.path)
     save_volume(path, in_smallest_type(as_volume(data)), voxel_size=size, like=like)
     return [path]
 
@@ -56,8 +63,10 @@ def volume_of(layer):
 
 
 def like(layer):
-    """Return options of a layer that lies on another."""
-    return {"metadata": layer.metadata, **placed(size_in_nm(layer.scale, layer.units))}
+    """Return options of a layer that lies on another, of which a single image is a section."""
+    if layer.ndim != 3:
+        return {"metadata": layer.metadata, **placed(size_in_nm(layer.scale, layer.units))}
+    return {"metadata": layer.metadata} | {name: getattr(layer, name) for name in PLACE}
 
 
 def add_volumes(viewer, volumes):
@@ -65,5 +74,13 @@ def add_volumes(viewer, volumes):
     hidden = {"colormap": "magenta", "blending": "additive", "visible": False}
     for name, volume in volumes.items():
         options = {"name": name, "metadata": {"volume": volume}, **placed(volume.voxel_size)}
-        add = viewer.add_labels if name == "labels" else viewer.add_image
-        add(volume, **options, **(hidden if name == "probability" else {}))
+        if name == "labels":
+            viewer.add_labels(to_paint(volume), **options)
+        else:
+            viewer.add_image(volume, **options, **(hidden if name == "probability" else {}))
+
+
+def to_paint(volume):
+    """Return the labels of a `Volume` in memory, where they can be painted, unless too large."""
+    size = math.prod(volume.shape) * volume.dtype.itemsize
+    return np.array(volume) if size < SHARE * free_memory() else volume

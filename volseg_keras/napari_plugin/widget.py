@@ -1,7 +1,6 @@
 """The dock widget: image, segment, train, next. Every step calls one function of the library."""
 
 from functools import partial
-from pathlib import Path
 from threading import Event
 
 import napari
@@ -17,6 +16,7 @@ from ..pretrained.choice import AUTO, choose_model
 from ..pretrained.presets import published
 from ..training.run_folders import next_run, train_or_resume
 from ..training.suggest import draft_section, suggest
+from ..volumes.source import place_of
 from .layers import add_volumes, like, placed, volume_of
 from .work import EXPECTED, Work, tell
 
@@ -132,7 +132,7 @@ class SegmentAndTrain(qt.QWidget):
             for side, value in zip(self.sides, volume.voxel_size or (0, 0, 0), strict=True):
                 side.setValue(value)
             self.choice.setText(choose_model(volume).reason)
-            self.run.setText(str(next_run(f"{Path(volume.path).with_suffix('')}_runs")))
+            self.run.setText(str(next_run(f"{place_of(volume.path).with_suffix('')}_runs")))
         except EXPECTED as error:
             self.choice.setText(str(error) if self.image.count() else "Open a volume")
 
@@ -184,7 +184,8 @@ class SegmentAndTrain(qt.QWidget):
 
     def train(self):
         """Train on the sections that are annotated, or continue a run that was cut off."""
-        run, stop = self.run.text(), Event()
+        run, stop = self.run.text().strip(), Event()
+        require(run, "run", "a folder to write", "none")
         known = np.array(volume_of(self._layer("labels")))  # it may be painted on meanwhile
         options = run, self.start.currentText(), self.minutes.value(), stop
         task = partial(train_or_resume, self._volume(), known, *options)
@@ -211,11 +212,14 @@ class SegmentAndTrain(qt.QWidget):
         self.work.start("looking at sections", task, self._visit)
 
     def _visit(self, suggestions):
+        if not suggestions:
+            return self.state.setText("All sections are annotated")
         section, *self.suggestions = suggestions
         layer = self._layer("labels")
         layer.data = draft_section(layer.data, section)
         if layer.ndim == 3:
-            self.viewer.dims.set_point(self.viewer.dims.ndim - 3, section.z * layer.scale[0])
+            place = layer.data_to_world((section.z, 0, 0))
+            self.viewer.dims.set_point(self.viewer.dims.ndim - 3, place[0])
         self.viewer.layers.selection.active = layer
         for other in self.viewer.layers:
             other.visible = other is layer or type(other) is not Labels

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ..errors import require
-from ..volumes.labels import NOT_ANNOTATED, class_ids
+from ..volumes.labels import NOT_ANNOTATED, class_ids, distinct_values
 
 # Sections and rows of a label volume that are read at a time, multiples of usual chunks; and the
 # most foreground voxels that are kept.
@@ -85,23 +85,28 @@ class ClassIds:
         Raises:
             ValueError: a label is no class id.
         """
-        found, painted = np.zeros(0, labels.dtype), np.zeros(labels.shape[0], bool)
+        found = np.zeros(0, labels.dtype)
+        painted, known = np.zeros((2, labels.shape[0]), bool)
         highest, others = Voxels(), Voxels()  # 255 is "not annotated", or what a mask has
         for corner, block in label_blocks(labels, on_progress):
             found = np.union1d(found, distinct_values(block))
-            painted[corner[0] : corner[0] + len(block)] |= block.any(axis=(1, 2))
+            sections = slice(corner[0], corner[0] + len(block))
+            painted[sections] |= block.any(axis=(1, 2))
+            known[sections] |= (block != NOT_ANNOTATED).any(axis=(1, 2))
             highest.add(block == NOT_ANNOTATED, corner, labels.shape, block)
             others.add((block != 0) & (block != NOT_ANNOTATED), corner, labels.shape, block)
         ids = dict(zip(found.tolist(), class_ids(found).tolist(), strict=True))
         lookup = np.array([ids[value] for value in found.tolist()], np.uint8)
-        marked = [others] + [highest] * (ids.get(NOT_ANNOTATED) != NOT_ANNOTATED)
+        is_mask = ids.get(NOT_ANNOTATED) != NOT_ANNOTATED
+        marked = [others] + [highest] * is_mask
+        unknown = ~(known | is_mask)
         places, values = map(np.concatenate, zip(*(v.kept() for v in marked), strict=True))
-        return cls(labels, ids, places, lookup[np.searchsorted(found, values)], painted)
+        return cls(labels, ids, places, lookup[np.searchsorted(found, values)], painted, unknown)
 
     def without_unpainted(self):
         """Return the class ids with the sections without any label as not annotated."""
         known = self.labels, self.ids, self.foreground, self.classes, self.painted
-        return ClassIds(*known, ~self.painted)
+        return ClassIds(*known, self.unknown | ~self.painted)
 
     def cropped(self, part):
         """Return a part of it."""
@@ -155,15 +160,6 @@ def label_blocks(volume, on_progress=None):
         yield (z, y), np.asarray(volume[z : z + BLOCK[0], y : y + BLOCK[1]])
         if on_progress:
             on_progress(done, len(starts))
-
-
-def distinct_values(block):
-    """Return the sorted distinct values of an array."""
-    if block.dtype != np.uint8:
-        return np.unique(block)
-    present = np.zeros(256, bool)
-    present[block] = True  # much faster than sorting
-    return np.flatnonzero(present).astype(np.uint8)
 
 
 class Voxels:
@@ -223,17 +219,12 @@ def foreground_voxels(label, ignore_class=None):
 def annotated_sections(label, ignore_class):
     """Return the sorted z of the sections in which a voxel is annotated.
 
-    For `ClassIds` with voxels of 255: the sections with annotated foreground.
-
     Args:
         label: `(z, y, x)` class ids, an array or `ClassIds`.
         ignore_class: label of voxels without annotation, or None.
     """
     if isinstance(label, ClassIds):
-        if ignore_class not in label.ids.values():
-            return np.flatnonzero(~label.unknown)
-        known = label.foreground[label.classes != ignore_class]
-        return np.unique(known // math.prod(label.shape[1:]))
+        return np.flatnonzero(~label.unknown)
     if ignore_class is None:
         return np.arange(label.shape[0])
     return np.flatnonzero([(plane != ignore_class).any() for plane in label])

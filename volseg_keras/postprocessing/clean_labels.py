@@ -5,7 +5,13 @@ import numpy as np
 from scipy import ndimage
 
 from ..errors import require
-from ..volumes.labels import NOT_ANNOTATED, are_two, classes_or_mask, whole_numbers
+from ..volumes.labels import (
+    NOT_ANNOTATED,
+    are_two,
+    classes_or_mask,
+    distinct_values,
+    whole_numbers,
+)
 
 # Voxels are connected by faces, in objects and in the background.
 CONNECTIVITY = 6
@@ -33,7 +39,7 @@ def median(volume, size=3):
     if volume.dtype.kind == "f":
         return ndimage.median_filter(volume, tuple(sizes))
     result, most = np.zeros_like(volume), np.zeros(volume.shape, np.int32)
-    for label in present(volume):
+    for label in distinct_values(volume):
         votes = (volume == label).astype(np.int32)
         for axis, side in enumerate(sizes):
             votes = ndimage.correlate1d(votes, np.ones(side), axis)
@@ -71,7 +77,7 @@ def fill_holes(labels):
             continue
         box = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in box)
         hole = holes[box] == i
-        around = present(labels[box][ndimage.binary_dilation(hole) & ~hole])
+        around = distinct_values(labels[box][ndimage.binary_dilation(hole) & ~hole])
         if len(around) == 1:
             labels[box][hole] = around[0]
     return labels
@@ -115,10 +121,3 @@ def is_mask(labels):
 def touches_border(box, shape):
     """Return whether a bounding box, three slices, meets the border of a volume."""
     return any(s.start == 0 or s.stop == n for s, n in zip(box, shape, strict=True))
-
-
-def present(labels):
-    """Return the sorted labels of a map."""
-    if labels.dtype == np.uint8:
-        return np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).astype(np.uint8)
-    return np.unique(labels)

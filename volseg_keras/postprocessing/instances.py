@@ -7,6 +7,7 @@ depend on a voxel's surroundings only, so the result is the same however a volum
 """
 
 from io import BytesIO
+from itertools import product
 from math import ceil, prod
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -123,7 +124,7 @@ def instance_slabs(
     reach = [ceil(RADIUS * min(sides) / side) for side in sides]
     if planes is None:
         voxels = min(SLAB_VOXELS, free_memory() // BYTES)
-        planes = max(voxels // prod(probability.shape[1:]) - 2 * reach[0], 16)
+        planes = max(voxels // prod(probability.shape[1:]), 1)
     cuts = [
         (z, min(z + planes, probability.shape[0])) for z in range(0, probability.shape[0], planes)
     ]
@@ -174,22 +175,20 @@ def heights(probability, low, high, threshold, sides, reach):
         reach: (z, y, x) in voxels of what a distance depends on.
     """
     start, stop = max(low - 1 - reach[0], 0), min(high + 1 + reach[0], probability.shape[0])
-    values = np.asarray(probability[start:stop])
-    mask = values >= threshold
     first, last = max(low - 1, 0), min(high + 1, probability.shape[0])
-    own = slice(first - start, last - start)
-    height = np.where(mask[own], values[own], 0).astype(np.float32)
-    del values
-    top = height.max(initial=0)
-    require(top <= 1, "probability", "numbers from 0 to 1", f"a maximum of {top:g}")
-    for y in range(0, mask.shape[1], BLOCK):
-        for x in range(0, mask.shape[2], BLOCK):
-            rows, columns = (
-                slice(max(a - r, 0), a + BLOCK + r) for a, r in zip((y, x), reach[1:], strict=True)
-            )
-            distance = distances(mask[:, rows, columns], sides)
-            distance = distance[own, y - rows.start :, x - columns.start :][:, :BLOCK, :BLOCK]
-            height[:, y : y + BLOCK, x : x + BLOCK] *= distance
+    height = np.zeros((last - first, *probability.shape[1:]), np.float32)
+    for y, x in product(*(range(0, size, BLOCK) for size in probability.shape[1:])):
+        rows, columns = (
+            slice(max(a - r, 0), a + BLOCK + r) for a, r in zip((y, x), reach[1:], strict=True)
+        )
+        values = np.asarray(probability[start:stop, rows, columns])
+        top = values.max(initial=0)
+        require(top <= 1, "probability", "numbers from 0 to 1", f"a maximum of {top:g}")
+        mask = values >= threshold
+        own = slice(first - start, last - start), slice(y - rows.start, None)
+        own = (*own, slice(x - columns.start, None))
+        found = np.where(mask[own], values[own] * distances(mask, sides)[own], 0)
+        height[:, y : y + BLOCK, x : x + BLOCK] = found[:, :BLOCK, :BLOCK]
     return np.pad(height, ((first - (low - 1), high + 1 - last), (0, 0), (0, 0)))
 
 

@@ -83,21 +83,34 @@ def relabel(labels):
 
 def shape_descriptors(own, box, sides):
     """Return volume, surface, position and elongation of one object, a mask of its box."""
-    where = np.stack(np.nonzero(own))
-    center, sides = where.mean(axis=1), np.array(sides)
-    offset = (where - center[:, None]) * sides[:, None]
+    count, center, spread = moments(own)
+    sides = np.array(sides)
     # A voxel is a box, not a point.
-    spread = offset @ offset.T / offset.shape[1] + np.diag(sides**2) / 12
+    spread = spread * np.outer(sides, sides) + np.diag(sides**2) / 12
     axes = np.sqrt(np.linalg.eigvalsh(spread))
     return {
-        "voxels": where.shape[1],
-        "volume_um3": where.shape[1] * sides.prod() / 1e9,
+        "voxels": count,
+        "volume_um3": count * sides.prod() / 1e9,
         "surface_um2": surface(own, sides) / 1e6,
         **{f"centroid_{a}_voxels": c + s.start for a, c, s in zip(AXES, center, box, strict=True)},
         **{f"box_{a}_start_voxels": s.start for a, s in zip(AXES, box, strict=True)},
         **{f"box_{a}_stop_voxels": s.stop for a, s in zip(AXES, box, strict=True)},
         "elongation": axes[-1] / axes[0],
     }
+
+
+def moments(own):
+    """Return the number of voxels of a mask, their mean (z, y, x) and their covariance."""
+    middle = np.array(own.shape) / 2
+    count, total, products = 0, np.zeros(3), np.zeros((3, 3))
+    for z, plane in enumerate(own):
+        y, x = np.nonzero(plane)
+        where = np.stack([np.full(len(y), z), y, x]) - middle[:, None]
+        count += len(y)
+        total += where.sum(axis=1)
+        products += where @ where.T
+    mean = total / count
+    return count, mean + middle, products / count - np.outer(mean, mean)
 
 
 def surface(own, sides):

@@ -139,12 +139,16 @@ class MedianFiltered:
         self.shape, self.dtype = tuple(volume.shape), np.dtype(volume.dtype)
         self.voxel_size = getattr(volume, "voxel_size", None)
 
-    def __getitem__(self, planes):
-        """Return filtered planes, of a slice."""
-        low, high, _ = planes.indices(self.shape[0])
-        start = max(low - self.size // 2, 0)
-        values = np.asarray(self.volume[start : high + self.size // 2])
-        return (median(values, self.size) if self.size > 1 else values)[low - start : high - start]
+    def __getitem__(self, key):
+        """Return a filtered block; `key` is a slice of planes, or has a slice an axis."""
+        key, wide, own = key if isinstance(key, tuple) else (key,), [], []
+        for span, size in zip(key, self.shape, strict=False):
+            low, high, _ = span.indices(size)
+            start = max(low - self.size // 2, 0)
+            wide.append(slice(start, high + self.size // 2))
+            own.append(slice(low - start, high - start))
+        values = np.asarray(self.volume[tuple(wide)])
+        return (median(values, self.size) if self.size > 1 else values)[tuple(own)]
 
     def slabs(self, on_progress=None):
         """Yield all planes in slabs; `on_progress` is called with slabs done and their total."""

@@ -140,7 +140,7 @@ def stored_threshold(model):
     """
     value = stored_facts(model).get("threshold", 0.5)
     good = isinstance(value, float) and 0 < value < 1
-    expected = f"a number between 0 and 1 among the facts stored with {model}"
+    expected = f"a number between 0 and 1 in the metrics.json of {model}"
     require(good, "threshold", expected, f"threshold={value}")
     return value
 
@@ -162,7 +162,7 @@ def stored_averaging(model):
     except (TypeError, ValueError):
         good = False
     received = f"{about['smoothing']} and {about['zooms']}"
-    expected = f"a number `smoothing` and a list `zooms` among the facts stored with {model}"
+    expected = f"a number `smoothing` and a list `zooms` in the metrics.json of {model}"
     require(good, "model", expected, received)
     return smoothing, zooms
 

@@ -8,6 +8,8 @@ from .section_thickness import FARTHEST, section_thickness
 # A 2D network suits sections more than so many times as thick as a pixel is wide, which show little
 # of what lies between them, and stacks of fewer sections.
 THICK, FEW = 3.0, 32
+# Sides of a voxel in nm, in electron microscopy of tissue.
+LEAST, MOST = 0.3, 1e4
 
 
 def check_axes(volume):
@@ -25,10 +27,14 @@ def channels_of(image):
 def dims_for(volume, voxel_size=None):
     """Return `network_dims` of a stack; what its voxel size does not tell is measured.
 
+    Voxel sizes that no micrograph of tissue has count as unknown.
+
     Args:
         volume: as of `section_thickness`.
         voxel_size: `(z, y, x)` in nm, or None if unknown.
     """
+    if voxel_size and not all(LEAST <= side <= MOST for side in voxel_size):
+        voxel_size = None  # what programs write that know none, such as 1 mm or 1 angstrom
     thickness = None if voxel_size else section_thickness(volume)
     return network_dims(volume.shape[:3], voxel_size, thickness)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import require
 from . import mrc
-from .geometry import RAS, SHORT, Geometry, as_tuples, geometry_of, in_nm
+from .geometry import RAS, SHORT, Geometry, as_tuples, ascii_unit, geometry_of, in_nm
 from .hdf5 import read_hdf5, write_hdf5
 from .mrc import read_mrc, write_mrc
 from .ome_zarr import read_zarr, write_zarr
@@ -162,10 +162,10 @@ def nrrd_bytes(header, file):
         raise ValueError(f"byte skip is {skip}")
     if skip < 0:
         header["byte skip"] = skip
-    if not opened:
-        return file.read()[max(skip, 0) :]
     voxels = math.prod(map(int, header["sizes"]))
     check_memory(voxels)
+    if not opened:
+        return file.read()[max(skip, 0) :]
     header["encoding"] = "raw"
     with opened(file) as inflated:
         while len(raw) < skip + 8 * voxels and (piece := inflated.read(2**20)):
@@ -215,11 +215,12 @@ def write_nrrd(path, slabs, shape, dtype, place):
     header = {}
     if place and np.isfinite(place.steps).all():
         placed = place.space or not place.is_straight or any(place.origin)
-        unit = {"units": [place.unit] * 3} if place.unit else {}
+        name = ascii_unit(place.unit)  # headers are in ASCII
+        unit = {"units": [name] * 3} if name else {}
         header = {"spacings": place.sides[::-1], **unit}
         if placed:
             space = {"space": place.space} if place.space else {"space dimension": 3}
-            unit = {"space units": [place.unit] * 3} if place.unit else {}
+            unit = {"space units": [name] * 3} if name else {}
             directions = np.array(place.steps)[::-1]
             header = {**space, "space directions": directions, "space origin": place.origin, **unit}
             header["kinds"] = ["domain"] * 3

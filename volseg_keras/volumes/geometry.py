@@ -31,6 +31,8 @@ NANOMETRES = {
     "meter": 1e9,
     "metre": 1e9,
 }
+# Names that every format can hold, by length in nm.
+PLAIN = {1e-3: "pm", 0.1: "angstrom", 1: "nm", 1e3: "um", 1e6: "mm", 1e7: "cm", 1e9: "m"}
 RAS = "right-anterior-superior"
 # Signs of x, y and z that convert the coordinates of a space of NRRD to those of NIfTI.
 LPS, LAS = "left-posterior-superior", "left-anterior-superior"
@@ -42,6 +44,11 @@ def in_nm(unit):
     """Return the length of a unit in nm, or None for an unknown name."""
     name = str(unit).strip().strip('"').lower()
     return NANOMETRES.get(name) or NANOMETRES.get(name.rstrip("s")) if unit else None
+
+
+def ascii_unit(unit):
+    """Return the name of a unit in ASCII, None where it has none."""
+    return unit if unit and str(unit).isascii() else PLAIN.get(in_nm(unit))
 
 
 def size_in_nm(sides, units):
@@ -108,6 +115,13 @@ class Geometry:
         known = np.nan_to_num(steps)
         off = np.abs(known - np.diag(np.diag(known))).max()
         return bool(off <= 1e-6 * np.abs(known).max() and (np.diag(known) >= 0).all())
+
+    def of_one_section(self):
+        """Return the same with a section, if its thickness is unknown, as thick as pixels high."""
+        thick, high, _ = self.sides
+        if not np.isnan(thick) or np.isnan(high):
+            return self
+        return replace(self, steps=((0.0, 0.0, high), *self.steps[1:]))
 
     def in_unit(self, *units):
         """Return the same in the first of some units, unless in one of them; None if unknown."""

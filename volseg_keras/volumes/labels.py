@@ -8,6 +8,7 @@ from ..errors import invalid, require
 from .source import listed
 
 NOT_ANNOTATED = 255  # beside other labels
+PIECE = 2**20  # voxels that are counted at a time
 FEW = 32  # two labels below it are class ids, two others are the grey levels of a mask
 
 
@@ -101,8 +102,17 @@ def are_two(labels, low, high):
 
 def present_ids(labels):
     """Return the class ids that occur in uint8 maps, in order, without 0 and "not annotated"."""
-    counts = np.bincount(np.ravel(labels), minlength=256)
-    return [int(i) for i in np.flatnonzero(counts) if i not in (0, NOT_ANNOTATED)]
+    return [int(i) for i in distinct_values(labels) if i not in (0, NOT_ANNOTATED)]
+
+
+def distinct_values(labels):
+    """Return the sorted distinct values of an array."""
+    if labels.dtype != np.uint8:
+        return np.unique(labels)
+    flat, present = np.ravel(labels), np.zeros(256, bool)
+    for start in range(0, flat.size, PIECE):
+        present |= np.bincount(flat[start : start + PIECE], minlength=256) > 0  # as int64
+    return np.flatnonzero(present).astype(np.uint8)
 
 
 def are_labels(volume):

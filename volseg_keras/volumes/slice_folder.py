@@ -47,10 +47,10 @@ def read_slices(paths):
     warn_of_gaps(paths)
     is_tiff = paths[0].lower().endswith((".tif", ".tiff"))
     read = read_page if is_tiff else read_png
-    first = read(paths[0])
+    first, plane = read(paths[0])
 
     def alike(path):
-        image = read(path)
+        image, _ = read(path)
         if (image.shape, image.dtype) != (first.shape, first.dtype):
             raise ValueError(
                 f"{path} is {image.shape} {image.dtype}, not {first.shape} {first.dtype} "
@@ -59,8 +59,7 @@ def read_slices(paths):
         return image
 
     sequence = tifffile.FileSequence(alike, paths)
-    axes = "Z" + "YXS"[: first.ndim]
-    return Source(axes, zarr.open(sequence.aszarr(axestiled={}), mode="r"), None)
+    return Source(f"Z{plane}", zarr.open(sequence.aszarr(axestiled={}), mode="r"), None)
 
 
 def warn_of_gaps(paths):
@@ -86,17 +85,24 @@ def warn_of_gaps(paths):
 
 
 def read_page(path):
-    """Return the image of a TIFF file."""
+    """Return the image of a TIFF file and its axes.
+
+    Raises:
+        ValueError: it has several sections.
+    """
     with tifffile.TiffFile(path, is_ome=False) as tif:
         check_complete(tif)
         stored_limit(tif.series[0].shape, tif.series[0].dtype)
         image, axes = tif.asarray(), tif.series[0].axes
-    plane = [n for n, a in zip(image.shape, axes, strict=True) if a in "YXS"]
-    return image.reshape(plane) if image.size == np.prod(plane) else image
+    kept = [(n, a) for n, a in zip(image.shape, axes, strict=True) if n > 1 or a in "YX"]
+    axes = "".join(a for _, a in kept)
+    if not set(axes) <= set("CYXS"):
+        raise ValueError(f"{path} is no single image, but {axes} of shape {image.shape}")
+    return image.reshape([n for n, _ in kept]), axes
 
 
 def read_png(path):
-    """Return the image of a PNG file, unless it declares absurd sizes.
+    """Return the image of a PNG file and its axes, unless it declares absurd sizes.
 
     Of a palette of greys it returns the grey levels; of colours, as in label images, their numbers.
     """
@@ -106,14 +112,15 @@ def read_png(path):
         data = file.read()
     stored_limit(struct.unpack_from(">2I", data, 16), np.dtype("u2"))
     if data[25] != PALETTE:
-        return imagecodecs.png_decode(data)
+        image = imagecodecs.png_decode(data)
+        return image, "YXS"[: image.ndim]
     from PIL import Image
 
     with Image.open(BytesIO(data)) as image:
         colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
         numbers = np.asarray(image)
     grey = (colours == colours[:, :1]).all() and len(colours) > numbers.max(initial=0)
-    return colours[:, 0][numbers] if grey else numbers
+    return colours[:, 0][numbers] if grey else numbers, "YX"
 
 
 class Grey:

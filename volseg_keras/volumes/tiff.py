@@ -12,7 +12,7 @@ import tifffile
 from joblib import cpu_count
 from tifffile import PHOTOMETRIC, PLANARCONFIG, RESUNIT
 
-from .geometry import Geometry, geometry_of, in_nm, positive
+from .geometry import Geometry, ascii_unit, geometry_of, in_nm, positive
 from .source import MOST, Source, beside, check_number, stored_limit
 
 # Messages that tifffile logs before it continues with missing or empty pages.
@@ -155,7 +155,8 @@ def imagej_options(shape, place):
     options = {"metadata": None, "resolutionunit": RESUNIT.NONE}
     if place:
         z, y, x = map(positive, place.sides)
-        lines.append(f"unit={place.unit.replace('µ', MICRO).replace('μ', MICRO)}")
+        unit = place.unit.replace("µ", MICRO).replace("μ", MICRO)
+        lines.append(f"unit={ascii_unit(unit)}")
         if x and y:
             options["resolution"] = (1 / x, 1 / y)
         if z:
@@ -177,7 +178,9 @@ def tiff_geometry(tif, series):
     if tif.is_shaped and "voxel_size_nm" in (tif.shaped_metadata or [{}])[0]:
         return Geometry.straight(tif.shaped_metadata[0]["voxel_size_nm"])
     if tif.is_ome:
-        images = tifffile.xml2dict(tif.ome_metadata)["OME"]["Image"]
+        images = tifffile.xml2dict(tif.ome_metadata)["OME"].get("Image")
+        if not images:  # they are described in another file
+            return None
         images = images if isinstance(images, list) else [images]
         pixels = images[min(series, len(images) - 1)]["Pixels"]
         sizes = [pixels.get(f"PhysicalSize{axis}") for axis in "ZYX"]
@@ -195,7 +198,7 @@ def tiff_geometry(tif, series):
             return None
         pairs = zip("zyx", sides, strict=True)
         corner = [-float(about.get(f"{a}origin") or 0) * (s or 0) for a, s in pairs]
-        return geometry_of(sides, 3 * [unit], corner)
+        return geometry_of(sides, [about.get(f"{a}unit") or unit for a in "zyx"], corner)
     unit = {RESUNIT.CENTIMETER: "cm", RESUNIT.INCH: "inch"}.get(
         tags["ResolutionUnit"].value if "ResolutionUnit" in tags else None
     )

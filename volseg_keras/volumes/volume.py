@@ -176,6 +176,8 @@ def open_volume(path, *, axes=None, level=0, time=None, channel=None, series=Non
         place = place.resized(size) if place else Geometry.straight(size)
     colours = "S" if "S" in names and "C" not in names else "C"
     names, fixed = spatial_axes(path, array, names, {"T": time, colours: channel})
+    if place and ("Z" not in names or array.shape[names.index("Z")] == 1):
+        place = place.of_one_section()
     return Volume(path, array, names, fixed, place, arguments)
 
 
