@@ -48,7 +48,7 @@ def suggest(
     start_keras()
     from ..report.console import print_table, progress_bar
     from ..report.section import draw_section
-    from ..training.suggest import draft, is_mask
+    from ..training.suggest import draft, is_of_grey_levels
     from ..training.suggest import suggest as suggested
 
     with progress_bar("looking at sections") as on_progress:
@@ -64,7 +64,7 @@ def suggest(
     print("from annotated sections and those above, in position and appearance")
     print(f"Wrote a picture of each to {output}")
     if write_labels:
-        mask = known is not None and is_mask(known)
+        mask = known is not None and is_of_grey_levels(known)
         drawn = draft(known, found, image.shape)
         save_volume(write_labels, drawn, like=image)
         rest = "sections without any label are" if mask else "255 is"

@@ -1,6 +1,5 @@
 """Write the folder of a published model: its formats, scores and card."""
 
-import json
 import shutil
 import zipfile
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ import numpy as np
 
 from ..errors import require
 from ..export.export_model import export_savedmodel
-from ..files import work_folder, write_json
+from ..files import read_json, work_folder, write_json
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
 from ..networks.inference_graph import check_tensorflow
@@ -91,7 +90,7 @@ def publish(run, output, tests, *, about="", row=None, on_step=None):
     check_tensorflow()
     run, output = Path(run), Path(output).resolve()
     watch = on_step or (lambda *_: None)
-    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    metrics = read_json(run / "metrics.json")
     check(run, metrics, tests, row)
     check_output(output)
     require(row or about.strip(), "about", "paragraphs on the data, for the card", "none")

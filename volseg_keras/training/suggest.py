@@ -218,7 +218,7 @@ def draft(labels, suggestions, shape):
     return found
 
 
-def is_mask(labels):
+def is_of_grey_levels(labels):
     """Return whether labels are a mask of two grey levels that are not class ids themselves."""
     return not np.array_equal(class_ids(labels), labels)
 
@@ -241,7 +241,7 @@ def draft_section(labels, suggestion):
     """
     labels = labels if isinstance(labels, np.ndarray) else np.array(labels)
     plane = labels[suggestion.z] if labels.ndim == 3 else labels
-    if is_mask(labels):
+    if is_of_grey_levels(labels):
         empty, found = (labels.min(),), as_mask(suggestion.labels, labels)
     else:
         empty, found = (0, NOT_ANNOTATED), suggestion.labels
