@@ -142,6 +142,9 @@ def test_files_are_read_lazily_and_written_where_they_lie(tmp_path):
     add_volumes(viewer, {"labels": saved})
     viewer.layers[-1].data_setitem((np.array([0]), np.array([1]), np.array([2])), 3)
     assert viewer.layers[-1].data[0, 1, 2] == 3  # as painting does
+    painted = viewer.layers[-1].as_layer_data_tuple()
+    write_labels(out, *painted[:2])  # over what was opened
+    assert open_volume(out)[0, 1, 2] == 3
     with pytest.raises(ValueError, match="`output`"):
         write_labels(str(path), labels.data, attributes | {"metadata": {"volume": data}})
 
@@ -263,7 +266,7 @@ def test_errors_are_one_line(window):
 def test_a_stack_of_which_all_is_annotated(window):
     window.paint().data[:] = 1 + TRUTH
     window.work("Go to the next section")
-    assert window.widget.state.text() == "All sections are annotated" and not told()
+    assert window.widget.state.text() == "No further section to suggest" and not told()
 
 
 def test_a_voxel_size_that_a_user_knows(window):

@@ -230,7 +230,7 @@ def test_the_threshold_of_a_run(text, value, folder, tmp_path):
     if value:
         assert stored_threshold(tmp_path) == stored_threshold(tmp_path / "model.keras") == value
         return
-    with pytest.raises(ValueError, match="metrics.json"):
+    with pytest.raises(ValueError, match="stored with"):
         stored_threshold(tmp_path)
 
 

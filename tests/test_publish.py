@@ -16,7 +16,7 @@ from volseg_keras.inference.open_model import open_model
 from volseg_keras.pretrained.checksums import NAME, check_files, sha256
 from volseg_keras.pretrained.presets import METADATA
 from volseg_keras.pretrained.zoo import ZOO
-from volseg_keras.publishing.publish import ScoredVolume, publish, rounded
+from volseg_keras.publishing.publish import ScoredVolume, publish, rounded, row_trained_as
 from volseg_keras.publishing.robustness import post_processed, under_shifts
 from volseg_keras.scores import foreground_jaccard, segmentation_scores
 
@@ -155,6 +155,11 @@ def test_a_missing_or_an_unlisted_file_is_refused(published, tmp_path):
     with pytest.raises(ValueError, match=r"other\.keras.*None"):
         (folder / "other.keras").write_bytes(b"")
         check_files(folder, ["other.keras"])
+
+
+def test_no_two_rows_are_taken_for_one_another():
+    told = [(row_trained_as(row), row.classes) for row in ZOO.values()]
+    assert len(set(told)) == len(told)
 
 
 def test_a_run_of_another_row_is_refused(published, tmp_path):

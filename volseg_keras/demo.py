@@ -20,6 +20,7 @@ from .training.fit import fit
 from .volumes.writing import save_volume, writable_folder
 
 WRITTEN = ("image.tif", "truth.tif", "labels.tif", "overlay.png", "savedmodel")
+RUN = "run"
 TRAIN_SHAPE = (96, 256, 256)
 TEST_SHAPE = (64, 192, 192)
 
@@ -37,8 +38,8 @@ def run(output, minutes=None):
     """
     check_tensorflow()
     output = writable_folder(output)
-    clear(output, (*WRITTEN, "run") if minutes else WRITTEN)
-    source = trained(output / "run", minutes) if minutes else "H"
+    clear(output, (*WRITTEN, RUN) if minutes else WRITTEN)
+    source = trained(output / RUN, minutes) if minutes else "H"
     unseen, truth = phantom(TEST_SHAPE, seed=1)
     say(f"phantom     {unseen.shape} voxels, {truth.mean():.1%} mitochondria, unseen")
     model = load_pretrained(source)
@@ -95,7 +96,8 @@ def clear(output, names):
         FileExistsError: there are others of these names, or the folder is not of a demonstration.
     """
     mark = output / ".volseg-demo"
-    earlier = mark.read_text(encoding="utf-8").split() if mark.exists() else []
+    noted = mark.read_text(encoding="utf-8").split() if mark.exists() else []
+    earlier = [name for name in (*WRITTEN, RUN) if name in noted]
     others = {path.name for path in output.iterdir()} - {mark.name, *earlier}
     taken = others & set(names) if mark.exists() else others
     received = f"{output} with {', '.join(sorted(taken))}"

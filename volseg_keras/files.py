@@ -20,13 +20,9 @@ import psutil
 # container has process ids of its own, and perhaps the name of another host; so may a machine that
 # was copied, which has another number of its start.
 PIDS, BOOT = Path("/proc/self/ns/pid"), Path("/proc/sys/kernel/random/boot_id")
-HOST = ".".join(
-    [
-        platform.node(),
-        *([str(PIDS.stat().st_ino)] if PIDS.exists() else []),
-        *([BOOT.read_text(encoding="ascii")[:8]] if BOOT.exists() else []),
-    ]
-)
+HOST = platform.node()
+with suppress(OSError):
+    HOST += f".{PIDS.stat().st_ino}.{BOOT.read_text(encoding='ascii')[:8]}"
 WORK = re.compile(r"\.part-(.+)-(\d+)-([0-9a-f]{8})-\w+")
 RUN = uuid4().hex[:8]
 # Seconds after which a folder of another host, whose processes cannot be seen, is abandoned.

@@ -88,7 +88,7 @@ def write_package(model, path, vector, card):
     require(about["normalization"], "model", expected, received)
     missing = [name for name in ("license", "authors") if not card.get(name)]
     expected = 'terms of its own, such as "license": "CC-BY-4.0", "authors": [{"name": "Jo Doe"}] '
-    expected += "in card.json beside model.keras"
+    expected += "in card.json beside the model.keras of a run"
     require(not missing, "card", expected, f"no {' and no '.join(missing)}")
     card = filled(card, about)
     with tempfile.TemporaryDirectory(prefix="volseg.") as folder:

@@ -10,7 +10,7 @@ import keras
 from ..inference.engines import onnx_runner
 from ..networks.inference_graph import write_onnx
 from ..networks.models import metadata
-from ..pretrained.presets import FACTS, MEASURED
+from ..pretrained.presets import MEASURED
 
 OPENVINO = "model.xml"
 ONNX = ("tf2onnx", "onnx", "onnxruntime")
@@ -42,10 +42,10 @@ def stated(model, card):
 
 
 def write_keras(model, path, _, card):
-    """Write a .keras file, with the facts within."""
+    """Write a .keras file, with the facts in the comment of this zip archive."""
     model.save(path)
-    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as file:
-        file.writestr(FACTS, json.dumps(stated(model, card)))
+    with zipfile.ZipFile(path, "a") as file:
+        file.comment = json.dumps(stated(model, card)).encode()
 
 
 def write_onnx_file(model, path, _, card):

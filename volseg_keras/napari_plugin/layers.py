@@ -11,7 +11,7 @@ from ..volumes.formats import kind_of
 from ..volumes.geometry import size_in_nm
 from ..volumes.labels import are_labels, in_smallest_type
 from ..volumes.source import free_memory, split_name
-from ..volumes.volume import as_volume, open_volume
+from ..volumes.volume import Volume, as_volume, open_volume
 from ..volumes.writing import check_not_input, save_volume
 
 # What of a layer says where its voxels lie.
@@ -30,14 +30,14 @@ def read(path):
     volume = open_volume(path)
     kind = "labels" if are_labels(volume) else "image"
     options = {"name": Path(path).stem, "metadata": {"volume": volume}, **placed(volume.voxel_size)}
-    return [(np.array(volume) if kind == "labels" else volume, options, kind)]
+    return [(to_paint(volume) if kind == "labels" else volume, options, kind)]
 
 
 def write_labels(path, data, options):
     """Write a labels layer where its image lies, in the smallest type that holds its ids."""
     size = size_in_nm(options["scale"], options["units"])
     like = options.get("metadata", {}).get("volume")
-    if like is not None:
+    if isinstance(like, Volume) and not are_labels(like):
         check_not_input([path], like.path)
     save_volume(path, in_smallest_type(as_volume(data)), voxel_size=size, like=like)
     return [path]

@@ -213,7 +213,7 @@ class SegmentAndTrain(qt.QWidget):
 
     def _visit(self, suggestions):
         if not suggestions:
-            return self.state.setText("All sections are annotated")
+            return self.state.setText("No further section to suggest")
         section, *self.suggestions = suggestions
         layer = self._layer("labels")
         layer.data = draft_section(layer.data, section)

@@ -60,5 +60,7 @@ def followed(execute):
 
 def is_being_imported():
     """Return whether one of our modules is being imported at the moment."""
-    ours = [m for name, m in sys.modules.items() if name.startswith(f"{__package__}.")]
-    return any(getattr(module.__spec__, "_initializing", False) for module in ours)
+    modules = list(sys.modules.items())  # other threads may import meanwhile
+    ours = [module for name, module in modules if name.startswith(f"{__package__}.")]
+    specs = [getattr(module, "__spec__", None) for module in ours]
+    return any(getattr(spec, "_initializing", False) for spec in specs)

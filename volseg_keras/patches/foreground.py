@@ -58,7 +58,8 @@ class ClassIds:
             many.
         classes: their class ids.
         painted: for each z, whether the section has any label but 0.
-        unknown: for each z, whether the section counts as not annotated.
+        unknown: for each z, whether the section counts as not annotated; of a part of a volume,
+            whether the whole section does.
     """
 
     ndim, dtype = 3, np.dtype(np.uint8)

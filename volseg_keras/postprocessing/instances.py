@@ -26,6 +26,7 @@ from .watershed import Basins
 RADIUS = 32  # smallest sides of a voxel; distances to the background are clipped there
 SLAB_VOXELS, BLOCK = 2**27, 512
 BYTES = 200  # a voxel of a slab that is all foreground: twice what was measured
+HEIGHT_BYTES = 16  # a voxel of which only the height is held
 
 
 def instances(
@@ -122,18 +123,25 @@ def instance_slabs(
     sides = checked_size(voxel_size) or getattr(probability, "voxel_size", None) or (1.0, 1.0, 1.0)
     check_arguments(probability, threshold, neck, min_voxels, planes)
     reach = [ceil(RADIUS * min(sides) / side) for side in sides]
+    depth, plane = probability.shape[0], prod(probability.shape[1:])
     if planes is None:
-        voxels = min(SLAB_VOXELS, free_memory() // BYTES)
-        planes = max(voxels // prod(probability.shape[1:]), 1)
-    cuts = [
-        (z, min(z + planes, probability.shape[0])) for z in range(0, probability.shape[0], planes)
-    ]
+        planes = max(min(SLAB_VOXELS, free_memory() // BYTES) // plane, 1)
+    cuts = [(z, min(z + planes, depth)) for z in range(0, depth, planes)]
+    # Heights take little memory, and time for all planes within reach of theirs.
+    thick = planes * max(1, min(2 * reach[0], free_memory() // (HEIGHT_BYTES * plane)) // planes)
     tell = on_progress or (lambda done, total: None)
+
+    def heights_of_cuts():
+        for low in range(0, depth, thick):
+            high = min(low + thick, depth)
+            found = heights(probability, low, high, threshold, sides, reach)
+            for z in range(0, high - low, planes):
+                yield found[z : z + planes + 2]
 
     def slabs():
         basins = Basins(probability.shape[1:])
-        for i, (low, high) in enumerate(cuts):
-            for found in basins.add(heights(probability, low, high, threshold, sides, reach)):
+        for i, height in enumerate(heights_of_cuts()):
+            for found in basins.add(height):
                 np.save(store, found)
             tell(i + 1, 2 * len(cuts))
         numbers = basins.merged(neck, min_voxels)
@@ -183,8 +191,8 @@ def heights(probability, low, high, threshold, sides, reach):
         )
         values = np.asarray(probability[start:stop, rows, columns])
         top = values.max(initial=0)
-        require(top <= 1, "probability", "numbers from 0 to 1", f"a maximum of {top:g}")
-        mask = values >= threshold
+        require(not top > 1, "probability", "numbers from 0 to 1", f"a maximum of {top:g}")
+        mask, values = values >= threshold, values.astype(np.float32, copy=False)
         own = slice(first - start, last - start), slice(y - rows.start, None)
         own = (*own, slice(x - columns.start, None))
         found = np.where(mask[own], values[own] * distances(mask, sides)[own], 0)

@@ -16,12 +16,9 @@ from ..networks.variants import find_variant
 from .checksums import check_files
 
 KERAS = "model.keras"  # of a run and of a published model
-FACTS = "volseg.json"  # within the .keras file of an export
-METADATA = Path("assets.extra", FACTS)  # of a SavedModel
+METADATA = Path("assets.extra", "volseg.json")  # of a SavedModel
 # Facts of a model that training chose.
 MEASURED = ("threshold", "smoothing", "zooms", "voxel_size", "voxel_size_range")
-# Terms of the models that are published with this package.
-OWN_TERMS = {"license": "Apache-2.0", "authors": [{"name": "The volseg_keras maintainers"}]}
 PUBLISHED = (
     Path(__file__).parents[1] / "saved_models",
     Path(__file__).parents[2] / "saved_models",
@@ -65,7 +62,7 @@ def readable(path):
 def is_model(path):
     """Return whether a path is a .keras file, the folder of a run or a SavedModel."""
     path = Path(path)
-    files = (path / "model.keras", path / "saved_model.pb")
+    files = (path / KERAS, path / "saved_model.pb")
     return path.suffix == ".keras" and path.is_file() or any(file.is_file() for file in files)
 
 
@@ -76,8 +73,8 @@ def model_file(name):
         ValueError: there is none, or it differs from the SHA256SUMS beside it.
     """
     path = Path(name)
-    if (path / "model.keras").is_file():
-        path = path / "model.keras"
+    if (path / KERAS).is_file():
+        path = path / KERAS
     if not (path.is_file() and path.suffix == ".keras"):
         path = published().get(str(name).lower())
     if path is None:
@@ -104,14 +101,14 @@ def weights_digest(model):
 
 def is_of_savedmodel(file, folder):
     """Return whether a file is there and of a SavedModel that has no .keras file beside it."""
-    return file.is_file() and not (Path(folder) / "model.keras").is_file()
+    return file.is_file() and not (Path(folder) / KERAS).is_file()
 
 
 def stored_facts(model):
     """Return the facts that are stored with a model, a dict.
 
-    They are in metrics.json beside a model.keras, in assets.extra/volseg.json of a SavedModel, and
-    within any other .keras file, if `export_model` wrote it.
+    They are in metrics.json beside the model.keras of a run or a published model, and of exports in
+    assets.extra/volseg.json of a SavedModel or within the .keras file.
 
     Raises:
         ValueError: there is no such model.
@@ -120,16 +117,18 @@ def stored_facts(model):
     if is_of_savedmodel(saved, model):
         return read_json(saved)
     file = model_file(model)
-    return read_json(file.with_name("metrics.json")) if file.name == KERAS else facts_in(file)
+    beside = read_json(file.with_name("metrics.json")) if file.name == KERAS else {}
+    return facts_within(file) or beside
 
 
-def facts_in(file):
-    """Return the facts within a .keras file, empty where there are none."""
+def facts_within(file):
+    """Return the facts in the comment of a .keras file, a zip archive; empty without one."""
     try:
         with zipfile.ZipFile(file) as archive:
-            return json.loads(archive.read(FACTS)) if FACTS in archive.namelist() else {}
-    except zipfile.BadZipFile:  # told where the model is loaded
+            found = json.loads(archive.comment)
+    except (zipfile.BadZipFile, ValueError):  # damage is told where the model is loaded
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def stored_threshold(model):
@@ -140,7 +139,7 @@ def stored_threshold(model):
     """
     value = stored_facts(model).get("threshold", 0.5)
     good = isinstance(value, float) and 0 < value < 1
-    expected = f"a number between 0 and 1 in the metrics.json of {model}"
+    expected = f"a number between 0 and 1 to be stored with {model}"
     require(good, "threshold", expected, f"threshold={value}")
     return value
 
@@ -162,7 +161,7 @@ def stored_averaging(model):
     except (TypeError, ValueError):
         good = False
     received = f"{about['smoothing']} and {about['zooms']}"
-    expected = f"a number `smoothing` and a list `zooms` in the metrics.json of {model}"
+    expected = f"a number `smoothing` and a list `zooms` to be stored with {model}"
     require(good, "model", expected, received)
     return smoothing, zooms
 
@@ -181,15 +180,15 @@ def model_card(name):
     bioimage.io. They are in the card.json beside a model.keras, but for what is measured, see
     `stored_facts`.
     """
-    file, facts = model_file(name), stored_facts(name)
-    if file.name != KERAS:
+    facts, saved = stored_facts(name), Path(name) / METADATA
+    file = None if is_of_savedmodel(saved, name) else model_file(name)
+    if file is None or file.name != KERAS:
         return facts
     measured = {name: facts[name] for name in MEASURED if name in facts}
     score = facts.get("held_out_jaccard")
     text = "Mean Jaccard index of the foreground on the parts that were held out"
     validation = {} if score is None else {"validation": f"{text}: {score:.3f}."}
-    own = OWN_TERMS if file in published().values() else {}
-    return own | validation | read_json(file.with_name("card.json")) | measured
+    return validation | read_json(file.with_name("card.json")) | measured
 
 
 def trained_voxel_size(model, near):
@@ -202,9 +201,7 @@ def trained_voxel_size(model, near):
     Returns:
         (z, y, x) in nm, None if it is unknown.
     """
-    saved = Path(model) / METADATA
-    about = read_json(saved) if is_of_savedmodel(saved, model) else model_card(model)
-    return nearest_voxel_size(about, near)
+    return nearest_voxel_size(model_card(model), near)
 
 
 def nearest_voxel_size(about, near):
@@ -233,5 +230,5 @@ def trained_spatial_dims(model):
 
 def published():
     """Return the .keras files of published models by lower-case name."""
-    files = (file for folder in PUBLISHED for file in folder.glob("*/model.keras"))
+    files = (file for folder in PUBLISHED for file in folder.glob(f"*/{KERAS}"))
     return {file.parent.name.lower(): file for file in files}

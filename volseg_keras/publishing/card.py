@@ -10,6 +10,8 @@ from ..networks.variants import get_variant
 from ..pretrained.zoo import DATASETS
 
 TEMPLATE = Path(__file__).with_name("card.md")
+# Of weights that are published with this package.
+TERMS = {"license": "Apache-2.0", "authors": [{"name": "The volseg_keras maintainers"}]}
 LICENCE = "The weights are under the licence of this package, Apache-2.0. Please cite the data."
 
 
@@ -88,6 +90,7 @@ def facts_of(name, row, metrics):
         f"{metrics['parameters'] / 1e6:.2f} million parameters.",
         "tags": [f"{dims}d", "electron-microscopy", "segmentation", "tensorflow", "volseg_keras"],
         "classes": list(row.classes),
+        **TERMS,
         "training_data": {
             "name": " and ".join(d.name for d in data),
             "description": " ".join(f"{d.description} {d.terms}" for d in data),

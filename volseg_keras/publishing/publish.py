@@ -26,8 +26,9 @@ from .model_table import write_model_tables
 from .robustness import post_processed, under_shifts
 from .zoo_training import open_pair
 
-# Entries of the metrics.json of a run that its card is written from.
-NEEDED = ("variant", "recipe", "seed", "volumes", "hold_out", "held_out", "held_out_jaccard")
+# Entries of the metrics.json of a run that a card, or its comparison with a row, needs.
+NEEDED = ("variant", "parameters", "recipe", "seed", "steps", "minutes", "volumes", "hold_out")
+NEEDED += ("held_out", "threshold")
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,9 @@ def publish(run, output, tests, *, about="", row=None, on_step=None):
     check_output(output)
     require(row or about.strip(), "about", "paragraphs on the data, for the card", "none")
     model = load_pretrained(run)
+    classes = model.output_shape[-1]
+    good = not row or classes == len(row.classes)
+    require(good, "run", f"one of {row and len(row.classes)} classes", f"{classes} classes")
     round_weights(model)
     output.parent.mkdir(parents=True, exist_ok=True)
     with work_folder(output) as work:
@@ -174,12 +178,13 @@ def score_all(predictor, tests, metrics, watch):
 
 def check(run, metrics, tests, row):
     """Raise ValueError for a run or volumes that a card cannot be written for."""
+    held_out = metrics.get("held_out_jaccard") is not None
+    require(held_out, "run", "one with a held-out part", run)
     missing = [name for name in NEEDED if name not in metrics]
     expected = "one of `fit`, of this version of the package"
     require(not missing, "run", expected, f"{run}, whose metrics.json lacks {', '.join(missing)}")
     network = find_variant(metrics["variant"])
     require(network, "run", "one of a network of `build_model`", metrics["variant"])
-    require(metrics["held_out_jaccard"] is not None, "run", "one with a held-out part", run)
     if row:
         done, planned = trained_as(metrics), row_trained_as(row)
         require(done == planned, "run", f"one of the row: {planned}", done)
@@ -192,24 +197,25 @@ def check(run, metrics, tests, row):
 
 
 def trained_as(metrics):
-    """Return what tells runs of rows apart, as a text, from the metrics.json of a run."""
+    """Return what tells runs of rows apart, from the metrics.json of a run."""
+    volumes, hold_out = metrics["volumes"], metrics["hold_out"]
+    parts = hold_out if isinstance(hold_out, list) else [hold_out] * len(volumes)
+    validation = metrics.get("validation", [])
+    names = ([Path(volume["name"]).name for volume in some] for some in (volumes, validation))
     network = find_variant(metrics["variant"]).name
-    names = [Path(volume["name"]).name for volume in metrics["volumes"]]
-    return _trained_as(network, metrics["recipe"], metrics["seed"], names, metrics["hold_out"])
+    return _told(network, metrics["recipe"], metrics["seed"], *names, parts)
 
 
 def row_trained_as(row):
     """Return the text of `trained_as` for a run of a `PublishedModel`."""
-    names = [Path(pair.name).name for pair in row.train]
-    held_out = [pair.hold_out for pair in row.train]
-    return _trained_as(row.network, row.recipe, row.seed, names, held_out)
+    names = ([Path(pair.name).name for pair in pairs] for pairs in (row.train, row.validate))
+    return _told(row.network, row.recipe, row.seed, *names, [pair.hold_out for pair in row.train])
 
 
-def _trained_as(network, recipe, seed, names, hold_out):
-    parts = hold_out if isinstance(hold_out, list) else [hold_out] * len(names)
-    without = [part and f" without {part}" or "" for part in parts]
-    volumes = map("".join, zip(names, without, strict=True))
-    return f"network {network}, recipe {recipe}, seed {seed}, {' and '.join(volumes)}"
+def _told(network, recipe, seed, names, validation, hold_out):
+    volumes = f"{', '.join(names)} without {', '.join(map(str, hold_out))}"
+    validated = f", validated on {', '.join(validation)}" if validation else ""
+    return f"network {network}, recipe {recipe}, seed {seed}, {volumes}{validated}"
 
 
 def check_output(output):

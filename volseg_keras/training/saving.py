@@ -9,7 +9,7 @@ import numpy as np
 
 from ..files import atomic_path, read_json, write_json
 from ..inference.engines import on_gpu, usable_cores
-from ..networks.models import copy_at, with_normalization
+from ..networks.models import copy_at, spatial_dims_of, with_normalization
 from ..patches.foreground import ClassIds
 from ..volumes.labels import digest
 from .devices import replicas
@@ -61,7 +61,7 @@ def summarise(model, output, budget, about, volumes):
     first = volumes[0].intensity
     summary = {
         "variant": model.name,
-        "spatial_dims": len(model.inputs[0].shape) - 2,
+        "spatial_dims": spatial_dims_of(model),
         "parameters": model.count_params(),
         **about,
         "steps": budget.step,
