@@ -170,5 +170,7 @@ def test_labels_are_told_from_grey_levels(volume, labels):
 def test_labels_take_no_more_bits_than_they_need(highest, dtype):
     found = in_smallest_type(MASK * np.int64(highest))
     assert found.dtype == dtype and found.max() == highest
+    instances = np.arange(256).reshape(1, 16, 16)
+    assert in_smallest_type(instances).dtype == np.uint16  # 255 is one of them
     with pytest.raises(ValueError, match="`labels`. Expected none below 0"):
         in_smallest_type(-1 - MASK.astype(np.int8))

@@ -19,6 +19,7 @@ import zarr
 from PIL import Image
 
 from volseg_keras import open_volume, save_volume
+from volseg_keras.volumes.labels import are_labels
 from volseg_keras.volumes.mrc import SUFFIXES
 
 RNG = np.random.default_rng(5)
@@ -104,6 +105,7 @@ def test_mrc_of_many_programs(kind, suffix, tmp_path):
     np.testing.assert_array_equal(volume[1:4, 3, 5::2], want[1:4, 3, 5::2])
     assert volume.dtype.newbyteorder("=") == want.dtype or kind == "longer header"
     assert volume.voxel_size == pytest.approx((6, 5, 4))
+    assert not are_labels(volume)  # though voxels of 4 bits have few grey levels
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -122,6 +122,8 @@ def are_labels(volume):
         volume: `(z, y, x)` array-like, of which three planes are read.
     """
     dtype = np.dtype(volume.dtype)
+    if getattr(volume, "grey_levels", None):  # a file's word that it is an image of so few
+        return False
     if dtype.kind == "f" or dtype.itemsize > 2:  # micrographs have no more than 16 bits
         return dtype.kind in "uib"
     planes = np.unique([len(volume) // 4, len(volume) // 2, 3 * len(volume) // 4])
@@ -131,7 +133,8 @@ def are_labels(volume):
 def in_smallest_type(labels):
     """Return labels as unsigned integers of no more bits than they need.
 
-    Fiji takes 8 and 16 bits for integers, of 32 it makes floats.
+    Fiji takes 8 and 16 bits for integers, of 32 it makes floats. Ids of instances up to 255 take
+    16, since 255 of 8 bits is read as "not annotated".
 
     Args:
         labels: array-like of whole numbers, none below 0.
@@ -142,4 +145,6 @@ def in_smallest_type(labels):
     labels = whole_numbers(labels)
     low = labels.min(initial=0)
     require(low >= 0, "labels", "none below 0", low)
-    return labels.astype(np.min_scalar_type(labels.max(initial=0)), copy=False)
+    top = labels.max(initial=0)
+    instances = top == NOT_ANNOTATED and len(np.unique(labels)) > FEW
+    return labels.astype(np.uint16 if instances else np.min_scalar_type(top), copy=False)

@@ -172,6 +172,8 @@ class Packed:
         shape: `(z, y, x)`; the last half byte of an odd row is unused.
     """
 
+    grey_levels = 16
+
     def __init__(self, array, shape):
         self.array, self.shape, self.dtype = array, tuple(shape), np.dtype(np.uint8)
 

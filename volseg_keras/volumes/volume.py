@@ -28,6 +28,7 @@ class Volume:
         dtype: type of a voxel.
         voxel_size: sides (z, y, x) of a voxel in nm, or None if unknown.
         geometry: where it lies in space, a `Geometry`, or None if unknown.
+        grey_levels: how many there are in a file of fewer bits than a byte, or None.
     """
 
     ndim = 3
@@ -39,6 +40,7 @@ class Volume:
         self.voxel_size = geometry.voxel_size if geometry else None
         self._arguments = arguments
         self.shape = tuple(array.shape[axes.index(a)] if a in axes else 1 for a in "ZYX")
+        self.grey_levels = getattr(array, "grey_levels", None)
         self._array, self._axes, self._fixed = array, axes, fixed
 
     def __getitem__(self, key):
