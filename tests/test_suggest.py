@@ -12,6 +12,7 @@ from volseg_keras.networks.models import with_normalization
 from volseg_keras.training.annotated_sections import (
     section_to_hold_out,
     spread,
+    tell_empty_sections,
     without_unpainted,
 )
 from volseg_keras.training.suggest import draft, draft_section, farthest, unsureness
@@ -129,6 +130,13 @@ def test_sections_without_a_label_are_not_annotated():
     partly = KNOWN.copy()
     partly[3] = 0  # background, where 255 marks what is not annotated
     assert without_unpainted(partly)[1] == 0
+
+
+def test_empty_sections_that_count_as_background_are_told(capsys):
+    tell_empty_sections("a.tif", KNOWN)  # all others are 255
+    assert not capsys.readouterr().out
+    tell_empty_sections("a.tif", np.where(KNOWN == 255, 0, KNOWN))
+    assert capsys.readouterr().out.startswith("a.tif: 14 of 16 sections have no label")
 
 
 @pytest.mark.parametrize("sections, held_out", [([1, 5], None), ([1, 5, 9], 5), ([1, 2, 5, 9], 5)])

@@ -19,7 +19,7 @@ PACKAGES = (
 )
 # Optional features: the extra of setup.cfg, its packages, and what they are for.
 OPTIONAL = {
-    "onnx": (("onnxruntime", "tf2onnx", "onnx"), "the engine onnxruntime"),
+    "onnx": (("onnxruntime", "tf2onnx", "onnx"), "the engine onnxruntime, export to ONNX"),
     "bioimageio": (("bioimageio.core", "bioimageio.spec", "pydantic"), "packages for bioimage.io"),
     "cluster": (("dask", "distributed"), "prediction by several processes"),
     "napari": (("napari",), "the window of volseg view"),

@@ -28,16 +28,30 @@ def without_unpainted(label):
     """
     if (known_ids(label) == NOT_ANNOTATED).any():
         return label, 0
-    in_file = isinstance(label, ClassIds)
-    painted = label.painted if in_file else label.any(axis=(1, 2))
+    painted = painted_sections(label)
     if painted.all() or not painted.any():
         return label, 0
     unpainted = int(np.count_nonzero(~painted))
-    if in_file:
+    if isinstance(label, ClassIds):
         return label.without_unpainted(), unpainted
     label = label.copy()
     label[~painted] = NOT_ANNOTATED
     return label, unpainted
+
+
+def painted_sections(label):
+    """Return for each z whether the section has any label but 0."""
+    return label.painted if isinstance(label, ClassIds) else label.any(axis=(1, 2))
+
+
+def tell_empty_sections(name, label):
+    """Say that most sections of a volume have no label, where they count as background."""
+    empty = int(np.count_nonzero(~painted_sections(label)))
+    if 2 * empty > len(label):
+        print(
+            f"{name}: {empty} of {len(label)} sections have no label and count as background; "
+            "label all voxels of a section 255 if nobody has annotated it"
+        )
 
 
 def spread(items, count):

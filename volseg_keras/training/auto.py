@@ -15,7 +15,7 @@ from ..report.console import progress_bar
 from ..volumes.dimensions import channels_of
 from ..volumes.labels import NOT_ANNOTATED
 from ..volumes.writing import writable_folder
-from .annotated_sections import section_to_hold_out, without_unpainted
+from .annotated_sections import section_to_hold_out, tell_empty_sections, without_unpainted
 from .arguments import check_run, check_weights, checked_start, make_budget
 from .callbacks import stop_requested
 from .logging_callbacks import part_of_training
@@ -166,6 +166,8 @@ def only_annotated(volume):
             f"{volume.name}: {unpainted} of {len(label)} sections have no label and count as not "
             "annotated"
         )
+    else:
+        tell_empty_sections(volume.name, label)
     return replace(volume, label=label)
 
 

@@ -17,6 +17,7 @@ from ..patches.sampler import PatchMix, PatchSampler
 from ..report.console import progress_bar
 from ..volumes.labels import NOT_ANNOTATED
 from ..volumes.writing import writable_folder
+from .annotated_sections import tell_empty_sections
 from .arguments import check_recipe, check_run, check_weights, checked_start, make_budget
 from .auto import Request, fit_auto
 from .averaging import Average
@@ -31,7 +32,7 @@ from .prediction_mode import prediction_mode
 from .recipes import get_recipe
 from .saving import WeightExporter, described, finished_summary, summarise
 from .validation import score
-from .volumes import hold_out_parts, labelled_volumes, uniquely_named
+from .volumes import as_list, hold_out_parts, labelled_volumes, uniquely_named
 
 CHECKPOINT = "checkpoint.h5"
 
@@ -186,6 +187,9 @@ def read_volumes(model, images, labels, hold_out, validation, weights, normaliza
     """
     with progress_bar("reading volumes") as on_progress:
         volumes = labelled_volumes(images, labels, model, normalization, on_progress)
+        for volume, given in zip(volumes, as_list(images), strict=True):
+            if volume is not given:
+                tell_empty_sections(volume.name, volume.label)
         check_weights(weights, volumes)
         inner, held_out = hold_out_parts(volumes, hold_out, spatial_dims_of(model))
         if validation:

@@ -63,7 +63,8 @@ def suggest(model, volume, count=3, labels=None, on_progress=None):
         on_progress: called with the number of sections, or of tiles, predicted and their total.
 
     Returns:
-        A list of `Suggestion`, the most useful first; fewer if the stack has fewer sections.
+        A list of `Suggestion`, the most useful first; fewer if no more sections were looked at:
+        with a 2D model 48, evenly spaced, each by its middle 768 x 768 pixels.
 
     Raises:
         ValueError: an argument does not fit.
