@@ -23,7 +23,7 @@ VolumeFile = Annotated[
 
 
 Axes = Annotated[
-    str | None, typer.Option(help="Axes of the file, e.g. tczyx, if its own are wrong or missing.")
+    str | None, typer.Option(help="File axes, e.g. tczyx, if the stored ones are wrong or missing.")
 ]
 Time = Annotated[int | None, typer.Option(help="Index on a time axis.")]
 Channel = Annotated[int | None, typer.Option(help="Index on a channel axis, or of a colour.")]
@@ -33,7 +33,7 @@ Series = Annotated[
 ]
 VoxelSize = Annotated[
     str | None,
-    typer.Option(help="Sides z,y,x in nm, e.g. 5,5,5, if those of the file are wrong or missing."),
+    typer.Option(help="Voxel size z,y,x in nm, e.g. 5,5,5, if wrong or missing in the file."),
 ]
 
 

@@ -15,7 +15,7 @@ def epfl(
 ):
     """Download the EPFL hippocampus volumes, with original and Lucchi++ labels (0.7 GB).
 
-    After a broken connection the same command continues where it stopped.
+    If the connection breaks, repeat the command to resume the download.
 
     Example: volseg data epfl -o data
     """

@@ -22,7 +22,7 @@ def measure(
     components: Annotated[
         bool,
         typer.Option(
-            "--components", help="Labels are a mask or classes: measure connected components."
+            "--components", help="Measure the connected components of a mask or of class labels."
         ),
     ] = False,
 ):

@@ -44,13 +44,13 @@ def predict(
     threshold: Annotated[
         str,
         typer.Option(
-            help="Least foreground probability, for two classes; auto: the one stored with the "
+            help="Minimum foreground probability, for two classes; auto: the value stored with the "
             "model."
         ),
     ] = "0.5",
     instances: Annotated[
         bool,
-        typer.Option("--instances", help="Write ids of instances, 32 bits, instead of class ids."),
+        typer.Option("--instances", help="Write 32-bit instance ids instead of class ids."),
     ] = False,
     median: Annotated[
         int, typer.Option(help="Side of a median filter in voxels, odd; 1 for none.")
@@ -58,14 +58,14 @@ def predict(
     fill_holes: Annotated[
         bool,
         typer.Option(
-            "--fill-holes", help="Fill holes; takes memory, 10 bytes a voxel, with --instances 16."
+            "--fill-holes", help="Fill holes; needs 10 bytes of RAM per voxel, 16 with --instances."
         ),
     ] = False,
     min_size: Annotated[
         int | None,
         typer.Option(
-            help="Drop connected components of fewer voxels, which takes memory like --fill-holes; "
-            "with --instances smaller instances, by default of fewer than 100, which does not."
+            help="Remove connected components of fewer voxels; needs memory like --fill-holes. "
+            "With --instances: remove smaller instances (default: 100), without extra memory."
         ),
     ] = None,
     probability: Annotated[
@@ -83,7 +83,7 @@ def predict(
         bool,
         typer.Option(
             "--seamless",
-            help="Give tiles enough context that none shows, at two to four times the cost.",
+            help="Give tiles enough context that no seams show, at two to four times the cost.",
         ),
     ] = False,
     normalize: Annotated[
@@ -106,17 +106,17 @@ def predict(
         float | None,
         typer.Option(
             min=0,
-            help="Average what a 2D model finds over neighbouring sections, by a Gaussian of so "
-            "many pixels, divided by the measured thickness of the sections; 0: not at all; by "
-            "default as stored with the model.",
+            help="2D models: average predictions over neighbouring sections by a Gaussian of this "
+            "standard deviation in pixels, divided by the measured section thickness; 0: off; "
+            "default: the value stored with the model.",
             show_default=False,
         ),
     ] = None,
     zooms: Annotated[
         str | None,
         typer.Option(
-            help="Average what a 2D model finds at several zooms, such as 1,0.75, which takes "
-            "about twice as long; 1: at one; by default as stored with the model.",
+            help="2D models: average predictions at several zooms, such as 1,0.75, which takes "
+            "about twice as long; 1: off; default: the value stored with the model.",
             show_default=False,
         ),
     ] = None,
@@ -130,8 +130,8 @@ def predict(
             help="Address of a Dask scheduler that shares the work, e.g. tcp://host:8786."
         ),
     ] = None,
-    engine: Annotated[EngineName, typer.Option(help="Library that computes.")] = EngineName.auto,
-    view: Annotated[bool, typer.Option("--view", help="Then open it as `volseg view`.")] = False,
+    engine: Annotated[EngineName, typer.Option(help="Inference library.")] = EngineName.auto,
+    view: Annotated[bool, typer.Option("--view", help="Open the result in a viewer.")] = False,
 ):
     """Segment a volume; write class ids, or instance ids, and a picture beside them.
 
@@ -167,8 +167,8 @@ def predict(
     if found.share > MOST:
         print(
             f"{found.share:.0%} of the volume is foreground, more than organelles fill: look at "
-            "the picture. Invert a volume whose organelles are bright, or train the model on a few "
-            "sections of yours (volseg train)"
+            "the picture. Invert the volume if organelles are bright, or train the model on a few "
+            "annotated sections of your own (volseg train)"
         )
     if view:
         written = {"labels": files.labels, "probability": files.probability}

@@ -16,12 +16,12 @@ from .common import (
 @takes_volume_options
 def publish(
     volume_options: VolumeOptions,
-    run: Annotated[Path, typer.Argument(help="Folder of a run that held a part out.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a run with a held-out part.")],
     image: Annotated[
-        Path | None, typer.Argument(help="Test volume of a model that is not of --data.")
+        Path | None, typer.Argument(help="Test volume, unless --data is given.")
     ] = None,
     label: Annotated[
-        Path | None, typer.Argument(help="Labels of that volume, which was not trained on.")
+        Path | None, typer.Argument(help="Its labels; the volume must be unseen in training.")
     ] = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder, named as the model.")

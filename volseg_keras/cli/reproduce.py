@@ -31,7 +31,7 @@ def reproduce(
         typer.Option(
             envvar="VOLSEG_DATA",
             help="Folder with lucchi_pp/training.tif and so on, as `volseg data epfl` writes it; "
-            "without it Table 1 is of phantoms.",
+            "without it, Table 1 is computed on phantoms.",
         ),
     ] = None,
     recipe: Annotated[str, typer.Option(help="Recipe of every run of Table 1.")] = "fast",
@@ -44,9 +44,9 @@ def reproduce(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of a row of Table 1.")] = 1,
 ):
-    """Train a published model again, or the networks of Table 1, to compare with the paper.
+    """Retrain a published model, or the networks of Table 1 to compare them with the paper.
 
-    The same command again continues where it was stopped.
+    Repeat the command to resume an interrupted run.
 
     Example: volseg reproduce mito-2d --data data
     """

@@ -29,11 +29,11 @@ def suggest(
         Path | None,
         typer.Option(
             help="Also write --labels with predictions in these sections, to correct in napari or "
-            "Fiji; a mask stays one, beside class ids 255 is not annotated."
+            "Fiji; a mask remains a mask; with class ids, 255 marks unannotated voxels."
         ),
     ] = None,
 ):
-    """List the sections to annotate next: where a model is least certain, and unlike others.
+    """List sections to annotate next: the most uncertain, and most unlike those annotated.
 
     Example: volseg suggest stack.tif --model run --labels labels.tif -n 3
     """
@@ -60,8 +60,8 @@ def suggest(
         draw_section(section.plane, section.labels, section.unsure, file, name)
         rows.append((str(section.z), f"{section.doubt:.2%}", f"{section.distance:.1f}", file.name))
     print_table(("section", "unsure", "distance", "picture"), rows)
-    print("unsure: mean uncertainty of its pixels, rims of objects aside; distance: how far it is")
-    print("from annotated sections and those above, in position and appearance")
+    print("unsure: mean uncertainty of the pixels, excluding object borders; distance: difference")
+    print("in position and appearance from annotated sections and those listed above")
     print(f"Wrote a picture of each to {output}")
     if write_labels:
         mask = known is not None and is_of_grey_levels(known)

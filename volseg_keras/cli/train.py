@@ -40,8 +40,8 @@ def train(
         str | None,
         typer.Option(
             "--from",
-            help="Published name, run or .keras whose weights to start from, or scratch; by "
-            "default the published model that is best on the annotated sections.",
+            help="Published name, run or .keras file to start from, or scratch; default: the "
+            "published model that scores best on the annotated sections.",
         ),
     ] = None,
     normalize: Annotated[
@@ -58,16 +58,16 @@ def train(
     minutes: Annotated[
         float | None,
         typer.Option(
-            help="Budget in minutes of training; to choose a start and to score takes a few more."
+            help="Budget in minutes of training; choosing a start and scoring take a few more."
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Budget in steps.")] = None,
     hold_out: Annotated[
         list[str] | None,
         typer.Option(
-            help="Part of every volume that is held out for validation, e.g. x:0:256, or z=7 for a "
-            "section; or, if given once for each volume, of that one, none for none. Without "
-            "--model, one of three or more annotated sections is held out at first."
+            help="Part of every volume to hold out for validation, e.g. x:0:256, or z=7 for a "
+            "section; repeat it to give each volume its own, or none. Without --model, if three "
+            "or more sections are annotated, one of them is held out at first."
         ),
     ] = None,
     validate: Annotated[
@@ -77,13 +77,13 @@ def train(
         ),
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="Shares of the patches, one a volume, e.g. 2,1.")
+        str | None, typer.Option(help="Share of patches from each volume, e.g. 2,1.")
     ] = None,
     self_train: Annotated[
         bool,
         typer.Option(
             "--self-train",
-            help="In the end also learn from confident predictions on other sections.",
+            help="Finally, also learn from confident predictions on unannotated sections.",
         ),
     ] = False,
     resume: Annotated[
@@ -95,9 +95,9 @@ def train(
         typer.Option("--all-gpus", help="Use all GPUs for each step, a batch for each of them."),
     ] = False,
 ):
-    """Train a network on labelled volumes, of which a few annotated sections are enough.
+    """Train a network on labelled volumes; a few annotated sections are enough.
 
-    The published model that is best on them is trained further for ten minutes.
+    By default, the published model that scores best on them is trained for ten more minutes.
 
     Example: volseg train stack.tif labels.tif -o run
     """

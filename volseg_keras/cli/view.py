@@ -29,9 +29,9 @@ def view(
     labels: Annotated[Path | None, typer.Option(help="Labels of the volume.")] = None,
     probability: Probability = None,
 ):
-    """Look at a volume and its labels: in napari where it is installed, else in the browser.
+    """Show a volume and its labels in napari if it is installed, otherwise in the browser.
 
-    Beside them napari has the widget that segments, trains and suggests what to annotate next.
+    In napari, a widget also segments, trains and suggests sections to annotate next.
 
     Example: volseg view volume.tif --labels labels.tif
     """

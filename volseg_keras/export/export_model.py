@@ -62,7 +62,7 @@ def export_model(model, path, format="savedmodel", *, card=None, on_step=None):
         on_step: called with a line about the next step.
 
     Returns:
-        The greatest difference of a probability of two test vectors.
+        The largest difference from Keras's probabilities on two test vectors.
 
     Raises:
         FileExistsError: the path is taken.
@@ -106,7 +106,7 @@ def new_path(path, format):
     expected = f"a folder, or `--format {other}` for a file that ends in {path.suffix}"
     require(row.suffix or not other, "path", expected, path)
     good = all(find_spec(module) for module in row.modules)
-    require(good, "format", f"what `{install_command(row.extra)}` installs", f"{format=}")
+    require(good, "format", f"the packages of `{install_command(row.extra)}`", f"{format=}")
     if format != "keras":
         check_tensorflow()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -85,7 +85,7 @@ def check_engine(engine):
     """Raise ValueError for an engine that is unknown or not installed."""
     require_one_of(engines.ENGINES, "engine", engine)
     good = engine != "onnxruntime" or find_spec("onnxruntime")
-    require(good, "engine", f"what `{install_command('onnx')}` installs", f"{engine=}")
+    require(good, "engine", f"the packages of `{install_command('onnx')}`", f"{engine=}")
 
 
 def find_model(model):

@@ -111,7 +111,7 @@ def dask():
     try:
         import dask.distributed as distributed
     except ImportError as error:
-        expected = f"what `{install_command('cluster')}` installs"
+        expected = f"the packages of `{install_command('cluster')}`"
         raise invalid("workers", expected, error) from error
     return distributed
 

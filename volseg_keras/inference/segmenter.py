@@ -38,7 +38,7 @@ class Segmenter:
             Keras. OpenVINO and ONNX Runtime give probabilities of two classes in steps of 1/256,
             except for a SavedModel. Keras runs a Keras model with its current weights; the other
             engines run it with those that it had when the segmenter was made.
-        tta: average over 8 (2D) or 16 (3D) flips and transpositions, at so many times the cost.
+        tta: average over 8 (2D) or 16 (3D) flips and transpositions, at 8 or 16 times the cost.
         seamless: give tiles enough context to agree within 0.001 (in float32) with one prediction
             of the whole volume, at two to four times the cost.
         normalization: "volume"; "model" for the constants in the model; or `(mean, standard

@@ -172,7 +172,7 @@ class SegmentAndTrain(qt.QWidget):
 
     def split(self):
         """Show ids of instances: objects that touch are split at their necks."""
-        require(self.prediction, "image", "one that is segmented", "none")
+        require(self.prediction, "image", "an image that has been segmented", "none")
         task = partial(self.prediction.instances, self.threshold.value())
         self.work.start("splitting", task, partial(self._show, Labels, "segmented"))
 

@@ -105,7 +105,7 @@ def head_weights(head):
 def check_tensorflow():
     """Raise ValueError unless Keras runs on TensorFlow."""
     backend = keras.backend.backend()
-    expected = "tensorflow, the only one that writes other formats"
+    expected = "tensorflow, the only backend that writes formats other than .keras"
     require(backend == "tensorflow", "KERAS_BACKEND", expected, backend)
 
 
@@ -152,5 +152,5 @@ def export_inference_graph(model, path):
     try:
         write(inference_graph(model), path)
     except ImportError as error:
-        expected = f"what `{install_command('onnx')}` installs"
+        expected = f"the packages of `{install_command('onnx')}`"
         raise invalid("engine", expected, error) from error

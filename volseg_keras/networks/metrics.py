@@ -15,7 +15,7 @@ class Jaccard(keras.metrics.Metric):
     A voxel belongs to the class of highest probability. Shapes are those of `JaccardLoss`.
 
     Args:
-        class_id: the class of the index, or a list of those whose mean it is.
+        class_id: the class to score, or a list of classes to average over.
         ignore_class: label of voxels that do not count.
         name: name in logs.
         dtype: accumulator type.

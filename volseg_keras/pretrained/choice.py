@@ -75,4 +75,4 @@ def rescaling(voxel_size, trained, spatial_dims):
 
 def scale_text(scale):
     """Return a line about a scale, for people."""
-    return f"Rescaled by {', '.join(f'{s:g}' for s in scale)} (z, y, x) to the model's voxels"
+    return f"Rescaled by {', '.join(f'{s:g}' for s in scale)} (z, y, x) to the model's voxel size"

@@ -181,7 +181,7 @@ def check(run, metrics, tests, row):
     held_out = metrics.get("held_out_jaccard") is not None
     require(held_out, "run", "one with a held-out part", run)
     missing = [name for name in NEEDED if name not in metrics]
-    expected = "one of `fit`, of this version of the package"
+    expected = "a run of `fit` with this version of the package"
     require(not missing, "run", expected, f"{run}, whose metrics.json lacks {', '.join(missing)}")
     network = find_variant(metrics["variant"])
     require(network, "run", "one of a network of `build_model`", metrics["variant"])

@@ -88,7 +88,7 @@ def fit(
             or a recipe is given.
         hold_out: part of every volume that is kept for validation, such as "x:0:256", or "z=7" for
             a section; or a list of one, or None, for each. "none" holds nothing out with "auto".
-        validation: pairs of an image and its labels that are validated on beside these parts.
+        validation: further pairs of an image and its labels to validate on.
         weights: shares of the patches, one a volume; equal by default.
         resume: continue from the checkpoint in `output`, or start where there is none yet.
         seed: seed of patches and augmentation.

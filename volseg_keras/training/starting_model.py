@@ -67,7 +67,7 @@ class Candidate:
         """Its row of a table."""
         scale = " x ".join(f"{s:.3g}" for s in self.scale)
         scale = "as they are" if set(self.scale) == {1} else scale
-        verdict = "" if self.finds else f"marking everything has {self.chance:.3f}"
+        verdict = "" if self.finds else f"marking everything scores {self.chance:.3f}"
         return self.name, scale, f"{self.jaccard:.3f}", f"{self.threshold:.2f}", verdict
 
 

@@ -186,7 +186,7 @@ def hold_out_parts(volumes, hold_out, dims=3):
             for part in parts:
                 foreground_voxels(part.label, NOT_ANNOTATED)
         except ValueError as error:
-            expected = "annotated foreground in it and beside it"
+            expected = "annotated foreground both inside and outside this part"
             raise invalid("hold_out", expected, f"hold_out={text!r}") from error
         inner.append(parts[0])
         held_out.append(parts[1])

@@ -97,7 +97,7 @@ def bdv_name(cells, level, series):
     times, setups = (sorted({numbers[i] for numbers in cells.values()}) for i in (0, 1))
     if len(times) > 1 or len(setups) > 1 and series is None:
         raise ValueError(
-            "name one of its arrays by FILE::NAME, or a setup by --series, of " + listed(cells)
+            "choose one of its arrays with FILE::NAME, or a setup with --series: " + listed(cells)
         )
     check_number("series", series or 0, len(setups))
     setup = setups[series or 0]

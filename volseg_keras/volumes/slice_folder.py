@@ -142,7 +142,7 @@ class Grey:
         axis = sum(isinstance(k, slice) for k in key[: self.axis])
         first, *others = np.moveaxis(block, axis, 0)[:3]
         if not all((first == other).all() for other in others):
-            raise ValueError("it is in colour; take one of them, as by --channel 0")
+            raise ValueError("it is in colour; choose a channel, as in --channel 0")
         return first
 
 

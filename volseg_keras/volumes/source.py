@@ -207,7 +207,7 @@ def pick(found, inside):
         return next(iter(found.values()))
     if not found:
         raise ValueError("it has no array of two axes or more")
-    raise ValueError(f"name one of its arrays by FILE::NAME, of {listed(found)}")
+    raise ValueError(f"choose one of its arrays with FILE::NAME: {listed(found)}")
 
 
 def check_number(name, value, count, names=""):

@@ -20,7 +20,7 @@ class FolderStore(LocalStore):
         """Raise ValueError for a link that leads out of the folder, and for too large a file."""
         file, root = os.path.realpath(os.path.join(self.root, key)), os.path.realpath(self.root)
         if os.path.commonpath([root, file]) != root:
-            raise ValueError(f"{key} leads out of the folder")
+            raise ValueError(f"{key} points outside the folder")
         if os.path.isfile(file) and os.path.getsize(file) > self.largest:
             raise ValueError(f"{key} has more than {self.largest} bytes, so that it is damaged")
 
