@@ -12,10 +12,16 @@ from networks import shallow_networks
 from volseg_keras import load_pretrained, phantom, save_volume
 from volseg_keras.networks.variants import VARIANTS
 from volseg_keras.pretrained.checksums import check_files
+from volseg_keras.pretrained.presets import model_file
 from volseg_keras.pretrained.zoo import DATASETS, ZOO, get_row
 from volseg_keras.publishing.model_table import BEGIN, END
 from volseg_keras.publishing.zoo_training import open_pair, train_row
 from volseg_keras.training.recipes import RECIPES
+
+
+def test_a_model_that_was_replaced():
+    with pytest.warns(UserWarning, match="h-robust is replaced by mito-3d"):
+        assert model_file("H-robust").parent.name == "mito-3d"
 
 
 @pytest.fixture(scope="module")

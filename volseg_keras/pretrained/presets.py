@@ -1,6 +1,7 @@
 """Published and trained models: find them and load them."""
 
 import json
+import warnings
 import zipfile
 from contextlib import contextmanager
 from math import inf
@@ -17,6 +18,8 @@ from .checksums import check_files
 
 KERAS = "model.keras"  # of a run and of a published model
 METADATA = Path("assets.extra", "volseg.json")  # of a SavedModel
+# Models of earlier versions, and what took their place.
+RENAMED = {"h-robust": "mito-3d"}
 # Facts of a model that training chose.
 MEASURED = ("threshold", "smoothing", "zooms", "voxel_size", "voxel_size_range")
 PUBLISHED = (
@@ -76,11 +79,19 @@ def model_file(name):
     if (path / KERAS).is_file():
         path = path / KERAS
     if not (path.is_file() and path.suffix == ".keras"):
-        path = published().get(str(name).lower())
+        path = published().get(current_name(str(name).lower()))
     if path is None:
         raise _no_model(name)
     check_files(path.parent, [path.name])
     return path
+
+
+def current_name(name):
+    """Return the name, in lower case, of a published model, or of the one that took its place."""
+    if name not in RENAMED or name in published():
+        return name
+    warnings.warn(f"model {name} is replaced by {RENAMED[name]}", stacklevel=2)
+    return RENAMED[name]
 
 
 def _no_model(name):
