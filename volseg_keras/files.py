@@ -22,7 +22,9 @@ import psutil
 PIDS, BOOT = Path("/proc/self/ns/pid"), Path("/proc/sys/kernel/random/boot_id")
 HOST = platform.node()
 with suppress(OSError):
-    HOST += f".{PIDS.stat().st_ino}.{BOOT.read_text(encoding='ascii')[:8]}"
+    HOST += f".{PIDS.stat().st_ino}"
+with suppress(OSError):
+    HOST += f".{BOOT.read_text(encoding='ascii')[:8]}"
 WORK = re.compile(r"\.part-(.+)-(\d+)-([0-9a-f]{8})-\w+")
 RUN = uuid4().hex[:8]
 # Seconds after which a folder of another host, whose processes cannot be seen, is abandoned.

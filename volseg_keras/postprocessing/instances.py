@@ -131,16 +131,10 @@ def instance_slabs(
     thick = planes * max(1, min(2 * reach[0], free_memory() // (HEIGHT_BYTES * plane)) // planes)
     tell = on_progress or (lambda done, total: None)
 
-    def heights_of_cuts():
-        for low in range(0, depth, thick):
-            high = min(low + thick, depth)
-            found = heights(probability, low, high, threshold, sides, reach)
-            for z in range(0, high - low, planes):
-                yield found[z : z + planes + 2]
-
     def slabs():
         basins = Basins(probability.shape[1:])
-        for i, height in enumerate(heights_of_cuts()):
+        thin = thin_heights(probability, planes, thick, threshold, sides, reach)
+        for i, height in enumerate(thin):
             for found in basins.add(height):
                 np.save(store, found)
             tell(i + 1, 2 * len(cuts))
@@ -169,6 +163,15 @@ def check_arguments(probability, threshold, neck, min_voxels, planes):
     require(0 <= neck <= 1, "neck", "a number from 0 to 1", f"{neck=}")
     require(min_voxels >= 0, "min_voxels", "a number of voxels", f"{min_voxels=}")
     require(planes is None or planes >= 1, "planes", "a positive number", f"{planes=}")
+
+
+def thin_heights(probability, planes, thick, threshold, sides, reach):
+    """Yield the `heights` of slabs of `planes`, found for `thick` planes at a time, a multiple."""
+    for low in range(0, probability.shape[0], thick):
+        high = min(low + thick, probability.shape[0])
+        found = heights(probability, low, high, threshold, sides, reach)
+        for z in range(0, high - low, planes):
+            yield found[z : z + planes + 2]
 
 
 def heights(probability, low, high, threshold, sides, reach):

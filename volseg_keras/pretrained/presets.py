@@ -124,12 +124,17 @@ def stored_facts(model):
     Raises:
         ValueError: there is no such model.
     """
+    return _located_facts(model)[1]
+
+
+def _located_facts(model):
+    """Return the .keras file of a model, None for a SavedModel, and its `stored_facts`."""
     saved = Path(model) / METADATA
     if is_of_savedmodel(saved, model):
-        return read_json(saved)
+        return None, read_json(saved)
     file = model_file(model)
     beside = read_json(file.with_name("metrics.json")) if file.name == KERAS else {}
-    return facts_within(file) or beside
+    return file, facts_within(file) or beside
 
 
 def facts_within(file):
@@ -191,8 +196,7 @@ def model_card(name):
     bioimage.io. They are in the card.json beside a model.keras, but for what is measured, see
     `stored_facts`.
     """
-    facts, saved = stored_facts(name), Path(name) / METADATA
-    file = None if is_of_savedmodel(saved, name) else model_file(name)
+    file, facts = _located_facts(name)
     if file is None or file.name != KERAS:
         return facts
     measured = {name: facts[name] for name in MEASURED if name in facts}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import invalid, require
+from .counting import counts_of
 from .volume import checked_finite
 
 # Intensities are clipped at these quantiles before their statistics are taken.
@@ -14,8 +15,6 @@ PERCENTILES = (0.001, 0.999)
 SAMPLED, LARGE = 2**25, 2**29
 # So many times fewer voxels of floats, whose levels are all distinct.
 FEWER_FLOATS = 16
-# Voxels that are counted at a time: as 64-bit integers they stay in the cache.
-IN_CACHE = 2**17
 # So many equal voxels in a row are no tissue, and padding if they are this share of a volume.
 RUN, PADDING_SHARE = 16, 0.01
 # How many voxels of such a row may lie beyond the edge of a block.
@@ -226,17 +225,8 @@ def _counted(piece, integers):
         return values, np.bincount(place), np.bincount(place[rows.ravel()], minlength=len(values))
     lowest = int(np.iinfo(piece.dtype).min) if piece.dtype.kind == "i" else 0
     size = 2 ** (8 * piece.dtype.itemsize)
-
-    def count(values):
-        counts, values = np.zeros(size, np.int64), values.ravel()
-        for start in range(0, values.size, IN_CACHE):
-            part = np.subtract(values[start : start + IN_CACHE], lowest, dtype=np.int64)
-            counts += np.bincount(part, minlength=size)
-        return counts
-
-    counts = count(piece)
+    counts, in_rows = (counts_of(part, size, lowest) for part in (piece, piece[rows]))
     values = np.flatnonzero(counts)
-    in_rows = count(piece[rows]) if rows.any() else np.zeros(size, np.int64)
     return values + lowest, counts[values], in_rows[values]
 
 

@@ -5,10 +5,10 @@ import hashlib
 import numpy as np
 
 from ..errors import invalid, require
+from .counting import counts_of
 from .source import listed
 
 NOT_ANNOTATED = 255  # beside other labels
-PIECE = 2**20  # voxels that are counted at a time
 FEW = 32  # two labels below it are class ids, two others are the grey levels of a mask
 
 
@@ -109,10 +109,7 @@ def distinct_values(labels):
     """Return the sorted distinct values of an array."""
     if labels.dtype != np.uint8:
         return np.unique(labels)
-    flat, present = np.ravel(labels), np.zeros(256, bool)
-    for start in range(0, flat.size, PIECE):
-        present |= np.bincount(flat[start : start + PIECE], minlength=256) > 0  # as int64
-    return np.flatnonzero(present).astype(np.uint8)
+    return np.flatnonzero(counts_of(labels, 256)).astype(np.uint8)
 
 
 def are_labels(volume):
