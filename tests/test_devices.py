@@ -1,12 +1,14 @@
-"""Several devices: a step shared by two virtual ones, on both backends."""
+"""Devices: precision, and a step shared by two virtual ones, on both backends."""
 
 import os
 import subprocess
 import sys
 
+import keras
 import pytest
 
-pytestmark = pytest.mark.slow
+from volseg_keras import build_model
+from volseg_keras.training import devices
 
 TWO = """
 import sys, numpy as np, keras, volseg_keras
@@ -62,12 +64,14 @@ for loss in volseg_keras.JaccardLoss, JaccardCrossentropyLoss:
 """
 
 
+@pytest.mark.slow
 def test_two_replicas_take_the_step_of_one():
     pytest.importorskip("tensorflow")
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow"}
     subprocess.run([sys.executable, "-c", EQUAL_STEP], check=True, env=environment)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_two_devices_share_a_step(backend, tmp_path):
     pytest.importorskip(backend)
@@ -80,6 +84,7 @@ def test_two_devices_share_a_step(backend, tmp_path):
     subprocess.run([sys.executable, "-c", TWO, tmp_path / "run"], check=True, env=environment)
 
 
+@pytest.mark.slow
 def test_torch_is_told_at_once():
     pytest.importorskip("torch")
     code = "from volseg_keras.training.devices import data_parallel\nwith data_parallel(): pass"
@@ -88,3 +93,25 @@ def test_torch_is_told_at_once():
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True
     )
     assert "Invalid value for `all_gpus`" in done.stderr
+
+
+@pytest.mark.parametrize("faster", [True, False])
+def test_networks_are_built_in_the_fastest_precision(faster, monkeypatch):
+    monkeypatch.setattr(devices, "bfloat16_is_faster", lambda: faster)
+    with devices.fastest_precision():
+        model = build_model("D")
+    kinds = {layer.compute_dtype for layer in model.layers if layer.weights}
+    assert kinds == {"bfloat16" if faster else "float32"}
+    assert keras.config.dtype_policy().name == "float32"
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="others have no oneDNN")
+@pytest.mark.parametrize("onednn", [True, False])
+@pytest.mark.parametrize("instructions", [True, False])
+def test_cpus_compute_in_bfloat16_by_onednn_and_their_instructions(
+    onednn, instructions, monkeypatch
+):
+    monkeypatch.setattr(devices, "on_gpu", lambda: False)
+    monkeypatch.setattr(devices, "uses_onednn", lambda: onednn)
+    monkeypatch.setattr(devices, "cpu_has_bfloat16", lambda: instructions)
+    assert devices.bfloat16_is_faster() == (onednn and instructions)

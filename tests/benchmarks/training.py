@@ -8,6 +8,7 @@ import argparse
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from importlib.util import find_spec
 
 import numpy as np
@@ -69,10 +70,18 @@ def ours(name):
     from volseg_keras.training.recipes import get_recipe
 
     patch, batch = SHAPES[name]
-    model = volseg_keras.build_model(name)
+    with precision():
+        model = volseg_keras.build_model(name)
     compile_model(model, get_recipe("fast"), len(patch))
     batches = sampler_of(name).tf_dataset(batch)
     return lambda: model.fit(batches, steps_per_epoch=STEPS, verbose=0)
+
+
+def precision():
+    """Return the context in which `volseg train` builds a network; older versions have none."""
+    from volseg_keras.training import devices
+
+    return getattr(devices, "fastest_precision", nullcontext)()
 
 
 def stock(name):

@@ -98,7 +98,7 @@ def system():
         "system": platform.platform(),
         "CPU": attempt(cpu_name),
         "CPU features": attempt(cpu_features),
-        "bfloat16 (OpenVINO)": attempt(has_bfloat16),
+        "bfloat16": attempt(bfloat16_support),
         "cores usable": attempt(usable_cores),
         "memory": f"{total / 2**30:.1f} GiB, {free_memory() / 2**30:.1f} GiB available",
     }
@@ -122,12 +122,11 @@ def cpu_info():
     return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
-def has_bfloat16():
-    """Return whether OpenVINO computes in bfloat16 here."""
-    import openvino
+def bfloat16_support():
+    """Return whether the CPU computes in bfloat16, in words."""
+    from ..inference.engines import cpu_has_bfloat16
 
-    capable = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return "yes" if "BF16" in capable else "no: float32"
+    return "yes" if cpu_has_bfloat16() else "no: float32"
 
 
 def devices():

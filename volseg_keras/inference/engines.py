@@ -87,7 +87,7 @@ class OpenVinoEngines:
         Args:
             sample: `(z, y, x)` or `(z, y, x, channels)` tile of the volume to be segmented.
         """
-        if "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        if not cpu_has_bfloat16():
             return self._engine("f32")
         key = sample.shape, sample.dtype.str, sha256(np.ascontiguousarray(sample)).digest()
         changed, foreground, voxels = self._changes.get(key, lambda: self._compare(sample))
@@ -230,6 +230,14 @@ def on_gpu():
 
         return torch.cuda.is_available()
     return any("gpu" in device.lower() for device in keras.distribution.list_devices())
+
+
+@cache
+def cpu_has_bfloat16():
+    """Return whether the CPU computes in bfloat16, by what OpenVINO says of it."""
+    import openvino as ov
+
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 @cache

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 import keras
 
 from ..errors import invalid
-from ..inference.engines import on_gpu
+from ..inference.engines import cpu_has_bfloat16, on_gpu
+from ..onednn import uses_onednn
 
 
 def use_jit():
@@ -13,11 +14,27 @@ def use_jit():
     return "auto" if keras.backend.backend() != "tensorflow" or on_gpu() else False
 
 
-def set_seed_and_policy(seed):
-    """Seed the weights that are built next, and compute in bfloat16 on a GPU."""
-    keras.utils.set_random_seed(seed)
-    if on_gpu():
+@contextmanager
+def fastest_precision():
+    """Build and fit networks inside this context in bfloat16 where that is faster."""
+    before = keras.config.dtype_policy()
+    if bfloat16_is_faster():
         keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def bfloat16_is_faster():
+    """Return whether a step is faster in bfloat16: on GPUs, and on CPUs with instructions for it.
+
+    TensorFlow uses those through oneDNN, see `tests/benchmarks/training.py`. Elsewhere they are
+    emulated, and slow.
+    """
+    if keras.backend.backend() != "tensorflow" or on_gpu():
+        return on_gpu()
+    return uses_onednn() and cpu_has_bfloat16()
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from .batch_norm import batches_to_see
 from .calibration import calibrate
 from .callbacks import Finite, Schedule, Validate, stop_requested
 from .checkpoint import Checkpoint
-from .devices import replicas, use_jit
+from .devices import fastest_precision, replicas, use_jit
 from .logging_callbacks import History, Progress
 from .muon import MuonAdamW
 from .prediction_mode import prediction_mode
@@ -121,7 +121,8 @@ def fit(
         others = (resume, seed, normalization, self_train, stop)
         request = Request(model, output, start, *given, *others)
         run = partial(fit, steps_per_epoch=steps_per_epoch, stop=stop)
-        return fit_auto(run, images, labels, request)
+        with fastest_precision():
+            return fit_auto(run, images, labels, request)
     recipe = recipe or "fast"
     row = get_recipe(recipe)
     dims, budget = spatial_dims_of(model), make_budget(row, steps, minutes)
