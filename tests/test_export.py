@@ -22,9 +22,9 @@ from volseg_keras.export.export_model import FORMATS, TOLERANCE, checked_differe
 from volseg_keras.inference.open_model import open_model
 from volseg_keras.networks.blocks import activation, input_block, residual_block, transposed
 from volseg_keras.networks.models import softmax, with_normalization
+from volseg_keras.pretrained.prediction_defaults import PredictionDefaults, stored_defaults
 from volseg_keras.pretrained.presets import (
     model_card,
-    stored_averaging,
     stored_threshold,
     trained_spatial_dims,
     trained_voxel_size,
@@ -334,10 +334,11 @@ def test_cards(saved):
 def test_a_folder_tells_the_threshold_the_voxel_size_and_averaging(saved, tmp_path):
     shutil.copy(saved / "model.keras", tmp_path)
     known = {"threshold": 0.3, "voxel_size": [40, 4, 4], "smoothing": 2.0, "zooms": [1, 0.5]}
+    known |= {"views": 4, "noise": 0.3}
     (tmp_path / "metrics.json").write_text(json.dumps(known))
     card, exported = model_card(tmp_path), tmp_path / "exported"
     assert export_model(tiny(), exported, card=card) <= TOLERANCE
     assert stored_threshold(exported) == 0.3
     assert trained_voxel_size(exported, (40, 4, 4)) == (40, 4, 4)
-    assert stored_averaging(exported) == (2.0, (1.0, 0.5))
+    assert stored_defaults(exported) == PredictionDefaults(4, 2.0, (1.0, 0.5), 0.3)
     assert stored_threshold(saved / "savedmodel") == 0.5

@@ -11,7 +11,8 @@ from volseg_keras import Segmenter, open_volume, predict_volume, save_volume
 from volseg_keras.datasets.phantom import phantom
 from volseg_keras.inference.section_smoothing import SectionSmoothing
 from volseg_keras.inference.volume_blocks import block_tile, blocks, predict_block
-from volseg_keras.pretrained.presets import model_file, stored_averaging
+from volseg_keras.pretrained.prediction_defaults import stored_defaults
+from volseg_keras.pretrained.presets import model_file
 from volseg_keras.publishing.robustness import framed, noisy
 from volseg_keras.volumes.section_thickness import section_thickness
 
@@ -202,7 +203,14 @@ def test_averaging_is_that_of_the_folder_unless_asked_otherwise(tmp_path):
     )
     np.testing.assert_array_equal(plain, predict_volume(model, volume, smoothing=0, zooms=(1,)))
     assert np.abs(stored - plain).max() > 0.02
-    for wrong in ('{"smoothing": -1}', '{"zooms": []}', '{"zooms": 1}', '{"smoothing": null}'):
+    for wrong in (
+        '{"smoothing": -1}',
+        '{"zooms": []}',
+        '{"zooms": 1}',
+        '{"smoothing": null}',
+        '{"views": 0}',
+        '{"noise": "low"}',
+    ):
         (model / "metrics.json").write_text(wrong)
-        with pytest.raises(ValueError, match="`model`.*smoothing.*zooms"):
-            stored_averaging(model)
+        with pytest.raises(ValueError, match="model.*smoothing.*zooms"):
+            stored_defaults(model)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiles import predict_slabs
 
-from volseg_keras.inference.engine_wrappers import Ensemble, FlipAveraged, Resampled
+from volseg_keras.inference.engine_wrappers import VIEWS, Ensemble, FlipAveraged, Resampled
 from volseg_keras.inference.engines import decoded, to_labels
 from volseg_keras.inference.tiled_prediction import (
     FADE,
@@ -132,21 +132,27 @@ def test_averaging_puts_every_view_back(dims, views):
         seen.add(view.tobytes())
         return view[..., None]
 
-    np.testing.assert_allclose(FlipAveraged(engine, dims)(tile)[..., 0], tile, atol=1e-6)
+    np.testing.assert_allclose(FlipAveraged(engine, VIEWS[dims])(tile)[..., 0], tile, atol=1e-6)
     assert len(seen) == views
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_rotations_come_before_mirror_images(dims):
+    turned = [(len(flip) + swap) % 2 == 0 for flip, swap in VIEWS[dims]]
+    assert turned == sorted(turned, reverse=True) and VIEWS[dims][0] == ((), False)
 
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_averaging_removes_what_depends_on_direction(dims):
     tile = np.random.default_rng(1).integers(0, 256, (6, 16, 16)).astype(np.uint8)
     ramp = np.indices(tile.shape).astype(np.uint8)[2, ..., None]
-    out = FlipAveraged(lambda view: ramp, dims)(tile)
+    out = FlipAveraged(lambda view: ramp, VIEWS[dims])(tile)
     assert out.dtype == np.uint8 and set(out.ravel().tolist()) <= {7, 8}
 
     def shifts(view):
         return np.roll(view, 1, axis=2)[..., None].astype(np.float32)
 
-    mean = FlipAveraged(shifts, dims)(tile)[..., 0]
+    mean = FlipAveraged(shifts, VIEWS[dims])(tile)[..., 0]
     neighbours = [np.roll(tile, s, a) for a in (1, 2) for s in (-1, 1)]
     np.testing.assert_allclose(mean, np.mean(neighbours, 0), atol=1e-4)
 

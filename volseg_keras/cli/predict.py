@@ -72,13 +72,14 @@ def predict(
         bool, typer.Option("--probability", help="Also write NAME_probability.")
     ] = False,
     tta: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--tta",
-            help="Average over flips and transpositions: usually more accurate, at 16 (2D: 8) "
-            "times the cost.",
+            "--tta/--no-tta",
+            help="Average over all flips and transpositions, at 16 (2D: 8) times the cost, or over "
+            "none; default: over as many as are stored with the model.",
+            show_default=False,
         ),
-    ] = False,
+    ] = None,
     seamless: Annotated[
         bool,
         typer.Option(
@@ -120,6 +121,15 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    denoise: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Smooth the image first, by a Gaussian of this standard deviation in pixels; 0: "
+            "off; default: where it is noisier than those that a 3D model was trained on.",
+            show_default=False,
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an unfinished run.")] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that share the work (Dask).")
@@ -153,6 +163,7 @@ def predict(
             normalization(normalize),
             smoothing=smoothing,
             zooms=numbers("zooms", zooms),
+            denoise=denoise,
         ),
         rescale=rescale,
         steps=PostProcessing(median, instances, fill_holes, min_size),

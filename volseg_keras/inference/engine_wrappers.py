@@ -1,11 +1,11 @@
 """Engines that wrap engines: they standardise, average views or models, or resample."""
 
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 
 from ..volumes.intensity import Intensity
+from .denoising import Denoising
 from .engines import decoded
 from .tiled_prediction import multiples
 
@@ -37,30 +37,66 @@ class Standardized:
         return values
 
 
-@dataclass(frozen=True)
-class FlipAveraged:
-    """An engine that averages over flips of every axis and the transposition of y and x.
+# Views of a tile: axes that are flipped, and whether y and x are swapped then. Rotations come
+# before mirror images, and first those that are best for their number.
+VIEWS_3D = (
+    ((), False),
+    ((0,), True),
+    ((0, 1), False),
+    ((1,), True),
+    ((1, 2), False),
+    ((0, 1, 2), True),
+    ((0, 2), False),
+    ((2,), True),
+    ((0,), False),
+    ((), True),
+    ((1,), False),
+    ((0, 1), True),
+    ((2,), False),
+    ((0, 2), True),
+    ((0, 1, 2), False),
+    ((1, 2), True),
+)
+VIEWS = {2: tuple(view for view in VIEWS_3D if 0 not in view[0]), 3: VIEWS_3D}
 
-    These are 8 views of a tile for a 2D network and 16 for a 3D one, each put back in place.
+
+@dataclass(frozen=True)
+class Denoised:
+    """An engine that smooths tiles for another engine.
 
     Attributes:
-        engine: of one view.
-        spatial_dims: of the network.
+        engine: of smoothed tiles.
+        denoising: `Denoising`.
     """
 
     engine: object
-    spatial_dims: int
+    denoising: Denoising
+
+    def __call__(self, tile):
+        """Return the engine's values for a tile."""
+        return self.engine(self.denoising(tile))
+
+
+@dataclass(frozen=True)
+class FlipAveraged:
+    """An engine that averages over views of a tile, each put back in place.
+
+    Attributes:
+        engine: of one view.
+        views: some of `VIEWS`.
+    """
+
+    engine: object
+    views: tuple
 
     def __call__(self, tile):
         """Return the mean over the views, levels as levels."""
-        axes = range(3 - self.spatial_dims, 3)
-        flips = [tuple(a for a in axes if mask >> a & 1) for mask in range(0, 8, 1 << axes[0])]
         total = np.float32(0)
-        for flip, swap in product(flips, (False, True)):
+        for flip, swap in self.views:
             view = np.flip(tile, flip)
             result = self.engine(np.ascontiguousarray(view.swapaxes(1, 2) if swap else view))
             total = total + np.flip(result.swapaxes(1, 2) if swap else result, flip)
-        mean = total / np.float32(2 * len(flips))
+        mean = total / np.float32(len(self.views))
         return np.rint(mean).astype(result.dtype) if result.dtype == np.uint8 else mean
 
 

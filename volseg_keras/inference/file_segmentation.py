@@ -135,6 +135,8 @@ def segment_in_memory(job, files, image, display):
         pixels, predictor, engine, options = _open_and_read(job, image)
     if options.normalization != "model":
         display.say(str(options.normalization))
+    if denoising := predictor.denoising(pixels, options):
+        display.say(str(denoising))
     smoothing = predictor.section_smoothing(pixels, options)
     if text := predictor.averaging_text(smoothing, options):
         display.say(text)
@@ -198,7 +200,8 @@ def segment_in_store(job, files, image, display):
     stored = store.read()
     predictor = recent_model(list(job.model.names), job.model.engine)
     averaging = predictor.averaging_text(stored.sections, stored.prediction)
-    for known in (stored.intensity, averaging):
+    denoising = predictor.denoising(image, stored.prediction)
+    for known in (stored.intensity, denoising, averaging):
         if known:
             display.say(str(known))
     with display.progress("predicting") as on_progress:

@@ -34,6 +34,8 @@ FORMAT = 2  # of job.json
 ARRAYS = {"labels": np.uint8, "probability": np.float32}
 # Entries that follow from the others and are not compared when a job is resumed.
 DERIVED = ("id", "intensity", "block", "halo", "tile", "sections")
+# Entries that follow from the model or the volume where they are not asked for.
+OF_MODEL = ("tta", "zooms", "denoise")
 # Entries that go by other names on a command line.
 ASKED_BY = {"probability": "--probability or --instances"}
 
@@ -93,10 +95,7 @@ class StoredJob:
 
     def to_json(self):
         """Return the dict that job.json holds."""
-        prediction, intensity = self.prediction, self.intensity
-        normalization = prediction.normalization
-        if isinstance(normalization, Intensity):
-            normalization = asdict(normalization)
+        intensity = self.intensity
         return {
             "format": FORMAT,
             "source": asdict(self.source),
@@ -105,12 +104,7 @@ class StoredJob:
             "sha256": self.sha256,
             "engine": self.model.engine,
             "threshold": self.threshold,
-            "tta": prediction.tta,
-            "seamless": prediction.seamless,
-            "normalization": normalization,
-            "scale": prediction.scale,
-            "smoothing": prediction.smoothing,
-            "zooms": prediction.zooms,
+            **self.prediction.to_json(),
             "probability": self.probability,
             "id": self.id,
             "intensity": asdict(intensity) if intensity else None,
@@ -123,24 +117,14 @@ class StoredJob:
     @classmethod
     def from_json(cls, found):
         """Return the `StoredJob` of a dict of `to_json`."""
-        normalization, intensity = found["normalization"], found["intensity"]
-        if isinstance(normalization, dict):
-            normalization = Intensity(**normalization)
-        prediction = PredictionOptions(
-            tta=found["tta"],
-            seamless=found["seamless"],
-            normalization=normalization,
-            scale=found["scale"],
-            smoothing=found.get("smoothing"),
-            zooms=found.get("zooms", [1]),  # jobs of an earlier version have none
-        )
+        intensity = found["intensity"]
         return cls(
             source=SourceVolume(**found["source"]),
             shape=tuple(found["shape"]),
             model=ModelChoice(tuple(found["model"]), found["engine"]),
             sha256=tuple(found["sha256"]),
             threshold=found["threshold"],
-            prediction=prediction,
+            prediction=PredictionOptions.from_json(found),
             probability=found["probability"],
             id=found["id"],
             intensity=Intensity(**intensity) if intensity else None,
@@ -219,7 +203,7 @@ class JobStore:
             mean, deviation = pair
             found["normalization"] = {"mean": mean, "deviation": deviation, "padding": []}
         for name, value in given.items():
-            as_stored = name == "zooms" and value is None
+            as_stored = name in OF_MODEL and value is None
             good = name in DERIVED or as_stored or found.get(name) == value
             named = ASKED_BY.get(name, name)
             require(good, "resume", f"the unfinished run's {named}, {found.get(name)}", value)

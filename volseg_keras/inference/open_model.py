@@ -20,12 +20,12 @@ from ..extras import install_command
 from ..files import write_json
 from ..networks.backend import check_backend, keras_backend
 from ..pretrained.checksums import check_files
+from ..pretrained.prediction_defaults import stored_defaults
 from ..pretrained.presets import (
     METADATA,
     load_pretrained,
     model_file,
     readable,
-    stored_averaging,
 )
 from . import engines
 from .predictor import EnsemblePredictor, Predictor
@@ -62,7 +62,7 @@ def open_model(model, engine="auto"):
         return open_keras(model) if by_keras(engine) else open_graph(model, engine)
     path = find_model(model)
     opened = open_file(path, engine)
-    opened.smoothing, opened.zooms = stored_averaging(path)
+    opened.defaults = stored_defaults(path)
     return opened
 
 

@@ -1,13 +1,18 @@
 """How a volume is predicted, checked once."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from math import inf
+from numbers import Integral, Real
 
 import numpy as np
 
 from ..errors import require
-from ..pretrained.presets import are_zooms
+from ..pretrained.prediction_defaults import are_zooms
 from ..volumes.intensity import Intensity, checked_normalization
+from .denoising import Denoising
+
+# Options that are stored with a job.
+STORED = ("tta", "seamless", "normalization", "scale", "smoothing", "zooms", "denoise")
 
 
 @dataclass(frozen=True)
@@ -15,7 +20,8 @@ class PredictionOptions:
     """How a volume is predicted.
 
     Attributes:
-        tta: average over 8 (2D) or 16 (3D) flips and transpositions.
+        tta: average over all 8 (2D) or 16 (3D) flips and transpositions, over none (False), or over
+            so many of them; None for as many as are stored with the model.
         seamless: give tiles enough context to agree within 0.001 with one prediction of the whole.
         normalization: "volume" to standardise intensities by the volume's own statistics, "model"
             by the constants in the model; or `(mean, standard deviation)`, kept as an `Intensity`.
@@ -26,18 +32,22 @@ class PredictionOptions:
             sections, see `SectionSmoothing`; 0 for none, None for what is stored with the model.
         zooms: of a 2D network: how many pixels it sees for one of the scaled volume, along y and x;
             what it finds at several zooms is averaged. None for what is stored with the model.
+        denoise: standard deviation of a Gaussian that smooths the image first, in pixels that the
+            network sees; a `Denoising`, or 0 for none; None to smooth, for a 3D network, volumes
+            that are noisier than those that it was trained on.
 
     Raises:
         ValueError: an option is none of these.
     """
 
-    tta: bool = False
+    tta: bool | int | None = None
     seamless: bool = False
     normalization: str | Intensity = "volume"
     scale: tuple = (1, 1, 1)
     tile: tuple | None = None
     smoothing: float | None = None
     zooms: tuple | None = None
+    denoise: float | Denoising | None = None
 
     def __post_init__(self):
         """Check normalization and scale; tiles are checked later, by the axes of the network."""
@@ -50,6 +60,28 @@ class PredictionOptions:
         require(good, "smoothing", expected, f"smoothing={self.smoothing}")
         if self.zooms is not None:
             object.__setattr__(self, "zooms", checked_zooms(self.zooms))
+        good = self.tta is None or isinstance(self.tta, Integral | np.bool_) and self.tta >= 0
+        require(good, "tta", "True, False or a number of views", f"tta={self.tta}")
+        if not isinstance(self.denoise, Denoising | None):
+            good = isinstance(self.denoise, Real) and 0 <= self.denoise < inf
+            require(good, "denoise", expected, f"denoise={self.denoise}")
+
+    def to_json(self):
+        """Return the entries of job.json; the tile depends on the job."""
+        found = {name: getattr(self, name) for name in STORED}
+        return {name: asdict(v) if is_dataclass(v) else v for name, v in found.items()}
+
+    @classmethod
+    def from_json(cls, found):
+        """Return the options of a dict with the entries of `to_json`."""
+        # Jobs of an earlier version neither average zooms nor smooth the image.
+        values = {"smoothing": None, "zooms": [1], "denoise": 0, **found}
+        values = {name: values[name] for name in STORED}
+        if isinstance(values["normalization"], dict):
+            values["normalization"] = Intensity(**values["normalization"])
+        if isinstance(values["denoise"], dict):
+            values["denoise"] = Denoising(**values["denoise"])
+        return cls(**values)
 
 
 def checked_zooms(value):

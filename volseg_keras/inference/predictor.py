@@ -3,10 +3,21 @@
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from ..errors import require
+from ..pretrained.prediction_defaults import PredictionDefaults
 from ..volumes.dimensions import channels_of, check_axes
 from ..volumes.intensity import Intensity, checked_normalization
-from .engine_wrappers import Ensemble, FlipAveraged, Resampled, Standardized
+from .denoising import Denoising
+from .engine_wrappers import (
+    VIEWS,
+    Denoised,
+    Ensemble,
+    FlipAveraged,
+    Resampled,
+    Standardized,
+)
 from .options import PredictionOptions
 from .section_smoothing import SectionSmoothing, padding_of
 from .tiled_prediction import planned_slabs, sample_tile, tile_plan
@@ -19,14 +30,12 @@ class Predictor:
     Attributes:
         start: callable from a sample tile of a volume to an engine, see `inference.engines`.
         metadata: as of `networks.models.metadata`.
-        smoothing: of a 2D network, what `PredictionOptions.smoothing` is by default.
-        zooms: of a 2D network, what `PredictionOptions.zooms` is by default.
+        defaults: `PredictionDefaults`, of options that are None.
     """
 
     start: object
     metadata: dict
-    smoothing: float = 0.0
-    zooms: tuple = (1.0,)
+    defaults: PredictionDefaults = PredictionDefaults()
 
     @property
     def spatial_dims(self):
@@ -85,7 +94,47 @@ class Predictor:
 
     def chosen_zooms(self, options):
         """Return the zooms of `PredictionOptions`, by default the model's own."""
-        return self.zooms if options.zooms is None else options.zooms
+        return self.defaults.zooms if options.zooms is None else options.zooms
+
+    def chosen_smoothing(self, options):
+        """Return the smoothing of `PredictionOptions`, by default the model's own."""
+        return self.defaults.smoothing if options.smoothing is None else options.smoothing
+
+    def views(self, options):
+        """Return the number of views that `PredictionOptions` averages over."""
+        most = len(VIEWS[self.spatial_dims])
+        if isinstance(options.tta, bool | np.bool_):
+            return most if options.tta else 1
+        views = self.defaults.views if options.tta is None else options.tta
+        return min(max(int(views), 1), most)
+
+    def denoising(self, volume, options):
+        """Return the `Denoising` of a volume; of a 2D network only if asked for.
+
+        Args:
+            volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.
+            options: `PredictionOptions`.
+        """
+        if isinstance(options.denoise, Denoising):
+            return options.denoise
+        if options.denoise is not None:
+            return Denoising.by(volume, options.denoise, self.spatial_dims)
+        trained = self.defaults.noise if self.spatial_dims == 3 else None
+        return Denoising.automatic(volume, trained)
+
+    def resolved(self, volume, options):
+        """Return `PredictionOptions` without None for what the model or the volume decides.
+
+        Args:
+            volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.
+            options: `PredictionOptions`.
+        """
+        return replace(
+            options,
+            tta=self.views(options) if options.tta is None else options.tta,
+            zooms=self.chosen_zooms(options),
+            denoise=self.denoising(volume, options) if options.denoise is None else options.denoise,
+        )
 
     def scales(self, options):
         """Return the scales (z, y, x) at which the network sees a volume, one for each zoom."""
@@ -103,7 +152,9 @@ class Predictor:
             options: `PredictionOptions`.
         """
         count = len(self.scales(options))
-        parts = [f"{count} zooms"] if count > 1 else []
+        views = self.views(options)
+        parts = [f"{views} views"] if views > 1 else []
+        parts += [f"{count} zooms"] if count > 1 else []
         parts += [str(smoothing)] if smoothing.sigma else []
         return f"Probabilities are averaged over {' and '.join(parts)}" if parts else ""
 
@@ -116,7 +167,7 @@ class Predictor:
         """
         if self.spatial_dims == 3:
             return SectionSmoothing()
-        pixels = self.smoothing if options.smoothing is None else options.smoothing
+        pixels = self.chosen_smoothing(options)
         return SectionSmoothing.of(volume, pixels / math.sqrt(math.prod(options.scale[1:])))
 
     def intensity(self, volume, normalization="volume"):
@@ -157,8 +208,13 @@ class Predictor:
         own = self.metadata["normalization"]
         intensity = self.intensity(volume, options.normalization)
         sample = sample_tile(volume, self.spatial_dims)
-        engine = self.start(intensity.standardize(sample, own) if intensity else sample)
-        engine = FlipAveraged(engine, self.spatial_dims) if options.tta else engine
+        sample = intensity.standardize(sample, own) if intensity else sample
+        denoising, views = self.denoising(volume, options), self.views(options)
+        engine = self.start(denoising(sample) if denoising else sample)
+        if views > 1:
+            engine = FlipAveraged(engine, VIEWS[self.spatial_dims][:views])
+        if denoising:
+            engine = Denoised(engine, denoising)
         if intensity:
             engine = Standardized(engine, intensity, own)
         views = [
@@ -189,9 +245,15 @@ class EnsemblePredictor(Predictor):
             values = [row[name] for row in about]
             received = ", ".join(map(str, values))
             require(len(set(values)) == 1, "model", f"models of the same {name}", received)
-        smoothing = sum(member.smoothing for member in members) / len(members)
-        zooms = tuple(sorted({zoom for member in members for zoom in member.zooms}))
-        super().__init__(None, about[0], smoothing, zooms)
+        own = [member.defaults for member in members]
+        noise = [each.noise for each in own if each.noise is not None]
+        defaults = PredictionDefaults(
+            views=max(each.views for each in own),
+            smoothing=sum(each.smoothing for each in own) / len(own),
+            zooms=tuple(sorted({zoom for each in own for zoom in each.zooms})),
+            noise=min(noise, default=None),
+        )
+        super().__init__(None, about[0], defaults)
         self.members = members
 
     def check_volume(self, volume):
@@ -208,8 +270,7 @@ class EnsemblePredictor(Predictor):
         """Return the engine that averages those of the members; see `Predictor.engine`."""
         options = options or PredictionOptions()
         intensity = self.intensity(volume, options.normalization) or "model"
-        zooms = self.chosen_zooms(options)
-        options = replace(options, normalization=intensity, zooms=zooms)
+        options = replace(self.resolved(volume, options), normalization=intensity)
         return Ensemble(tuple(member.engine(volume, options) for member in self.members))
 
     def release(self):

@@ -48,7 +48,7 @@ def start_job(job, image):
     halo = halo_of(dims, job.prediction.seamless, min(scales))
     stored = replace(
         stored,
-        prediction=replace(stored.prediction, zooms=predictor.chosen_zooms(job.prediction)),
+        prediction=predictor.resolved(image, stored.prediction),
         intensity=predictor.intensity(image, job.prediction.normalization),
         block=tuple(BLOCK),
         halo=halo,

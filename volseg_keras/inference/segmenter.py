@@ -38,7 +38,9 @@ class Segmenter:
             Keras. OpenVINO and ONNX Runtime give probabilities of two classes in steps of 1/256,
             except for a SavedModel. Keras runs a Keras model with its current weights; the other
             engines run it with those that it had when the segmenter was made.
-        tta: average over 8 (2D) or 16 (3D) flips and transpositions, at 8 or 16 times the cost.
+        tta: average over all 8 (2D) or 16 (3D) flips and transpositions, which takes as many times
+            as long; False for none; a number for so many of them; by default as many as are stored
+            with the model.
         seamless: give tiles enough context to agree within 0.001 (in float32) with one prediction
             of the whole volume, at two to four times the cost.
         normalization: "volume"; "model" for the constants in the model; or `(mean, standard
@@ -51,6 +53,9 @@ class Segmenter:
             measured; 0 for none; by default what is stored with the model.
         zooms: how many pixels a 2D network sees for one of the scaled volume, along y and x; what
             it finds at several zooms is averaged; by default what is stored with the model.
+        denoise: standard deviation, in pixels that the network sees, of a Gaussian that smooths the
+            image first; 0 for none; by default volumes are smoothed that are noisier than those
+            that a 3D network was trained on, see `inference.denoising`.
 
     Input shape: `(z, y, x)`, or `(z, y, x, channels)` for a model of several channels.
     Output shape: `(z, y, x, classes)`.
@@ -69,16 +74,17 @@ class Segmenter:
         model=AUTO,
         *,
         engine="auto",
-        tta=False,
+        tta=None,
         seamless=False,
         normalization="volume",
         scale=(1, 1, 1),
         tile=None,
         smoothing=None,
         zooms=None,
+        denoise=None,
     ):
         self.options = PredictionOptions(
-            tta, seamless, normalization, scale, tile, smoothing, zooms
+            tta, seamless, normalization, scale, tile, smoothing, zooms, denoise
         )
         self._engine = engine
         self._predictor = None if is_auto(model) else open_model(model, engine)
@@ -142,13 +148,14 @@ def predict_volume(
     volume,
     *,
     engine="auto",
-    tta=False,
+    tta=None,
     seamless=False,
     normalization="volume",
     scale=(1, 1, 1),
     tile=None,
     smoothing=None,
     zooms=None,
+    denoise=None,
     on_progress=None,
     on_tile=None,
 ):
@@ -158,7 +165,7 @@ def predict_volume(
     its file or weights have changed. `Segmenter` keeps a model for as long as you need it.
 
     Args:
-        model: as of `Segmenter`, like `engine` to `zooms`.
+        model: as of `Segmenter`, like `engine` to `denoise`.
         volume: `(z, y, x)` array-like of intensities, or the path of a volume; for a model of
             several channels an array-like `(z, y, x, channels)`. A `Volume` is read tile by tile.
         engine: see `model`.
@@ -169,6 +176,7 @@ def predict_volume(
         tile: see `model`.
         smoothing: see `model`.
         zooms: see `model`.
+        denoise: see `model`.
         on_progress: called with the number of tiles done and their total.
         on_tile: former name of `on_progress`.
 
@@ -178,7 +186,9 @@ def predict_volume(
     Raises:
         ValueError, FileNotFoundError: an argument does not fit.
     """
-    options = PredictionOptions(tta, seamless, normalization, scale, tile, smoothing, zooms)
+    options = PredictionOptions(
+        tta, seamless, normalization, scale, tile, smoothing, zooms, denoise
+    )
     volume = _lazy_array(volume)
     if is_auto(model):
         predictor, options = chosen_model(volume, engine, options)

@@ -4,7 +4,6 @@ import json
 import warnings
 import zipfile
 from contextlib import contextmanager
-from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,15 @@ METADATA = Path("assets.extra", "volseg.json")  # of a SavedModel
 # Models of earlier versions, and what took their place.
 RENAMED = {"h-robust": "mito-3d"}
 # Facts of a model that training chose.
-MEASURED = ("threshold", "smoothing", "zooms", "voxel_size", "voxel_size_range")
+MEASURED = (
+    "threshold",
+    "views",
+    "smoothing",
+    "zooms",
+    "noise",
+    "voxel_size",
+    "voxel_size_range",
+)
 PUBLISHED = (
     Path(__file__).parents[1] / "saved_models",
     Path(__file__).parents[2] / "saved_models",
@@ -160,37 +167,10 @@ def stored_threshold(model):
     return value
 
 
-def stored_averaging(model):
-    """Return how what a 2D model finds is averaged.
-
-    Returns:
-        The smoothing over sections, a standard deviation in pixels, 0 where none is stored; and the
-        zooms, (1,) where none are. See `inference.options.PredictionOptions`.
-
-    Raises:
-        ValueError: there is no such model, or the values are no such numbers.
-    """
-    about = {"smoothing": 0.0, "zooms": [1.0], **stored_facts(model)}
-    try:
-        smoothing, zooms = float(about["smoothing"]), tuple(map(float, about["zooms"]))
-        good = 0 <= smoothing < inf and are_zooms(zooms)
-    except (TypeError, ValueError):
-        good = False
-    received = f"{about['smoothing']} and {about['zooms']}"
-    expected = f"a number `smoothing` and a list `zooms` to be stored with {model}"
-    require(good, "model", expected, received)
-    return smoothing, zooms
-
-
-def are_zooms(zooms):
-    """Return whether numbers are zooms that a volume can be predicted at."""
-    return bool(zooms) and all(1 / 4 <= zoom <= 4 for zoom in zooms)
-
-
 def model_card(name):
     """Return the facts about a model that its files state, if any.
 
-    All are optional: `threshold`, `smoothing`, `zooms`, `voxel_size` (z, y, x in nm),
+    All are optional: `threshold`, those of `PredictionDefaults`, `voxel_size` (z, y, x in nm),
     `voxel_size_range` (see `nearest_voxel_size`), name, description, tags, classes, license,
     authors, cite, `training_data` and the text of `validation`; as in the model descriptions of
     bioimage.io. They are in the card.json beside a model.keras, but for what is measured, see

@@ -7,6 +7,7 @@ import numpy as np
 
 from ..networks.models import class_names, metadata
 from ..networks.variants import get_variant
+from ..pretrained.prediction_defaults import PredictionDefaults
 from ..pretrained.zoo import DATASETS
 
 TEMPLATE = Path(__file__).with_name("card.md")
@@ -129,10 +130,11 @@ def _voxels(metrics, dims):
 
 
 def _averaging(metrics):
-    pixels, zooms = metrics.get("smoothing", 0), metrics.get("zooms", [1])
-    over = [f"neighbouring sections (`--smoothing {pixels:g}`)"] if pixels else []
-    if zooms != [1]:
-        over.append(f"zooms (`--zooms {','.join(f'{zoom:g}' for zoom in zooms)}`)")
+    own = PredictionDefaults.of(metrics)
+    over = [f"{own.views} views"] if own.views > 1 else []
+    over += [f"neighbouring sections (`--smoothing {own.smoothing:g}`)"] if own.smoothing else []
+    if own.zooms != (1,):
+        over.append(f"zooms (`--zooms {','.join(f'{zoom:g}' for zoom in own.zooms)}`)")
     return f", averages probabilities over {' and '.join(over)}" if over else ""
 
 

@@ -18,6 +18,7 @@ from ..patches.sampler import check_shape
 from ..pretrained.checksums import NAME as SUMS
 from ..pretrained.checksums import write_checksums
 from ..pretrained.choice import rescaling
+from ..pretrained.prediction_defaults import PredictionDefaults
 from ..pretrained.presets import load_pretrained, model_card, nearest_voxel_size
 from ..pretrained.zoo import DATASETS
 from ..volumes.labels import class_ids
@@ -105,8 +106,7 @@ def publish(run, output, tests, *, about="", row=None, on_step=None):
         part, file = work / output.name, work / "model.keras"
         save_small(model, file)
         predictor = open_model(file)
-        predictor.smoothing = metrics.get("smoothing", 0.0)
-        predictor.zooms = tuple(metrics.get("zooms", (1.0,)))
+        predictor.defaults = PredictionDefaults.of(metrics, run)
         scored = score_all(predictor, tests, metrics, watch)
         metrics["test"], metrics["other_tests"] = scored[0], scored[1:]
         write_files(model, run, part, metrics, about, row)

@@ -35,14 +35,15 @@ def post_processed(predictor, image, truth, threshold, options=None, *, on_view=
     def score(view, labels):
         scores[view] = scored(truth, labels, num_classes=num_classes)
 
-    for done, tta in enumerate((False, True), 1):
-        slabs = list(predictor.slabs(image, replace(options, tta=tta)))
+    for done, averaged in enumerate((False, True), 1):
+        views = replace(options, tta=True) if averaged else options
+        slabs = list(predictor.slabs(image, views))
         labels = label_map(slabs)
-        score("averaged over flips" if tta else "as it is", labels)
+        score("averaged over flips" if averaged else "as it is", labels)
         if num_classes == 2:
-            view = "averaged, chosen threshold" if tta else "chosen threshold"
+            view = "averaged, chosen threshold" if averaged else "chosen threshold"
             score(view, label_map(slabs, threshold))
-        if not tta:
+        if not averaged:
             score("median of 3", median(labels, 3))
         if on_view:
             on_view(done, 2)

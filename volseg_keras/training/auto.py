@@ -11,6 +11,7 @@ from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
 from ..networks.models import spatial_dims_of, split_normalization
 from ..patches.foreground import ClassIds, foreground_voxels
+from ..pretrained.prediction_defaults import PredictionDefaults
 from ..report.console import progress_bar
 from ..volumes.dimensions import channels_of
 from ..volumes.labels import NOT_ANNOTATED
@@ -32,7 +33,7 @@ FIRST = 0.4
 # Files of a part after which a training is stopped that are kept as those of the whole.
 KEPT = ("history.csv", "curve.png", "model.keras")
 # Entries that a run without a held-out part takes from the one before it.
-AVERAGED = ("threshold", "smoothing", "zooms")
+AVERAGED = ("threshold", "views", "smoothing", "zooms")
 CHOSEN = (*AVERAGED, "held_out_jaccard", "held_out", "hold_out")
 
 
@@ -260,8 +261,7 @@ def tell_gain(start, classes, held_out, summary):
     predictor = open_model(start.name)
     if predictor.metadata["num_classes"] != classes:
         return
-    options = PredictionOptions(smoothing=predictor.smoothing, zooms=predictor.zooms)
-    before = predictor_score(predictor, held_out, options=options).mean
+    before = predictor_score(predictor, held_out, options=PredictionOptions()).mean
     after = sum(summary["held_out"][part.name] for part in held_out) / len(held_out)
     print(f"On what is held out {start.name} scores {before:.3f}, trained further {after:.3f}")
     if after <= before:
@@ -281,8 +281,8 @@ def end_early(part, folder):
 def with_own_labels(model, volumes, weights, summary):
     """Return volumes, and again with confident predictions as labels; and their weights."""
     weights = list(weights or [1.0] * len(volumes))
-    chosen = {name: summary[name] for name in AVERAGED if name in summary}
-    own = [confident_labels(model, volume, **chosen) for volume in volumes]
+    chosen = summary["threshold"], PredictionDefaults.of(summary)
+    own = [confident_labels(model, volume, *chosen) for volume in volumes]
     added, shares = [], []
     for volume, label, weight in zip(volumes, own, weights, strict=True):
         print(confident_text(label), flush=True)

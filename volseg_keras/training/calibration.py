@@ -1,6 +1,6 @@
 """Statistics, averaging and threshold of a trained network, chosen on the held-out parts."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -13,13 +13,33 @@ from .batch_norm import batch_norms, recalibrate_batch_norm
 from .validation import PLAIN, score
 
 SAME = 1e-3  # relative difference of weights that are equal except for rounding
-# What is tried for a 2D network, one after the other: changes of `PredictionOptions`. These values
-# are good on held-out parts of both EPFL and SBEM.
-AVERAGING = {
-    "neighbouring sections": {"smoothing": 4.0},
-    "two zooms": {"zooms": (1.0, 0.75)},
-}
-WORTH = 0.002  # the least gain of the Jaccard index
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """A way to average what a network finds.
+
+    Attributes:
+        over: text for people.
+        spatial_dims: of the networks that it is tried for.
+        changes: of `PredictionOptions`.
+        worth: the least gain of the Jaccard index.
+    """
+
+    over: str
+    spatial_dims: tuple
+    changes: dict
+    worth: float = 0.002
+
+
+# What is tried, one after the other. These values are good on held-out parts of both EPFL and SBEM;
+# views are to be worth their time.
+AVERAGING = (
+    Averaging("neighbouring sections", (2,), {"smoothing": 4.0}),
+    Averaging("two zooms", (2,), {"zooms": (1.0, 0.75)}),
+    Averaging("two views", (3,), {"tta": 2}, worth=0.005),
+    Averaging("four views", (3,), {"tta": 4}, worth=0.005),
+)
 
 
 def save_atomically(network, own, path):
@@ -45,8 +65,8 @@ def calibrate(path, parts, batches=()):
             `recalibrate_batch_norm`.
 
     Returns:
-        A dict of `statistics`, "as trained" or "recalibrated"; `smoothing` and `zooms` of a 2D
-        network, see `PredictionOptions`; `threshold` (0.5 for more than two classes);
+        A dict of `statistics`, "as trained" or "recalibrated"; `views`, `smoothing` and `zooms`,
+        see `PredictionDefaults`; `threshold` (0.5 for more than two classes);
         `held_out_jaccard`, the mean over the parts of the mean Jaccard index of the
         foreground classes, at a threshold of 0.5; and `held_out`, the index of each part. Without
         parts: `statistics`, a threshold of 0.5 and None for `held_out_jaccard`.
@@ -76,15 +96,18 @@ def calibrate(path, parts, batches=()):
     weights, scores = found[chosen]
     network.set_weights(weights)
     options = PLAIN
-    for text, changes in AVERAGING.items() if spatial_dims_of(network) == 2 else ():
-        tried = replace(options, **changes)
+    for row in AVERAGING:
+        if spatial_dims_of(network) not in row.spatial_dims:
+            continue
+        tried = replace(options, **row.changes)
         averaged = score(network, engine, parts, contrast, tried)
-        print(f"averaged over {text}: held-out {averaged.mean:.3f}", flush=True)
-        if averaged.mean > scores.mean + WORTH:
+        print(f"averaged over {row.over}: held-out {averaged.mean:.3f}", flush=True)
+        if averaged.mean > scores.mean + row.worth:
             scores, options = averaged, tried
     save_atomically(network, own, path)
     return {
         "statistics": chosen,
+        "views": max(1, int(options.tta)),
         "smoothing": options.smoothing,
         "zooms": list(options.zooms),
         "threshold": scores.threshold,

@@ -12,6 +12,7 @@ from ..inference.engines import on_gpu, usable_cores
 from ..networks.models import copy_at, spatial_dims_of, with_normalization
 from ..patches.foreground import ClassIds
 from ..volumes.labels import digest
+from ..volumes.noise import noise_of
 from .devices import replicas
 
 
@@ -69,6 +70,9 @@ def summarise(model, output, budget, about, volumes):
         "device": f"{replicas()} GPU" if on_gpu() else f"{usable_cores()} CPU cores",
         "normalization": {"mean": first.mean, "standard_deviation": first.deviation},
     }
+    noise = [noise_of(volume.image) for volume in volumes]
+    if None not in noise:
+        summary["noise"] = round(max(noise), 3)
     sizes = [volume.voxel_size for volume in volumes]
     if all(sizes):  # the geometric mean of several
         summary["voxel_size"] = np.exp(np.log(sizes).mean(0)).round(4).tolist()

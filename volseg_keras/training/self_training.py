@@ -15,23 +15,21 @@ from ..volumes.labels import NOT_ANNOTATED
 SURE, LIKELY = 0.8, 0.9
 
 
-def confident_labels(model, volume, threshold=0.5, smoothing=0.0, zooms=(1.0,)):
+def confident_labels(model, volume, threshold, defaults):
     """Return confident predictions where a volume is not annotated, 255 elsewhere.
 
     Args:
         model: folder of a run.
         volume: a `LabelledVolume` in memory.
         threshold: least foreground probability of the model, of two classes.
-        smoothing: of a 2D model, as of `PredictionOptions`.
-        zooms: the same.
+        defaults: `PredictionDefaults` of the model.
 
     Returns:
         uint8 class ids `(z, y, x)`.
     """
     predictor, found, z = open_model(model), np.empty_like(volume.label), 0
-    options = PredictionOptions(
-        normalization=volume.intensity, smoothing=smoothing, zooms=tuple(zooms)
-    )
+    predictor.defaults = defaults
+    options = PredictionOptions(normalization=volume.intensity)
     with progress_bar("predicting sections without annotation") as on_progress:
         for _, values in predictor.slabs(volume.image, options, on_progress=on_progress):
             found[z : z + len(values)] = sure(decoded(values), threshold)

@@ -13,7 +13,7 @@ from ..scores import Confusion, ThresholdScores, best_threshold
 from ..volumes.labels import NOT_ANNOTATED
 from .annotated_sections import without_context
 
-PLAIN = PredictionOptions(smoothing=0, zooms=(1,))
+PLAIN = PredictionOptions(tta=False, smoothing=0, zooms=(1,), denoise=0)
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def predictor_score(predictor, parts, contrast=1.0, options=PLAIN):
     for part in parts:
         confusion = Confusion(classes, NOT_ANNOTATED)
         thresholds = ThresholdScores(NOT_ANNOTATED)
-        if predictor.spatial_dims == 2 and not options.smoothing:
+        if predictor.spatial_dims == 2 and not predictor.chosen_smoothing(options):
             part = without_context(part)
         intensity = part.intensity.at_contrast(contrast)
         slabs = predictor.slabs(part.image, replace(options, normalization=intensity))

@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from .sampled_sections import middle_of_plane
+
 # Pairs of neighbouring sections that are compared, sections that are shifted, and the farthest
 # shift in pixels.
 PAIRS, SHIFTED, FARTHEST = 12, 4, 32
-# Sides of the part that is looked at: the middle half, where there is no frame of padding.
-LEAST, MOST = 64, 512
 
 
 def section_thickness(volume):
@@ -47,8 +47,7 @@ def section_thickness(volume):
 def _pairs(volume):
     """Yield the middles of pairs of neighbouring sections, as float32, spread over a volume."""
     depth, *plane = volume.shape[:3]
-    sides = [min(n, MOST, max(LEAST, n // 2)) for n in plane]
-    middle = tuple(slice((n - s) // 2, (n + s) // 2) for n, s in zip(plane, sides, strict=True))
+    middle = middle_of_plane(plane)
     for z in np.unique(np.linspace(0, depth - 2, PAIRS).round().astype(int)) if depth > 1 else ():
         yield np.asarray(volume[(slice(int(z), int(z) + 2), *middle)]).astype(np.float32)
 

@@ -1,0 +1,64 @@
+"""How a model predicts unless it is asked otherwise, as training chose it."""
+
+from dataclasses import dataclass
+from math import inf
+
+from ..errors import require
+from .presets import stored_facts
+
+
+@dataclass(frozen=True)
+class PredictionDefaults:
+    """What is stored with a model for its predictions; see `inference.options.PredictionOptions`.
+
+    Attributes:
+        views: over how many flips and transpositions it averages.
+        smoothing: of a 2D network, over neighbouring sections, in pixels.
+        zooms: of a 2D network.
+        noise: of the noisiest volume that it was trained on, see `noise_of`; None if unknown.
+    """
+
+    views: int = 1
+    smoothing: float = 0.0
+    zooms: tuple = (1.0,)
+    noise: float | None = None
+
+    @classmethod
+    def of(cls, facts, name="it"):
+        """Return the defaults among the facts of metrics.json.
+
+        Raises:
+            ValueError: the values are no such numbers; the message names the model.
+        """
+        plain = cls()
+        views, noise = facts.get("views", plain.views), facts.get("noise", plain.noise)
+        smoothing, zooms = facts.get("smoothing", plain.smoothing), facts.get("zooms", plain.zooms)
+        try:
+            found = cls(
+                int(views),
+                float(smoothing),
+                tuple(map(float, zooms)),
+                None if noise is None else float(noise),
+            )
+            good = found.views >= 1 and 0 <= found.smoothing < inf and are_zooms(found.zooms)
+            good &= noise is None or found.noise >= 0
+        except (TypeError, ValueError):
+            good = False
+        received = f"{views=}, {smoothing=}, {zooms=}, {noise=}"
+        expected = f"numbers `views`, `smoothing`, `noise` and a list `zooms` stored with {name}"
+        require(good, "model", expected, received)
+        return found
+
+
+def stored_defaults(model):
+    """Return the `PredictionDefaults` of a model.
+
+    Raises:
+        ValueError: there is no such model, or what is stored with it makes no sense.
+    """
+    return PredictionDefaults.of(stored_facts(model), model)
+
+
+def are_zooms(zooms):
+    """Return whether numbers are zooms that a volume can be predicted at."""
+    return bool(zooms) and all(1 / 4 <= zoom <= 4 for zoom in zooms)
