@@ -91,13 +91,16 @@ class FlipAveraged:
 
     def __call__(self, tile):
         """Return the mean over the views, levels as levels."""
-        total = np.float32(0)
+        total = None
         for flip, swap in self.views:
             view = np.flip(tile, flip)
             result = self.engine(np.ascontiguousarray(view.swapaxes(1, 2) if swap else view))
-            total = total + np.flip(result.swapaxes(1, 2) if swap else result, flip)
+            if total is None:
+                levels = result.dtype == np.uint8
+                total = np.zeros((*tile.shape[:3], result.shape[-1]), "u2" if levels else "f4")
+            total += np.flip(result.swapaxes(1, 2) if swap else result, flip)
         mean = total / np.float32(len(self.views))
-        return np.rint(mean).astype(result.dtype) if result.dtype == np.uint8 else mean
+        return np.rint(mean, out=mean).astype(np.uint8) if levels else mean
 
 
 @dataclass(frozen=True)

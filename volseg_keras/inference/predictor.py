@@ -208,8 +208,10 @@ class Predictor:
         own = self.metadata["normalization"]
         intensity = self.intensity(volume, options.normalization)
         sample = sample_tile(volume, self.spatial_dims)
-        sample = intensity.standardize(sample, own) if intensity else sample
         denoising, views = self.denoising(volume, options), self.views(options)
+        if intensity and denoising:
+            intensity = intensity.at_contrast(denoising.contrast)
+        sample = intensity.standardize(sample, own) if intensity else sample
         engine = self.start(denoising(sample) if denoising else sample)
         if views > 1:
             engine = FlipAveraged(engine, VIEWS[self.spatial_dims][:views])
