@@ -49,7 +49,18 @@ def test_a_model_is_chosen_for_a_volume(every, voxel_size, dims, told, tmp_path)
     volume = open_volume(save_volume(tmp_path / "a.tif", image, voxel_size=voxel_size))
     choice = choose_model(volume)
     assert choice.model in BEST[dims] and choice.model.lower() in published()
-    assert told in choice.reason
+    assert told in choice.reason and "averaged with" in choice.reason
+
+
+def test_few_sections_are_for_2d_models():
+    choice = choose_model(phantom((16, 48, 48))[0][:7])
+    assert choice.models == (choice.model,) and "averaged" not in choice.reason
+
+
+def test_what_is_published_is_averaged(monkeypatch):
+    known = {"d": None, "mito-3d": None}
+    monkeypatch.setattr("volseg_keras.pretrained.choice.published", lambda: known)
+    assert choose_model(phantom((16, 48, 48))[0]).models == ("D",)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +119,8 @@ def test_python_chooses_too(tmp_path):
     image = phantom((16, 48, 48))[0]
     volume = open_volume(save_volume(tmp_path / "a.tif", image, voxel_size=(40, 10, 10)))
     choice = choose_model(volume)
-    want = predict_volume(choice.model, volume, scale=choice.scale)
+    assert choice.models == ("mito-2d", "mito-3d") and choice.scale == (1, 1.7665, 1.7665)
+    want = predict_volume(list(choice.models), volume, scale=choice.scale)
     np.testing.assert_array_equal(predict_volume("auto", volume), want)
     np.testing.assert_array_equal(Segmenter()(volume), want)
 

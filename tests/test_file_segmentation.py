@@ -435,5 +435,5 @@ def test_a_job_of_two_models_and_other_voxels(tmp_path, network, small_blocks):
     found = begun.array("probability")[...]
     mixed = predict_volume([network, str(other)], volume, engine="openvino")[..., 1]
     np.testing.assert_allclose(found, mixed, atol=0.02)
-    with pytest.raises(ValueError, match="spatial_dims. Received: 3, 2"):
-        predict_volume([network, build_model("C")], volume)
+    with pytest.raises(ValueError, match="num_classes. Received: 2, 3"):
+        predict_volume([network, build_model("C", num_classes=3)], volume)

@@ -1,5 +1,6 @@
 """Engines that wrap engines: they standardise, average views or models, or resample."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from ..volumes.intensity import Intensity
 from .denoising import Denoising
 from .engines import decoded
+from .section_smoothing import SectionSmoothing, padding_of
 from .tiled_prediction import multiples
 
 
@@ -119,6 +121,35 @@ class Ensemble:
         if all(result.dtype == np.uint8 for result in results):
             return np.rint(np.mean(results, axis=0, dtype=np.float32)).astype(np.uint8)
         return np.mean([decoded(result) for result in results], axis=0, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class InThickTiles:
+    """An engine of a 2D network for the tiles of a 3D one.
+
+    Attributes:
+        engine: of a few sections.
+        voxels: how many it takes at once.
+        smoothing: `SectionSmoothing` of what it finds.
+        intensity: `Intensity` of the volume, or "model".
+    """
+
+    engine: object
+    voxels: int
+    smoothing: SectionSmoothing
+    intensity: object
+
+    def __call__(self, tile):
+        """Return the engine's values for a tile, smoothed over its sections."""
+        count = max(1, self.voxels // math.prod(tile.shape[1:3]))
+        parts = [self.engine(tile[z : z + count]) for z in range(0, len(tile), count)]
+        values = np.concatenate(parts)
+        if not self.smoothing.sigma:
+            return values
+        known = self.intensity if isinstance(self.intensity, Intensity) else None
+        padded = padding_of(tile, known)
+        slabs = self.smoothing.slabs([(0, values)], 0, len(values), padded)
+        return np.concatenate([smoothed for _, smoothed in slabs])
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 
 from ..errors import invalid, require
 from ..postprocessing.pipeline import PostProcessing
-from ..pretrained.choice import AUTO, choose_model, rescaling
-from ..pretrained.presets import stored_threshold, trained_spatial_dims, trained_voxel_size
+from ..pretrained.choice import AUTO, choose_model, common_scale
+from ..pretrained.presets import mean_threshold, trained_spatial_dims, trained_voxel_size
 from ..volumes.formats import kind_of
 from ..volumes.volume import open_volume
 from ..volumes.writing import check_memory_to_write, check_not_input, checked_output
@@ -117,15 +117,14 @@ class Job:
         """Return the job with a number for "auto"."""
         if self.threshold != "auto":
             return self
-        values = [stored_threshold(name) for name in self.model.names]
-        return replace(self, threshold=sum(values) / len(values))
+        return replace(self, threshold=mean_threshold(self.model.names))
 
     def with_model(self, image):
         """Return the job with a model for "auto", and a line on the choice, or None."""
         if not self.model.is_auto:
             return self, None
         choice = choose_model(image)
-        return replace(self, model=replace(self.model, names=(choice.model,))), choice.reason
+        return replace(self, model=replace(self.model, names=choice.models)), choice.reason
 
     def with_scale(self, image):
         """Return the job with the scale that `rescale` stands for."""
@@ -163,9 +162,7 @@ def scale_to(models, image):
 
 def scale_where_it_matters(models, image):
     """Return the scale of `scale_to` where voxel sizes are known and differ, else (1, 1, 1)."""
-    own = image.voxel_size
-    known = {(trained_voxel_size(model, own), trained_spatial_dims(model)) for model in models}
-    return rescaling(own, *known.pop()) if len(known) == 1 else (1, 1, 1)
+    return common_scale(models, image.voxel_size)
 
 
 @dataclass(frozen=True)

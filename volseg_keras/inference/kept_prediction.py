@@ -7,12 +7,11 @@ import numpy as np
 
 from ..errors import require
 from ..postprocessing.pipeline import PostProcessing
-from ..pretrained.choice import choose_model, scale_text
-from ..pretrained.presets import stored_threshold
+from ..pretrained.choice import choose_model, common_scale, scale_text
+from ..pretrained.presets import mean_threshold
 from ..volumes.source import free_memory
 from ..volumes.volume import as_volume
 from .engines import to_labels
-from .job import scale_where_it_matters
 from .options import PredictionOptions
 from .segmenter import is_auto, predicted, recent_model
 from .tiled_prediction import not_background
@@ -27,7 +26,7 @@ class Prediction:
     Attributes:
         values: `(z, y, x, maps)` of the model's engine, see `inference.engines`.
         voxel_size: sides (z, y, x) of a voxel in nm, or None.
-        model: name or path of the model, "auto" being chosen.
+        model: name or path of the model, or the names of those that were chosen.
         threshold: least foreground probability that is stored with it.
         description: one line: which model it is and how the volume was rescaled for it.
 
@@ -55,17 +54,18 @@ class Prediction:
         Raises:
             ValueError: there is no such model, or the volume does not fit it or the memory.
         """
-        volume, description = as_volume(volume), f"Model {model}"
+        volume, models, description = as_volume(volume), [model], f"Model {model}"
         check_size(volume.shape)
         if is_auto(model):
             choice = choose_model(volume)
-            model, description = choice.model, choice.reason
-        scale = scale_where_it_matters([model], volume)
+            models, description = list(choice.models), choice.reason
+        scale = common_scale(models, volume.voxel_size)
         description = description if scale == (1, 1, 1) else f"{description}. {scale_text(scale)}"
-        predictor, threshold = recent_model(model), stored_threshold(model)
+        predictor, threshold = recent_model(models), mean_threshold(models)
         options = PredictionOptions(scale=scale)
         values = predicted(predictor, options, volume, on_progress, joined_slabs)
-        return cls(values, volume.voxel_size, model, threshold, description)
+        names = " and ".join(map(str, models))
+        return cls(values, volume.voxel_size, names, threshold, description)
 
     @property
     def probability(self):

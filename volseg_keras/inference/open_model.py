@@ -28,7 +28,8 @@ from ..pretrained.presets import (
     readable,
 )
 from . import engines
-from .predictor import EnsemblePredictor, Predictor
+from .ensemble import EnsemblePredictor
+from .predictor import Predictor
 
 # The files of a graph in the cache.
 GRAPHS = {"openvino": "lean.xml", "onnxruntime": "lean.onnx"}

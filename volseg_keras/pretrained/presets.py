@@ -167,6 +167,12 @@ def stored_threshold(model):
     return value
 
 
+def mean_threshold(models):
+    """Return the mean of the thresholds that are stored with models."""
+    values = [stored_threshold(model) for model in models]
+    return sum(values) / len(values)
+
+
 def model_card(name):
     """Return the facts about a model that its files state, if any.
 

@@ -1,0 +1,79 @@
+"""Several models whose probabilities are averaged."""
+
+from dataclasses import replace
+
+from ..errors import require
+from ..pretrained.prediction_defaults import PredictionDefaults
+from .engine_wrappers import Ensemble, InThickTiles
+from .options import PredictionOptions
+from .predictor import Predictor
+from .tiled_prediction import voxels_at_once
+
+
+class EnsemblePredictor(Predictor):
+    """Several models whose probabilities are averaged.
+
+    Each is run as it would be by itself. Those of 2D networks beside 3D ones get the tiles of
+    these.
+
+    Args:
+        members: their `Predictor`s.
+
+    Raises:
+        ValueError: they differ in the number of classes.
+    """
+
+    def __init__(self, members):
+        classes = [member.metadata["num_classes"] for member in members]
+        received = ", ".join(map(str, classes))
+        require(len(set(classes)) == 1, "model", "models of the same num_classes", received)
+        noise = [m.defaults.noise for m in members if m.defaults.noise is not None]
+        smoothing = sum(member.defaults.smoothing for member in members) / len(members)
+        defaults = PredictionDefaults(smoothing=smoothing, noise=min(noise, default=None))
+        deepest = max(members, key=lambda member: member.spatial_dims)
+        super().__init__(None, deepest.metadata, defaults)
+        self.members = members
+
+    def check_volume(self, volume):
+        """Raise ValueError for a volume of other axes or channels than those of a member."""
+        for member in self.members:
+            member.check_volume(volume)
+
+    def check_constants(self):
+        """Raise ValueError unless every member itself standardises intensities."""
+        for member in self.members:
+            member.check_constants()
+
+    def resolved(self, volume, options):
+        """Return the options as they are, since every member has its own."""
+        return options
+
+    def scales(self, options):
+        """Return the scales (z, y, x) at which the members see a volume."""
+        return [scale for member in self.members for scale in member.scales(options)]
+
+    def averaging_text(self, smoothing, options):
+        """Return one line on what is averaged for people; see `Predictor.averaging_text`."""
+        parts = [f"{len(self.members)} models", *([str(smoothing)] if smoothing.sigma else [])]
+        return f"Probabilities are averaged over {' and '.join(parts)}"
+
+    def engine(self, volume, options=None):
+        """Return the engine that averages those of the members; see `Predictor.engine`."""
+        options = options or PredictionOptions()
+        intensity = self.intensity(volume, options.normalization)
+        options = replace(options, normalization=intensity or "model")
+        return Ensemble(tuple(self._member(each, volume, options) for each in self.members))
+
+    def _member(self, member, volume, options):
+        """Return the engine of a member for the tiles of all of them."""
+        engine = member.engine(volume, options)
+        if member.spatial_dims == self.spatial_dims:
+            return engine
+        smoothing = member.section_smoothing(volume, options)
+        voxels = voxels_at_once(member.spatial_dims, max(member.scales(options)))
+        return InThickTiles(engine, voxels, smoothing, options.normalization)
+
+    def release(self):
+        """Give back the memory of all members."""
+        for member in self.members:
+            member.release()
