@@ -9,7 +9,8 @@ from scipy import ndimage
 
 from volseg_keras import Segmenter, open_volume, phantom, predict_volume, save_volume
 from volseg_keras.inference import job
-from volseg_keras.pretrained.choice import BEST, choose_model, rescaling
+from volseg_keras.pretrained import choice
+from volseg_keras.pretrained.choice import BEST, choose_model, common_scale, rescaling
 from volseg_keras.pretrained.presets import nearest_voxel_size, published
 from volseg_keras.volumes.dimensions import network_dims
 
@@ -47,14 +48,14 @@ def test_a_model_is_chosen_for_a_volume(every, voxel_size, dims, told, tmp_path)
     smooth = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(64, 64, 64)), 6)
     image = np.rint(128 + 40 * smooth / smooth.std()).clip(0, 255).astype(np.uint8)[::every]
     volume = open_volume(save_volume(tmp_path / "a.tif", image, voxel_size=voxel_size))
-    choice = choose_model(volume)
-    assert choice.model in BEST[dims] and choice.model.lower() in published()
-    assert told in choice.reason and "averaged with" in choice.reason
+    found = choose_model(volume)
+    assert found.model in BEST[dims] and found.model.lower() in published()
+    assert told in found.reason and "averaged with" in found.reason
 
 
 def test_few_sections_are_for_2d_models():
-    choice = choose_model(phantom((16, 48, 48))[0][:7])
-    assert choice.models == (choice.model,) and "averaged" not in choice.reason
+    found = choose_model(phantom((16, 48, 48))[0][:7])
+    assert found.models == (found.model,) and "averaged" not in found.reason
 
 
 def test_what_is_published_is_averaged(monkeypatch):
@@ -100,6 +101,7 @@ def test_a_model_of_several_voxel_sizes_sees_the_nearest(about, near, size):
         ((40, 5, 5), [], ["Model", "2D: sections of 40 nm are 8.0 times"], ["Rescaled"]),
         ((40, 10, 10), [], ["2D", "Rescaled by 1, "], []),
         ((40, 10, 10), ["--no-rescale"], ["2D"], ["Rescaled"]),
+        ((40, 6, 6), ["--rescale"], ["2D", "Rescaled by 1, 1.0599, 1.0599"], []),
         ((40, 10, 10), ["--model", "D"], ["Rescaled by"], ["2D"]),
         (None, ["--model", "D"], [], ["Rescaled", "2D"]),
     ],
@@ -115,12 +117,27 @@ def test_a_volume_is_segmented_by_what_suits_it(
     assert not any(text in output for text in untold), output
 
 
+@pytest.mark.parametrize(
+    "voxel_size, scale",
+    [
+        (None, (1, 1, 1)),
+        ((40, 6, 6), (1, 1, 1)),
+        ((40, 10, 10), (1, 1.7665, 1.7665)),
+        ((60, 5.5, 5.5), (1.5, 1, 1)),  # for the 3D model
+        ((200, 10, 10), (1, 1.7665, 1.7665)),  # too thick for it
+        ((40, 100, 100), (1, 1, 1)),
+    ],
+)
+def test_the_scale_of_two_kinds_is_that_of_each(voxel_size, scale):
+    assert common_scale(["mito-2d", "mito-3d"], voxel_size) == scale
+
+
 def test_python_chooses_too(tmp_path):
     image = phantom((16, 48, 48))[0]
     volume = open_volume(save_volume(tmp_path / "a.tif", image, voxel_size=(40, 10, 10)))
-    choice = choose_model(volume)
-    assert choice.models == ("mito-2d", "mito-3d") and choice.scale == (1, 1.7665, 1.7665)
-    want = predict_volume(list(choice.models), volume, scale=choice.scale)
+    found = choose_model(volume)
+    assert found.models == ("mito-2d", "mito-3d") and found.scale == (1, 1.7665, 1.7665)
+    want = predict_volume(list(found.models), volume, scale=found.scale)
     np.testing.assert_array_equal(predict_volume("auto", volume), want)
     np.testing.assert_array_equal(Segmenter()(volume), want)
 
@@ -134,8 +151,9 @@ def test_an_image_is_no_volume(call):
 def test_sections_are_not_rescaled_for_a_2d_model(tmp_path, monkeypatch):
     image = phantom((16, 24, 24))[0]
     volume = open_volume(save_volume(tmp_path / "a.tif", image, voxel_size=(5, 7, 6)))
-    monkeypatch.setattr(job, "trained_voxel_size", lambda model, near: (40, 5, 5))
-    monkeypatch.setattr(job, "trained_spatial_dims", {"two": 2, "three": 3}.get)
+    for module in (job, choice):
+        monkeypatch.setattr(module, "trained_voxel_size", lambda model, near: (40, 5, 5))
+        monkeypatch.setattr(module, "trained_spatial_dims", {"two": 2, "three": 3}.get)
     assert job.scale_to(["two"], volume) == (1, 1.4, 1.2)
     assert job.scale_to(["three"], volume) == (0.125, 1.4, 1.2)
 

@@ -67,6 +67,18 @@ def test_thick_sections_are_not_mixed(every, along_z):
     assert Denoising.by(GREY[::every], 0.6, spatial_dims=2).sigma == (0, 0.6, 0.6)
 
 
+@pytest.mark.parametrize(
+    "image, scale, sigma",
+    [
+        (GREY, (0.3, 1, 1), (0.0, 0.6, 0.6)),  # the network sees thick sections
+        (np.stack([GREY, GREY], axis=-1), (1, 1, 1), (0.0, 0.0, 0.0)),
+        (GREY, (0.5, 0.5, 0.5), (0.0, 0.0, 0.0)),  # averaging has taken the noise
+    ],
+)
+def test_what_the_network_sees_is_smoothed(image, scale, sigma):
+    assert Denoising.automatic(noisy(image), 0.3, scale).sigma == sigma
+
+
 def test_smoothing_takes_the_noise_and_leaves_the_tissue():
     smooth = Denoising.by(noisy(GREY), 0.6)
     before, after = noisy(GREY).astype(np.float32) - GREY, smooth(noisy(GREY)) - GREY
@@ -132,5 +144,35 @@ def test_as_many_views_are_averaged_as_are_stored(model):
     for one, other in ((0, 1), (2, 3), (4, 5)):
         np.testing.assert_array_equal(found[one], found[other])
     assert np.abs(found[0] - found[2]).max() > 0.02 < np.abs(found[0] - found[4]).max()
+    np.testing.assert_array_equal(found[1], predict_volume(model, image, tta=np.int64(4)))
     with pytest.raises(ValueError, match="tta"):
         predict_volume(model, image, tta=-1)
+
+
+@pytest.mark.parametrize(
+    "first, then, good",
+    [
+        ([], [], True),
+        ([], ["--tta"], False),
+        ([], ["--no-tta"], True),
+        ([], ["--denoise", 0], True),
+        (["--tta"], [], True),
+        (["--tta"], ["--tta"], True),
+        (["--denoise", 0.6], ["--denoise", 0.6], True),
+        (["--denoise", 0.6], ["--denoise", 0], False),
+    ],
+)
+def test_a_job_is_resumed_with_options_that_mean_the_same(
+    first, then, good, tmp_path, capsys, monkeypatch
+):
+    save_volume(tmp_path / "a.tif", phantom((16, 48, 48))[0])
+    arguments = ["predict", tmp_path / "a.tif", "--model", "H", "-o", tmp_path / "b.tif"]
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("volseg_keras.inference.file_segmentation.run_job", stopped)
+        assert volseg(*arguments, "--resume", *first) != 0
+    assert (volseg(*arguments, "--resume", *then) == 0) == good
+    assert good or "unfinished run" in capsys.readouterr().err

@@ -38,7 +38,7 @@ def predict(
         list[str],
         typer.Option(
             help="Folder of a run, .keras, SavedModel or published name; several are averaged. "
-            "auto chooses by the thickness of sections."
+            "auto averages mito-2d and mito-3d, or takes the one that suits the sections."
         ),
     ] = ("auto",),
     threshold: Annotated[

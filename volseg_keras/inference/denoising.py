@@ -38,30 +38,36 @@ class Denoising:
     noise: float | None = None
 
     @classmethod
-    def automatic(cls, volume, trained):
-        """Return the smoothing that the noise of a volume asks for.
+    def automatic(cls, volume, trained, scale=(1, 1, 1)):
+        """Return the smoothing that the noise of a volume of one channel asks for.
 
         Args:
             volume: as of `noise_of`.
             trained: noise of the volumes that the network was trained on; None for no smoothing.
+            scale: at which the network sees the volume; smaller voxels that are averaged into
+                one have less noise.
         """
-        noise = None if trained is None else noise_of(volume)
-        if noise is None or noise <= max(LEAST, MORE * trained):
+        if trained is None or len(volume.shape) == 4 or (noise := noise_of(volume)) is None:
             return cls()
-        return cls(sides(volume, SIGMA), noise)
+        noise *= min(1.0, math.sqrt(scale[1] * scale[2]))
+        if noise <= max(LEAST, MORE * trained):
+            return cls()
+        return cls(sides(volume, SIGMA, scale=scale), noise)
 
     @classmethod
-    def by(cls, volume, pixels, spatial_dims=3):
+    def by(cls, volume, pixels, spatial_dims=3, scale=(1, 1, 1)):
         """Return the smoothing by a number of pixels.
 
         Args:
             volume: as of `section_thickness`.
-            pixels: standard deviation, in pixels of the volume.
+            pixels: standard deviation, in pixels that the network sees.
             spatial_dims: 2 for sections that do not mix.
+            scale: as of `automatic`.
         """
         if not pixels:
             return cls()
-        return cls(sides(volume, pixels, spatial_dims), noise_of(volume))
+        noise = noise_of(volume) if len(volume.shape) == 3 else None
+        return cls(sides(volume, pixels, spatial_dims, scale), noise)
 
     @property
     def contrast(self):
@@ -86,16 +92,18 @@ class Denoising:
         return ndimage.gaussian_filter(image, sigma, mode="nearest", truncate=TRUNCATE)
 
 
-def sides(volume, pixels, spatial_dims=3):
+def sides(volume, pixels, spatial_dims=3, scale=(1, 1, 1)):
     """Return the standard deviations (z, y, x) of a Gaussian: less along z in thick sections.
 
     Args:
         volume: as of `section_thickness`.
         pixels: standard deviation within sections.
         spatial_dims: 2 for sections that do not mix.
+        scale: at which the network sees the volume.
     """
     thickness = section_thickness(volume) if spatial_dims == 3 else None
-    along_z = 0.0 if thickness is None else pixels / max(1.0, np.rint(thickness))
+    seen = None if thickness is None else thickness * math.sqrt(scale[1] * scale[2]) / scale[0]
+    along_z = 0.0 if seen is None else pixels / max(1.0, np.rint(seen))
     return tuple(float(side) if side >= SMALLEST else 0.0 for side in (along_z, pixels, pixels))
 
 

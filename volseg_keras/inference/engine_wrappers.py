@@ -141,7 +141,9 @@ class InThickTiles:
 
     def __call__(self, tile):
         """Return the engine's values for a tile, smoothed over its sections."""
-        count = max(1, self.voxels // math.prod(tile.shape[1:3]))
+        most = self.voxels // math.prod(tile.shape[1:3])
+        # Equal parts, as each shape is compiled.
+        count = max(n for n in range(1, len(tile) + 1) if len(tile) % n == 0 and n <= max(1, most))
         parts = [self.engine(tile[z : z + count]) for z in range(0, len(tile), count)]
         values = np.concatenate(parts)
         if not self.smoothing.sigma:

@@ -21,9 +21,9 @@ ENGINES = ("auto", "keras", "openvino", "onnxruntime")
 # The most labels of a tile that bfloat16 may change: a share of all, and a share of the foreground
 # or so many voxels.
 CHANGED, CHANGED_FOREGROUND, SPECKS = 0.001, 0.01, 100
-# Compiled models that are kept, for samples in both precisions and for tiles at two zooms, also
-# transposed; and samples whose comparison of precisions is kept.
-COMPILED, COMPARED = 6, 16
+# Compiled models that are kept, for samples in both precisions and for tiles at two zooms, as they
+# are and transposed, whole and the last ones; and samples whose comparison of precisions is kept.
+COMPILED, COMPARED = 10, 16
 LARGE_TILE = 2**23  # voxels; the memory of larger tiles is released after a volume
 
 

@@ -13,8 +13,8 @@ from .tiled_prediction import voxels_at_once
 class EnsemblePredictor(Predictor):
     """Several models whose probabilities are averaged.
 
-    Each is run as it would be by itself. Those of 2D networks beside 3D ones get the tiles of
-    these.
+    Each has its own zooms and views. 2D networks beside 3D ones get the tiles of these, in which
+    each smooths over sections by itself; 2D networks alone are smoothed by the mean of theirs.
 
     Args:
         members: their `Predictor`s.
@@ -27,7 +27,8 @@ class EnsemblePredictor(Predictor):
         classes = [member.metadata["num_classes"] for member in members]
         received = ", ".join(map(str, classes))
         require(len(set(classes)) == 1, "model", "models of the same num_classes", received)
-        noise = [m.defaults.noise for m in members if m.defaults.noise is not None]
+        deep = [member.defaults.noise for member in members if member.spatial_dims == 3]
+        noise = [value for value in deep if value is not None]
         smoothing = sum(member.defaults.smoothing for member in members) / len(members)
         defaults = PredictionDefaults(smoothing=smoothing, noise=min(noise, default=None))
         deepest = max(members, key=lambda member: member.spatial_dims)
@@ -52,6 +53,15 @@ class EnsemblePredictor(Predictor):
         """Return the scales (z, y, x) at which the members see a volume."""
         return [scale for member in self.members for scale in member.scales(options)]
 
+    def halo(self, options):
+        """Return the context (z, y, x) of a tile that is enough for all members."""
+        return tuple(map(max, zip(*(each.halo(options) for each in self.members), strict=True)))
+
+    @property
+    def all_defaults(self):
+        """The `PredictionDefaults` of every model."""
+        return [each for member in self.members for each in member.all_defaults]
+
     def averaging_text(self, smoothing, options):
         """Return one line on what is averaged for people; see `Predictor.averaging_text`."""
         parts = [f"{len(self.members)} models", *([str(smoothing)] if smoothing.sigma else [])]
@@ -70,7 +80,7 @@ class EnsemblePredictor(Predictor):
         if member.spatial_dims == self.spatial_dims:
             return engine
         smoothing = member.section_smoothing(volume, options)
-        voxels = voxels_at_once(member.spatial_dims, max(member.scales(options)))
+        voxels = voxels_at_once(member.spatial_dims, max(member.scales(options))) // 2
         return InThickTiles(engine, voxels, smoothing, options.normalization)
 
     def release(self):

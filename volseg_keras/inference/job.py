@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import invalid, require
 from ..postprocessing.pipeline import PostProcessing
-from ..pretrained.choice import AUTO, choose_model, common_scale
+from ..pretrained.choice import AUTO, choose_model, common_scale, common_voxel_size
 from ..pretrained.presets import mean_threshold, trained_spatial_dims, trained_voxel_size
 from ..volumes.formats import kind_of
 from ..volumes.volume import open_volume
@@ -151,8 +151,8 @@ def scale_to(models, image):
     Sections stay as they are for 2D models.
     """
     require(image.voxel_size, "voxel_size", "the voxel size of the volume, to rescale", "none")
+    size = common_voxel_size(models, image.voxel_size)
     sizes = {trained_voxel_size(model, image.voxel_size) for model in models}
-    (size,) = sizes if len(sizes) == 1 else (None,)
     known = " and ".join(map(str, sizes - {None})) or "none"
     require(size, "model", "a model with one known voxel size, to rescale", known)
     scale = [round(a / b, 4) for a, b in zip(image.voxel_size, size, strict=True)]

@@ -58,6 +58,7 @@ class StoredJob:
         halo: `(z, y, x)` of context of a tile; empty in jobs of an earlier version.
         tile: `(z, y, x)` of a tile.
         sections: `SectionSmoothing`.
+        defaults: the `PredictionDefaults` of every model, as dicts; empty in earlier jobs.
     """
 
     source: SourceVolume
@@ -73,6 +74,7 @@ class StoredJob:
     halo: tuple = ()
     tile: tuple = ()
     sections: SectionSmoothing = SectionSmoothing()
+    defaults: tuple = ()
 
     @classmethod
     def of(cls, job, shape):
@@ -112,6 +114,7 @@ class StoredJob:
             "halo": self.halo,
             "tile": self.tile,
             "sections": asdict(self.sections),
+            "defaults": self.defaults,
         }
 
     @classmethod
@@ -132,7 +135,18 @@ class StoredJob:
             halo=tuple(found.get("halo", ())),
             tile=tuple(found["tile"]),
             sections=SectionSmoothing(**found.get("sections", {})),
+            defaults=tuple(found.get("defaults", ())),
         )
+
+
+def plainly(name, value):
+    """Return the entry of job.json such that entries that mean the same are equal."""
+    if name == "tta":
+        return "all" if value is True else max(1, int(value or 0))
+    if name == "denoise":
+        sides = value["sigma"] if isinstance(value, dict) else [value or 0]
+        return value if any(sides) else 0
+    return value
 
 
 class JobStore:
@@ -203,10 +217,11 @@ class JobStore:
             mean, deviation = pair
             found["normalization"] = {"mean": mean, "deviation": deviation, "padding": []}
         for name, value in given.items():
-            as_stored = name in OF_MODEL and value is None
-            good = name in DERIVED or as_stored or found.get(name) == value
-            named = ASKED_BY.get(name, name)
-            require(good, "resume", f"the unfinished run's {named}, {found.get(name)}", value)
+            stored = found.get(name)
+            open_still = name in OF_MODEL and value is None or name == "defaults" and not stored
+            good = name in DERIVED or open_still or plainly(name, stored) == plainly(name, value)
+            expected = f"the unfinished run's {ASKED_BY.get(name, name)}, {stored}"
+            require(good, "resume", expected, value)
 
     def pending(self):
         """Return the numbers of the blocks that are not done."""

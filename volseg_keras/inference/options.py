@@ -62,6 +62,9 @@ class PredictionOptions:
             object.__setattr__(self, "zooms", checked_zooms(self.zooms))
         good = self.tta is None or isinstance(self.tta, Integral | np.bool_) and self.tta >= 0
         require(good, "tta", "True, False or a number of views", f"tta={self.tta}")
+        if self.tta is not None:
+            whole = bool(self.tta) if isinstance(self.tta, bool | np.bool_) else int(self.tta)
+            object.__setattr__(self, "tta", whole)
         if not isinstance(self.denoise, Denoising | None):
             good = isinstance(self.denoise, Real) and 0 <= self.denoise < inf
             require(good, "denoise", expected, f"denoise={self.denoise}")

@@ -20,7 +20,7 @@ from .engine_wrappers import (
 )
 from .options import PredictionOptions
 from .section_smoothing import SectionSmoothing, padding_of
-from .tiled_prediction import planned_slabs, sample_tile, tile_plan
+from .tiled_prediction import halo_of, planned_slabs, sample_tile, smallest, tile_plan
 
 
 @dataclass
@@ -78,8 +78,8 @@ class Predictor:
             volume.shape,
             self.spatial_dims,
             options.tile,
-            seamless=options.seamless,
             scales=self.scales(options),
+            halo=self.halo(options),
         )
         engine = engine or self.engine(volume, options)
         slabs = planned_slabs(engine, volume, axes, on_progress)
@@ -118,9 +118,10 @@ class Predictor:
         if isinstance(options.denoise, Denoising):
             return options.denoise
         if options.denoise is not None:
-            return Denoising.by(volume, options.denoise, self.spatial_dims)
-        trained = self.defaults.noise if self.spatial_dims == 3 else None
-        return Denoising.automatic(volume, trained)
+            return Denoising.by(volume, options.denoise, self.spatial_dims, options.scale)
+        if self.spatial_dims == 2 or options.normalization == "model":
+            return Denoising()
+        return Denoising.automatic(volume, self.defaults.noise, options.scale)
 
     def resolved(self, volume, options):
         """Return `PredictionOptions` without None for what the model or the volume decides.
@@ -143,6 +144,15 @@ class Predictor:
             return [scale]
         zooms = self.chosen_zooms(options)
         return [(1, *(round(zoom * side, 4) for side in scale[1:])) for zoom in zooms]
+
+    def halo(self, options):
+        """Return the context (z, y, x) of a tile in voxels of the volume."""
+        return halo_of(self.spatial_dims, options.seamless, smallest(self.scales(options)))
+
+    @property
+    def all_defaults(self):
+        """The `PredictionDefaults` of every model."""
+        return [self.defaults]
 
     def averaging_text(self, smoothing, options):
         """Return one line on what is averaged for people, empty for nothing.

@@ -2,7 +2,7 @@
 
 import shutil
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import lru_cache, partial
 
 from ..errors import invalid, require
@@ -40,12 +40,12 @@ def start_job(job, image):
     stored = StoredJob.of(
         replace(job, prediction=replace(job.prediction, scale=scale)), image.shape
     )
+    stored = replace(stored, defaults=tuple(map(asdict, predictor.all_defaults)))
     if store.is_begun:
         store.check_same(stored)
         return store
     dims, scales = predictor.spatial_dims, predictor.scales(job.prediction)
-    voxels = voxels_at_once(dims, max(scales))
-    halo = halo_of(dims, job.prediction.seamless, min(scales))
+    voxels, halo = voxels_at_once(dims, max(scales)), predictor.halo(job.prediction)
     stored = replace(
         stored,
         prediction=predictor.resolved(image, stored.prediction),

@@ -30,7 +30,7 @@ class Segmenter:
     brightness, contrast or data type make no difference.
 
     Args:
-        model: "auto" to choose by the thickness of sections, see `choose_model`; or the name
+        model: "auto" for the published models that suit the volume, see `choose_model`; or the name
             of a published model, the folder of a run, a .keras file, a SavedModel or a Keras model;
             or a list of these, whose probabilities are averaged.
         engine: "keras" (float32), "openvino" (CPU, bfloat16 if that changes no more than 0.1 % of

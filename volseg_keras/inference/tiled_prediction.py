@@ -28,12 +28,17 @@ def halo_of(spatial_dims, seamless=False, scale=(1, 1, 1)):
     return tuple(math.ceil(h / s) for h, s in zip(halo, scale, strict=True))
 
 
+def smallest(scales):
+    """Return the smallest scale along every axis."""
+    return tuple(map(min, zip(*scales, strict=True)))
+
+
 def multiples(spatial_dims):
     """Return what the sizes (z, y, x) of a network's tile are multiples of."""
     return (1,) * (3 - spatial_dims) + (MULTIPLE,) * spatial_dims
 
 
-def tile_plan(shape, spatial_dims, tile=None, *, seamless=False, scales=((1, 1, 1),)):
+def tile_plan(shape, spatial_dims, tile=None, *, scales=((1, 1, 1),), halo=None):
     """Return the tiling of a volume for networks of two or three spatial axes.
 
     Args:
@@ -41,14 +46,15 @@ def tile_plan(shape, spatial_dims, tile=None, *, seamless=False, scales=((1, 1, 
         spatial_dims: 2 or 3; a 2D network needs no context along z.
         tile: `(z, y, x)` of a tile, multiples of `MULTIPLE` on the network's axes; by default the
             one that repeats least context within the free memory.
-        seamless: read all the context that can change a probability by 0.001.
         scales: at which the network sees it, see `Resampled`.
+        halo: context (z, y, x) of a tile; that of `halo_of` by default.
 
     Raises:
         ValueError: the tile is not a multiple, or too small for its halo.
     """
     shape = shape[:3]
-    halo, fade = halo_of(spatial_dims, seamless, min(scales)), FADE[spatial_dims]
+    halo = halo or halo_of(spatial_dims, scale=smallest(scales))
+    fade = FADE[spatial_dims]
     steps, voxels = multiples(spatial_dims), voxels_at_once(spatial_dims, max(scales))
     tile = tuple(tile or best_tile(shape, halo, fade, steps, voxels))
     good = len(tile) == 3 and all(t >= 1 and t % m == 0 for t, m in zip(tile, steps, strict=True))

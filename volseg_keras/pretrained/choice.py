@@ -80,15 +80,37 @@ def common_scale(models, voxel_size):
         Three numbers: 1 also if the models were trained at voxel sizes that differ by more than a
         quarter. The thickness of sections is that of the 3D models, if there are any.
     """
-    sizes = [trained_voxel_size(model, voxel_size) for model in models]
     dims = [trained_spatial_dims(model) for model in models]
-    if None in sizes or None in dims:
+    size = common_voxel_size(models, voxel_size)
+    if size is None or None in dims:
         return (1, 1, 1)
+    if min(dims) == max(dims):
+        return rescaling(voxel_size, size, max(dims))
+    # Sections that are too thick for one kind do not keep the other from its pixels.
+    flat = rescaling(voxel_size, size, 2)
+    thick = rescaling((voxel_size[0], *size[1:]), size, 3)
+    return (thick[0], *flat[1:])
+
+
+def common_voxel_size(models, near):
+    """Return the voxel size that models which see a volume together were trained at.
+
+    Args:
+        models: names, runs or files. The thickness of sections is that of the 3D ones.
+        near: as of `trained_voxel_size`.
+
+    Returns:
+        (z, y, x) in nm, a geometric mean; None if it is unknown, or differs by more than a quarter.
+    """
+    sizes = [trained_voxel_size(model, near) for model in models]
+    dims = [trained_spatial_dims(model) or 3 for model in models]
+    if None in sizes:
+        return None
     logs = np.log(sizes)
     logs[np.less(dims, max(dims)), 0] = np.nan
     if np.exp(np.nanmax(logs, 0) - np.nanmin(logs, 0)).max() > ALIKE:
-        return (1, 1, 1)
-    return rescaling(voxel_size, np.exp(np.nanmean(logs, 0)).tolist(), max(dims))
+        return None
+    return tuple(np.exp(np.nanmean(logs, 0)).tolist())
 
 
 def rescaling(voxel_size, trained, spatial_dims):

@@ -196,7 +196,7 @@ def scored(name, scale, views):
     """
     predictor, scores = open_model(name), {}
     for volume, parts in views:
-        options = PredictionOptions(normalization=volume.intensity, scale=scale)
+        options = PredictionOptions(tta=False, normalization=volume.intensity, scale=scale)
         engine = predictor.engine(parts[0].image, options)
         for part in parts:
             slabs = predictor.slabs(part.image, options, engine=engine)

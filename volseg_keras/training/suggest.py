@@ -56,7 +56,7 @@ def suggest(model, volume, count=3, labels=None, on_progress=None):
 
     Args:
         model: folder of a run, .keras file or name of a published model; or "auto", see
-            `choose_model`.
+            `choose_model`, of which the first is taken.
         volume: `(z, y, x)` array-like of grey levels.
         count: number of sections.
         labels: `(z, y, x)` array-like of the annotation so far, or None.
@@ -145,7 +145,7 @@ class Look:
         size = getattr(volume, "voxel_size", None)
         self.intensity = self.predictor.intensity(volume)
         scale = rescaling(size, trained_voxel_size(model, size), self.dims)
-        self.options = PredictionOptions(normalization=self.intensity, scale=scale)
+        self.options = PredictionOptions(tta=False, normalization=self.intensity, scale=scale)
         self.engine = self.predictor.engine(volume, self.options)
 
     def sections(self, annotated):
