@@ -95,23 +95,11 @@ def test_torch_is_told_at_once():
     assert "Invalid value for `all_gpus`" in done.stderr
 
 
-@pytest.mark.parametrize("faster", [True, False])
-def test_networks_are_built_in_the_fastest_precision(faster, monkeypatch):
-    monkeypatch.setattr(devices, "bfloat16_is_faster", lambda: faster)
+@pytest.mark.parametrize("gpu", [True, False])
+def test_networks_are_built_in_the_fastest_precision(gpu, monkeypatch):
+    monkeypatch.setattr(devices, "on_gpu", lambda: gpu)
     with devices.fastest_precision():
         model = build_model("D")
     kinds = {layer.compute_dtype for layer in model.layers if layer.weights}
-    assert kinds == {"bfloat16" if faster else "float32"}
+    assert kinds == {"bfloat16" if gpu else "float32"}
     assert keras.config.dtype_policy().name == "float32"
-
-
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="others have no oneDNN")
-@pytest.mark.parametrize("onednn", [True, False])
-@pytest.mark.parametrize("instructions", [True, False])
-def test_cpus_compute_in_bfloat16_by_onednn_and_their_instructions(
-    onednn, instructions, monkeypatch
-):
-    monkeypatch.setattr(devices, "on_gpu", lambda: False)
-    monkeypatch.setattr(devices, "uses_onednn", lambda: onednn)
-    monkeypatch.setattr(devices, "cpu_has_bfloat16", lambda: instructions)
-    assert devices.bfloat16_is_faster() == (onednn and instructions)
