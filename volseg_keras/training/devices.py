@@ -18,8 +18,8 @@ def fastest_precision():
     """Build and fit networks inside this context in bfloat16 on a GPU.
 
     On CPUs with instructions for it a step of H takes 0.81 times as long, and one of D 0.77 times,
-    but kernels of full 3D convolutions have gradients that are not finite where maps are no multiple
-    of 16, as in E (TensorFlow 2.21, Zen 4).
+    but kernels of full 3D convolutions have gradients that are not finite where maps are no
+    multiple of 16, as in E (TensorFlow 2.21, Zen 4).
     """
     before = keras.config.dtype_policy()
     if on_gpu():
