@@ -130,8 +130,8 @@ class Job:
         """Return the job with the scale that `rescale` stands for."""
         if self.rescale is False:
             return self
-        find = scale_to if self.rescale else scale_where_it_matters
-        scale = find(self.model.names, image)
+        names = self.model.names
+        scale = scale_to(names, image) if self.rescale else common_scale(names, image.voxel_size)
         return replace(self, rescale=False, prediction=replace(self.prediction, scale=scale))
 
 
@@ -158,11 +158,6 @@ def scale_to(models, image):
     scale = [round(a / b, 4) for a, b in zip(image.voxel_size, size, strict=True)]
     flat = {trained_spatial_dims(model) for model in models} == {2}
     return (1, *scale[1:]) if flat else tuple(scale)
-
-
-def scale_where_it_matters(models, image):
-    """Return the scale of `scale_to` where voxel sizes are known and differ, else (1, 1, 1)."""
-    return common_scale(models, image.voxel_size)
 
 
 @dataclass(frozen=True)

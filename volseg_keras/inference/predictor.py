@@ -3,8 +3,6 @@
 import math
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from ..errors import require
 from ..pretrained.prediction_defaults import PredictionDefaults
 from ..volumes.dimensions import channels_of, check_axes
@@ -103,10 +101,10 @@ class Predictor:
     def views(self, options):
         """Return the number of views that `PredictionOptions` averages over."""
         most = len(VIEWS[self.spatial_dims])
-        if isinstance(options.tta, bool | np.bool_):
+        if isinstance(options.tta, bool):
             return most if options.tta else 1
         views = self.defaults.views if options.tta is None else options.tta
-        return min(max(int(views), 1), most)
+        return min(max(views, 1), most)
 
     def denoising(self, volume, options):
         """Return the `Denoising` of a volume; of a 2D network only if asked for.
