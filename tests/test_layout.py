@@ -450,7 +450,7 @@ def test_files_of_macos_are_no_slices(tmp_path):
 def test_missing_slices_are_told(numbers, told, step, tmp_path):
     write_slices(tmp_path / "a", [n * step for n in numbers])
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+        warnings.simplefilter("always", UserWarning)
         open_volume(tmp_path / "a")
     text = "".join(str(warning.message) for warning in caught)
     if told:

@@ -93,9 +93,9 @@ def test_tifffiles_logger_is_left_alone(caplog):
 def test_warnings_of_other_packages_stay_hidden(tmp_path):
     """In whatever folder they are installed."""
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+        warnings.simplefilter("always", UserWarning)
         with quiet():
-            warnings.simplefilter("always")
+            warnings.simplefilter("always", UserWarning)
             for file in (tmp_path / "volseg_keras/lib/other.py", ROOT / "volumes/tiff.py"):
                 warnings.warn_explicit(file.name, UserWarning, str(file), 1)
     assert [str(warning.message) for warning in caught] == ["tiff.py"]
