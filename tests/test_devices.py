@@ -5,9 +5,11 @@ import subprocess
 import sys
 
 import keras
+import numpy as np
 import pytest
 
-from volseg_keras import build_model
+from volseg_keras import build_model, phantom
+from volseg_keras.networks.layers import rank_layer
 from volseg_keras.training import devices
 
 TWO = """
@@ -95,11 +97,83 @@ def test_torch_is_told_at_once():
     assert "Invalid value for `all_gpus`" in done.stderr
 
 
-@pytest.mark.parametrize("gpu", [True, False])
-def test_networks_are_built_in_the_fastest_precision(gpu, monkeypatch):
+def computing_in(model):
+    return {layer.compute_dtype for layer in model.layers if layer.weights}
+
+
+@pytest.mark.parametrize(
+    "gpu, cpu, patch, expected",
+    [
+        (True, False, (32, 64, 64), "bfloat16"),
+        (False, True, (48, 48, 48), "bfloat16"),
+        (False, True, (32, 64, 64), "float32"),
+        (False, False, (64, 64, 64), "float32"),
+    ],
+)
+def test_networks_compute_in_the_fastest_precision(gpu, cpu, patch, expected, monkeypatch):
     monkeypatch.setattr(devices, "on_gpu", lambda: gpu)
-    with devices.fastest_precision():
-        model = build_model("D")
-    kinds = {layer.compute_dtype for layer in model.layers if layer.weights}
-    assert kinds == {"bfloat16" if gpu else "float32"}
-    assert keras.config.dtype_policy().name == "float32"
+    monkeypatch.setattr(devices, "bfloat16_on_cpu", lambda: cpu)
+    model = build_model("H")
+    image = phantom((16, 32, 32))[0].astype(np.float32)[None, ..., None] / 64 - 2
+    exact = np.asarray(model(image))
+    with devices.fastest_precision(model, patch):
+        assert computing_in(model) == {expected}
+        assert {weight.dtype for weight in model.weights} <= {"float32", "uint32"}
+        found = model(image)
+    assert computing_in(model) == {"float32"}
+    assert found.dtype == "float32"
+    difference = np.abs(np.asarray(found) - exact).mean()
+    assert 0 < difference < 0.01 if expected == "bfloat16" else difference == 0
+    np.testing.assert_array_equal(model(image), exact)
+
+
+def test_layers_and_networks_of_another_precision_keep_it(monkeypatch):
+    monkeypatch.setattr(devices, "on_gpu", lambda: True)
+    inputs = keras.Input((None, None, 1))
+    others = keras.Model(inputs, keras.layers.Conv2D(2, 1, activation="softmax")(inputs))
+    with devices.fastest_precision(others, (64, 64)):
+        assert computing_in(others) == {"float32"}
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        half = build_model("D")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    with devices.fastest_precision(half, (64, 64)):
+        assert computing_in(half) == {"float16"}
+    assert computing_in(half) == {"float16"}
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="others have no oneDNN")
+@pytest.mark.parametrize("onednn", [True, False])
+@pytest.mark.parametrize("instructions", [True, False])
+def test_cpus_compute_in_bfloat16_by_onednn_and_their_instructions(
+    onednn, instructions, monkeypatch
+):
+    monkeypatch.setattr(devices, "uses_onednn", lambda: onednn)
+    monkeypatch.setattr(devices, "cpu_has_bfloat16", lambda: instructions)
+    assert devices.bfloat16_on_cpu() == (onednn and instructions)
+
+
+@pytest.mark.skipif(not devices.bfloat16_on_cpu(), reason="the CPU has no instructions for it")
+@pytest.mark.parametrize("sizes", [(3, 3), (3, 8), (8, 3), (3, 3, 3), (3, 4, 5), (5, 3, 3)])
+@pytest.mark.parametrize("maps", [13, 72, 96])
+@pytest.mark.parametrize("ending, strides", [("", 1), ("", 2), ("Transpose", 2)])
+def test_gradients_of_convolutions_in_bfloat16(sizes, maps, ending, strides):
+    """They are right for maps of three voxels and more, the smallest that are computed so."""
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    layer = rank_layer("Conv", len(sizes), ending)(maps, 3, strides, padding="same")
+    image = tf.constant(rng.normal(size=(2, *sizes, maps)).astype(np.float32))
+    layer.build(image.shape)
+
+    def gradients():
+        with tf.GradientTape() as tape:
+            tape.watch(image)
+            loss = tf.reduce_sum(tf.cast(layer(image), tf.float32) ** 2)
+        return tape.gradient(loss, [image, layer.kernel])
+
+    exact = gradients()
+    layer.dtype_policy = "mixed_bfloat16"
+    for a, b in zip(exact, gradients(), strict=True):
+        assert np.linalg.norm(a - b) < 0.02 * np.linalg.norm(a)

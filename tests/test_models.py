@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 from networks import shallow_networks
 
-from volseg_keras import VARIANTS, build_model, load_pretrained, phantom
+from volseg_keras import VARIANTS, build_model
 from volseg_keras.networks import models
 from volseg_keras.networks.losses import JaccardCrossentropyLoss
-from volseg_keras.networks.models import at_policy, split_normalization, with_normalization
+from volseg_keras.networks.models import split_normalization, with_normalization
 from volseg_keras.networks.variants import get_variant
 
 PARAMETERS = {
@@ -120,25 +120,6 @@ def test_mixed_precision_keeps_probabilities_in_float32():
     finally:
         keras.config.set_dtype_policy("float32")
     assert model(np.zeros((1, 16, 16, 1), np.float32)).dtype == "float32"
-
-
-def test_a_model_of_a_file_takes_the_policy():
-    model = load_pretrained("H")
-    assert at_policy(model) is model
-    image = phantom((16, 32, 32))[0].astype(np.float32)[None, ..., None]
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        quick = at_policy(model)
-    finally:
-        keras.config.set_dtype_policy("float32")
-    network, own = split_normalization(quick)
-    assert own == split_normalization(model)[1]
-    kinds = {layer.compute_dtype for layer in network.layers if layer.weights}
-    assert kinds == {"bfloat16"} and {w.dtype for w in network.weights} <= {"float32", "uint32"}
-    found = quick(image)
-    assert found.dtype == "float32"
-    difference = np.abs(np.asarray(found) - np.asarray(model(image)))
-    assert 0 < difference.mean() < 0.01
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,15 @@ def switch_on_onednn():
     os.environ.setdefault(ONEDNN, "1")
 
 
-def lacks_onednn():
-    """Return whether TensorFlow computes without oneDNN since it was imported too early."""
-    if not TENSORFLOW_FIRST:
-        return False
+def uses_onednn():
+    """Return whether TensorFlow computes with oneDNN."""
     try:
         from tensorflow.python.util._pywrap_util_port import IsMklEnabled
     except ImportError:  # there is no public function for it
-        return False
-    return not IsMklEnabled()
+        return True
+    return IsMklEnabled()
+
+
+def lacks_onednn():
+    """Return whether TensorFlow computes without oneDNN since it was imported too early."""
+    return TENSORFLOW_FIRST and not uses_onednn()

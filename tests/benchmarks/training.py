@@ -70,18 +70,18 @@ def ours(name):
     from volseg_keras.training.recipes import get_recipe
 
     patch, batch = SHAPES[name]
-    with precision():
-        model = volseg_keras.build_model(name)
+    model = volseg_keras.build_model(name)
+    precision(model, patch).__enter__()  # for good
     compile_model(model, get_recipe("fast"), len(patch))
     batches = sampler_of(name).tf_dataset(batch)
     return lambda: model.fit(batches, steps_per_epoch=STEPS, verbose=0)
 
 
-def precision():
-    """Return the context in which `volseg train` builds a network; older versions have none."""
+def precision(model, patch):
+    """Return the context in which `fit` trains; older versions have none."""
     from volseg_keras.training import devices
 
-    return getattr(devices, "fastest_precision", nullcontext)()
+    return getattr(devices, "fastest_precision", nullcontext)(model, patch)
 
 
 def stock(name):

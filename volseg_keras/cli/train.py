@@ -112,13 +112,13 @@ def train(
 
     from ..networks.models import build_model
     from ..patches.foreground import known_ids
-    from ..training.devices import data_parallel, fastest_precision
+    from ..training.devices import data_parallel
     from ..training.fit import fit
     from ..training.volumes import with_class_ids
 
     (images, labels), validated = with_class_ids(trained), with_class_ids(validated)
     keras.utils.set_random_seed(seed)
-    with fastest_precision(), data_parallel() if all_gpus else nullcontext():
+    with data_parallel() if all_gpus else nullcontext():
         classes = count_classes(*map(known_ids, labels))
         network = build_model(model, num_classes=classes) if model else "auto"
         summary = fit(

@@ -155,25 +155,13 @@ def split_normalization(model):
     return model.layers[-1], ((-offset / scale).tolist(), (1 / scale).tolist(), contrast)
 
 
-def at_policy(model):
-    """Return a model that computes with Keras's dtype policy, a copy unless that is float32."""
-    policy = keras.config.dtype_policy().name
-    if policy == "float32":  # that of the files of `fit`
-        return model
-    network, own = split_normalization(model)
-    copy = copy_at(network, policy)
-    copy.set_weights(network.get_weights())
-    return with_normalization(copy, *own) if own else copy
+def float32_copy(network):
+    """Return a network of the same layers that computes in float32, with new weights."""
 
+    def copied(layer):
+        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
 
-def copy_at(network, policy):
-    """Return a network of the same layers, with new weights and a dtype policy."""
-
-    def at(layer):
-        dtype = "float32" if isinstance(layer, Probability) else policy
-        return type(layer).from_config({**layer.get_config(), "dtype": dtype})
-
-    return keras.models.clone_model(network, clone_function=at)
+    return keras.models.clone_model(network, clone_function=copied)
 
 
 def spatial_dims_of(model):

@@ -8,7 +8,6 @@ import numpy as np
 from ..errors import require
 from ..networks.models import build_model
 from ..pretrained.zoo import DATASETS
-from ..training.devices import fastest_precision
 from ..training.fit import fit
 from ..volumes.labels import NOT_ANNOTATED, class_ids
 from ..volumes.volume import open_volume
@@ -33,9 +32,8 @@ def train_network(network, pairs, output, *, seed, num_classes=2, **options):
     images, labels = map(list, zip(*pairs, strict=True))
     options = {"seed": seed, "resume": Path(output).exists(), **options}
     keras.utils.set_random_seed(seed)
-    with fastest_precision():
-        model = build_model(network, num_classes=num_classes)
-        return fit(model, images, labels, output=output, **options)
+    model = build_model(network, num_classes=num_classes)
+    return fit(model, images, labels, output=output, **options)
 
 
 def train_row(row, data, output, *, steps=None):

@@ -5,7 +5,10 @@ from contextlib import contextmanager
 import keras
 
 from ..errors import invalid
-from ..inference.engines import on_gpu
+from ..inference.engines import cpu_has_bfloat16, on_gpu
+from ..inference.tiled_prediction import MULTIPLE
+from ..networks.layers import Probability
+from ..onednn import uses_onednn
 
 
 def use_jit():
@@ -14,20 +17,40 @@ def use_jit():
 
 
 @contextmanager
-def fastest_precision():
-    """Build and fit networks inside this context in bfloat16 on a GPU.
+def fastest_precision(model, patch_shape):
+    """Let a network of `build_model` compute in bfloat16 inside this context, where that is faster.
 
-    On CPUs with instructions for it a step of H takes 0.81 times as long, and one of D 0.77 times,
-    but kernels of full 3D convolutions have gradients that are not finite where maps are no
-    multiple of 16, as in E (TensorFlow 2.21, Zen 4).
+    It is on GPUs, and on CPUs with instructions for it (see `tests/benchmarks/training.py`). Other
+    networks, and layers with a precision of their own, stay as they are; so does a network whose
+    maps are too small: oneDNN computes wrong gradients of kernels in bfloat16 where a 3^d
+    convolution has two voxels or fewer along an axis (TensorFlow 2.21).
+
+    Args:
+        model: the network, which outputs `Probability`.
+        patch_shape: spatial sizes of its patches, in voxels.
     """
-    before = keras.config.dtype_policy()
-    if on_gpu():
-        keras.config.set_dtype_policy("mixed_bfloat16")
+    last = model.layers[-1]
+    small = min(patch_shape) <= 2 * MULTIPLE
+    fast = isinstance(last, Probability) and (on_gpu() or (bfloat16_on_cpu() and not small))
+    layers = [each for each in model._flatten_layers() if each is not last and fast]
+    layers = [each for each in layers if each.dtype_policy.name == "float32"]
+    set_precision(model, layers, "mixed_bfloat16")
     try:
         yield
     finally:
-        keras.config.set_dtype_policy(before)
+        set_precision(model, layers, "float32")
+
+
+def set_precision(model, layers, policy):
+    """Set the dtype policy of layers of a model, and have its steps compiled again."""
+    for layer in layers:
+        layer.dtype_policy = policy
+    model.train_function = model.test_function = model.predict_function = None
+
+
+def bfloat16_on_cpu():
+    """Return whether TensorFlow computes by instructions for bfloat16; emulated, it is slow."""
+    return keras.backend.backend() == "tensorflow" and uses_onednn() and cpu_has_bfloat16()
 
 
 @contextmanager

@@ -121,8 +121,7 @@ def fit(
         others = (resume, seed, normalization, self_train, stop)
         request = Request(model, output, start, *given, *others)
         run = partial(fit, steps_per_epoch=steps_per_epoch, stop=stop)
-        with fastest_precision():
-            return fit_auto(run, images, labels, request)
+        return fit_auto(run, images, labels, request)
     recipe = recipe or "fast"
     row = get_recipe(recipe)
     dims, budget = spatial_dims_of(model), make_budget(row, steps, minutes)
@@ -156,7 +155,7 @@ def fit(
     callbacks += [*logged, checkpoint]
     if budget.progress >= 1 and (summary := finished_summary(output / "metrics.json", budget.step)):
         return summary
-    with checkpoint.kept():
+    with checkpoint.kept(), fastest_precision(model, patches.patch_shape[-dims:]):
         train(model, patches, batch, budget, row.settle, callbacks, steps_per_epoch, stop)
     if not (held_out and save.path.exists()):
         with average.applied(model):

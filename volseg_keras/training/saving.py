@@ -9,7 +9,7 @@ import numpy as np
 
 from ..files import atomic_path, read_json, write_json
 from ..inference.engines import on_gpu, usable_cores
-from ..networks.models import copy_at, spatial_dims_of, with_normalization
+from ..networks.models import float32_copy, spatial_dims_of, with_normalization
 from ..patches.foreground import ClassIds
 from ..volumes.labels import digest
 from ..volumes.noise import noise_of
@@ -21,7 +21,7 @@ class WeightExporter:
 
     def __init__(self, model, normalization, path):
         self.trained = model
-        copy = copy_at(model, "float32")
+        copy = float32_copy(model)
         self.copy = keras.Model(copy.inputs[0], copy.outputs[0], name=model.name)
         self.model = with_normalization(self.copy, *normalization)
         self.path = Path(path)

@@ -11,7 +11,7 @@ from ..files import read_json, write_json
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
 from ..inference.tiled_prediction import not_background
-from ..networks.models import at_policy, build_model, split_normalization, with_normalization
+from ..networks.models import build_model, split_normalization, with_normalization
 from ..networks.variants import find_variant
 from ..patches.foreground import annotated_sections, known_ids
 from ..pretrained.choice import rescaling
@@ -220,7 +220,7 @@ def network_from(name, num_classes, dims=None, channels=1):
     """
     if name is None:
         return build_model(NETWORKS[dims], num_classes=num_classes, in_channels=channels)
-    model = at_policy(load_pretrained(name))
+    model = load_pretrained(name)
     return model if model.output_shape[-1] == num_classes else with_new_head(model, num_classes)
 
 
