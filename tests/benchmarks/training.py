@@ -8,7 +8,7 @@ import argparse
 import os
 import subprocess
 import sys
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from importlib.util import find_spec
 
 import numpy as np
@@ -18,6 +18,7 @@ ENVIRONMENT = dict(os.environ)  # before the package is imported
 SHAPES = {"H": ((64, 128, 128), 2), "D": ((256, 256), 8)}
 STEPS = 4
 REPEATS = 10
+PRECISION = ExitStack()  # open until the end of the process
 
 
 def stock_network(name):
@@ -71,9 +72,13 @@ def ours(name):
 
     patch, batch = SHAPES[name]
     model = volseg_keras.build_model(name)
-    precision(model, patch).__enter__()  # for good
+    PRECISION.enter_context(precision(model, patch))
     compile_model(model, get_recipe("fast"), len(patch))
-    batches = sampler_of(name).tf_dataset(batch)
+    import tensorflow as tf  # after the package, which has it use oneDNN
+
+    settings = tf.data.Options()
+    settings.autotune.enabled = False  # in older versions `fit` waits for its thread at the end
+    batches = sampler_of(name).tf_dataset(batch).with_options(settings)
     return lambda: model.fit(batches, steps_per_epoch=STEPS, verbose=0)
 
 
@@ -81,7 +86,7 @@ def precision(model, patch):
     """Return the context in which `fit` trains; older versions have none."""
     from volseg_keras.training import devices
 
-    return getattr(devices, "fastest_precision", nullcontext)(model, patch)
+    return getattr(devices, "fastest_precision", lambda *_: nullcontext())(model, patch)
 
 
 def stock(name):

@@ -42,9 +42,10 @@ class Patches:
             batch_size: patches a step.
             start: the first step.
             steps: number of steps; endless where None.
-            workers: parallel calls; TensorFlow chooses where None.
+            workers: parallel calls; one for each core that may be used where None.
         """
         import tensorflow as tf
+        from joblib import cpu_count
 
         stop = tf.int64.max if steps is None else start + steps
         shape = (batch_size, *self.patch_shape[-self.spatial_dims :])
@@ -56,8 +57,10 @@ class Patches:
             return tf.ensure_shape(image, (*shape, self.channels)), tf.ensure_shape(label, shape)
 
         dataset = tf.data.Dataset.range(start, stop)
-        dataset = dataset.map(load, num_parallel_calls=workers or tf.data.AUTOTUNE)
-        return dataset.prefetch(tf.data.AUTOTUNE)
+        dataset = dataset.map(load, num_parallel_calls=workers or cpu_count()).prefetch(2)
+        options = tf.data.Options()
+        options.autotune.enabled = False  # its thread can keep `fit` from ending, for up to a minute
+        return dataset.with_options(options)
 
     def py_dataset(self, batch_size, *, start=0, steps=None, **options):
         """Return a `keras.utils.PyDataset` of the same batches, for any backend.
