@@ -28,6 +28,21 @@ def pair(shape, seed=0):
     return layer, norm, prelu
 
 
+def trained(function, x, upstream, weights):
+    """Return the output of a compiled training step, and the gradients of `x` and weights."""
+    import tensorflow as tf
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            out = function(x, training=True)
+        assert out.dtype == x.dtype
+        return out, *tape.gradient(out, [x, *(w.value for w in weights)], upstream)
+
+    return [tf.cast(result, tf.float32).numpy() for result in step()]
+
+
 @tensorflow_only
 @pytest.mark.parametrize("shape", [(3, 8, 6, 5), (2, 4, 6, 8, 3)])
 def test_training_equals_the_stock_layers(shape):
@@ -37,21 +52,14 @@ def test_training_equals_the_stock_layers(shape):
     rng = np.random.default_rng(1)
     x = tf.constant(rng.normal(2, 3, shape), tf.float32)
     upstream = tf.constant(rng.normal(0, 1, shape), tf.float32)
-    with tf.GradientTape(persistent=True) as tape:
-        tape.watch(x)
-        ours = layer(x, training=True)
-        stock = prelu(norm(x, training=True))
-    np.testing.assert_allclose(ours, stock, atol=1e-5)
-    pairs = [
-        (x, x),
-        (layer.norm.gamma, norm.gamma),
-        (layer.norm.beta, norm.beta),
-        (layer.prelu.alpha, prelu.alpha),
-    ]
-    for mine, theirs in pairs:
-        mine, theirs = (getattr(v, "value", v) for v in (mine, theirs))
-        expected = tape.gradient(stock, theirs, upstream).numpy()
-        actual = tape.gradient(ours, mine, upstream).numpy()
+    ours = trained(layer, x, upstream, [layer.norm.gamma, layer.norm.beta, layer.prelu.alpha])
+    stock = trained(
+        lambda x, training: prelu(norm(x, training=training)),
+        x,
+        upstream,
+        [norm.gamma, norm.beta, prelu.alpha],
+    )
+    for actual, expected in zip(ours, stock, strict=True):
         np.testing.assert_allclose(actual, expected, atol=1e-4 * np.abs(expected).max())
     for mine, theirs in zip(layer.norm.weights, norm.weights, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-5)
@@ -69,17 +77,11 @@ def test_bfloat16_trains_as_float32_does_within_its_precision():
     rng = np.random.default_rng(1)
     # Numbers that bfloat16 holds, whose mean is large against their deviation.
     x, upstream = (tf.cast(rng.normal(m, 1, shape), tf.bfloat16) for m in (8, 0))
-    results = []
-    for each, dtype in ((exact, tf.float32), (layer, tf.bfloat16)):
-        given = tf.cast(x, dtype)
-        with tf.GradientTape() as tape:
-            tape.watch(given)
-            out = each(given, training=True)
-        assert out.dtype == dtype
-        sources = [given, *(w.value for w in each.trainable_weights)]
-        gradients = tape.gradient(out, sources, tf.cast(upstream, dtype))
-        results.append([tf.cast(r, tf.float32).numpy() for r in (out, *gradients)])
-    for want, got in zip(*results, strict=True):
+    expected = trained(
+        exact, *(tf.cast(v, tf.float32) for v in (x, upstream)), exact.trainable_weights
+    )
+    found = trained(layer, x, upstream, layer.trainable_weights)
+    for want, got in zip(expected, found, strict=True):
         np.testing.assert_allclose(got, want, atol=0.02 * np.abs(want).max())
     for mine, theirs in zip(layer.norm.weights, exact.norm.weights, strict=True):
         assert mine.dtype == "float32"

@@ -10,11 +10,13 @@ from command import quick_recipe, volseg
 from networks import shallow_networks
 
 from volseg_keras import load_pretrained, phantom, save_volume
+from volseg_keras.networks.models import split_normalization
 from volseg_keras.networks.variants import VARIANTS
 from volseg_keras.pretrained.checksums import check_files
 from volseg_keras.pretrained.presets import model_file
 from volseg_keras.pretrained.zoo import DATASETS, ZOO, get_row
 from volseg_keras.publishing.model_table import BEGIN, END
+from volseg_keras.publishing.publish import row_trained_as, trained_as
 from volseg_keras.publishing.zoo_training import open_pair, train_row
 from volseg_keras.training.recipes import RECIPES
 
@@ -107,6 +109,20 @@ def test_a_row_twice_gives_the_same_weights(data, tmp_path):
     for a, b in zip(one, other, strict=True):
         np.testing.assert_array_equal(a, b)
     keras.utils.clear_session()
+
+
+@quick_recipe()
+def test_a_row_starts_from_a_published_model(data, tmp_path):
+    run = tmp_path / "run"
+    summary = train_row(ZOO["epfl-organelles"], data, run, steps=1)
+    assert summary["from"] == "mito-3d"
+    assert trained_as(summary) == row_trained_as(ZOO["epfl-organelles"])
+    assert ", from mito-3d, " in trained_as(summary)
+    trained, published = (split_normalization(load_pretrained(n))[0] for n in (run, "mito-3d"))
+    assert trained.output_shape[-1] == 5
+    kernels = [network.get_layer("encoder4_shortcut").kernel for network in (trained, published)]
+    one, other = map(keras.ops.convert_to_numpy, kernels)
+    assert np.linalg.norm(one - other) < 0.2 * np.linalg.norm(other)
 
 
 def test_classes_that_do_not_count(data):

@@ -14,8 +14,8 @@ class NormPReLU(keras.layers.Layer):
     """Batch normalisation, then a PReLU with one slope a map (paper, Section 2.1).
 
     It holds a `keras.layers.BatchNormalization` and a `keras.layers.PReLU`, which compute its
-    values in all cases but one: a training step under TensorFlow in float32 or bfloat16, where
-    TensorFlow's own gradient of the pair takes twice the time.
+    values in all cases but one: a compiled training step under TensorFlow in float32 or bfloat16,
+    where TensorFlow's own gradient of the pair takes twice the time.
 
     Input and output shape: `(batch, *spatial, channels)`.
     """
@@ -35,8 +35,7 @@ class NormPReLU(keras.layers.Layer):
         """Normalise by the batch's statistics in training, by the moving ones otherwise."""
         norm = self.norm
         precise = self.compute_dtype in ("float32", "bfloat16")
-        fused = keras.backend.backend() == "tensorflow" and precise
-        if not (training and norm.trainable and fused):
+        if not (training and norm.trainable and precise and in_tensorflow_graph()):
             return self.prelu(norm(inputs, training=training))
         weights = [ops.reshape(w, (-1,)) for w in (norm.gamma, norm.beta, self.prelu.alpha)]
         outputs, mean, variance = norm_prelu(norm.epsilon)(inputs, *weights)
@@ -47,6 +46,15 @@ class NormPReLU(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         """Return the input's shape."""
         return input_shape
+
+
+def in_tensorflow_graph():
+    """Return whether TensorFlow builds a graph: step by step, XLA would compile for one use."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.executing_eagerly()
 
 
 @cache

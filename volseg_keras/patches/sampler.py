@@ -59,7 +59,7 @@ class Patches:
         dataset = tf.data.Dataset.range(start, stop)
         dataset = dataset.map(load, num_parallel_calls=workers or cpu_count()).prefetch(2)
         options = tf.data.Options()
-        options.autotune.enabled = False  # its thread can keep `fit` from ending, for up to a minute
+        options.autotune.enabled = False  # its thread can keep `fit` from ending for a minute
         return dataset.with_options(options)
 
     def py_dataset(self, batch_size, *, start=0, steps=None, **options):

@@ -70,6 +70,8 @@ class PublishedModel:
         recipe: name of a row of `RECIPES`.
         classes: their names.
         seed: of weights and patches.
+        start: published model of the same network whose weights it starts from, all but the last
+            convolution if it has other classes; None to start from scratch.
         purpose: what it is for, a sentence.
     """
 
@@ -81,6 +83,7 @@ class PublishedModel:
     recipe: str = "fast"
     classes: tuple = ("background", "mitochondria")
     seed: int = 0
+    start: str | None = None
     purpose: str = ""
 
 
@@ -165,7 +168,8 @@ ZOO = {
     "epfl-organelles": PublishedModel(
         "H",
         (ORGANELLES_TRAIN,),
-        steps=8_000,
+        steps=4_000,
+        start="mito-3d",
         test=(ORGANELLES_TEST,),
         classes=STRUCTURES,
         purpose="Four structures of neuropil in isotropic FIB-SEM.",

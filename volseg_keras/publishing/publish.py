@@ -203,19 +203,22 @@ def trained_as(metrics):
     validation = metrics.get("validation", [])
     names = ([Path(volume["name"]).name for volume in some] for some in (volumes, validation))
     network = find_variant(metrics["variant"]).name
-    return _told(network, metrics["recipe"], metrics["seed"], *names, parts)
+    training = network, metrics["recipe"], metrics["seed"], metrics.get("from")
+    return _told(*training, *names, parts)
 
 
 def row_trained_as(row):
     """Return the text of `trained_as` for a run of a `PublishedModel`."""
     names = ([Path(pair.name).name for pair in pairs] for pairs in (row.train, row.validate))
-    return _told(row.network, row.recipe, row.seed, *names, [pair.hold_out for pair in row.train])
+    training = row.network, row.recipe, row.seed, row.start
+    return _told(*training, *names, [pair.hold_out for pair in row.train])
 
 
-def _told(network, recipe, seed, names, validation, hold_out):
+def _told(network, recipe, seed, start, names, validation, hold_out):
     volumes = f"{', '.join(names)} without {', '.join(map(str, hold_out))}"
     validated = f", validated on {', '.join(validation)}" if validation else ""
-    return f"network {network}, recipe {recipe}, seed {seed}, {volumes}{validated}"
+    start = f", from {start}" if start else ""
+    return f"network {network}, recipe {recipe}, seed {seed}{start}, {volumes}{validated}"
 
 
 def check_output(output):

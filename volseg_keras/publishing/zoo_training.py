@@ -9,11 +9,12 @@ from ..errors import require
 from ..networks.models import build_model
 from ..pretrained.zoo import DATASETS
 from ..training.fit import fit
+from ..training.starting_model import network_from
 from ..volumes.labels import NOT_ANNOTATED, class_ids
 from ..volumes.volume import open_volume
 
 
-def train_network(network, pairs, output, *, seed, num_classes=2, **options):
+def train_network(network, pairs, output, *, seed, num_classes=2, start=None, **options):
     """Train a network from a seed, or resume that.
 
     The weights depend on the arguments, and on the rounding of a machine, only.
@@ -24,15 +25,19 @@ def train_network(network, pairs, output, *, seed, num_classes=2, **options):
         output: folder of the run.
         seed: of weights and patches.
         num_classes: number of classes.
+        start: published model to start from, or None.
         **options: of `fit`.
 
     Returns:
         The dict of metrics.json.
     """
     images, labels = map(list, zip(*pairs, strict=True))
-    options = {"seed": seed, "resume": Path(output).exists(), **options}
+    options = {"seed": seed, "resume": Path(output).exists(), "start": start, **options}
     keras.utils.set_random_seed(seed)
-    model = build_model(network, num_classes=num_classes)
+    if start:
+        model = network_from(start, num_classes)
+    else:
+        model = build_model(network, num_classes=num_classes)
     return fit(model, images, labels, output=output, **options)
 
 
@@ -57,6 +62,7 @@ def train_row(row, data, output, *, steps=None):
         output,
         seed=row.seed,
         num_classes=len(row.classes),
+        start=row.start,
         recipe=row.recipe,
         steps=steps or row.steps,
         hold_out=[pair.hold_out for pair in row.train],
