@@ -8,7 +8,6 @@ from command import volseg
 from scipy import ndimage
 
 from volseg_keras import Segmenter, open_volume, phantom, predict_volume, save_volume
-from volseg_keras.inference import job
 from volseg_keras.pretrained import choice
 from volseg_keras.pretrained.choice import BEST, choose_model, common_scale, rescaling
 from volseg_keras.pretrained.presets import nearest_voxel_size, published
@@ -136,8 +135,8 @@ def test_python_chooses_too(tmp_path):
     image = phantom((16, 48, 48))[0]
     volume = open_volume(save_volume(tmp_path / "a.tif", image, voxel_size=(40, 10, 10)))
     found = choose_model(volume)
-    assert found.models == ("mito-2d", "mito-3d") and found.scale == (1, 1.7665, 1.7665)
-    want = predict_volume(list(found.models), volume, scale=found.scale)
+    assert found.models == ("mito-2d", "mito-3d")
+    want = predict_volume(list(found.models), volume, scale=(1, 1.7665, 1.7665))
     np.testing.assert_array_equal(predict_volume("auto", volume), want)
     np.testing.assert_array_equal(Segmenter()(volume), want)
 
@@ -151,11 +150,10 @@ def test_an_image_is_no_volume(call):
 def test_sections_are_not_rescaled_for_a_2d_model(tmp_path, monkeypatch):
     image = phantom((16, 24, 24))[0]
     volume = open_volume(save_volume(tmp_path / "a.tif", image, voxel_size=(5, 7, 6)))
-    for module in (job, choice):
-        monkeypatch.setattr(module, "trained_voxel_size", lambda model, near: (40, 5, 5))
-        monkeypatch.setattr(module, "trained_spatial_dims", {"two": 2, "three": 3}.get)
-    assert job.scale_to(["two"], volume) == (1, 1.4, 1.2)
-    assert job.scale_to(["three"], volume) == (0.125, 1.4, 1.2)
+    monkeypatch.setattr(choice, "trained_voxel_size", lambda model, near: (40, 5, 5))
+    monkeypatch.setattr(choice, "trained_spatial_dims", {"two": 2, "three": 3}.get)
+    assert choice.scale_to(["two"], volume) == (1, 1.4, 1.2)
+    assert choice.scale_to(["three"], volume) == (0.125, 1.4, 1.2)
 
 
 def test_a_volume_that_has_too_much_foreground_is_told(tmp_path, capsys, monkeypatch):

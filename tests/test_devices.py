@@ -3,14 +3,19 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
+from networks import shallow_networks
+from runs import quick_recipes, run, stopped_at
 
 from volseg_keras import build_model, phantom
 from volseg_keras.networks.layers import rank_layer
 from volseg_keras.training import devices
+from volseg_keras.training.callbacks import Schedule
+from volseg_keras.training.recipes import RECIPES
 
 TWO = """
 import sys, numpy as np, keras, volseg_keras
@@ -105,8 +110,8 @@ def computing_in(model):
     "gpu, cpu, patch, expected",
     [
         (True, False, (32, 64, 64), "bfloat16"),
-        (False, True, (48, 48, 48), "bfloat16"),
-        (False, True, (32, 64, 64), "float32"),
+        (False, True, (24, 48, 48), "bfloat16"),
+        (False, True, (16, 64, 64), "float32"),
         (False, False, (64, 64, 64), "float32"),
     ],
 )
@@ -156,15 +161,28 @@ def test_cpus_compute_in_bfloat16_by_onednn_and_their_instructions(
 
 @pytest.mark.skipif(not devices.bfloat16_on_cpu(), reason="the CPU has no instructions for it")
 @pytest.mark.parametrize("sizes", [(3, 3), (3, 8), (8, 3), (3, 3, 3), (3, 4, 5), (5, 3, 3)])
-@pytest.mark.parametrize("maps", [13, 72, 96])
-@pytest.mark.parametrize("ending, strides", [("", 1), ("", 2), ("Transpose", 2)])
-def test_gradients_of_convolutions_in_bfloat16(sizes, maps, ending, strides):
+@pytest.mark.parametrize("maps", [(13, 13), (40, 48), (72, 72), (96, 104)])
+@pytest.mark.parametrize(
+    "ending, window, strides",
+    [
+        ("", 3, 1),
+        ("", 3, 2),
+        ("", 1, 1),
+        ("", 1, 2),
+        ("", (3, 1, 1), 2),
+        ("", (1, 1, 3), 2),
+        ("Transpose", 3, 2),
+        ("Transpose", 2, 2),
+    ],
+)
+def test_gradients_of_convolutions_in_bfloat16(sizes, maps, ending, window, strides):
     """They are right for maps of three voxels and more, the smallest that are computed so."""
     import tensorflow as tf
 
     rng = np.random.default_rng(0)
-    layer = rank_layer("Conv", len(sizes), ending)(maps, 3, strides, padding="same")
-    image = tf.constant(rng.normal(size=(2, *sizes, maps)).astype(np.float32))
+    window = window if isinstance(window, int) else window[-len(sizes) :]
+    layer = rank_layer("Conv", len(sizes), ending)(maps[1], window, strides, padding="same")
+    image = tf.constant(rng.normal(size=(2, *sizes, maps[0])).astype(np.float32))
     layer.build(image.shape)
 
     def gradients():
@@ -177,3 +195,34 @@ def test_gradients_of_convolutions_in_bfloat16(sizes, maps, ending, strides):
     layer.dtype_policy = "mixed_bfloat16"
     for a, b in zip(exact, gradients(), strict=True):
         assert np.linalg.norm(a - b) < 0.02 * np.linalg.norm(a)
+
+
+@shallow_networks()
+def test_a_run_in_bfloat16_goes_on_as_it_would_have(tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "bfloat16_on_cpu", lambda: True)
+    kinds = set()
+    begin = Schedule.on_train_batch_begin
+
+    def seen(self, batch, logs=None):
+        kinds.update(computing_in(self.model))
+        begin(self, batch, logs)
+
+    monkeypatch.setattr(Schedule, "on_train_batch_begin", seen)
+    with quick_recipes():
+        recipe = replace(RECIPES["settling"], patch={3: (24, 24, 32)}, batch={3: 1})
+        monkeypatch.setitem(RECIPES, "settling", recipe)
+
+        def network():
+            keras.utils.set_random_seed(0)
+            return build_model("H")
+
+        whole, summary = run(tmp_path / "whole", 8, network(), recipe="settling")
+        broken = network()
+        with stopped_at(5):
+            run(tmp_path / "broken", 8, broken, recipe="settling")
+        assert computing_in(broken) == {"float32"}
+        again, _ = run(tmp_path / "broken", 8, network(), recipe="settling", resume=True)
+    assert kinds == {"bfloat16"} and computing_in(whole) == {"float32"}
+    assert np.isfinite(summary["held_out_jaccard"])
+    for one, other in zip(whole.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0.02, atol=0.02)

@@ -144,6 +144,34 @@ def test_graphs_that_nobody_uses_leave_the_cache(models, tmp_path, monkeypatch):
     assert not about.exists() and list(paths[1].rglob("volseg.json"))
 
 
+PREDICT = """
+import sys
+import numpy as np, volseg_keras
+image = volseg_keras.phantom((16, 64, 64))[0]
+segmenter = volseg_keras.Segmenter(sys.argv[1], engine="openvino")
+print("ready", flush=True)
+sys.stdin.readline()
+for size in (32, 48, 64):
+    for depth in (4, 8, 16):
+        assert np.isfinite(segmenter(image[:depth, :size, :size])).all()
+"""
+
+
+@pytest.mark.slow
+def test_processes_compile_a_model_at_once(models, tmp_path):
+    """They share a cache, in which each finds what others are writing."""
+    command = [sys.executable, "-c", PREDICT, str(models / "C.keras")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    processes = [subprocess.Popen(command, env=environment, **pipes) for _ in range(4)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert [process.wait(300) for process in processes] == [0] * 4
+
+
 def test_a_model_of_two_channels_is_refused_at_once():
     from volseg_keras import build_model
 

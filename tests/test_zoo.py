@@ -15,6 +15,7 @@ from volseg_keras.networks.variants import VARIANTS
 from volseg_keras.pretrained.checksums import check_files
 from volseg_keras.pretrained.presets import model_file
 from volseg_keras.pretrained.zoo import DATASETS, ZOO, get_row
+from volseg_keras.publishing.card import trained_on
 from volseg_keras.publishing.model_table import BEGIN, END
 from volseg_keras.publishing.publish import row_trained_as, trained_as
 from volseg_keras.publishing.zoo_training import open_pair, train_row
@@ -118,6 +119,7 @@ def test_a_row_starts_from_a_published_model(data, tmp_path):
     assert summary["from"] == "mito-3d"
     assert trained_as(summary) == row_trained_as(ZOO["epfl-organelles"])
     assert ", from mito-3d, " in trained_as(summary)
+    assert trained_on(ZOO["epfl-organelles"]) == ["organelles", "epfl", "sbem"]  # their terms too
     trained, published = (split_normalization(load_pretrained(n))[0] for n in (run, "mito-3d"))
     assert trained.output_shape[-1] == 5
     kernels = [network.get_layer("encoder4_shortcut").kernel for network in (trained, published)]

@@ -83,7 +83,7 @@ def ours(name):
 
 
 def precision(model, patch):
-    """Return the context in which `fit` trains; older versions have none."""
+    """Return the context in which `fit` trains; versions before that function have none."""
     from volseg_keras.training import devices
 
     return getattr(devices, "fastest_precision", lambda *_: nullcontext())(model, patch)

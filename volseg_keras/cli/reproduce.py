@@ -17,7 +17,10 @@ def reproduce(
     context: typer.Context,
     name: Annotated[
         str | None,
-        typer.Argument(help="Published model to train, see `volseg models`; by default Table 1."),
+        typer.Argument(
+            help="Model to train, a row of pretrained/zoo.py such as mito-2d, or a network of "
+            "Table 1; by default all of these."
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -40,11 +43,11 @@ def reproduce(
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(help="Budget of a run in steps; by default that of the published model."),
+        typer.Option(help="Budget of a run in steps; by default that of its row."),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of a row of Table 1.")] = 1,
 ):
-    """Retrain a published model, or the networks of Table 1 to compare them with the paper.
+    """Train a model of the zoo as its row says, or the networks of Table 1 for comparison.
 
     Repeat the command to resume an interrupted run.
 

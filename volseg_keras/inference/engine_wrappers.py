@@ -131,13 +131,13 @@ class InThickTiles:
         engine: of a few sections.
         voxels: how many it takes at once.
         smoothing: `SectionSmoothing` of what it finds.
-        intensity: `Intensity` of the volume, or "model".
+        intensity: `Intensity` of the volume, None for the model's own constants.
     """
 
     engine: object
     voxels: int
     smoothing: SectionSmoothing
-    intensity: object
+    intensity: Intensity | None
 
     def __call__(self, tile):
         """Return the engine's values for a tile, smoothed over its sections."""
@@ -148,8 +148,7 @@ class InThickTiles:
         values = np.concatenate(parts)
         if not self.smoothing.sigma:
             return values
-        known = self.intensity if isinstance(self.intensity, Intensity) else None
-        padded = padding_of(tile, known)
+        padded = padding_of(tile, self.intensity)
         slabs = self.smoothing.slabs([(0, values)], 0, len(values), padded)
         return np.concatenate([smoothed for _, smoothed in slabs])
 

@@ -7,11 +7,13 @@ Those of OpenVINO and ONNX Runtime run the graph of `networks.inference_graph`, 
 
 import math
 import warnings
+from contextlib import suppress
 from functools import cache, partial
 from hashlib import sha256
 from threading import RLock
 
 import numpy as np
+from filelock import FileLock
 
 from ..networks.backend import keras_backend
 from ..onednn import lacks_onednn
@@ -24,6 +26,7 @@ CHANGED, CHANGED_FOREGROUND, SPECKS = 0.001, 0.01, 100
 # Compiled models that are kept, for samples in both precisions and for tiles at two zooms, as they
 # are and transposed, whole and the last ones; and samples whose comparison of precisions is kept.
 COMPILED, COMPARED = 10, 16
+LONGEST = 60  # seconds that another process may compile; then, or without locks: no cache
 LARGE_TILE = 2**23  # voxels; the memory of larger tiles is released after a volume
 
 
@@ -69,11 +72,8 @@ class OpenVinoEngines:
 
         self._core, self._spatial_dims, self._levels = ov.Core(), spatial_dims, levels
         self._options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": usable_cores()}
-        if path.is_dir():
-            self._model = ov.convert_model(path)
-        else:
-            self._model = self._core.read_model(path)
-            self._options["CACHE_DIR"] = str(path.parent)
+        self._model = ov.convert_model(path) if path.is_dir() else self._core.read_model(path)
+        self._cache = None if path.is_dir() else path.parent
         self._compiled, self._changes = Recent(COMPILED), Recent(COMPARED)
         self._lock = RLock()
 
@@ -126,7 +126,12 @@ class OpenVinoEngines:
         ready = typed(self._model.clone(), dtype, self._levels)
         ready.reshape(shape)  # a fixed shape lets OpenVINO fuse more
         options = {**self._options, "INFERENCE_PRECISION_HINT": precision}
-        return self._core.compile_model(ready, "CPU", options)
+        compiled = partial(self._core.compile_model, ready, "CPU")
+        if self._cache:
+            # A process must not read what another one is writing.
+            with suppress(OSError), FileLock(self._cache / "compiled.lock", timeout=LONGEST):
+                return compiled({**options, "CACHE_DIR": str(self._cache)})
+        return compiled(options)
 
 
 def typed(model, dtype, levels):

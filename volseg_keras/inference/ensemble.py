@@ -72,16 +72,17 @@ class EnsemblePredictor(Predictor):
         options = options or PredictionOptions()
         intensity = self.intensity(volume, options.normalization)
         options = replace(options, normalization=intensity or "model")
-        return Ensemble(tuple(self._member(each, volume, options) for each in self.members))
+        engines = (self._member(each, volume, options, intensity) for each in self.members)
+        return Ensemble(tuple(engines))
 
-    def _member(self, member, volume, options):
+    def _member(self, member, volume, options, intensity):
         """Return the engine of a member for the tiles of all of them."""
         engine = member.engine(volume, options)
         if member.spatial_dims == self.spatial_dims:
             return engine
         smoothing = member.section_smoothing(volume, options)
         voxels = voxels_at_once(member.spatial_dims, max(member.scales(options))) // 2
-        return InThickTiles(engine, voxels, smoothing, options.normalization)
+        return InThickTiles(engine, voxels, smoothing, intensity)
 
     def release(self):
         """Give back the memory of all members."""

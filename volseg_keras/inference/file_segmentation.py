@@ -186,7 +186,7 @@ def _open_and_read(job, image):
     options = job.prediction
     pixels = reading.result() if options.normalization == "volume" else image
     intensity = predictor.intensity(pixels, options.normalization)
-    options = replace(options, normalization=intensity or "model")
+    options = predictor.resolved(pixels, replace(options, normalization=intensity or "model"))
     engine = predictor.engine(pixels, options)
     return reading.result(), predictor, engine, options
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import invalid, require
+from ..errors import invalid
 from ..postprocessing.pipeline import PostProcessing
-from ..pretrained.choice import AUTO, choose_model, common_scale, common_voxel_size
-from ..pretrained.presets import mean_threshold, trained_spatial_dims, trained_voxel_size
+from ..pretrained.choice import AUTO, choose_model, common_scale, scale_to
+from ..pretrained.presets import mean_threshold
 from ..volumes.formats import kind_of
 from ..volumes.volume import open_volume
 from ..volumes.writing import check_memory_to_write, check_not_input, checked_output
@@ -143,21 +143,6 @@ def checked_threshold(value):
         if 0 < float(value) < 1:
             return float(value)
     raise invalid("threshold", "a number between 0 and 1, or auto", f"threshold={value}")
-
-
-def scale_to(models, image):
-    """Return how many voxels of the models' size make one of a volume, along (z, y, x).
-
-    Sections stay as they are for 2D models.
-    """
-    require(image.voxel_size, "voxel_size", "the voxel size of the volume, to rescale", "none")
-    size = common_voxel_size(models, image.voxel_size)
-    sizes = {trained_voxel_size(model, image.voxel_size) for model in models}
-    known = " and ".join(map(str, sizes - {None})) or "none"
-    require(size, "model", "a model with one known voxel size, to rescale", known)
-    scale = [round(a / b, 4) for a, b in zip(image.voxel_size, size, strict=True)]
-    flat = {trained_spatial_dims(model) for model in models} == {2}
-    return (1, *scale[1:]) if flat else tuple(scale)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from ..pretrained.checksums import check_files
 from ..pretrained.prediction_defaults import stored_defaults
 from ..pretrained.presets import (
     METADATA,
+    is_of_savedmodel,
     load_pretrained,
     model_file,
     readable,
@@ -96,7 +97,7 @@ def find_model(model):
         ValueError: there is none, or it differs from the SHA256SUMS beside it.
     """
     folder = Path(model)
-    if (folder / "saved_model.pb").is_file() and not (folder / "model.keras").is_file():
+    if is_of_savedmodel(folder / "saved_model.pb", folder):
         return folder
     return model_file(model)
 

@@ -216,22 +216,22 @@ class Predictor:
         own = self.metadata["normalization"]
         intensity = self.intensity(volume, options.normalization)
         sample = sample_tile(volume, self.spatial_dims)
-        denoising, views = self.denoising(volume, options), self.views(options)
+        denoising, count = self.denoising(volume, options), self.views(options)
         if intensity and denoising:
             intensity = intensity.at_contrast(denoising.contrast)
         sample = intensity.standardize(sample, own) if intensity else sample
         engine = self.start(denoising(sample) if denoising else sample)
-        if views > 1:
-            engine = FlipAveraged(engine, VIEWS[self.spatial_dims][:views])
+        if count > 1:
+            engine = FlipAveraged(engine, VIEWS[self.spatial_dims][:count])
         if denoising:
             engine = Denoised(engine, denoising)
         if intensity:
             engine = Standardized(engine, intensity, own)
-        views = [
+        zoomed = [
             engine if scale == (1, 1, 1) else Resampled(engine, scale, self.spatial_dims)
             for scale in self.scales(options)
         ]
-        return views[0] if len(views) == 1 else Ensemble(tuple(views))
+        return zoomed[0] if len(zoomed) == 1 else Ensemble(tuple(zoomed))
 
     def release(self):
         """Give back the memory that large tiles were computed in, where the engine can."""

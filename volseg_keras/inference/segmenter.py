@@ -3,13 +3,14 @@
 import json
 import os
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
 from ..networks.backend import check_backend
-from ..pretrained.choice import AUTO, choose_model
+from ..pretrained.choice import AUTO, choose_model, common_scale
 from ..volumes.volume import open_volume
 from .lru_cache import Recent
 from .open_model import by_keras, find_model, open_model, savedmodel_files
@@ -123,10 +124,7 @@ class Segmenter:
         volume = _lazy_array(volume)
         predictor, options = self._ready(volume)
         predictor.check_labels(threshold)
-
-        def thresholded(slabs):
-            return label_map(slabs, threshold)
-
+        thresholded = partial(label_map, threshold=threshold)
         return predicted(predictor, options, volume, on_progress, thresholded)
 
 
@@ -139,7 +137,8 @@ def chosen_model(volume, engine, options):
     """Return the `Predictor` of the model that suits a volume, and options with its scale."""
     choice = choose_model(volume)
     if options.scale == (1, 1, 1):
-        options = replace(options, scale=choice.scale)
+        voxel_size = getattr(volume, "voxel_size", None)
+        options = replace(options, scale=common_scale(choice.models, voxel_size))
     return recent_model(list(choice.models), engine), options
 
 

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from .layers import register
-from .training_ops import channel_sums
+from .training_ops import channel_sums, in_tensorflow_graph
 
 
 @register
@@ -46,15 +46,6 @@ class NormPReLU(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         """Return the input's shape."""
         return input_shape
-
-
-def in_tensorflow_graph():
-    """Return whether TensorFlow builds a graph: step by step, XLA would compile for one use."""
-    if keras.backend.backend() != "tensorflow":
-        return False
-    import tensorflow as tf
-
-    return not tf.executing_eagerly()
 
 
 @cache

@@ -15,6 +15,15 @@ def tensorflow_on_cpu():
     return not tf.config.list_logical_devices("GPU")
 
 
+def in_tensorflow_graph():
+    """Return whether TensorFlow builds a graph: outside of it, XLA would compile for one use."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.executing_eagerly()
+
+
 @cache
 def compiled(function):
     """Return a function that is compiled by XLA within a traced step of TensorFlow."""
@@ -23,7 +32,7 @@ def compiled(function):
     import tensorflow as tf
 
     fast = tf.function(function, jit_compile=True, autograph=False)
-    return lambda *arguments: (function if tf.executing_eagerly() else fast)(*arguments)
+    return lambda *arguments: (fast if in_tensorflow_graph() else function)(*arguments)
 
 
 @cache

@@ -26,6 +26,11 @@ class Variant:
     unet: bool = False
 
     @property
+    def reduction(self):
+        """How many voxels of a patch, along each axis, become one of the smallest maps."""
+        return 16 if self.unet else 8
+
+    @property
     def model_name(self):
         """Name of its Keras model."""
         return self.name.replace("-", "").lower()

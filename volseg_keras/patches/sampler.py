@@ -42,7 +42,9 @@ class Patches:
             batch_size: patches a step.
             start: the first step.
             steps: number of steps; endless where None.
-            workers: parallel calls; one for each core that may be used where None.
+            workers: parallel calls; where None, one for each core that may be used, at most 16.
+
+        tf.data's autotuner is switched off: its thread can keep `fit` from ending for a minute.
         """
         import tensorflow as tf
         from joblib import cpu_count
@@ -57,9 +59,9 @@ class Patches:
             return tf.ensure_shape(image, (*shape, self.channels)), tf.ensure_shape(label, shape)
 
         dataset = tf.data.Dataset.range(start, stop)
-        dataset = dataset.map(load, num_parallel_calls=workers or cpu_count()).prefetch(2)
+        dataset = dataset.map(load, num_parallel_calls=workers or min(cpu_count(), 16)).prefetch(2)
         options = tf.data.Options()
-        options.autotune.enabled = False  # its thread can keep `fit` from ending for a minute
+        options.autotune.enabled = False
         return dataset.with_options(options)
 
     def py_dataset(self, batch_size, *, start=0, steps=None, **options):

@@ -23,12 +23,10 @@ class Choice:
 
     Attributes:
         models: names of published models, the one that suits best first; several are averaged.
-        scale: how many voxels they see for one of the volume, along (z, y, x).
         reason: one line for people.
     """
 
     models: tuple
-    scale: tuple
     reason: str
 
     @property
@@ -42,8 +40,7 @@ def choose_model(volume):
 
     A 2D model where sections are more than three times as thick as a pixel is wide, or where the
     volume has few sections; else a 3D one. If the voxel size is unknown, the thickness is measured,
-    see `section_thickness`. Voxels are rescaled where their size is known and differs by more than
-    a quarter from what the model was trained on. What the best model of the other kind finds is
+    see `section_thickness`. What the best model of the other kind finds is
     averaged with it, since the two err at different places: on the held-out part of EPFL the mean
     of mito-2d and mito-3d has a Jaccard index of 0.928, where these have 0.860 and 0.922, of every
     eighth section of it 0.859 (0.813, 0.786), and on SBEM's validation volume 0.755 (0.666, 0.755).
@@ -55,8 +52,7 @@ def choose_model(volume):
         ValueError: the volume has other axes, or no model is published.
     """
     check_axes(volume)
-    voxel_size = getattr(volume, "voxel_size", None)
-    dims, why = dims_for(volume, voxel_size)
+    dims, why = dims_for(volume, getattr(volume, "voxel_size", None))
     known = published()
     model = next((name for name in BEST[dims] if name.lower() in known), None)
     expected = f"one of {', '.join(BEST[dims])} to be published"
@@ -66,7 +62,7 @@ def choose_model(volume):
     if model == BEST[dims][0] and partner in known and volume.shape[0] >= FEWEST:
         models.append(partner)
         reason += f"; averaged with {partner}"
-    return Choice(tuple(models), common_scale(models, voxel_size), reason)
+    return Choice(tuple(models), reason)
 
 
 def common_scale(models, voxel_size):
@@ -81,8 +77,8 @@ def common_scale(models, voxel_size):
         quarter. The thickness of sections is that of the 3D models, if there are any.
     """
     dims = [trained_spatial_dims(model) for model in models]
-    size = common_voxel_size(models, voxel_size)
-    if size is None or None in dims:
+    size = None if None in dims else common_voxel_size(models, dims, voxel_size)
+    if size is None:
         return (1, 1, 1)
     if min(dims) == max(dims):
         return rescaling(voxel_size, size, max(dims))
@@ -92,18 +88,40 @@ def common_scale(models, voxel_size):
     return (thick[0], *flat[1:])
 
 
-def common_voxel_size(models, near):
+def scale_to(models, image):
+    """Return how many voxels of the models' size make one of a volume, along (z, y, x).
+
+    Sections stay as they are for 2D models.
+
+    Args:
+        models: names, runs or files.
+        image: a `Volume`.
+
+    Raises:
+        ValueError: a voxel size is unknown, or the models have different ones.
+    """
+    require(image.voxel_size, "voxel_size", "the voxel size of the volume, to rescale", "none")
+    dims = [trained_spatial_dims(model) for model in models]
+    size = common_voxel_size(models, [n or 3 for n in dims], image.voxel_size)
+    sizes = {trained_voxel_size(model, image.voxel_size) for model in models}
+    known = " and ".join(map(str, sizes - {None})) or "none"
+    require(size, "model", "a model with one known voxel size, to rescale", known)
+    scale = [round(a / b, 4) for a, b in zip(image.voxel_size, size, strict=True)]
+    return (1, *scale[1:]) if set(dims) == {2} else tuple(scale)
+
+
+def common_voxel_size(models, dims, near):
     """Return the voxel size that models which see a volume together were trained at.
 
     Args:
-        models: names, runs or files. The thickness of sections is that of the 3D ones.
+        models: names, runs or files.
+        dims: spatial axes of each. The thickness of sections is that of the 3D ones.
         near: as of `trained_voxel_size`.
 
     Returns:
         (z, y, x) in nm, a geometric mean; None if it is unknown, or differs by more than a quarter.
     """
     sizes = [trained_voxel_size(model, near) for model in models]
-    dims = [trained_spatial_dims(model) or 3 for model in models]
     if None in sizes:
         return None
     logs = np.log(sizes)

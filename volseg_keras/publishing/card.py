@@ -8,7 +8,7 @@ import numpy as np
 from ..networks.models import class_names, metadata
 from ..networks.variants import get_variant
 from ..pretrained.prediction_defaults import PredictionDefaults
-from ..pretrained.zoo import DATASETS
+from ..pretrained.zoo import DATASETS, ZOO
 
 TEMPLATE = Path(__file__).with_name("card.md")
 # Of weights that are published with this package.
@@ -63,26 +63,32 @@ def data_text(row):
     """Return paragraphs about the data of a row: what it was trained, chosen and scored on."""
     held_out = [pair for pair in row.train if pair.hold_out]
     chosen = [f"{pair.name} ({pair.hold_out})" for pair in held_out]
+    start = f", from the weights of {row.start}, whose data count too" if row.start else ""
     lines = [
-        f"Trained on {_listed(pair.name for pair in row.train)}.",
+        f"Trained on {_listed(pair.name for pair in row.train)}{start}.",
         f"Chosen on {_listed([*chosen, *(pair.name for pair in row.validate)])}.",
         f"Scored on {_listed(pair.name for pair in row.test)}.",
     ]
     without = sorted({str(c) for pair in row.train for c in pair.without})
     if without:
         lines.append(f"Class {', '.join(without)} of the labels counts as not annotated.")
-    keys = dict.fromkeys(pair.dataset for pair in (*row.train, *row.validate, *row.test))
-    for data in map(DATASETS.get, keys):
+    others = (pair.dataset for pair in (*row.validate, *row.test))
+    for data in map(DATASETS.get, dict.fromkeys((*trained_on(row), *others))):
         cite = "; ".join(data.cite)
         lines.append(f"- {data.name}: {data.description} {data.terms} {cite}. <{data.source}>")
     return "\n".join(lines) + f"\n\nNo voxel of them is distributed here. {LICENCE}"
 
 
+def trained_on(row):
+    """Return the names of the datasets of a row and of the model it starts from, each once."""
+    names = [pair.dataset for pair in row.train]
+    return list(dict.fromkeys(names + (trained_on(ZOO[row.start]) if row.start else [])))
+
+
 def facts_of(name, row, metrics):
     """Return the content of card.json, see `presets.model_card`."""
     dims = get_variant(row.network).spatial_dims
-    keys = dict.fromkeys(pair.dataset for pair in row.train)
-    data = [DATASETS[key] for key in keys]
+    data = [DATASETS[key] for key in trained_on(row)]
     test = metrics["test"]
     score = np.mean([c["jaccard"] for c in test["scores"]["as it is"]["classes"][1:]])
     return {

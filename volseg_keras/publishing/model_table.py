@@ -59,13 +59,14 @@ def model_table(folder, links=""):
 
 
 def _row(name, metrics, test, links):
-    shape = " x ".join(map(str, test["voxels"]))
+    # Those of earlier versions have no name.
+    volume = f"{test.get('name', 'EPFL, testing')}, {test['voxels'][0]} sections"
     cells = (
         f"[{name}]({links}{name}/card.md)",
         get_variant(metrics["variant"]).name,
         f"{metrics['steps']:,}",
         f"{metrics['held_out_jaccard']:.3f}",
-        test.get("name", f"EPFL, {shape}"),
+        volume,
         _jaccard(test["scores"]["as it is"]),
         _jaccard(test["scores"]["averaged over flips"]),
     )

@@ -6,7 +6,9 @@ import keras
 import numpy as np
 
 from ..errors import require
-from ..networks.models import build_model
+from ..networks.models import build_model, split_normalization
+from ..networks.variants import find_variant, get_variant
+from ..pretrained.presets import published
 from ..pretrained.zoo import DATASETS
 from ..training.fit import fit
 from ..training.starting_model import network_from
@@ -35,10 +37,24 @@ def train_network(network, pairs, output, *, seed, num_classes=2, start=None, **
     options = {"seed": seed, "resume": Path(output).exists(), "start": start, **options}
     keras.utils.set_random_seed(seed)
     if start:
-        model = network_from(start, num_classes)
+        model = published_start(start, network, num_classes)
     else:
         model = build_model(network, num_classes=num_classes)
     return fit(model, images, labels, output=output, **options)
+
+
+def published_start(name, network, num_classes):
+    """Return a published model as a start.
+
+    Raises:
+        ValueError: it is not published, or of another network.
+    """
+    known = published()
+    require(name in known, "start", f"one of {', '.join(sorted(known))}", name)
+    model = network_from(known[name], num_classes)
+    variant = find_variant(split_normalization(model)[0].name)
+    require(variant == get_variant(network), "start", f"a model of network {network}", name)
+    return model
 
 
 def train_row(row, data, output, *, steps=None):

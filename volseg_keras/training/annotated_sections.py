@@ -50,7 +50,7 @@ def tell_empty_sections(name, label):
     if 2 * empty > len(label):
         print(
             f"{name}: {empty} of {len(label)} sections have no label and count as background; "
-            "set all voxels of sections that nobody has annotated to 255"
+            "number classes from 1 and set all voxels of sections that nobody has annotated to 255"
         )
 
 

@@ -6,8 +6,8 @@ import keras
 
 from ..errors import invalid
 from ..inference.engines import cpu_has_bfloat16, on_gpu
-from ..inference.tiled_prediction import MULTIPLE
 from ..networks.layers import Probability
+from ..networks.variants import find_variant
 from ..onednn import uses_onednn
 
 
@@ -18,34 +18,42 @@ def use_jit():
 
 @contextmanager
 def fastest_precision(model, patch_shape):
-    """Let a network of `build_model` compute in bfloat16 inside this context, where that is faster.
+    """Let a network compute in bfloat16 inside this context, where that is faster.
 
-    It is on GPUs, and on CPUs with instructions for it (see `tests/benchmarks/training.py`). Other
-    networks, and layers with a precision of their own, stay as they are; so does a network whose
-    maps are too small: oneDNN computes wrong gradients of kernels in bfloat16 where a 3^d
-    convolution has two voxels or fewer along an axis (TensorFlow 2.21).
+    It is on GPUs, and on CPUs with instructions for it (see `tests/benchmarks/training.py`). Only
+    networks of `build_model` under their own names are changed, and of those only what computes in
+    float32; probabilities stay in that. On CPUs no map may be smaller than three voxels: oneDNN
+    computes wrong gradients of kernels in bfloat16 for smaller ones (TensorFlow 2.21).
 
     Args:
-        model: the network, which outputs `Probability`.
+        model: the network.
         patch_shape: spatial sizes of its patches, in voxels.
     """
-    last = model.layers[-1]
-    small = min(patch_shape) <= 2 * MULTIPLE
-    fast = isinstance(last, Probability) and (on_gpu() or (bfloat16_on_cpu() and not small))
-    layers = [each for each in model._flatten_layers() if each is not last and fast]
-    layers = [each for each in layers if each.dtype_policy.name == "float32"]
-    set_precision(model, layers, "mixed_bfloat16")
+    variant, layers = find_variant(model.name), []
+    if variant and (on_gpu() or (large_enough(variant, patch_shape) and bfloat16_on_cpu())):
+        layers = [
+            layer
+            for layer in model._flatten_layers()
+            if layer.dtype_policy.name == "float32" and not isinstance(layer, Probability)
+        ]
     try:
+        set_precision(model, layers, "mixed_bfloat16")
         yield
     finally:
         set_precision(model, layers, "float32")
 
 
+def large_enough(variant, patch_shape):
+    """Return whether no map of a network has fewer than three voxels along an axis."""
+    return min(patch_shape) >= 3 * variant.reduction
+
+
 def set_precision(model, layers, policy):
-    """Set the dtype policy of layers of a model, and have its steps compiled again."""
+    """Set the dtype policy of layers of a model, whose steps are then compiled again."""
     for layer in layers:
         layer.dtype_policy = policy
-    model.train_function = model.test_function = model.predict_function = None
+    if layers:
+        model.train_function = model.test_function = model.predict_function = None
 
 
 def bfloat16_on_cpu():
