@@ -60,7 +60,7 @@ def test_sections_of_a_thick_tile_are_predicted_in_turn(sigma, voxels):
         return sections[..., None]
 
     smoothing = SectionSmoothing(sigma)
-    found = InThickTiles(engine, voxels, smoothing, "model")(tile)
+    found = InThickTiles(engine, voxels, smoothing, None)(tile)
     assert sum(seen) == len(tile) and max(seen) == min(10, max(1, voxels // 256))
     whole = [values for _, values in smoothing.slabs([(0, tile[..., None])], 0, 10)]
     np.testing.assert_allclose(found, np.concatenate(whole) if sigma else tile[..., None])

@@ -15,10 +15,10 @@ ENOUGH = 3
 
 
 def without_unpainted(label):
-    """Return class ids in which sections without any label count as not annotated.
+    """Return class ids in which sections of one label alone count as not annotated.
 
-    Programs write 0 where nobody has painted. If 255 marks what is not annotated, every 0 is
-    background.
+    Programs write 0 where nobody has painted; in a mask of 0 and 255, people write 255 there. If
+    255 marks what is not annotated among class ids, every 0 is background.
 
     Args:
         label: `(z, y, x)` class ids, an array or `ClassIds`.
@@ -29,6 +29,8 @@ def without_unpainted(label):
     if (known_ids(label) == NOT_ANNOTATED).any():
         return label, 0
     painted = painted_sections(label)
+    if not isinstance(label, ClassIds):
+        painted &= (label != label[:, :1, :1]).any(axis=(1, 2))
     if painted.all() or not painted.any():
         return label, 0
     unpainted = int(np.count_nonzero(~painted))
