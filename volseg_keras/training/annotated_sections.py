@@ -15,7 +15,7 @@ ENOUGH = 3
 
 
 def without_unpainted(label):
-    """Return class ids in which sections of one label alone count as not annotated.
+    """Return class ids in which empty sections, and full ones of a mask, count as not annotated.
 
     Programs write 0 where nobody has painted; in a mask of 0 and 255, people write 255 there. If
     255 marks what is not annotated among class ids, every 0 is background.
@@ -29,8 +29,8 @@ def without_unpainted(label):
     if (known_ids(label) == NOT_ANNOTATED).any():
         return label, 0
     painted = painted_sections(label)
-    if not isinstance(label, ClassIds):
-        painted &= (label != label[:, :1, :1]).any(axis=(1, 2))
+    if not isinstance(label, ClassIds) and label.max() == 1:
+        painted &= ~label.all(axis=(1, 2))
     if painted.all() or not painted.any():
         return label, 0
     unpainted = int(np.count_nonzero(~painted))

@@ -160,12 +160,12 @@ def classes_of(labels):
 
 
 def only_annotated(volume):
-    """Return a volume in which sections of one label alone count as not annotated; say so."""
+    """Return a volume in which sections without labels count as not annotated; say so."""
     label, unpainted = without_unpainted(volume.label)
     if unpainted:
         print(
-            f"{volume.name}: {unpainted} of {len(label)} sections have no label, or one "
-            "everywhere, and count as not annotated"
+            f"{volume.name}: {unpainted} of {len(label)} sections are empty or full, and "
+            "count as not annotated"
         )
     else:
         tell_empty_sections(volume.name, label)
