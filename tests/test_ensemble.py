@@ -16,7 +16,7 @@ def image():
     return phantom((32, 96, 80), seed=2)[0]
 
 
-@pytest.mark.parametrize("models", [PAIR, ["C", "D"], ["H", "mito-3d"]])
+@pytest.mark.parametrize("models", [PAIR, ["G", "H"], ["H", "mito-3d"]])
 @pytest.mark.parametrize("options", [{}, {"scale": (1, 0.8, 0.8), "tta": False}])
 def test_the_mean_is_that_of_each_by_itself(models, options, image):
     together = predict_volume(models, image, **options)

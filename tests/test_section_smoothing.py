@@ -121,7 +121,7 @@ def test_blank_sections_stay_background(zooms, store, tmp_path):
     many = ",".join(map(str, zooms))
     arguments = ("--smoothing", 4, "--zooms", many, "--threshold", 0.02, *store)
     assert (
-        volseg("predict", tmp_path / "a.tif", "--model", "D", "-o", tmp_path / "b.tif", *arguments)
+        volseg("predict", tmp_path / "a.tif", "--model", "C", "-o", tmp_path / "b.tif", *arguments)
         == 0
     )
     found = open_volume(tmp_path / "b.tif")[...]
@@ -144,7 +144,7 @@ def test_blocks_give_what_the_whole_gives(depth, sigma):
 
 
 def test_a_2d_model_is_smoothed_as_its_folder_says_or_as_asked(tmp_path):
-    volume, model = phantom((16, 48, 48))[0], "D"
+    volume, model = phantom((16, 48, 48))[0], "C"
     apart = predict_volume(model, volume)
     together = predict_volume(model, volume, smoothing=2)
     sigma = SectionSmoothing.of(volume, 2).sigma
@@ -161,7 +161,7 @@ def test_a_2d_model_is_smoothed_as_its_folder_says_or_as_asked(tmp_path):
 @pytest.mark.parametrize("store", [[], ["--resume"]])
 def test_predict_says_that_it_smooths(store, tmp_path, capsys):
     save_volume(tmp_path / "a.tif", phantom((16, 48, 48))[0])
-    arguments = ["predict", tmp_path / "a.tif", "--model", "D", "-o", tmp_path / "b.tif"]
+    arguments = ["predict", tmp_path / "a.tif", "--model", "C", "-o", tmp_path / "b.tif"]
     assert volseg(*arguments, "--probability", *store) == 0
     assert "neighbouring sections" not in capsys.readouterr().out
     apart = open_volume(tmp_path / "b_probability.tif")[...]
@@ -173,7 +173,7 @@ def test_predict_says_that_it_smooths(store, tmp_path, capsys):
 def test_what_is_found_at_several_zooms_is_averaged():
     volume = phantom((16, 64, 80))[0]
     one, other, both = (
-        predict_volume("D", volume, engine="keras", scale=(1, 0.9, 0.9), zooms=zooms)
+        predict_volume("C", volume, engine="keras", scale=(1, 0.9, 0.9), zooms=zooms)
         for zooms in ((1,), (0.75,), (1, 0.75))
     )
     assert np.abs(one - other).max() > 0.05
@@ -189,12 +189,12 @@ def test_a_3d_model_sees_neighbours_and_one_zoom():
 @pytest.mark.parametrize("zooms", [(), (0,), (1, 5)])
 def test_wrong_zooms_are_refused(zooms):
     with pytest.raises(ValueError, match="`zooms`.*1/4 and 4"):
-        predict_volume("D", phantom((16, 48, 48))[0], zooms=zooms)
+        predict_volume("C", phantom((16, 48, 48))[0], zooms=zooms)
 
 
 def test_averaging_is_that_of_the_folder_unless_asked_otherwise(tmp_path):
     model, volume = tmp_path, phantom((16, 64, 64))[0]
-    shutil.copy(model_file("D"), model)
+    shutil.copy(model_file("C"), model)
     plain = predict_volume(model, volume)
     (model / "metrics.json").write_text('{"smoothing": 2, "zooms": [1, 0.75]}')
     stored = predict_volume(model, volume)
