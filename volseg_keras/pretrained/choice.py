@@ -77,7 +77,8 @@ def common_scale(models, voxel_size):
         quarter. The thickness of sections is that of the 3D models, if there are any.
     """
     dims = [trained_spatial_dims(model) for model in models]
-    size = None if None in dims else common_voxel_size(models, dims, voxel_size)
+    sizes = [trained_voxel_size(model, voxel_size) for model in models]
+    size = None if None in dims else common_voxel_size(sizes, dims)
     if size is None:
         return (1, 1, 1)
     if min(dims) == max(dims):
@@ -102,26 +103,24 @@ def scale_to(models, image):
     """
     require(image.voxel_size, "voxel_size", "the voxel size of the volume, to rescale", "none")
     dims = [trained_spatial_dims(model) for model in models]
-    size = common_voxel_size(models, [n or 3 for n in dims], image.voxel_size)
-    sizes = {trained_voxel_size(model, image.voxel_size) for model in models}
-    known = " and ".join(map(str, sizes - {None})) or "none"
+    sizes = [trained_voxel_size(model, image.voxel_size) for model in models]
+    size = common_voxel_size(sizes, [n or 3 for n in dims])
+    known = " and ".join(map(str, {*sizes} - {None})) or "none"
     require(size, "model", "a model with one known voxel size, to rescale", known)
     scale = [round(a / b, 4) for a, b in zip(image.voxel_size, size, strict=True)]
     return (1, *scale[1:]) if set(dims) == {2} else tuple(scale)
 
 
-def common_voxel_size(models, dims, near):
+def common_voxel_size(sizes, dims):
     """Return the voxel size that models which see a volume together were trained at.
 
     Args:
-        models: names, runs or files.
+        sizes: `trained_voxel_size` of each.
         dims: spatial axes of each. The thickness of sections is that of the 3D ones.
-        near: as of `trained_voxel_size`.
 
     Returns:
         (z, y, x) in nm, a geometric mean; None if it is unknown, or differs by more than a quarter.
     """
-    sizes = [trained_voxel_size(model, near) for model in models]
     if None in sizes:
         return None
     logs = np.log(sizes)
