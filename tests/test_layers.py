@@ -1,5 +1,3 @@
-import importlib
-
 import keras
 import numpy as np
 import pytest
@@ -215,7 +213,9 @@ def test_norm_prelu_is_that_of_its_definition(shape):
         want = np.where(y > 0, y, slope * y)
         call = layer
         if training and keras.backend.backend() == "tensorflow":
-            call = importlib.import_module("tensorflow").function(layer)
+            import tensorflow as tf
+
+            call = tf.function(layer)
         out = np.asarray(call(x.astype(np.float32), training=training))
         np.testing.assert_allclose(out, want, atol=1e-4)
     moved = [momentum * a + (1 - momentum) * b for a, b in zip((mean, variance), own, strict=True)]

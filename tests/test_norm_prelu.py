@@ -28,13 +28,6 @@ def pair(shape, seed=0):
     return layer, norm, prelu
 
 
-def in_graph(layer):
-    """Return a layer as a function that TensorFlow compiles."""
-    import tensorflow as tf
-
-    return tf.function(layer)
-
-
 def trained(function, x, upstream, weights):
     """Return the output of a compiled training step, and the gradients of `x` and weights."""
     import tensorflow as tf
@@ -106,11 +99,13 @@ def test_inference_is_the_stock_layers():
 
 @tensorflow_only
 def test_frozen_statistics_stay():
+    import tensorflow as tf
+
     layer, *_ = pair((2, 4, 4, 3))
     layer.trainable = False
     before = [w.numpy() for w in layer.norm.weights]
     x = np.random.default_rng(3).normal(5, 2, (2, 4, 4, 3)).astype(np.float32)
-    in_graph(layer)(x, training=True)
+    tf.function(layer)(x, training=True)
     for weight, value in zip(layer.norm.weights, before, strict=True):
         np.testing.assert_array_equal(weight, value)
 
