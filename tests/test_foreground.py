@@ -88,14 +88,16 @@ def test_foreground_is_kept_though_most_of_a_file_is_not_annotated(monkeypatch):
 
 
 @pytest.mark.parametrize("key", KEYS, ids=str)
+@pytest.mark.parametrize("elsewhere", [0, 1])  # 1 is what a white section of a mask becomes
 @pytest.mark.parametrize("white", [1, 255])
-def test_unpainted_sections_of_a_file_are_those_of_an_array(white, key):
+def test_unpainted_sections_of_a_file_are_those_of_an_array(white, elsewhere, key):
     label = np.where(LABEL == 1, 1, 0).astype(np.uint8)
-    label[3:40] = label[66:] = 0
+    label[3:40] = label[66:] = elsewhere
     want, count = without_unpainted(label)
     found, unpainted = without_unpainted(ClassIds.scan(white * label))
     assert count == unpainted == 42 and len(found) == len(want)
     np.testing.assert_array_equal(found[key], want[key])
+    np.testing.assert_array_equal(foreground_voxels(found, 255), foreground_voxels(want, 255))
     sections = annotated_sections(want, 255)
     np.testing.assert_array_equal(annotated_sections(found, 255), sections)
     part = cropped(found, np.s_[1:45, 10:, :])

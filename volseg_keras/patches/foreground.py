@@ -57,18 +57,18 @@ class ClassIds:
         foreground: flat indices of the voxels with a class above 0: all, or an even selection of
             many.
         classes: their class ids.
-        painted: for each z, whether the section has any label but 0.
-        unknown: for each z, whether the section counts as not annotated; of a part of a volume,
-            whether the whole section does.
+        painted: for each z, whether the section has any label but 0; of a part of a volume, as
+            `full` and `unknown`, whether the whole section does.
+        full: for each z, whether no label of the section is 0.
+        unknown: for each z, whether the section counts as not annotated.
     """
 
     ndim, dtype = 3, np.dtype(np.uint8)
 
-    def __init__(self, labels, ids, foreground, classes, painted, unknown=None):
+    def __init__(self, labels, ids, foreground, classes, painted, full, unknown):
         self.labels, self.ids = labels, ids
         self.foreground, self.classes = foreground, classes
-        self.painted = painted
-        self.unknown = np.zeros_like(painted) if unknown is None else unknown
+        self.painted, self.full, self.unknown = painted, full, unknown
         self.shape = labels.shape
 
     def __len__(self):
@@ -87,27 +87,31 @@ class ClassIds:
             ValueError: a label is no class id.
         """
         found = np.zeros(0, labels.dtype)
-        painted, known = np.zeros((2, labels.shape[0]), bool)
+        lowest, largest = np.full(len(labels), np.inf), np.full(len(labels), -np.inf)
         highest, others = Voxels(), Voxels()  # 255 is "not annotated", or what a mask has
         for corner, block in label_blocks(labels, on_progress):
             found = np.union1d(found, distinct_values(block))
             sections = slice(corner[0], corner[0] + len(block))
-            painted[sections] |= block.any(axis=(1, 2))
-            known[sections] |= (block != NOT_ANNOTATED).any(axis=(1, 2))
+            np.minimum(lowest[sections], block.min(axis=(1, 2)), out=lowest[sections])
+            np.maximum(largest[sections], block.max(axis=(1, 2)), out=largest[sections])
             highest.add(block == NOT_ANNOTATED, corner, labels.shape, block)
             others.add((block != 0) & (block != NOT_ANNOTATED), corner, labels.shape, block)
         ids = dict(zip(found.tolist(), class_ids(found).tolist(), strict=True))
         lookup = np.array([ids[value] for value in found.tolist()], np.uint8)
         is_mask = ids.get(NOT_ANNOTATED) != NOT_ANNOTATED
         marked = [others] + [highest] * is_mask
-        unknown = ~(known | is_mask)
         places, values = map(np.concatenate, zip(*(v.kept() for v in marked), strict=True))
-        return cls(labels, ids, places, lookup[np.searchsorted(found, values)], painted, unknown)
+        classes = lookup[np.searchsorted(found, values)]
+        low, high = (lookup[np.searchsorted(found, v)] for v in (lowest, largest))
+        sections = (low > 0) | (high > 0), (low > 0) & (high > 0), low == NOT_ANNOTATED
+        return cls(labels, ids, places, classes, *sections)
 
-    def without_unpainted(self):
-        """Return the class ids with the sections without any label as not annotated."""
-        known = self.labels, self.ids, self.foreground, self.classes, self.painted
-        return ClassIds(*known, self.unknown | ~self.painted)
+    def without_sections(self, unpainted):
+        """Return the class ids with some sections, a mask along z, as not annotated."""
+        kept = ~unpainted[self.foreground // math.prod(self.shape[1:])]
+        foreground = self.foreground[kept], self.classes[kept]
+        unknown = self.unknown | unpainted
+        return ClassIds(self.labels, self.ids, *foreground, self.painted, self.full, unknown)
 
     def cropped(self, part):
         """Return a part of it."""
@@ -117,7 +121,7 @@ class ClassIds:
         kept = np.logical_and.reduce(inside)
         places = [i[kept] - r.start for i, r in zip(places, crop.ranges, strict=True)]
         foreground = np.ravel_multi_index(places, crop.shape)
-        sections = self.painted[part[0]], self.unknown[part[0]]
+        sections = (mask[part[0]] for mask in (self.painted, self.full, self.unknown))
         return ClassIds(crop, self.ids, foreground, self.classes[kept], *sections)
 
     def __getitem__(self, key):

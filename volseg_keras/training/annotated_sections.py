@@ -29,13 +29,13 @@ def without_unpainted(label):
     if (known_ids(label) == NOT_ANNOTATED).any():
         return label, 0
     painted = painted_sections(label)
-    if not isinstance(label, ClassIds) and label.max() == 1:
-        painted &= ~label.all(axis=(1, 2))
+    if known_ids(label).max() == 1:
+        painted = painted & ~(label.full if isinstance(label, ClassIds) else label.all(axis=(1, 2)))
     if painted.all() or not painted.any():
         return label, 0
     unpainted = int(np.count_nonzero(~painted))
     if isinstance(label, ClassIds):
-        return label.without_unpainted(), unpainted
+        return label.without_sections(~painted), unpainted
     label = label.copy()
     label[~painted] = NOT_ANNOTATED
     return label, unpainted
