@@ -19,6 +19,7 @@ from volseg_keras.patches.foreground import annotated_sections
 from volseg_keras.pretrained import presets
 from volseg_keras.report.console import shown_by
 from volseg_keras.training import starting_model
+from volseg_keras.training.annotated_sections import without_section
 from volseg_keras.training.auto import Part, train_parts
 from volseg_keras.training.callbacks import Budget
 from volseg_keras.training.run_folders import next_run, train_or_resume
@@ -27,6 +28,7 @@ from volseg_keras.training.starting_model import (
     Candidate,
     Start,
     resampled_volume,
+    rescaled_to,
     scales,
     with_new_head,
 )
@@ -129,6 +131,36 @@ def test_what_is_held_out_is_cut_before_the_stack_is_rescaled(tmp_path, monkeypa
     assert held_out.name == "a z=9" and len(annotated_sections(truth, 255)) == 2
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_section_is_looked_at_where_its_objects_are(dims):
+    """Not between them, where a crop holds none; and sections without objects are not."""
+    label = np.full((5, 3000, 3000), 255, np.uint8)
+    label[1] = label[3] = 0
+    label[3, :20, :20] = label[3, -20:, -20:] = 1
+    volume = LabelledVolume("a", np.zeros_like(label), label, Intensity(0.0, 1.0))
+    (view,) = starting_model.views_of(volume, dims)
+    assert (view.label == 1).sum() == 400
+
+
+def test_neighbours_of_a_held_out_section_are_not_trained_on_if_others_are():
+    label = np.zeros((100, 8, 8), np.uint8)
+    label[:, 2:5] = 1
+    volume = LabelledVolume("a", label, label, Intensity(0.0, 1.0))
+    left = annotated_sections(without_section(volume, 50).label, 255)
+    assert left.tolist() == [*range(34), *range(67, 100)]
+    few = replace(volume, label=label[:30])
+    assert len(annotated_sections(without_section(few, 9).label, 255)) == 29
+
+
+@pytest.mark.parametrize(
+    "size, scale", [((5, 5, 5), 1), ((10, 10, 10), 2), ((5.5, 5.5, 5.5), 1), (None, 1)]
+)
+def test_a_volume_to_validate_on_is_rescaled_by_its_own_voxel_size(size, scale):
+    trained, given = labelled((5.0, 5.0, 5.0)), labelled(size)
+    (found,) = rescaled_to([given], [trained], 3)
+    assert found.image.shape == tuple(scale * n for n in IMAGE.shape)
+
+
 @pytest.mark.parametrize("jaccard, finds", [(0.5, True), (0.11, False)])
 def test_a_start_must_do_better_than_marking_everything(jaccard, finds):
     assert Candidate("Dark", (1, 1, 1), jaccard, 0.5, 0.1).finds == finds
@@ -185,6 +217,9 @@ def test_the_shortest_command(files, tmp_path, capsys):
     # A run that had ended tells what it told, and looks at nothing.
     assert train(files, run, "--resume") == 0
     assert "Jaccard index" not in capsys.readouterr().out and told_of(run) == about
+    # Nor is another start taken in its place.
+    assert train(files, run, "--resume", "--from", "scratch") == 2
+    assert "`resume`" in capsys.readouterr().err and told_of(run) == about
 
 
 def test_from_scratch_where_nothing_is_found(files, published, tmp_path, monkeypatch, capsys):

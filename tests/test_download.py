@@ -94,7 +94,7 @@ def test_a_later_call_resumes(server, tmp_path):
 def test_a_killed_process_leaves_what_came(server, tmp_path):
     server.headers = {"Content-Length": len(BYTES) + 1}  # the client waits for one more byte
     code = "import os, sys; from volseg_keras.datasets.download import download; download("
-    code += "*sys.argv[1:], on_bytes=lambda done, total: done > 2e6 and os._exit(9))"
+    code += "*sys.argv[1:], on_progress=lambda done, total: done > 2e6 and os._exit(9))"
     arguments = (f"{server.url}/file", str(tmp_path / "file"))
     assert subprocess.run([sys.executable, "-c", code, *arguments]).returncode == 9
     came = (tmp_path / "file.part").stat().st_size

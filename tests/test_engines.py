@@ -17,6 +17,7 @@ from volseg_keras.inference.open_model import KEPT, graph_key, open_model
 from volseg_keras.inference.segmenter import RECENT
 from volseg_keras.networks.models import split_normalization, with_normalization
 from volseg_keras.pretrained.presets import published
+from volseg_keras.resources import usable_cores
 from volseg_keras.volumes.formats import FORMATS
 
 
@@ -245,6 +246,6 @@ def test_cores_are_those_of_the_affinity():
     before = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(before)})
-        assert engines.usable_cores() == 1
+        assert usable_cores() == 1
     finally:
         os.sched_setaffinity(0, before)

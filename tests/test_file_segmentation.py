@@ -27,6 +27,7 @@ from volseg_keras.inference.job import Job, ModelChoice, OutputFiles, SourceVolu
 from volseg_keras.inference.job_store import JobStore
 from volseg_keras.inference.options import PredictionOptions
 from volseg_keras.inference.segmenter import predict_volume
+from volseg_keras.inference.tiled_prediction import voxels_at_once
 from volseg_keras.inference.volume_blocks import axis_plan, block_tile, blocks, predict_block
 from volseg_keras.networks.models import with_normalization
 from volseg_keras.postprocessing.pipeline import PostProcessing
@@ -158,10 +159,44 @@ def test_constants_in_a_job_of_an_earlier_version_are_a_list(deviation, good, tm
     text = JOB_JSON.format(folder=tmp_path, network=network, sha256=sha256(network))
     (begun.folder / "job.json").write_text(text.replace('"volume"', "[120.0, 30.0]"))
     if good:
-        assert start(job).read().prediction.normalization == Intensity(120.0, 30.0)
+        assert start(job).read().prediction.normalization == Intensity(120.0, 30.0, None)
         return
     with pytest.raises(ValueError, match="`resume`.*normalization, .*30.0"):
         start(job)
+
+
+@pytest.mark.parametrize("change", [{"tta": False}, {"denoise": 0}])
+def test_averages_of_several_models_are_not_changed_by_resuming(change, tmp_path, network):
+    volume = phantom((16, 32, 48), seed=1)[0]
+    job = job_of(tmp_path, [network, network], volume, resume=True)
+    begun = start(job)
+    assert start(job).folder == begun.folder
+    with pytest.raises(ValueError, match=f"`resume`.*{next(iter(change))}, None"):
+        start(replace(job, prediction=PredictionOptions(**change)))
+
+
+def test_another_volume_of_the_same_name_is_not_gone_on_with(tmp_path, network):
+    job = job_of(tmp_path, network, phantom((16, 32, 48), seed=1)[0], resume=True)
+    start(job)
+    save_volume(job.source.path, phantom((16, 32, 48), seed=2)[0])
+    with pytest.raises(ValueError, match="`resume`.*file .bytes, time."):
+        start(job)
+
+
+def test_a_tile_and_a_scale_that_are_given_are_taken(tmp_path, network):
+    given = PredictionOptions(scale=(1, 0.5, 0.5), tile=(48, 64, 80))
+    job = job_of(tmp_path, network, phantom((16, 32, 48), seed=1)[0], prediction=given)
+    assert job.with_scale(job.source.open()).prediction == given
+    assert start(job).read().tile == (48, 64, 80)
+
+
+def test_workers_share_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(resumable_job, "free_memory", lambda: 2**32)
+    job = job_of(tmp_path, "H", workers=4)
+    assert resumable_job.memory_of_worker(job) == 2**30
+    assert voxels_at_once(3, memory=2**30) * 80 <= 2**30 / 3
+    with pytest.raises(ValueError, match="`workers`"):
+        replace(job, cluster="tcp://127.0.0.1:1")
 
 
 @pytest.mark.parametrize(

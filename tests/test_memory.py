@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from volseg_keras import resources
 from volseg_keras.inference import tiled_prediction
 from volseg_keras.postprocessing import instances, pipeline
-from volseg_keras.volumes import source
 
 GIB = 2**30
 UNLIMITED = {1: str(2**63 - 4096), 2: "max"}
@@ -32,16 +32,16 @@ def machine(tmp_path, monkeypatch):
                     (folder / name).write_text(f"{value}\n")
 
     kind = {1: "memory", 2: ""}
-    monkeypatch.setattr(source, "OWN_GROUPS", tmp_path / "own")
+    monkeypatch.setattr(resources, "OWN_GROUPS", tmp_path / "own")
     roots = {kind[version]: ((tmp_path,), names) for version, names in NAMES.items()}
-    monkeypatch.setattr(source, "GROUPS", roots)
+    monkeypatch.setattr(resources, "GROUPS", roots)
     memory = SimpleNamespace(available=16 * GIB)
-    monkeypatch.setattr(source.psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(resources.psutil, "virtual_memory", lambda: memory)
     return write
 
 
 def test_without_control_groups_the_machine_counts(machine):
-    assert source.free_memory() == 16 * GIB
+    assert resources.free_memory() == 16 * GIB
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -66,21 +66,21 @@ def test_limits_of_control_groups(groups, want, version, machine):
         for path, (limit, usage, stat) in groups.items()
     }
     machine(version, "/job/step", known)
-    assert source.free_memory() == want * GIB
+    assert resources.free_memory() == want * GIB
 
 
 def test_version_1_counts_the_cache_of_the_groups_within(machine):
     stat = f"inactive_file 0\ntotal_inactive_file {GIB}\ntotal_active_file {GIB}"
     machine(1, "/job/step", {"/job": (4 * GIB, 4 * GIB, stat)})
-    assert source.free_memory() == 2 * GIB
+    assert resources.free_memory() == 2 * GIB
 
 
 def test_what_a_group_leaves_bounds_reads_tiles_and_slabs(machine):
     machine(2, "/", {"/": (GIB, GIB // 2, None)})
-    source.check_memory(GIB // 2)
+    resources.check_memory(GIB // 2)
     with pytest.raises(ValueError, match="needs 0.6 GB of memory, 0.5 GB are free"):
-        source.check_memory(GIB // 2 + 2**24)
+        resources.check_memory(GIB // 2 + 2**24)
     assert tiled_prediction.voxels_at_once(3) * tiled_prediction.BYTES[3] < GIB // 6
     with pytest.warns(UserWarning, match="will take 2 GiB of memory, of which 0 GiB are free"):
         pipeline.PostProcessing(fill_holes=True).check_output((220, 1000, 1000), "a.tif")
-    assert instances.free_memory is source.free_memory
+    assert instances.free_memory is resources.free_memory

@@ -15,9 +15,9 @@ from volseg_keras.cli.command import app
 from volseg_keras.inference.open_model import open_model
 from volseg_keras.pretrained.checksums import NAME, check_files, sha256
 from volseg_keras.pretrained.presets import METADATA
-from volseg_keras.pretrained.zoo import ZOO
 from volseg_keras.publishing.publish import ScoredVolume, publish, rounded, row_trained_as
 from volseg_keras.publishing.robustness import post_processed, under_shifts
+from volseg_keras.publishing.zoo import ZOO
 from volseg_keras.scores import foreground_jaccard, segmentation_scores
 
 ELSEWHERE = """

@@ -8,7 +8,6 @@ from typer.testing import CliRunner
 
 from volseg_keras import build_model, phantom, save_volume
 from volseg_keras.cli.command import app
-from volseg_keras.pretrained.zoo import ZOO
 from volseg_keras.publishing.table1 import (
     Data,
     default_steps,
@@ -18,6 +17,7 @@ from volseg_keras.publishing.table1 import (
     summary,
 )
 from volseg_keras.publishing.table1_files import MEASURES
+from volseg_keras.publishing.zoo import ZOO
 
 
 def volseg(*arguments):
@@ -30,12 +30,12 @@ def volseg(*arguments):
 def test_rows_are_trained_scored_interrupted_and_resumed(tmp_path):
     folder, data = tmp_path / "table 1", tmp_path / "data"
     volumes = {
-        "training": phantom((24, 96, 192), seed=0),
+        "training": phantom((24, 96, 288), seed=0),
         "testing": phantom((16, 64, 64), seed=1),
     }
     for name, (image, truth) in volumes.items():
-        save_volume(data / f"{name}.tif", image)
-        save_volume(data / f"{name}_groundtruth.tif", 255 * truth)
+        save_volume(data / "lucchi_pp" / f"{name}.tif", image)
+        save_volume(data / "lucchi_pp" / f"{name}_groundtruth.tif", 255 * truth)
     arguments = ["reproduce", "--data", data, "-o", folder, "--recipe", "fast", "--steps", 2]
     result = volseg(*arguments, "--rows", "A,E")
     assert result.exit_code == 0, result.output
@@ -62,7 +62,7 @@ def test_rows_are_trained_scored_interrupted_and_resumed(tmp_path):
     # Files of the same names with other labels.
     (train, test), options = [phantom((16, 64, 64), seed) for seed in (0, 1)], {"steps": 2}
     with pytest.raises(ValueError, match="`output`"):
-        reproduce(folder, ["A"], Data("testing.tif", train, test), recipes=("fast",), **options)
+        reproduce(folder, ["A"], Data("testing.tif", train, test, "x:0:32"), **options)
 
 
 def test_mean_and_spread():
@@ -86,14 +86,14 @@ def test_every_recipe_is_given_as_many_patches(row, recipe, batch):
 
 
 def test_a_folder_without_the_volumes_is_named(tmp_path):
-    with pytest.raises(ValueError, match="without training"):
+    with pytest.raises(ValueError, match="folder with lucchi_pp/training.tif"):
         load_data(tmp_path)
     result = volseg("reproduce", "--rows", "H,Z", "--data", tmp_path)
     assert result.exit_code
 
 
 def test_a_wrong_budget_leaves_nothing(tmp_path):
-    data = Data("phantoms", *(phantom((16, 64, 64), seed) for seed in (0, 1)))
+    data = Data("phantoms", *(phantom((16, 64, 64), seed) for seed in (0, 1)), "x:0:8")
     for budget in ({"steps": 2, "minutes": 1}, {"steps": 0}, {"minutes": -1}):
         with pytest.raises(ValueError, match="`(steps|minutes)`"):
             reproduce(tmp_path / "table", ["C"], data, **budget)
@@ -102,12 +102,13 @@ def test_a_wrong_budget_leaves_nothing(tmp_path):
 
 def test_a_test_volume_in_parts_is_one(tmp_path):
     image, truth = phantom((24, 64, 64), seed=1)
+    folder = tmp_path / "lucchi_pp"
     for part in (slice(0, 16), slice(16, 24)):
         end = f"_z{part.start:03}-{part.stop - 1:03}.tif"
-        save_volume(tmp_path / f"testing{end}", image[part])
-        save_volume(tmp_path / f"testing_groundtruth{end}", truth[part] * 255)
-    save_volume(tmp_path / "training.tif", image)
-    save_volume(tmp_path / "training_groundtruth.tif", truth)
+        save_volume(folder / f"testing{end}", image[part])
+        save_volume(folder / f"testing_groundtruth{end}", truth[part] * 255)
+    save_volume(folder / "training.tif", image)
+    save_volume(folder / "training_groundtruth.tif", truth)
     data = load_data(tmp_path)
     assert data.name == "testing_z000-015.tif and testing_z016-023.tif"
     for found in (data.train, data.test):

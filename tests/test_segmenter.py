@@ -74,9 +74,8 @@ def test_labels_of_a_segmenter(path):
     np.testing.assert_array_equal(one.labels(IMAGE), probability[..., 1] >= 0.5)
     low = float(np.quantile(probability[..., 1], 0.2))
     assert one.labels(IMAGE, low).mean() > 0.7
-    predict_volume(path, IMAGE, on_tile=lambda *counts: done.append(counts))
     predict_volume(path, IMAGE, on_progress=lambda *counts: done.append(counts))
-    assert len(done) == 60
+    assert len(done) == 40
 
 
 @pytest.mark.parametrize("engine", ["keras", "openvino"])

@@ -68,7 +68,7 @@ def test_a_thin_cut_needs_little_memory(tmp_path, monkeypatch):
     tifffile.imwrite(tmp_path / "a.tif", voxels, compression="zlib")
     volume = open_volume(tmp_path / "a.tif")
     monkeypatch.setattr(tiff, "TOGETHER", 2**18)
-    monkeypatch.setattr(tiff, "cpu_count", lambda: 2)
+    monkeypatch.setattr(tiff, "usable_cores", lambda: 2)
     for key in (np.s_[:, :, 7], np.s_[:, :99, 3:99], np.s_[2:60:3, 5], np.s_[...]):
         tracemalloc.start()
         cut = volume[key]

@@ -5,7 +5,7 @@ The public names are imported when first used, so that `import volseg_keras` is 
 
 from importlib import import_module
 
-from .networks.registration import register, watch
+from .networks.registration import import_registered, watch
 from .onednn import switch_on_onednn
 
 __version__ = "0.1.0"
@@ -48,7 +48,7 @@ def __getattr__(name):
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f".{_HOME[name]}", __name__), name)
-    register()
+    import_registered()
     globals()[name] = value
     return value
 

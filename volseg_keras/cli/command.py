@@ -95,8 +95,8 @@ def run(debug=False):
         sys.exit(1 if isinstance(error, FloatingPointError) else 2)
     except SystemExit as stop:
         if stop.code in INTERRUPTED:
-            how = "`train` and `predict` continue with --resume, `reproduce` with the same command"
-            print_error(f"interrupted. {how}")
+            how = "`train`, and `predict` of large volumes, continue with --resume"
+            print_error(f"interrupted. {how}; `reproduce` with the same command")
         raise
 
 

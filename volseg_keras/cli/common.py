@@ -4,7 +4,7 @@ import os
 import sys
 import warnings
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from math import inf
@@ -57,6 +57,17 @@ class VolumeOptions:
     def __post_init__(self):
         """Read the text."""
         object.__setattr__(self, "voxel_size", triple("voxel_size", self.voxel_size))
+
+    def as_arguments(self):
+        """Return what was given as arguments of a command line."""
+        arguments = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value != field.default:
+                is_size = field.name == "voxel_size"
+                text = ",".join(f"{side:g}" for side in value) if is_size else str(value)
+                arguments += [f"--{field.name.replace('_', '-')}", text]
+        return arguments
 
     def open(self, path):
         """Open a volume."""

@@ -90,8 +90,7 @@ def system():
     """Return the operating system, the CPU and its features, cores and memory."""
     import psutil
 
-    from ..inference.engines import usable_cores
-    from ..volumes.source import free_memory
+    from ..resources import free_memory, usable_cores
 
     total = psutil.virtual_memory().total
     return {
@@ -124,7 +123,7 @@ def cpu_info():
 
 def bfloat16_support():
     """Return whether the CPU computes in bfloat16, in words."""
-    from ..inference.engines import cpu_has_bfloat16
+    from ..networks.devices import cpu_has_bfloat16
 
     return "yes" if cpu_has_bfloat16() else "no: float32"
 
@@ -203,7 +202,7 @@ def missing():
 
 def sees_gpu():
     """Return whether Keras computes on a GPU."""
-    from ..inference.engines import on_gpu
+    from ..networks.devices import on_gpu
 
     return on_gpu()
 

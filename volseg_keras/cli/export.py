@@ -35,5 +35,5 @@ def export(
     from ..export.export_model import export_model
 
     with quiet():
-        difference = export_model(model, output, format.value, on_step=partial(print, flush=True))
+        difference = export_model(model, output, format.value, say=partial(print, flush=True))
     print(f"Wrote {output}; probabilities differ from those of Keras by at most {difference:.1e}")

@@ -24,7 +24,7 @@ def publish(
         Path | None, typer.Argument(help="Its labels; the volume must be unseen in training.")
     ] = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder, named as the model.")
+        Path, typer.Option("-o", "--output", help="Folder to write; its name is the model's.")
     ] = ...,
     data: Annotated[
         Path | None,
@@ -36,9 +36,11 @@ def publish(
 
     Example: volseg publish runs/mito-2d --data data -o saved_models/mito-2d
     """
-    from ..pretrained.zoo import get_row
+    from ..pretrained.presets import KERAS, METRICS
+    from ..pretrained.summaries import AS_IT_IS
+    from ..publishing.zoo import get_row
 
-    missing = [n for n in ("model.keras", "metrics.json") if not (run / n).is_file()]
+    missing = [n for n in (KERAS, METRICS) if not (run / n).is_file()]
     received = f"{run} without {' and '.join(missing)}"
     require(not missing, "run", "the folder of a run", received)
     given = (image, label, about)
@@ -56,14 +58,7 @@ def publish(
     from ..report.console import progress_bar
 
     tests = zoo_tests(row, data) if row else [given_test(**opened)]
-    with progress_bar("publishing") as on_step:
-        metrics = publish(
-            run,
-            output,
-            tests,
-            about=text,
-            row=row,
-            on_step=lambda _, done, total: on_step(done, total),
-        )
-    score = metrics["test"]["shifts"]["as it is"]
+    with progress_bar("publishing") as on_progress:
+        metrics = publish(run, output, tests, about=text, row=row, on_progress=on_progress)
+    score = metrics["test"]["shifts"][AS_IT_IS]
     print(f"Wrote {output}: foreground Jaccard {score:.3f}")

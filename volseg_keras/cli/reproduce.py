@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ..errors import require
+from ..networks.variants import VARIANTS
 from .common import start_keras
 
 # Options that a published model's own row stands for.
@@ -18,7 +19,7 @@ def reproduce(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="Model to train, a row of pretrained/zoo.py such as mito-2d, or a network of "
+            help="Model to train, a row of publishing/zoo.py such as mito-2d, or a network of "
             "Table 1; by default all of these."
         ),
     ] = None,
@@ -26,9 +27,9 @@ def reproduce(
         Path | None,
         typer.Option("-o", "--output", help="Folder to write; by default runs/NAME, or table1."),
     ] = None,
-    rows: Annotated[
-        str, typer.Option(help="Networks of Table 1, in this order.")
-    ] = "U-Net,A,B,C,D,E,F,G,H",
+    rows: Annotated[str, typer.Option(help="Networks of Table 1, in this order.")] = ",".join(
+        VARIANTS
+    ),
     data: Annotated[
         Path | None,
         typer.Option(
@@ -65,7 +66,7 @@ def reproduce(
 
 def train_model(name, data, output, steps):
     """Train a row of the zoo."""
-    from ..pretrained.zoo import get_row
+    from ..publishing.zoo import get_row
 
     row = get_row(name)
     require(data, "data", "a folder of volumes, as in --data FOLDER", "none")
@@ -88,6 +89,6 @@ def train_table(rows, data, output, recipe, seeds, steps, minutes):
     from ..publishing.table1 import reproduce as run
 
     names = [row.strip() for row in rows.split(",")]
-    options = {"recipes": (recipe,), "seeds": seeds, "steps": steps, "minutes": minutes}
+    options = {"recipe": recipe, "seeds": seeds, "steps": steps, "minutes": minutes}
     run(output, names, load_data(data), **options)
     print((output / "table.md").read_text(encoding="utf-8"))

@@ -112,10 +112,16 @@ def train(
 
     from ..networks.models import build_model
     from ..patches.foreground import known_ids
+    from ..training.arguments import check_run, make_budget
+    from ..training.checkpoint import CHECKPOINT
     from ..training.devices import data_parallel
     from ..training.fit import fit
+    from ..training.recipes import get_recipe
     from ..training.volumes import with_class_ids
 
+    make_budget(get_recipe(recipe or "fast"), steps, minutes)
+    if not resume:
+        check_run(output / CHECKPOINT, resume)
     (images, labels), validated = with_class_ids(trained), with_class_ids(validated)
     keras.utils.set_random_seed(seed)
     with data_parallel() if all_gpus else nullcontext():
@@ -143,7 +149,9 @@ def train(
         f"Model, history and curve: {output}"
     )
     if not model:
-        again = shlex.join(["volseg", "predict", str(volumes[0]), "--model", str(output)])
+        given = ["--model", str(output), *volume_options.as_arguments()]
+        given += [] if normalize == "volume" else ["--normalize", "model"]
+        again = shlex.join(["volseg", "predict", str(volumes[0]), *given])
         print(f"Threshold {summary['threshold']:.3g}. Next: {again} --threshold auto -o FILE")
 
 

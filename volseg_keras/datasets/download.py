@@ -20,7 +20,7 @@ WAITS = (1, 4, 16)
 BROKEN = (http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 
 
-def download(url, path, sha256=None, on_bytes=None):
+def download(url, path, sha256=None, on_progress=None):
     """Download a file to `path`, unless it is there already.
 
     An incomplete file is `path` + ".part". This call or a later one resumes it, if the server can
@@ -30,7 +30,7 @@ def download(url, path, sha256=None, on_bytes=None):
         url: HTTP or HTTPS address.
         path: file to write; its folder is created.
         sha256: hexadecimal digest of the file, or None if unknown.
-        on_bytes: called with the number of bytes received and the total, None if unknown.
+        on_progress: called with the number of bytes received and the total, None if unknown.
 
     Returns:
         The hexadecimal SHA-256 digest of the file.
@@ -49,7 +49,7 @@ def download(url, path, sha256=None, on_bytes=None):
     part = path.with_name(path.name + ".part")
     for wait in (*WAITS, None):
         try:
-            fetch_rest(url, part, on_bytes or (lambda done, total: None))
+            fetch_rest(url, part, on_progress or (lambda done, total: None))
             break
         except BROKEN as error:
             if wait is None:
@@ -65,7 +65,7 @@ def download(url, path, sha256=None, on_bytes=None):
     return digest
 
 
-def fetch_rest(url, part, on_bytes):
+def fetch_rest(url, part, on_progress):
     """Append the missing bytes to `part`; raise an error of `BROKEN` if the connection breaks."""
     done = part.stat().st_size if part.exists() else 0
     response = answer(url, done)
@@ -79,7 +79,7 @@ def fetch_rest(url, part, on_bytes):
             while chunk := response.read(CHUNK):
                 file.write(chunk)
                 done += len(chunk)
-                on_bytes(done, total)
+                on_progress(done, total)
     if total is not None and done < total:
         raise ConnectionError(f"received {done:,} of {total:,} bytes")
 

@@ -105,8 +105,8 @@ def fetch_lucchi_pp(folder, source, progress, tell):
     if missing:
         archive = folder / ARCHIVE
         fetch(f"{source or CASSER}/{ARCHIVE}", archive, ARCHIVE_SHA256, progress)
-        with progress("unpacking") as on_bytes:
-            unpack(archive, missing, on_bytes or (lambda done, total: None))
+        with progress("unpacking") as on_progress:
+            unpack(archive, missing, on_progress or (lambda done, total: None))
         archive.unlink()
     for file in files:
         if file in missing:
@@ -117,11 +117,11 @@ def fetch_lucchi_pp(folder, source, progress, tell):
 
 def fetch(url, path, sha256, progress):
     """Download a file with its progress shown."""
-    with progress(path.name) as on_bytes:
-        return download(url, path, sha256, on_bytes)
+    with progress(path.name) as on_progress:
+        return download(url, path, sha256, on_progress)
 
 
-def unpack(archive, files, on_bytes):
+def unpack(archive, files, on_progress):
     """Write volumes from the archive's folders of PNG slices."""
     with zipfile.ZipFile(archive) as bundle:
         slices = {file: slices_of(bundle, VOLUMES[file.stem]) for file in files}
@@ -133,7 +133,7 @@ def unpack(archive, files, on_bytes):
                 for item in items:
                     append(png_grey(bundle.read(item))[None])
                     done += item.file_size
-                    on_bytes(done, total)
+                    on_progress(done, total)
 
 
 def slices_of(bundle, folder):

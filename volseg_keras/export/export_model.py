@@ -43,7 +43,7 @@ FORMATS = {
 SIZES, SMALLER = {3: (48, 64, 80), 2: (96, 112)}, {3: (16, 32, 48), 2: (32, 48)}
 
 
-def export_model(model, path, format="savedmodel", *, card=None, on_step=None):
+def export_model(model, path, format="savedmodel", *, card=None, say=None):
     """Write a model for another program, reload it there and compare it with Keras.
 
     All formats take float32 `(batch, *spatial, channels)`, the input of `model`, any spatial sizes
@@ -59,7 +59,7 @@ def export_model(model, path, format="savedmodel", *, card=None, on_step=None):
             model.xml. "bioimageio": a .zip for bioimage.io that has passed its `test_model`.
         card: facts about the model, by default those of `presets.model_card`. "bioimageio" includes
             all; the others its threshold, its averaging and its voxel size.
-        on_step: called with a line about the next step.
+        say: called with a line about the next step.
 
     Returns:
         The largest difference from Keras's probabilities on two test vectors.
@@ -69,7 +69,7 @@ def export_model(model, path, format="savedmodel", *, card=None, on_step=None):
         ValueError: an argument does not fit, or the difference is above `TOLERANCE`; nothing is
             written then.
     """
-    path, row, say = new_path(path, format), FORMATS[format], on_step or (lambda _: None)
+    path, row, say = new_path(path, format), FORMATS[format], say or (lambda _: None)
     if isinstance(model, str | Path):
         model, card = load_pretrained(model), model_card(model) if card is None else card
     with work_folder(path) as work:

@@ -16,7 +16,9 @@ import numpy as np
 from filelock import FileLock
 
 from ..networks.backend import keras_backend
+from ..networks.devices import cpu_has_bfloat16, on_gpu
 from ..onednn import lacks_onednn
+from ..resources import usable_cores
 from .lru_cache import Recent
 
 ENGINES = ("auto", "keras", "openvino", "onnxruntime")
@@ -226,25 +228,6 @@ def to_labels(values, threshold=0.5):
     return (values[..., -1] >= threshold).view(np.uint8)
 
 
-def on_gpu():
-    """Return whether Keras computes on a GPU."""
-    import keras
-
-    if keras.backend.backend() == "torch":
-        import torch
-
-        return torch.cuda.is_available()
-    return any("gpu" in device.lower() for device in keras.distribution.list_devices())
-
-
-@cache
-def cpu_has_bfloat16():
-    """Return whether the CPU computes in bfloat16, by what OpenVINO says of it."""
-    import openvino as ov
-
-    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
 @cache
 def warn_if_slow():
     """Warn once where Keras computes on a CPU without oneDNN since it was imported too early."""
@@ -254,10 +237,3 @@ def warn_if_slow():
             "times slower: import volseg_keras first, or set TF_ENABLE_ONEDNN_OPTS=1",
             stacklevel=3,
         )
-
-
-def usable_cores():
-    """Return how many cores this process may use, by its affinity and its control group."""
-    from joblib import cpu_count
-
-    return cpu_count()

@@ -116,8 +116,10 @@ def _completed(job, image, display):
         display.say(reason)
     if complete.threshold != job.threshold:
         display.say(f"Threshold of the model: {complete.threshold:.4g}")
-    if job.rescale is not False and complete.prediction.scale != (1, 1, 1):
+    if complete.prediction.scale != (1, 1, 1):
         display.say(scale_text(complete.prediction.scale))
+    elif job.rescale is None and image.geometry and image.geometry.lacks_thickness:
+        display.say("Not rescaled: the file does not say how thick sections are; see --voxel-size")
     return complete
 
 
@@ -154,12 +156,12 @@ def segment_in_memory(job, files, image, display):
             file = FileSink.open(files.probability, image, np.float32)
             to_probability.append(opened.enter_context(file))
         sinks = Sinks(tuple(to_labels), tuple(to_probability))
+        opened.callback(predictor.release)
         slabs = predictor.slabs(pixels, options, engine=engine, on_progress=on_progress)
         found = [
             sinks.write_prediction(planes_of(z, len(values), shape), values, job.threshold)
             for z, values in slabs
         ]
-    predictor.release()
     if not steps.is_needed:
         return Segmentation(summarize(found, shape), pixels, labels)
     with display.progress("post-processing") as on_progress:
@@ -184,7 +186,7 @@ def _open_and_read(job, image):
     predictor.check_labels(job.threshold, job.steps.instances)
     predictor.check_volume(image)
     options = job.prediction
-    pixels = reading.result() if options.normalization == "volume" else image
+    pixels = image if options.normalization == "model" else reading.result()
     intensity = predictor.intensity(pixels, options.normalization)
     options = predictor.resolved(pixels, replace(options, normalization=intensity or "model"))
     engine = predictor.engine(pixels, options)

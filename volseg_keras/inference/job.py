@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import invalid
+from ..errors import invalid, require
 from ..postprocessing.pipeline import PostProcessing
 from ..pretrained.choice import AUTO, choose_model, common_scale, scale_to
 from ..pretrained.presets import mean_threshold
@@ -104,9 +104,11 @@ class Job:
     cluster: str | None = None
 
     def __post_init__(self):
-        """Read the threshold, which may be text."""
+        """Read the threshold, which may be text; workers are of this machine or of a cluster."""
         object.__setattr__(self, "output", Path(self.output))
         object.__setattr__(self, "threshold", checked_threshold(self.threshold))
+        good = not (self.workers and self.cluster)
+        require(good, "workers", "none beside a cluster, which has its own", self.workers)
 
     @property
     def is_shared(self):
@@ -127,8 +129,9 @@ class Job:
         return replace(self, model=replace(self.model, names=choice.models)), choice.reason
 
     def with_scale(self, image):
-        """Return the job with the scale that `rescale` stands for."""
-        if self.rescale is False:
+        """Return the job with the scale that `rescale` stands for, unless a scale is given."""
+        given = self.rescale is None and self.prediction.scale != (1, 1, 1)
+        if given or self.rescale is False:
             return self
         names = self.model.names
         scale = scale_to(names, image) if self.rescale else common_scale(names, image.voxel_size)

@@ -18,10 +18,11 @@ import numpy as np
 from ..errors import invalid, require
 from ..files import work_folder, write_json
 from ..pretrained.presets import is_model, weights_digest
+from ..resources import free_memory
 from ..volumes.formats import kind_of
 from ..volumes.intensity import Intensity
 from ..volumes.ome_zarr import finish_zarr, mark_labels, start_zarr
-from ..volumes.source import free_memory
+from ..volumes.source import split_name
 from ..volumes.writing import create_volume, place_like
 from .job import ModelChoice, SourceVolume
 from .options import PredictionOptions
@@ -36,8 +37,10 @@ ARRAYS = {"labels": np.uint8, "probability": np.float32}
 DERIVED = ("id", "intensity", "block", "halo", "tile", "sections")
 # Entries that follow from the model or the volume where they are not asked for.
 OF_MODEL = ("tta", "zooms", "denoise")
+# Entries that jobs of earlier versions do not have.
+LATER = ("defaults", "file")
 # Entries that go by other names on a command line.
-ASKED_BY = {"probability": "--probability or --instances"}
+ASKED_BY = {"probability": "--probability or --instances", "file": "file [bytes, time]"}
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class StoredJob:
         tile: `(z, y, x)` of a tile.
         sections: `SectionSmoothing`.
         defaults: the `PredictionDefaults` of every model, as dicts; empty in earlier jobs.
+        file: size in bytes and time of change, in ns, of the source; empty for a folder.
     """
 
     source: SourceVolume
@@ -75,6 +79,7 @@ class StoredJob:
     tile: tuple = ()
     sections: SectionSmoothing = SectionSmoothing()
     defaults: tuple = ()
+    file: tuple = ()
 
     @classmethod
     def of(cls, job, shape):
@@ -93,6 +98,7 @@ class StoredJob:
             prediction=job.prediction,
             probability=kept,
             id=uuid4().hex,
+            file=_stamp(job.source.path),
         )
 
     def to_json(self):
@@ -115,6 +121,7 @@ class StoredJob:
             "tile": self.tile,
             "sections": asdict(self.sections),
             "defaults": self.defaults,
+            "file": self.file,
         }
 
     @classmethod
@@ -136,7 +143,14 @@ class StoredJob:
             tile=tuple(found["tile"]),
             sections=SectionSmoothing(**found.get("sections", {})),
             defaults=tuple(found.get("defaults", ())),
+            file=tuple(found.get("file", ())),
         )
+
+
+def _stamp(source):
+    """Return size and time of change of the file of FILE::NAME, empty for a folder."""
+    file = split_name(source)[0]
+    return (file.stat().st_size, file.stat().st_mtime_ns) if file.is_file() else ()
 
 
 def plainly(name, value):
@@ -214,12 +228,17 @@ class JobStore:
         """Raise ValueError unless the unfinished work is that of a `StoredJob`."""
         found, given = self._json(), json.loads(json.dumps(job.to_json()))
         if isinstance(pair := found.get("normalization"), list):  # of an earlier version
-            mean, deviation = pair
-            found["normalization"] = {"mean": mean, "deviation": deviation, "padding": []}
+            found["normalization"] = dict(zip(("mean", "deviation"), pair, strict=True))
+        for entries in (found, given):
+            if isinstance(entries.get("normalization"), dict):  # padding is measured anew
+                entries["normalization"].pop("padding", None)
         for name, value in given.items():
             stored = found.get(name)
-            open_still = name in OF_MODEL and value is None or name == "defaults" and not stored
-            good = name in DERIVED or open_still or plainly(name, stored) == plainly(name, value)
+            open_still = name in OF_MODEL and value is None or name in LATER and not stored
+            same = plainly(name, stored) == plainly(name, value)
+            # Several models keep None, by which each of them averages as it was trained to.
+            same &= name not in OF_MODEL or name not in found or stored is not None
+            good = name in DERIVED or open_still or same
             expected = f"the unfinished run's {ASKED_BY.get(name, name)}, {stored}"
             require(good, "resume", expected, value)
 

@@ -9,7 +9,7 @@ from ..errors import require
 from ..postprocessing.pipeline import PostProcessing
 from ..pretrained.choice import choose_model, common_scale, scale_text
 from ..pretrained.presets import mean_threshold
-from ..volumes.source import free_memory
+from ..resources import free_memory
 from ..volumes.volume import as_volume
 from .engines import to_labels
 from .options import PredictionOptions

@@ -19,6 +19,7 @@ from ..errors import require, require_one_of
 from ..extras import install_command
 from ..files import write_json
 from ..networks.backend import check_backend, keras_backend
+from ..networks.devices import on_gpu
 from ..pretrained.checksums import check_files
 from ..pretrained.prediction_defaults import stored_defaults
 from ..pretrained.presets import (
@@ -112,7 +113,7 @@ def fastest():
     if keras_backend() != "tensorflow":
         return "keras"
     device_files = any(Path(file).exists() for file in ("/dev/nvidiactl", "/dev/dxg"))
-    return "keras" if device_files and engines.on_gpu() else "openvino"
+    return "keras" if device_files and on_gpu() else "openvino"
 
 
 def open_keras(model):

@@ -22,7 +22,8 @@ class PredictionOptions:
     Attributes:
         tta: average over all 8 (2D) or 16 (3D) flips and transpositions, over none (False), or over
             so many of them; None for as many as are stored with the model.
-        seamless: give tiles enough context to agree within 0.001 with one prediction of the whole.
+        seamless: give tiles enough context to agree within 0.001, at a scale of 1, with one
+            prediction of the whole.
         normalization: "volume" to standardise intensities by the volume's own statistics, "model"
             by the constants in the model; or `(mean, standard deviation)`, kept as an `Intensity`.
         scale: how many voxels the network sees for one of the volume, along (z, y, x).
@@ -100,3 +101,7 @@ def _checked_scale(value):
     good = len(sides) == 3 and all(0 < side < inf for side in sides)
     require(good, "scale", "three positive numbers, (z, y, x)", f"scale={sides}")
     return sides
+
+
+# What a network finds by itself.
+PLAIN_PREDICTION = PredictionOptions(tta=False, smoothing=0, zooms=(1,), denoise=0)

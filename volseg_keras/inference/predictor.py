@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from numbers import Real
 
 from ..errors import require
 from ..pretrained.prediction_defaults import PredictionDefaults
@@ -48,6 +49,8 @@ class Predictor:
             instances: whether instances are to be found.
         """
         classes = self.metadata["num_classes"]
+        good = isinstance(threshold, Real) and 0 < threshold < 1
+        require(good, "threshold", "a number between 0 and 1", f"{threshold=}")
         good = threshold == 0.5 or classes <= 2
         require(good, "threshold", f"0.5 for a model of {classes} classes", f"{threshold=}")
         good = not instances or classes <= 2
@@ -194,7 +197,7 @@ class Predictor:
         if normalization == "model":
             self.check_constants()
             return None
-        return normalization
+        return normalization.with_padding_of(volume)
 
     def check_constants(self):
         """Raise ValueError unless the model itself standardises intensities."""

@@ -7,7 +7,7 @@ from functools import lru_cache, partial
 
 from ..errors import invalid, require
 from ..extras import install_command
-from .engines import usable_cores
+from ..resources import free_memory, usable_cores
 from .job_store import JobStore, StoredJob
 from .section_smoothing import padding_of
 from .segmenter import recent_model
@@ -45,14 +45,15 @@ def start_job(job, image):
         store.check_same(stored)
         return store
     dims, scales = predictor.spatial_dims, predictor.scales(job.prediction)
-    voxels, halo = voxels_at_once(dims, max(scales)), predictor.halo(job.prediction)
+    voxels = voxels_at_once(dims, max(scales), memory_of_worker(job))
+    halo, tile = predictor.halo(job.prediction), job.prediction.tile
     stored = replace(
         stored,
         prediction=predictor.resolved(image, stored.prediction),
         intensity=predictor.intensity(image, job.prediction.normalization),
         block=tuple(BLOCK),
         halo=halo,
-        tile=block_tile(image.shape, BLOCK, dims, voxels, halo),
+        tile=tile or block_tile(image.shape, BLOCK, dims, voxels, halo),
         sections=predictor.section_smoothing(image, job.prediction),
     )
     try:
@@ -62,6 +63,16 @@ def start_job(job, image):
             raise
         store.check_same(stored)
     return store
+
+
+def memory_of_worker(job):
+    """Return how many bytes each process of a job may take."""
+    if not job.cluster:
+        return free_memory() // (job.workers or 1)
+    with dask().Client(job.cluster) as client:
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    limits = [worker["memory_limit"] for worker in workers]
+    return min(filter(None, limits), default=free_memory())
 
 
 @lru_cache(maxsize=1)
@@ -124,12 +135,20 @@ def on_dask(run, todo, workers, cluster):
             # Read by joblib, which counts the cores that engines use.
             share = {"LOKY_MAX_CPU_COUNT": str(max(1, usable_cores() // workers))}
             cluster = distributed.LocalCluster(
-                n_workers=workers, threads_per_worker=1, env=share, dashboard_address=None
+                n_workers=workers,
+                threads_per_worker=1,
+                memory_limit=0,  # tiles are planned for what is free
+                env=share,
+                dashboard_address=None,
             )
             stack.enter_context(cluster)
         client = stack.enter_context(distributed.Client(cluster))
         for future in distributed.as_completed(client.map(run, todo, pure=False, retries=2)):
-            yield future.result()
+            try:
+                yield future.result()
+            except distributed.KilledWorker as error:
+                expected = "workers with more memory, or fewer of them, and --resume"
+                raise invalid("workers", expected, "workers that were killed") from error
 
 
 def finish_job(store, job, files, on_progress=None):

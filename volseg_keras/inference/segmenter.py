@@ -11,6 +11,7 @@ import numpy as np
 
 from ..networks.backend import check_backend
 from ..pretrained.choice import AUTO, choose_model, common_scale
+from ..pretrained.presets import METRICS
 from ..volumes.volume import open_volume
 from .lru_cache import Recent
 from .open_model import by_keras, find_model, open_model, savedmodel_files
@@ -42,12 +43,13 @@ class Segmenter:
         tta: average over all 8 (2D) or 16 (3D) flips and transpositions, which takes as many times
             as long; False for none; a number for so many of them; by default as many as are stored
             with the model.
-        seamless: give tiles enough context to agree within 0.001 (in float32) with one prediction
-            of the whole volume, at two to four times the cost.
+        seamless: give tiles enough context to agree within 0.001 (in float32, without zooms and at
+            a scale of 1) with one prediction of the whole volume, at two to four times the cost.
         normalization: "volume"; "model" for the constants in the model; or `(mean, standard
             deviation)` of the intensities, for example those of a larger volume that this is from.
         scale: how many voxels the network sees for one of the volume, along (z, y, x), for volumes
-            of another voxel size than the model was trained at.
+            of another voxel size than the model was trained at; by default 1 for a given model, and
+            for "auto" what the voxel size of the volume asks for.
         tile: `(z, y, x)` of a tile, multiples of 16; a good size by default.
         smoothing: of a 2D network's probabilities over neighbouring sections: a standard deviation
             in pixels that the network sees, divided by the thickness of the sections, which is
@@ -78,16 +80,16 @@ class Segmenter:
         tta=None,
         seamless=False,
         normalization="volume",
-        scale=(1, 1, 1),
+        scale=None,
         tile=None,
         smoothing=None,
         zooms=None,
         denoise=None,
     ):
         self.options = PredictionOptions(
-            tta, seamless, normalization, scale, tile, smoothing, zooms, denoise
+            tta, seamless, normalization, scale or (1, 1, 1), tile, smoothing, zooms, denoise
         )
-        self._engine = engine
+        self._engine, self._rescale = engine, scale is None
         self._predictor = None if is_auto(model) else open_model(model, engine)
 
     @property
@@ -99,7 +101,7 @@ class Segmenter:
         """Return predictor and options for a volume."""
         if self._predictor:
             return self._predictor, self.options
-        return chosen_model(volume, self._engine, self.options)
+        return chosen_model(volume, self._engine, self.options, self._rescale)
 
     def __call__(self, volume, *, on_progress=None):
         """Return float32 probabilities `(z, y, x, classes)` of a volume.
@@ -133,10 +135,10 @@ def is_auto(model):
     return isinstance(model, str) and model == AUTO
 
 
-def chosen_model(volume, engine, options):
-    """Return the `Predictor` of the model that suits a volume, and options with its scale."""
+def chosen_model(volume, engine, options, rescale):
+    """Return the `Predictor` of the models that suit a volume, and options with their scale."""
     choice = choose_model(volume)
-    if options.scale == (1, 1, 1):
+    if rescale:
         voxel_size = getattr(volume, "voxel_size", None)
         options = replace(options, scale=common_scale(choice.models, voxel_size))
     return recent_model(list(choice.models), engine), options
@@ -150,13 +152,12 @@ def predict_volume(
     tta=None,
     seamless=False,
     normalization="volume",
-    scale=(1, 1, 1),
+    scale=None,
     tile=None,
     smoothing=None,
     zooms=None,
     denoise=None,
     on_progress=None,
-    on_tile=None,
 ):
     """Predict the class probabilities of a volume, tile by tile.
 
@@ -177,7 +178,6 @@ def predict_volume(
         zooms: see `model`.
         denoise: see `model`.
         on_progress: called with the number of tiles done and their total.
-        on_tile: former name of `on_progress`.
 
     Returns:
         float32 `(z, y, x, classes)`.
@@ -186,14 +186,14 @@ def predict_volume(
         ValueError, FileNotFoundError: an argument does not fit.
     """
     options = PredictionOptions(
-        tta, seamless, normalization, scale, tile, smoothing, zooms, denoise
+        tta, seamless, normalization, scale or (1, 1, 1), tile, smoothing, zooms, denoise
     )
     volume = _lazy_array(volume)
     if is_auto(model):
-        predictor, options = chosen_model(volume, engine, options)
+        predictor, options = chosen_model(volume, engine, options, scale is None)
     else:
         predictor = recent_model(model, engine)
-    return predicted(predictor, options, volume, on_progress or on_tile, probabilities)
+    return predicted(predictor, options, volume, on_progress, probabilities)
 
 
 def recent_model(model, engine="auto"):
@@ -212,9 +212,10 @@ class _Opened:
 def predicted(predictor, options, volume, on_progress, joined):
     """Return what `joined` makes of the slabs of a volume."""
     predictor.check_volume(volume)
-    result = joined(predictor.slabs(volume, options, on_progress=on_progress))
-    predictor.release()
-    return result
+    try:
+        return joined(predictor.slabs(volume, options, on_progress=on_progress))
+    finally:
+        predictor.release()
 
 
 def _lazy_array(volume):
@@ -232,7 +233,7 @@ def _version(model, engine):
     if not isinstance(model, str | Path):
         return engine, id(model), *_state(model, engine)
     path = find_model(model)
-    files = savedmodel_files(path) if path.is_dir() else [path, path.with_name("metrics.json")]
+    files = savedmodel_files(path) if path.is_dir() else [path, path.with_name(METRICS)]
     known = [(str(file.absolute()), file.stat()) for file in files if file.is_file()]
     return engine, *((name, s.st_mtime_ns, s.st_size, s.st_ino) for name, s in known)
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ..errors import require
-from ..volumes.source import free_memory
+from ..resources import free_memory
 from .engines import decoded, to_labels
 from .tiling import count_tiles, plan, read_tile, tiled_slabs
 
@@ -63,13 +63,18 @@ def tile_plan(shape, spatial_dims, tile=None, *, scales=((1, 1, 1),), halo=None)
     return plan(shape, tile, halo, fade)
 
 
-def voxels_at_once(spatial_dims, scale=(1, 1, 1)):
+def voxels_at_once(spatial_dims, scale=(1, 1, 1), memory=None):
     """Return how many voxels a tile may have: a constant, halved until memory suffices.
 
     Thus the same file is usually cut in the same tiles.
+
+    Args:
+        spatial_dims: of the network.
+        scale: at which it sees the volume.
+        memory: free bytes, of which a third is used; those of this process by default.
     """
-    voxels = VOXELS[spatial_dims]
-    while voxels * BYTES[spatial_dims] > free_memory() // 3:
+    voxels, free = VOXELS[spatial_dims], free_memory() if memory is None else memory
+    while voxels > 1 and voxels * BYTES[spatial_dims] > free // 3:
         voxels //= 2
     return int(voxels / max(1, math.prod(scale)))
 
@@ -81,8 +86,9 @@ def best_tile(shape, halo, fade, steps, voxels):
     """
     sizes, totals = [], []
     for n, h, f, m in zip(shape, halo, fade, steps, strict=True):
-        longest = min(-(-n // m) * m, LONGEST * m)
-        shortest = min(-(-(2 * h + max(3 * f, 1)) // m) * m, longest)
+        whole = -(-n // m) * m
+        shortest = min(-(-(2 * h + max(3 * f, 1)) // m) * m, whole)
+        longest = max(min(whole, LONGEST * m), shortest)
         size = np.arange(shortest, longest + 1, m)
         tiles = 1 + np.maximum(0, -((size - n) // (size - 2 * h - f).clip(1)))
         sizes.append(size)

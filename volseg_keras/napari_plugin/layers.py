@@ -7,16 +7,18 @@ import numpy as np
 
 from ..datasets.phantom import annotated_phantom
 from ..errors import require
+from ..resources import free_memory
 from ..volumes.formats import kind_of
 from ..volumes.geometry import size_in_nm
 from ..volumes.labels import are_labels, in_smallest_type
-from ..volumes.source import free_memory, split_name
+from ..volumes.source import split_name
 from ..volumes.volume import Volume, as_volume, open_volume
 from ..volumes.writing import check_not_input, save_volume
 
 # What of a layer says where its voxels lie.
 PLACE = ("axis_labels", "scale", "units", "translate", "rotate", "shear", "affine")
 SHARE = 1 / 4  # of the free memory that labels to be painted may take
+RESULT = "volseg_keras result"  # in the metadata of a layer that the widget wrote
 
 
 def get_reader(path):
@@ -67,6 +69,17 @@ def like(layer):
     if layer.ndim != 3:
         return {"metadata": layer.metadata, **placed(size_in_nm(layer.scale, layer.units))}
     return {"metadata": layer.metadata} | {name: getattr(layer, name) for name in PLACE}
+
+
+def mark_result(layer, name):
+    """Mark a layer as a result of the widget, which may write to it again."""
+    layer.metadata[RESULT] = layer.unique_id, name
+
+
+def result_name(layer):
+    """Return the name that `mark_result` gave to a layer, or None. A copy of it is the user's."""
+    layer_id, name = layer.metadata.get(RESULT, (None, None))
+    return name if layer_id == layer.unique_id else None
 
 
 def add_volumes(viewer, volumes):

@@ -4,7 +4,8 @@ import keras
 from keras import ops
 
 from ..errors import require, require_positive
-from .training_ops import rank_one_conv, sixteen_bit_dropout, take_distinct, tensorflow_on_cpu
+from .devices import tensorflow_on_cpu
+from .training_ops import rank_one_conv, sixteen_bit_dropout, take_distinct
 
 # Given to every layer, since the user's Keras configuration may have another default.
 LAST = "channels_last"

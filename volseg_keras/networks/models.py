@@ -66,7 +66,7 @@ def build_model(variant, *, num_classes=2, input_shape=None, in_channels=1, drop
 def checked_shape(row, input_shape, in_channels):
     """Return the full input shape of a variant, or raise ValueError."""
     shape = tuple(input_shape) if input_shape else (None,) * row.spatial_dims + (in_channels,)
-    factor = 16 if row.unet else 8
+    factor = row.reduction
     good = len(shape) == row.spatial_dims + 1 and shape[-1] in range(1, 32)
     require(
         good and not any(size and size % factor for size in shape[:-1]),

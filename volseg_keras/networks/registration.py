@@ -8,8 +8,8 @@ import sys
 from importlib import import_module, util
 
 
-def register():
-    """Import what registers itself, if Keras is imported."""
+def import_registered():
+    """Import the modules that register layers, losses and metrics, if Keras is imported."""
     if "keras" in sys.modules:
         import_module(f"{__package__}.inference_graph")
         import_module(f"{__package__}.metrics")
@@ -17,7 +17,7 @@ def register():
 
 def watch():
     """Register now, or when Keras is imported."""
-    register()
+    import_registered()
     if not any(isinstance(finder, AfterKeras) for finder in sys.meta_path):
         sys.meta_path.insert(0, AfterKeras())
 
@@ -53,7 +53,7 @@ def followed(execute):
         waiting = is_being_imported()
         execute(module)
         if not waiting:
-            register()
+            import_registered()
 
     return execute_and_register
 

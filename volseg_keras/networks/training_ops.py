@@ -6,15 +6,6 @@ import keras
 from keras import ops
 
 
-def tensorflow_on_cpu():
-    """Return whether Keras computes with TensorFlow and without a GPU."""
-    if keras.backend.backend() != "tensorflow":
-        return False
-    import tensorflow as tf
-
-    return not tf.config.list_logical_devices("GPU")
-
-
 def in_tensorflow_graph():
     """Return whether TensorFlow builds a graph: outside of it, XLA would compile for one use."""
     if keras.backend.backend() != "tensorflow":

@@ -221,6 +221,16 @@ def foreground_voxels(label, ignore_class=None):
     return found.astype(np.uint32) if math.prod(label.shape) < 2**32 else found
 
 
+def sections_with_foreground(label):
+    """Return the sorted z of sections with a class above 0, of at most 16 million voxels.
+
+    Args:
+        label: as of `foreground_voxels`, as which it raises ValueError.
+    """
+    voxels = foreground_voxels(label, NOT_ANNOTATED)
+    return np.unique(voxels // math.prod(label.shape[1:]))
+
+
 def annotated_sections(label, ignore_class):
     """Return the sorted z of the sections in which a voxel is annotated.
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import require
+from ..resources import usable_cores
 from ..volumes.box import Box
 from ..volumes.dimensions import channels_of
 from ..volumes.intensity import Intensity, checked_normalization
 from ..volumes.labels import NOT_ANNOTATED, class_ids
+from ..volumes.volume import checked_finite
 from .augment import Augment, draw, place, shade, stain
 from .foreground import ClassIds, annotated_sections, foreground_voxels
 from .myelin import add_sheath
@@ -28,12 +30,26 @@ class Patches:
 
     A subclass has `patch_shape` (z, y, x), `spatial_dims`, `channels`, and gives patch `index` as a
     `Sample` by `__getitem__`.
+
+    Attributes:
+        failure: the error that a patch of `tf_dataset` could not be read for, or None; TensorFlow
+            raises one of its own.
     """
+
+    failure = None
 
     def batch(self, step, batch_size):
         """Return images `(batch, *spatial, channels)` and labels `(batch, *spatial)` of a step."""
         samples = [self[step * batch_size + i] for i in range(batch_size)]
         return np.stack([s.image for s in samples]), np.stack([s.label for s in samples])
+
+    def _watched_batch(self, step, batch_size):
+        """Return what `batch` does, and note its error."""
+        try:
+            return self.batch(step, batch_size)
+        except Exception as error:
+            self.failure = error
+            raise
 
     def tf_dataset(self, batch_size, *, start=0, steps=None, workers=None):
         """Return a `tf.data.Dataset` of batches, in the order of their number.
@@ -47,19 +63,19 @@ class Patches:
         tf.data's autotuner is switched off: its thread can keep `fit` from ending for a minute.
         """
         import tensorflow as tf
-        from joblib import cpu_count
 
         stop = tf.int64.max if steps is None else start + steps
         shape = (batch_size, *self.patch_shape[-self.spatial_dims :])
 
         def load(step):
             image, label = tf.numpy_function(
-                lambda i: self.batch(int(i), batch_size), [step], [tf.float32, tf.uint8]
+                lambda i: self._watched_batch(int(i), batch_size), [step], [tf.float32, tf.uint8]
             )
             return tf.ensure_shape(image, (*shape, self.channels)), tf.ensure_shape(label, shape)
 
         dataset = tf.data.Dataset.range(start, stop)
-        dataset = dataset.map(load, num_parallel_calls=workers or min(cpu_count(), 16)).prefetch(2)
+        workers = workers or min(usable_cores(), 16)
+        dataset = dataset.map(load, num_parallel_calls=workers).prefetch(2)
         options = tf.data.Options()
         options.autotune.enabled = False
         return dataset.with_options(options)
@@ -187,7 +203,7 @@ class PatchSampler(Patches):
         drawn = draw(rng, self.patch_shape, self.augment, self.voxel_size)
         stride = (drawn.stride, 1, 1)
         box = Box(self.place(rng, stride), self.patch_shape, drawn.margin, stride)
-        image = self.intensity.standardize(box.read(self.image))
+        image = self.intensity.standardize(checked_finite(box.read(self.image)))
         image = place(image.reshape(*image.shape[:3], self.channels), drawn, order=1)
         label = place(box.read(self.label), drawn, order=0)
         image = stain(image, label, drawn.staining)

@@ -17,12 +17,16 @@ import numpy as np
 from scipy import ndimage
 
 from ..errors import require
+from ..resources import free_memory
 from ..volumes import mrc
 from ..volumes.formats import kind_of
-from ..volumes.source import checked_size, free_memory
+from ..volumes.source import checked_size
 from ..volumes.writing import create_volume
+from .clean_labels import CONNECTIVITY
 from .watershed import Basins
 
+# Where objects are split by default, and the least voxels of an instance.
+NECK, MIN_VOXELS = 0.5, 100
 RADIUS = 32  # smallest sides of a voxel; distances to the background are clipped there
 SLAB_VOXELS, BLOCK = 2**27, 512
 BYTES = 200  # a voxel of a slab that is all foreground: twice what was measured
@@ -30,7 +34,7 @@ HEIGHT_BYTES = 16  # a voxel of which only the height is held
 
 
 def instances(
-    probability, threshold=0.5, *, voxel_size=None, neck=0.5, min_voxels=100, planes=None
+    probability, threshold=0.5, *, voxel_size=None, neck=NECK, min_voxels=MIN_VOXELS, planes=None
 ):
     """Split the foreground of a volume into instances by a watershed.
 
@@ -66,8 +70,8 @@ def write_instances(
     threshold=0.5,
     *,
     voxel_size=None,
-    neck=0.5,
-    min_voxels=100,
+    neck=NECK,
+    min_voxels=MIN_VOXELS,
     planes=None,
     on_progress=None,
 ):
@@ -210,7 +214,7 @@ def distances(mask, sides):
     since a neighbour of that voxel would be nearer.
     """
     result = np.zeros(mask.shape, np.float32)
-    labels = cc3d.connected_components(mask, connectivity=6)
+    labels = cc3d.connected_components(mask, connectivity=CONNECTIVITY)
     for i, box in enumerate(ndimage.find_objects(labels), 1):
         box = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in box)
         own = labels[box] == i

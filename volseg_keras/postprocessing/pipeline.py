@@ -9,13 +9,11 @@ from tempfile import TemporaryFile
 import numpy as np
 
 from ..errors import require
-from ..volumes.source import free_memory
+from ..resources import free_memory
 from .clean_labels import fill_holes, median, remove_small
-from .instances import check_takes_ids, instance_slabs
+from .instances import MIN_VOXELS, NECK, check_takes_ids, instance_slabs
 
 SLAB_VOXELS = 2**25
-# Least voxels of an instance, as of `instances`.
-MIN_SIZE = 100
 # Of a voxel, while a volume is cleaned as a whole; measured.
 BYTES = {np.uint8: 10, np.uint32: 16}
 
@@ -108,8 +106,8 @@ class PostProcessing:
                     basins,
                     threshold,
                     voxel_size,
-                    neck=0.5,
-                    min_voxels=self.min_size or MIN_SIZE,
+                    neck=NECK,
+                    min_voxels=self.min_size or MIN_VOXELS,
                     planes=None,
                     on_progress=on_progress,
                 )

@@ -11,11 +11,11 @@ import numpy as np
 from ..errors import invalid, require
 from ..files import read_json, sha256
 from ..networks.backend import check_backend
-from ..networks.registration import register
+from ..networks.registration import import_registered
 from ..networks.variants import find_variant
 from .checksums import check_files
 
-KERAS = "model.keras"  # of a run and of a published model
+KERAS, METRICS = "model.keras", "metrics.json"  # of a run and of a published model
 METADATA = Path("assets.extra", "volseg.json")  # of a SavedModel
 # Models of earlier versions, and what took their place.
 RENAMED = {"h-robust": "mito-3d"}
@@ -52,7 +52,7 @@ def load_pretrained(name):
     check_backend()
     import keras
 
-    register()
+    import_registered()
     path = model_file(name)
     with readable(path):
         return keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -140,7 +140,7 @@ def _located_facts(model):
     if is_of_savedmodel(saved, model):
         return None, read_json(saved)
     file = model_file(model)
-    beside = read_json(file.with_name("metrics.json")) if file.name == KERAS else {}
+    beside = read_json(file.with_name(METRICS)) if file.name == KERAS else {}
     return file, facts_within(file) or beside
 
 

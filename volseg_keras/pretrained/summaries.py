@@ -5,7 +5,11 @@ from pathlib import Path
 
 from ..files import read_json
 from ..networks.variants import find_variant
-from .presets import published
+from .presets import METRICS, published
+
+# Views of the scores of a test volume in metrics.json: labels without post-processing, and averages
+# over all flips and transpositions.
+AS_IT_IS, AVERAGED = "as it is", "averaged over flips"
 
 
 @dataclass(frozen=True)
@@ -35,15 +39,19 @@ def published_summaries():
 
 
 def _summary(folder):
-    metrics, card = (read_json(folder / name) for name in ("metrics.json", "card.json"))
-    scores = metrics.get("test", {}).get("scores", {}).get("as it is", {})
+    metrics, card = (read_json(folder / name) for name in (METRICS, "card.json"))
     network = find_variant(metrics.get("variant", ""))
-    foreground = [row["jaccard"] for row in scores.get("classes", ())[1:]]
     return PublishedSummary(
         folder.name,
         network.name if network else "",
         card.get("training_data", {}).get("name", ""),
         metrics.get("held_out_jaccard"),
-        sum(foreground) / len(foreground) if foreground else None,
+        mean_jaccard(metrics["test"]["scores"][AS_IT_IS]) if "test" in metrics else None,
         folder,
     )
+
+
+def mean_jaccard(scores):
+    """Return the mean Jaccard index of the foreground classes of `segmentation_scores`."""
+    foreground = [row["jaccard"] for row in scores["classes"][1:]]
+    return sum(foreground) / len(foreground)

@@ -8,7 +8,8 @@ import numpy as np
 from ..networks.models import class_names, metadata
 from ..networks.variants import get_variant
 from ..pretrained.prediction_defaults import PredictionDefaults
-from ..pretrained.zoo import DATASETS, ZOO
+from ..pretrained.summaries import AS_IT_IS, mean_jaccard
+from .zoo import DATASETS, ZOO
 
 TEMPLATE = Path(__file__).with_name("card.md")
 # Of weights that are published with this package.
@@ -90,7 +91,7 @@ def facts_of(name, row, metrics):
     dims = get_variant(row.network).spatial_dims
     data = [DATASETS[key] for key in trained_on(row)]
     test = metrics["test"]
-    score = np.mean([c["jaccard"] for c in test["scores"]["as it is"]["classes"][1:]])
+    score = mean_jaccard(test["scores"][AS_IT_IS])
     return {
         "name": f"{name} (volseg_keras)",
         "description": f"{row.purpose} {get_variant(row.network).description}, "

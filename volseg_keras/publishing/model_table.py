@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from ..files import atomic_path, read_json
 from ..networks.variants import get_variant
+from ..pretrained.summaries import AS_IT_IS, AVERAGED
 from ..report.plots import save_figure
 
 BEGIN, END = "<!-- models: written by `volseg publish` -->", "<!-- end of models -->"
@@ -67,8 +68,8 @@ def _row(name, metrics, test, links):
         f"{metrics['steps']:,}",
         f"{metrics['held_out_jaccard']:.3f}",
         volume,
-        _jaccard(test["scores"]["as it is"]),
-        _jaccard(test["scores"]["averaged over flips"]),
+        _jaccard(test["scores"][AS_IT_IS]),
+        _jaccard(test["scores"][AVERAGED]),
     )
     return f"| {' | '.join(cells)} |"
 

@@ -19,12 +19,18 @@ from ..pretrained.checksums import NAME as SUMS
 from ..pretrained.checksums import write_checksums
 from ..pretrained.choice import rescaling
 from ..pretrained.prediction_defaults import PredictionDefaults
-from ..pretrained.presets import load_pretrained, model_card, nearest_voxel_size
-from ..pretrained.zoo import DATASETS
+from ..pretrained.presets import (
+    KERAS,
+    METRICS,
+    load_pretrained,
+    model_card,
+    nearest_voxel_size,
+)
 from ..volumes.labels import class_ids
 from .card import card_text, facts_of
 from .model_table import write_model_tables
 from .robustness import post_processed, under_shifts
+from .zoo import DATASETS
 from .zoo_training import open_pair
 
 # Entries of the metrics.json of a run that a card, or its comparison with a row, needs.
@@ -66,7 +72,7 @@ def given_test(image, label):
     return ScoredVolume(name, image[...], class_ids(label), size)
 
 
-def publish(run, output, tests, *, about="", row=None, on_step=None):
+def publish(run, output, tests, *, about="", row=None, on_progress=None):
     """Write a published model, in place of an earlier one of the same name.
 
     `output` receives model.keras; a SavedModel with a test vector, test_input.npy and
@@ -79,7 +85,7 @@ def publish(run, output, tests, *, about="", row=None, on_step=None):
         tests: `ScoredVolume`s; the first, of uint8, is scored under shifts too.
         about: paragraphs on the data for the card, instead of those of `row`.
         row: the `PublishedModel` that the run is of, None for another model.
-        on_step: called with a name, and the number of steps of it done and in all.
+        on_progress: called with the number of predictions done of a step and their total.
 
     Returns:
         The dict that is written to metrics.json.
@@ -91,9 +97,8 @@ def publish(run, output, tests, *, about="", row=None, on_step=None):
     """
     check_tensorflow()
     run, output = Path(run), Path(output).resolve()
-    watch = on_step or (lambda *_: None)
-    metrics = read_json(run / "metrics.json")
-    check(run, metrics, tests, row)
+    metrics = read_json(run / METRICS)
+    check_publishable(run, metrics, tests, row)
     check_output(output)
     require(row or about.strip(), "about", "paragraphs on the data, for the card", "none")
     model = load_pretrained(run)
@@ -103,11 +108,11 @@ def publish(run, output, tests, *, about="", row=None, on_step=None):
     round_weights(model)
     output.parent.mkdir(parents=True, exist_ok=True)
     with work_folder(output) as work:
-        part, file = work / output.name, work / "model.keras"
+        part, file = work / output.name, work / KERAS
         save_small(model, file)
         predictor = open_model(file)
         predictor.defaults = PredictionDefaults.of(metrics, run)
-        scored = score_all(predictor, tests, metrics, watch)
+        scored = score_all(predictor, tests, metrics, on_progress)
         metrics["test"], metrics["other_tests"] = scored[0], scored[1:]
         write_files(model, run, part, metrics, about, row)
         file.replace(part / file.name)
@@ -144,7 +149,7 @@ def save_small(model, path):
     plain.unlink()
 
 
-def score_all(predictor, tests, metrics, watch):
+def score_all(predictor, tests, metrics, on_progress=None):
     """Return the entry of each `ScoredVolume` in metrics.json; the first one has shifts too.
 
     Volumes are rescaled to the model's voxels, and what it finds is smoothed over sections, where
@@ -161,22 +166,18 @@ def score_all(predictor, tests, metrics, watch):
             test.truth,
             metrics["threshold"],
             options,
-            on_view=lambda *done: watch("scoring", *done),
+            on_progress=on_progress,
         )
         entry = {"name": test.name, "voxels": list(test.image.shape), "scale": list(scale)}
         if not scored:
             entry["shifts"] = under_shifts(
-                predictor,
-                test.image,
-                test.truth,
-                options,
-                on_view=lambda *done: watch("shifts", *done),
+                predictor, test.image, test.truth, options, on_progress=on_progress
             )
         scored.append(entry | {"scores": scores})
     return scored
 
 
-def check(run, metrics, tests, row):
+def check_publishable(run, metrics, tests, row):
     """Raise ValueError for a run or volumes that a card cannot be written for."""
     held_out = metrics.get("held_out_jaccard") is not None
     require(held_out, "run", "one with a held-out part", run)
@@ -204,17 +205,17 @@ def trained_as(metrics):
     names = ([Path(volume["name"]).name for volume in some] for some in (volumes, validation))
     network = find_variant(metrics["variant"]).name
     training = network, metrics["recipe"], metrics["seed"], metrics.get("from")
-    return _told(*training, *names, parts)
+    return _training_text(*training, *names, parts)
 
 
 def row_trained_as(row):
     """Return the text of `trained_as` for a run of a `PublishedModel`."""
     names = ([Path(pair.name).name for pair in pairs] for pairs in (row.train, row.validate))
     training = row.network, row.recipe, row.seed, row.start
-    return _told(*training, *names, [pair.hold_out for pair in row.train])
+    return _training_text(*training, *names, [pair.hold_out for pair in row.train])
 
 
-def _told(network, recipe, seed, start, names, validation, hold_out):
+def _training_text(network, recipe, seed, start, names, validation, hold_out):
     volumes = f"{', '.join(names)} without {', '.join(map(str, hold_out))}"
     validated = f", validated on {', '.join(validation)}" if validation else ""
     start = f", from {start}" if start else ""
@@ -237,6 +238,6 @@ def write_files(model, run, folder, metrics, about, row):
             shutil.copy(run / name, folder)
     if row:
         write_json(folder / "card.json", facts, indent=2)
-    write_json(folder / "metrics.json", metrics, indent=2)
+    write_json(folder / METRICS, metrics, indent=2)
     text = card_text(folder.name, model, metrics, about, row)
     (folder / "card.md").write_text(text, encoding="utf-8")

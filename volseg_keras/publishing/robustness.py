@@ -9,13 +9,14 @@ from scipy import ndimage
 from ..inference.options import PredictionOptions
 from ..inference.tiled_prediction import label_map
 from ..postprocessing.clean_labels import median
+from ..pretrained.summaries import AS_IT_IS, AVERAGED
 from ..scores import foreground_jaccard, segmentation_scores
 from ..volumes.labels import NOT_ANNOTATED
 
 scored = partial(segmentation_scores, ignore_class=NOT_ANNOTATED)
 
 
-def post_processed(predictor, image, truth, threshold, options=None, *, on_view=None):
+def post_processed(predictor, image, truth, threshold, options=None, *, on_progress=None):
     """Score a model with and without each step of post-processing.
 
     Args:
@@ -24,7 +25,7 @@ def post_processed(predictor, image, truth, threshold, options=None, *, on_view=
         truth: `(z, y, x)` class ids; 255 is "not annotated".
         threshold: chosen on held-out training data, for two classes.
         options: `PredictionOptions`.
-        on_view: called with the number of predictions done and their total.
+        on_progress: called with the number of predictions done and their total.
 
     Returns:
         A dict from the name of each variant to its `segmentation_scores`.
@@ -39,18 +40,18 @@ def post_processed(predictor, image, truth, threshold, options=None, *, on_view=
         views = replace(options, tta=True) if averaged else options
         slabs = list(predictor.slabs(image, views))
         labels = label_map(slabs)
-        score("averaged over flips" if averaged else "as it is", labels)
+        score(AVERAGED if averaged else AS_IT_IS, labels)
         if num_classes == 2:
             view = "averaged, chosen threshold" if averaged else "chosen threshold"
             score(view, label_map(slabs, threshold))
         if not averaged:
             score("median of 3", median(labels, 3))
-        if on_view:
-            on_view(done, 2)
+        if on_progress:
+            on_progress(done, 2)
     return scores
 
 
-def under_shifts(predictor, image, truth, options=None, *, on_view=None):
+def under_shifts(predictor, image, truth, options=None, *, on_progress=None):
     """Score a model on changed copies of a uint8 volume, standardised with their own statistics.
 
     All are rescaled alike, as if nobody knew that voxels of some have another size.
@@ -64,8 +65,8 @@ def under_shifts(predictor, image, truth, options=None, *, on_view=None):
         copy, labels = shift(image, truth)
         row = scored(labels, label_map(predictor.slabs(copy, options)), num_classes=num_classes)
         table[name] = foreground_jaccard(row, labels)
-        if on_view:
-            on_view(done, len(SHIFTS))
+        if on_progress:
+            on_progress(done, len(SHIFTS))
     return table
 
 
@@ -115,7 +116,7 @@ def thinned(image, truth):
 
 
 SHIFTS = {
-    "as it is": lambda image, truth: (image, truth),
+    AS_IT_IS: lambda image, truth: (image, truth),
     "contrast x 0.6": grey_shift(lambda v: (v - 128) * 0.6 + 128),
     "contrast x 1.4": grey_shift(lambda v: (v - 128) * 1.4 + 128),
     "30 levels darker": grey_shift(lambda v: v - 30),

@@ -2,30 +2,27 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import product
 
 import numpy as np
 
-from ..datasets.epfl import find_pairs
 from ..datasets.phantom import phantom
-from ..errors import invalid, require
+from ..errors import require
 from ..files import read_json, write_json
 from ..inference.open_model import open_model
+from ..inference.options import PLAIN_PREDICTION
 from ..networks.variants import VARIANTS, get_variant
-from ..pretrained.zoo import DATASETS, ZOO
 from ..training.arguments import make_budget
 from ..training.recipes import get_recipe
-from ..training.validation import PLAIN
-from ..volumes.labels import class_ids, digest
-from ..volumes.volume import as_volume
+from ..volumes.labels import digest
 from ..volumes.writing import writable_folder
 from .robustness import post_processed
 from .table1_files import MEASURES, write_tables
-from .zoo_training import read_parts, train_network
+from .zoo import EPFL_TABLE_1, EPFL_TEST, ZOO
+from .zoo_training import find_files, open_pair, train_network
 
 SCORES = "scores.json"
 PHANTOMS = (64, 256, 256), (32, 128, 128)
-FOLDERS, PARTS = (".", "lucchi_pp"), ("training", "testing")
 
 
 @dataclass(frozen=True)
@@ -36,44 +33,31 @@ class Data:
         name: what they are, for the title.
         train: `(image, label)`, arrays (z, y, x).
         test: the same, of the volume that is only scored on.
+        hold_out: the part of `train` to validate on.
     """
 
     name: str
     train: tuple
     test: tuple
+    hold_out: str
 
 
 def load_data(folder):
-    """Return the volumes of a folder, or phantoms where it is None.
-
-    The folder, or its subfolder lucchi_pp, holds training.tif, training_groundtruth.tif and
-    testing*.tif, testing_groundtruth*.tif.
+    """Return the volumes of EPFL in a folder, or phantoms where it is None.
 
     Raises:
         ValueError: files are missing.
     """
     if folder is None:
         train, test = (phantom(shape, seed) for seed, shape in enumerate(PHANTOMS))
-        return Data("phantoms", train, test)
-    for sub in FOLDERS:
-        found = [find_pairs(Path(folder) / sub, part)[0] for part in PARTS]
-        if all(found):
-            train, test = map(joined, found)
-            return Data(" and ".join(image.name for image, _ in found[1]), train, test)
-    missing = [path.name for part in PARTS for path in find_pairs(folder, part)[1]]
-    files = "training.tif, training_groundtruth.tif, testing*.tif and testing_groundtruth*.tif"
-    raise invalid("data", f"a folder with {files}", f"{folder} without {missing[0]}")
+        return Data("phantoms", train, test, f"x:0:{PHANTOMS[0][2] // 8}")
+    train, test = open_pair(EPFL_TABLE_1, folder), open_pair(EPFL_TEST, folder)
+    name = " and ".join(file.name for file in find_files(EPFL_TEST.image, folder))
+    return Data(name, train, test, EPFL_TABLE_1.hold_out)
 
 
-def joined(pairs):
-    """Return image and labels of a volume that may come in parts along z."""
-    images, labels = zip(*pairs, strict=True)
-    size, name = DATASETS["epfl"].voxel_size, images[0].name
-    return as_volume(read_parts(images), size, name), class_ids(read_parts(labels))
-
-
-def reproduce(output, rows, data, *, recipes=("fast",), seeds=1, say=print, **budget):
-    """Train every row with every recipe and seed; write table.md, table.csv and table.png.
+def reproduce(output, rows, data, *, recipe="fast", seeds=1, steps=None, minutes=None, say=print):
+    """Train every row with every seed; write table.md, table.csv and table.png.
 
     Finished runs in `output` are kept and a stopped one is resumed, so the same call again finishes
     an interrupted one. The tables are updated after each run, with all runs in `output`.
@@ -82,23 +66,24 @@ def reproduce(output, rows, data, *, recipes=("fast",), seeds=1, say=print, **bu
         output: folder of the runs and the tables.
         rows: names of networks.
         data: a `Data`.
-        recipes: names of recipes.
+        recipe: name of a recipe.
         seeds: how many runs a row gets.
+        steps: budget of a run; by default as many patches as the published models were trained
+            on.
+        minutes: the same in minutes, instead of `steps`.
         say: called with a line of progress.
-        **budget: `steps` or `minutes` of a run; by default as many patches as the published models
-            were trained on.
 
     Returns:
         The list of dicts that table.csv holds.
     """
     rows = [get_variant(row).name for row in rows]
-    for recipe in recipes:
-        make_budget(get_recipe(recipe), budget.get("steps"), budget.get("minutes"))
+    make_budget(get_recipe(recipe), steps, minutes)
     output = writable_folder(output)
-    budget = {key: value for key, value in budget.items() if value is not None}
+    given = {"steps": steps, "minutes": minutes}
+    budget = {key: value for key, value in given.items() if value is not None}
     check_budget(output, {"data": data.name, "sha256": labels_digest(data), **budget})
-    jobs = [(r, recipe, seed) for seed in range(seeds) for recipe in recipes for r in rows]
-    for i, (row, recipe, seed) in enumerate(jobs, 1):
+    jobs = list(product(range(seeds), rows))
+    for i, (seed, row) in enumerate(jobs, 1):
         folder = output / f"{row}_{recipe}_{seed}"
         say(f"{i} of {len(jobs)}: {row}, recipe {recipe}, seed {seed}")
         run_row(folder, row, recipe, seed, data, budget)
@@ -137,11 +122,11 @@ def run_row(folder, row, recipe, seed, data, budget):
         folder,
         seed=seed,
         recipe=recipe,
-        hold_out=f"x:0:{data.train[0].shape[2] // 8}",
+        hold_out=data.hold_out,
         **(budget or {"steps": default_steps(row, recipe)}),
     )
     # Table 1 is about networks alone.
-    scores = post_processed(open_model(folder), *data.test, about["threshold"], PLAIN)
+    scores = post_processed(open_model(folder), *data.test, about["threshold"], PLAIN_PREDICTION)
     write_json(folder / SCORES, {"row": row, **about, "scores": scores}, indent=2)
 
 

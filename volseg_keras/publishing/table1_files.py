@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..files import atomic_path
+from ..pretrained.summaries import AS_IT_IS
 from ..report.plots import DARK, PREDICTION, TRUTH, save_figure
 
 MEASURES = (
@@ -30,7 +31,6 @@ PAPER = {
     "G": (99.7, 92.7, 99.6, 93.9, 99.3, 87.4, 93.3),
     "H": (99.6, 95.0, 99.7, 93.3, 99.4, 88.9, 94.2),
 }
-PLAIN = "as it is"
 
 
 def write_tables(folder, table, title):
@@ -67,7 +67,7 @@ def markdown(table, title):
         scores = [score_text(row, MEASURES[i : i + 2]) for i in (0, 2, 4)] + [
             score_text(row, MEASURES[6:])
         ]
-        paper = PAPER[row["network"]] if row["post-processing"] == PLAIN else None
+        paper = PAPER[row["network"]] if row["post-processing"] == AS_IT_IS else None
         beside = [f"{paper[4]} / {paper[5]}", f"{paper[6]}"] if paper else ["", ""]
         lines.append(f"| {' | '.join(own + scores + beside)} |")
     return "\n".join(lines) + "\n"
@@ -84,7 +84,7 @@ def score_text(row, names):
 def figure(table, title, path):
     """Draw the foreground Jaccard index of every network beside the paper's."""
     name = "Jaccard, mitochondria"
-    rows = [row for row in table if row["post-processing"] == PLAIN]
+    rows = [row for row in table if row["post-processing"] == AS_IT_IS]
     best = {
         (row["network"], row["recipe"]): row[name]
         for row in table

@@ -9,11 +9,11 @@ from ..errors import require
 from ..networks.models import build_model, split_normalization
 from ..networks.variants import find_variant, get_variant
 from ..pretrained.presets import published
-from ..pretrained.zoo import DATASETS
 from ..training.fit import fit
 from ..training.starting_model import network_from
 from ..volumes.labels import NOT_ANNOTATED, class_ids
-from ..volumes.volume import open_volume
+from ..volumes.volume import as_volume, open_volume
+from .zoo import DATASETS
 
 
 def train_network(network, pairs, output, *, seed, num_classes=2, start=None, **options):
@@ -98,7 +98,9 @@ def open_pair(pair, data):
     require(good, "data", expected, f"{len(labels)} and {len(images)}")
     size = DATASETS[pair.dataset].voxel_size
     opened = [open_volume(path, voxel_size=size) for path in images]
-    image = opened[0] if len(opened) == 1 else read_parts(images)
+    image = opened[0]
+    if len(opened) > 1:
+        image = as_volume(read_parts(images), size, images[0].name)
     label = class_ids(read_parts(labels))
     if pair.without:
         label[np.isin(label, pair.without)] = NOT_ANNOTATED

@@ -60,7 +60,8 @@ def training_curve(history, path):
 
 def _parts(history):
     """Return the history files of a training in order, without one that is a copy of a part."""
-    parts = sorted(history.parent.glob("parts/*/history.csv"))
+    found = history.parent.glob("parts/*/history.csv")
+    parts = sorted(found, key=lambda part: int(part.parent.name))
     copied = any(part.read_bytes() == history.read_bytes() for part in parts)
     return parts if copied else [*parts, history]
 

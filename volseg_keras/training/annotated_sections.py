@@ -6,12 +6,14 @@ import numpy as np
 
 from ..inference.tiled_prediction import HALO
 from ..patches.foreground import ClassIds, annotated_sections, cropped, known_ids
-from ..volumes.labels import NOT_ANNOTATED
+from ..volumes.labels import NOT_ANNOTATED, present_ids
 
 # Voxels along y and x of the part of a section that is predicted and scored.
 SIDE = {2: 1024, 3: 512}
 # The least number of annotated sections of which one is held out.
 ENOUGH = 3
+# Sections on each side of a held-out one that show the same objects.
+NEAR = HALO[3][0]
 
 
 def without_unpainted(label):
@@ -92,14 +94,21 @@ def section_view(volume, z, dims, context=0):
     first = max(0, z - context)
     truth = np.asarray(volume.label[z : z + 1])[0]
     part = [slice(first, min(depth, z + context + 1))]
-    for size, places in zip(plane, np.nonzero((truth > 0) & (truth != NOT_ANNOTATED)), strict=True):
-        centre = int(places.mean()) if len(places) else size // 2
+    for size, centre in zip(plane, _middle_of_foreground(truth), strict=True):
         start = int(np.clip(centre - SIDE[dims] // 2, 0, max(0, size - SIDE[dims])))
         part.append(slice(start, min(size, start + SIDE[dims])))
     label = np.full([p.stop - p.start for p in part], NOT_ANNOTATED, np.uint8)
     label[z - first] = truth[part[1], part[2]]
     image = np.asarray(cropped(volume.image, tuple(part)))
     return replace(volume, name=f"{volume.name} z={z}", image=image, label=label)
+
+
+def _middle_of_foreground(truth):
+    """Return the foreground voxel (y, x) nearest to the middle of all; without any, the centre."""
+    places = np.argwhere((truth > 0) & (truth != NOT_ANNOTATED))
+    if not len(places):
+        return np.array(truth.shape) // 2
+    return places[np.square(places - places.mean(0)).sum(1).argmin()]
 
 
 def without_context(volume):
@@ -111,7 +120,14 @@ def without_context(volume):
 
 
 def without_section(volume, z):
-    """Return a `LabelledVolume` in which a section is not annotated."""
-    label = np.array(volume.label)
+    """Return a `LabelledVolume` in which a section is not annotated.
+
+    Nor are its neighbours, which show the same objects, if half of the annotated sections are left.
+    """
+    label, near = np.array(volume.label), slice(max(0, z - NEAR), z + NEAR + 1)
     label[z] = NOT_ANNOTATED
-    return replace(volume, label=label)
+    others = label.copy()
+    others[near] = NOT_ANNOTATED
+    left, known = (len(annotated_sections(ids, NOT_ANNOTATED)) for ids in (others, volume.label))
+    enough = 2 * left >= known and present_ids(others) == present_ids(label)
+    return replace(volume, label=others if enough else label)

@@ -7,6 +7,7 @@ import keras
 from ..errors import invalid, require
 from ..networks import losses
 from ..networks.models import check_sizes
+from ..pretrained.presets import KERAS, METRICS
 from ..volumes.intensity import Intensity, checked_normalization
 from .callbacks import Budget
 from .recipes import BY_AXES
@@ -54,7 +55,7 @@ def checked_start(model, own, normalization):
         return normalization
     expected = "'volume' or (mean, standard deviation) for a network without constants"
     require(own, "normalization", expected, "'model'")
-    return Intensity(*own[:2])
+    return Intensity(*own[:2], padding=None)
 
 
 def check_weights(weights, volumes):
@@ -74,8 +75,8 @@ def check_weights(weights, volumes):
 def check_run(checkpoint, resume):
     """Return whether there is a run to resume; raise FileExistsError if one would be replaced."""
     # A copy of a run, such as a published model, has no checkpoint.
-    finished = checkpoint.with_name("metrics.json").exists() and not checkpoint.exists()
-    begun = checkpoint.exists() or checkpoint.with_name("model.keras").exists()
+    finished = checkpoint.with_name(METRICS).exists() and not checkpoint.exists()
+    begun = checkpoint.exists() or checkpoint.with_name(KERAS).exists()
     if finished or begun and not resume:
         expected = "a new folder, such as run2" + (", or `resume`" if checkpoint.exists() else "")
         raise invalid("output", expected, f"{checkpoint.parent} holds a run", FileExistsError)

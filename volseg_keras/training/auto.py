@@ -4,14 +4,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from shutil import copy2
+from threading import Event
 
-from ..errors import require
+import keras
+import numpy as np
+
+from ..errors import invalid, require
 from ..files import atomic_path, write_json
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
 from ..networks.models import spatial_dims_of, split_normalization
 from ..patches.foreground import ClassIds, foreground_voxels
 from ..pretrained.prediction_defaults import PredictionDefaults
+from ..pretrained.presets import KERAS, METRICS
 from ..report.console import progress_bar
 from ..volumes.dimensions import channels_of
 from ..volumes.labels import NOT_ANNOTATED
@@ -19,10 +24,11 @@ from ..volumes.writing import writable_folder
 from .annotated_sections import section_to_hold_out, tell_empty_sections, without_unpainted
 from .arguments import check_run, check_weights, checked_start, make_budget
 from .callbacks import stop_requested
+from .checkpoint import CHECKPOINT
 from .logging_callbacks import part_of_training
-from .recipes import get_recipe
+from .recipes import Recipe, get_recipe
 from .self_training import confident_labels, confident_text
-from .starting_model import chosen_start, network_from, rescaled
+from .starting_model import chosen_start, network_from, rescaled, rescaled_to
 from .validation import predictor_score
 from .volumes import hold_out_parts, labelled_volumes, largest_class, paired, read_labels
 
@@ -31,10 +37,17 @@ SCRATCH = "scratch"
 # averaging.
 FIRST = 0.4
 # Files of a part after which a training is stopped that are kept as those of the whole.
-KEPT = ("history.csv", "curve.png", "model.keras")
+KEPT = ("history.csv", "curve.png", KERAS)
 # Entries that a run without a held-out part takes from the one before it.
-AVERAGED = ("threshold", "views", "smoothing", "zooms")
-CHOSEN = (*AVERAGED, "held_out_jaccard", "held_out", "hold_out")
+CHOSEN = (
+    "threshold",
+    "views",
+    "smoothing",
+    "zooms",
+    "held_out_jaccard",
+    "held_out",
+    "hold_out",
+)
 
 
 @dataclass(frozen=True)
@@ -42,19 +55,31 @@ class Request:
     """The arguments of `fit` with `model="auto"`."""
 
     model: str
-    output: object
-    start: object
-    recipe: object
+    output: Path
+    start: str | Path | None
+    recipe: str | Recipe | None
     steps: int | None
     minutes: float | None
-    hold_out: object
+    hold_out: str | list | None
     validation: list
     weights: list | None
     resume: bool
     seed: int
-    normalization: object
+    normalization: str | tuple
     self_train: int
-    stop: object = None
+    stop: Event | None
+
+    @property
+    def asked(self):
+        """What a run that is resumed must have been begun with, a dict."""
+        start = None if self.start is None else str(self.start)
+        return {"from": start, "self_train": self.self_train, "hold_out": self.hold_out}
+
+    @property
+    def begun(self):
+        """Whether there is a checkpoint to resume."""
+        folders = (self.output, *self.output.glob("parts/*"))
+        return self.resume and any((folder / CHECKPOINT).exists() for folder in folders)
 
     @property
     def given(self):
@@ -105,7 +130,7 @@ def fit_auto(train, images, labels, request):
     parts = planned_parts(folder, first, then, request.self_train)
     budget = make_budget(get_recipe(recipe), request.steps, minutes_of(request))
     summary = train_parts(train, parts, volumes, validation, start, budget, request)
-    write_json(folder / "metrics.json", summary, indent=2)
+    write_json(folder / METRICS, summary, indent=2)
     return summary
 
 
@@ -124,10 +149,10 @@ def checked_volumes(images, labels, request):
     model = request.model
     require(model == "auto", "model", 'a Keras model or "auto"', f"{model=}")
     make_budget(get_recipe(request.recipe or "finetune"), request.steps, request.minutes)
-    output = Path(request.output)
-    first = output / "parts/1/checkpoint.h5"
-    begun = first.exists() and not (output / "metrics.json").exists()
-    check_run(first if begun else output / "checkpoint.h5", request.resume)
+    output = request.output
+    first = output / "parts" / "1" / CHECKPOINT
+    begun = first.exists() and not (output / METRICS).exists()
+    check_run(first if begun else output / CHECKPOINT, request.resume)
     volumes, validation = stacks(*paired(images, labels), request)
     check_weights(request.weights, volumes)
     hold_out_parts(volumes, request.hold_out)
@@ -150,7 +175,10 @@ def stacks(images, labels, request):
             pairs = ([pair[i] for pair in request.validation] for i in (0, 1))
             validation = labelled_volumes(*pairs, network, normalization, on_progress)
     for volume in volumes:
-        foreground_voxels(volume.label, NOT_ANNOTATED)
+        try:
+            foreground_voxels(volume.label, NOT_ANNOTATED)
+        except ValueError as error:
+            raise invalid("labels", "at least one foreground voxel", volume.name) from error
     return [only_annotated(volume) for volume in volumes], [*map(only_annotated, validation)]
 
 
@@ -184,6 +212,8 @@ def automatic_hold_out(volumes):
     """Return a text such as "z=7" for the first volume with enough sections; say so."""
     texts = []
     for volume in volumes:
+        if isinstance(volume.label, ClassIds):
+            print(f"{volume.name}: larger than memory, so nothing is held out; see --hold-out")
         z = None if any(texts) else section_to_hold_out(volume.label)
         texts.append(None if z is None else f"z={z}")
         if z is not None:
@@ -217,15 +247,18 @@ def train_parts(train, parts, volumes, validation, start, budget, request):
     """
     classes = classes_of([volume.label for volume in volumes])
     channels = channels_of(volumes[0].image)
-    validation = rescaled(validation, start)
     source, summary = start.name, {}
     for number, part in enumerate(parts):
+        keras.utils.set_random_seed(request.seed + number)
         network = network_from(source, classes, dims=start.dims, channels=channels)
-        mixed, held_out = hold_out_parts(volumes, part.hold_out, spatial_dims_of(network))
+        dims = spatial_dims_of(network)
+        mixed, held_out = hold_out_parts(volumes, part.hold_out, dims)
         mixed, held_out = rescaled(mixed, start), rescaled(held_out, start)
+        validated = rescaled_to(validation, mixed, dims)
         weights = request.weights
         if part.self_trained:
-            mixed, weights = with_own_labels(source, mixed, weights, summary)
+            mixed, weights = with_own_labels(part.folder, source, mixed, weights, summary)
+        is_new = not (part.folder / CHECKPOINT).exists()
         if len(parts) > 1:
             print(f"Part {number + 1} of {len(parts)}", flush=True)
         with part_of_training(sum(other.share for other in parts[:number]), part.share):
@@ -234,17 +267,17 @@ def train_parts(train, parts, volumes, validation, start, budget, request):
                 mixed,
                 [volume.label for volume in mixed],
                 output=part.folder,
-                validation=[(v, v.label) for v in (*held_out, *validation)],
+                validation=[(v, v.label) for v in (*held_out, *validated)],
                 weights=weights,
                 seed=request.seed + number,
                 steps=budget.steps and max(1, round(part.share * budget.steps)),
                 minutes=budget.seconds and part.share * budget.seconds / 60,
             )
-        if number == 0 and start.name and held_out and not request.resume:
+        if number == 0 and start.name and held_out and is_new:
             tell_gain(start, classes, held_out, done)
         if part.hold_out:
             done["hold_out"] = part.hold_out
-            write_json(part.folder / "metrics.json", done, indent=2)
+            write_json(part.folder / METRICS, done, indent=2)
         kept = done["held_out_jaccard"] is None
         summary = done | {key: summary[key] for key in CHOSEN if kept and key in summary}
         if kept and "held_out" in summary:
@@ -278,11 +311,19 @@ def end_early(part, folder):
             copy2(part / name, file)
 
 
-def with_own_labels(model, volumes, weights, summary):
-    """Return volumes, and again with confident predictions as labels; and their weights."""
-    weights = list(weights or [1.0] * len(volumes))
-    chosen = summary["threshold"], PredictionDefaults.of(summary)
-    own = [confident_labels(model, volume, *chosen) for volume in volumes]
+def with_own_labels(folder, model, volumes, weights, summary):
+    """Return volumes, and again with confident predictions as labels; and their weights.
+
+    The predictions are kept in the folder, for a run that is resumed.
+    """
+    weights, file = list(weights or [1.0] * len(volumes)), folder / "own_labels.npz"
+    if not file.is_file():
+        chosen = summary["threshold"], PredictionDefaults.of(summary)
+        found = [confident_labels(model, volume, *chosen) for volume in volumes]
+        with atomic_path(writable_folder(folder) / file.name) as part, open(part, "wb") as opened:
+            np.savez_compressed(opened, *found)
+    with np.load(file) as arrays:
+        own = [arrays[f"arr_{number}"] for number in range(len(volumes))]
     added, shares = [], []
     for volume, label, weight in zip(volumes, own, weights, strict=True):
         print(confident_text(label), flush=True)

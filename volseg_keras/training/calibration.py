@@ -8,9 +8,10 @@ import numpy as np
 
 from ..files import atomic_path
 from ..inference.engines import keras_engine
+from ..inference.options import PLAIN_PREDICTION
 from ..networks.models import spatial_dims_of, split_normalization, with_normalization
 from .batch_norm import batch_norms, recalibrate_batch_norm
-from .validation import PLAIN, score
+from .validation import score
 
 SAME = 1e-3  # relative difference of weights that are equal except for rounding
 
@@ -95,7 +96,7 @@ def calibrate(path, parts, batches=()):
     chosen = max(found, key=lambda name: found[name][1].mean)
     weights, scores = found[chosen]
     network.set_weights(weights)
-    options = PLAIN
+    options = PLAIN_PREDICTION
     for row in AVERAGING:
         if spatial_dims_of(network) not in row.spatial_dims:
             continue

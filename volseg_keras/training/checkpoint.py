@@ -12,6 +12,7 @@ import keras
 from ..errors import require
 from ..files import atomic_path
 
+CHECKPOINT = "checkpoint.h5"
 # Seconds between checkpoints: a run that is killed loses no more than these and an epoch.
 CHECKPOINT_EVERY = 60.0
 # Attributes of a budget that a checkpoint keeps.

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import keras
 
 from ..errors import invalid
-from ..inference.engines import cpu_has_bfloat16, on_gpu
+from ..networks.devices import cpu_has_bfloat16, on_gpu
 from ..networks.layers import Probability
 from ..networks.variants import find_variant
 from ..onednn import uses_onednn

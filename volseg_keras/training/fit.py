@@ -14,6 +14,7 @@ from ..networks.metrics import Jaccard
 from ..networks.models import spatial_dims_of, split_normalization
 from ..patches.augment import NONE
 from ..patches.sampler import PatchMix, PatchSampler
+from ..pretrained.presets import KERAS, METRICS
 from ..report.console import progress_bar
 from ..volumes.labels import NOT_ANNOTATED
 from ..volumes.writing import writable_folder
@@ -24,7 +25,7 @@ from .averaging import Average
 from .batch_norm import batches_to_see
 from .calibration import calibrate
 from .callbacks import Finite, Schedule, Validate, stop_requested
-from .checkpoint import Checkpoint
+from .checkpoint import CHECKPOINT, Checkpoint
 from .devices import fastest_precision, replicas, use_jit
 from .logging_callbacks import History, Progress
 from .muon import MuonAdamW
@@ -33,8 +34,6 @@ from .recipes import get_recipe
 from .saving import WeightExporter, described, finished_summary, summarise
 from .validation import score
 from .volumes import as_list, hold_out_parts, labelled_volumes, uniquely_named
-
-CHECKPOINT = "checkpoint.h5"
 
 
 def fit(
@@ -117,9 +116,22 @@ def fit(
     """
     warn_if_slow()
     if isinstance(model, str):
-        given = (recipe, steps, minutes, hold_out, list(validation), weights)
-        others = (resume, seed, normalization, self_train, stop)
-        request = Request(model, output, start, *given, *others)
+        request = Request(
+            model=model,
+            output=Path(output),
+            start=start,
+            recipe=recipe,
+            steps=steps,
+            minutes=minutes,
+            hold_out=hold_out,
+            validation=list(validation),
+            weights=None if weights is None else [float(weight) for weight in weights],
+            resume=resume,
+            seed=seed,
+            normalization=normalization,
+            self_train=self_train,
+            stop=stop,
+        )
         run = partial(fit, steps_per_epoch=steps_per_epoch, stop=stop)
         return fit_auto(run, images, labels, request)
     recipe = recipe or "fast"
@@ -142,7 +154,7 @@ def fit(
     average = Average(budget, row.average)
     checkpoint = Checkpoint(budget, output / CHECKPOINT, about, average)
     first = volumes[0].intensity
-    save = WeightExporter(model, (first.mean, first.deviation, contrast), output / "model.keras")
+    save = WeightExporter(model, (first.mean, first.deviation, contrast), output / KERAS)
     compile_model(model, row, dims)
     if resume:
         checkpoint.restore(model)
@@ -153,7 +165,7 @@ def fit(
         callbacks.append(Validate(budget, score_now, save, average))
     logged = logging_callbacks(budget, output, batch, patches.patch_shape, held_out)
     callbacks += [*logged, checkpoint]
-    if budget.progress >= 1 and (summary := finished_summary(output / "metrics.json", budget.step)):
+    if budget.progress >= 1 and (summary := finished_summary(output / METRICS, budget.step)):
         return summary
     with checkpoint.kept(), fastest_precision(model, patches.patch_shape[-dims:]):
         train(model, patches, batch, budget, row.settle, callbacks, steps_per_epoch, stop)
@@ -193,27 +205,36 @@ def read_volumes(model, images, labels, hold_out, validation, weights, normaliza
         check_weights(weights, volumes)
         inner, held_out = hold_out_parts(volumes, hold_out, spatial_dims_of(model))
         if validation:
-            pairs = ([pair[i] for pair in validation] for i in (0, 1))
+            pairs = [[pair[i] for pair in validation] for i in (0, 1)]
             validation = labelled_volumes(*pairs, model, normalization, on_progress)
+            for volume, given in zip(validation, pairs[0], strict=True):
+                if volume is not given:
+                    tell_empty_sections(volume.name, volume.label)
     return volumes, inner, validation, uniquely_named([*held_out, *validation])
 
 
 def train(model, patches, batch, budget, settle, callbacks, steps_per_epoch, stop=None):
     """Train until the budget is spent, the last share of it in prediction mode."""
-    for budget.until in sorted({1 - settle, 1.0}):
-        if budget.progress >= budget.until or budget.step and stop_requested(stop):
+    for until in sorted({1 - settle, 1.0}):
+        budget.until = until
+        if budget.progress >= until or budget.step and stop_requested(stop):
             continue
-        with prediction_mode(model, budget.until == 1 and settle > 0):
+        with prediction_mode(model, until == 1 and settle > 0):
             model.train_function = None  # trace a step again
-            model.fit(
-                batches(patches, batch, budget.step),
-                steps_per_epoch=steps_per_epoch,
-                epochs=2**31,
-                initial_epoch=budget.step // steps_per_epoch,
-                callbacks=callbacks,
-                shuffle=False,
-                verbose=0,
-            )
+            try:
+                model.fit(
+                    batches(patches, batch, budget.step),
+                    steps_per_epoch=steps_per_epoch,
+                    epochs=2**31,
+                    initial_epoch=budget.step // steps_per_epoch,
+                    callbacks=callbacks,
+                    shuffle=False,
+                    verbose=0,
+                )
+            except Exception as error:
+                if patches.failure:
+                    raise patches.failure from error
+                raise
 
 
 def choose(path, held_out, patches, batch, steps):

@@ -5,6 +5,7 @@ from itertools import count
 from pathlib import Path
 
 from ..pretrained.choice import AUTO
+from ..pretrained.presets import METRICS
 
 
 def next_run(folder):
@@ -13,7 +14,7 @@ def next_run(folder):
     Args:
         folder: that holds run_1, run_2 and so on, or will.
     """
-    return next(run for run in runs(folder) if not (run / "metrics.json").is_file())
+    return next(run for run in runs(folder) if not (run / METRICS).is_file())
 
 
 def runs(folder):

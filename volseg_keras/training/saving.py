@@ -8,9 +8,11 @@ import keras
 import numpy as np
 
 from ..files import atomic_path, read_json, write_json
-from ..inference.engines import on_gpu, usable_cores
+from ..networks.devices import on_gpu
 from ..networks.models import float32_copy, spatial_dims_of, with_normalization
 from ..patches.foreground import ClassIds
+from ..pretrained.presets import METRICS
+from ..resources import usable_cores
 from ..volumes.labels import digest
 from ..volumes.noise import noise_of
 from .devices import replicas
@@ -29,7 +31,7 @@ class WeightExporter:
     def __call__(self):
         """Write the file; remove metrics.json, which describes earlier weights."""
         self.copy.set_weights(self.trained.get_weights())
-        self.path.with_name("metrics.json").unlink(missing_ok=True)
+        self.path.with_name(METRICS).unlink(missing_ok=True)
         with atomic_path(self.path) as part:
             self.model.save(part)
 
@@ -77,6 +79,6 @@ def summarise(model, output, budget, about, volumes):
     if all(sizes):  # the geometric mean of several
         summary["voxel_size"] = np.exp(np.log(sizes).mean(0)).round(4).tolist()
         summary["voxel_size_range"] = [np.min(sizes, 0).tolist(), np.max(sizes, 0).tolist()]
-    write_json(output / "metrics.json", summary, indent=2)
+    write_json(output / METRICS, summary, indent=2)
     training_curve(output / "history.csv", output / "curve.png")
     return summary

@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from ..inference.options import PredictionOptions
 from ..inference.tiled_prediction import not_background
 from ..networks.models import build_model, split_normalization, with_normalization
 from ..networks.variants import find_variant
-from ..patches.foreground import annotated_sections, known_ids
+from ..patches.foreground import known_ids, sections_with_foreground
 from ..pretrained.choice import rescaling
 from ..pretrained.presets import (
     load_pretrained,
@@ -22,11 +22,11 @@ from ..pretrained.presets import (
     trained_voxel_size,
 )
 from ..report.console import print_table, progress_bar
+from ..resources import free_memory
 from ..scores import ThresholdScores, best_threshold
 from ..volumes.dimensions import channels_of, dims_for
 from ..volumes.labels import NOT_ANNOTATED, present_ids
 from ..volumes.resampling import resample, resample_labels
-from ..volumes.source import free_memory
 from .annotated_sections import section_view, spread
 
 # The network to train from scratch, by the number of axes.
@@ -81,6 +81,7 @@ class Start:
         name: of the model whose weights it starts from, None for new ones.
         scale: how many voxels the network sees for one of the stack, along (z, y, x).
         looked_at: the models that were scored, `Candidate`s as dicts.
+        asked: what the run was asked for, see `Request.asked`.
     """
 
     dims: int | None
@@ -88,6 +89,7 @@ class Start:
     name: str | None
     scale: tuple = (1, 1, 1)
     looked_at: tuple = ()
+    asked: dict = field(default_factory=dict)
 
 
 SCORED = f"Jaccard (at most {SECTIONS} sections)"
@@ -95,16 +97,24 @@ COLUMNS = ("start", "voxels (z, y, x)", SCORED, "threshold", "")
 
 
 def chosen_start(volumes, request, file):
-    """Return the `Start` of a training, which is kept in a file for a resumed run."""
-    if request.resume and file.is_file():
+    """Return the `Start` of a training, which is kept in a file for a resumed run.
+
+    Raises:
+        ValueError: the run to resume was asked for something else.
+    """
+    if request.begun and file.is_file():
         found = read_json(file)
-        return Start(**{**found, "scale": tuple(found["scale"])})
+        start = Start(**{**found, "scale": tuple(found["scale"])})
+        expected = f"a run that was begun with the same options, {start.asked}"
+        require(start.asked in ({}, request.asked), "resume", expected, request.asked)
+        return start
     if request.given:
         tried = [request.given]
-        start = Start(trained_spatial_dims(request.given), "as given", request.given)
+        dims = trained_spatial_dims(request.given)
+        start = Start(dims, "as given", request.given, asked=request.asked)
     else:
         found = [dims_for(volume.image, volume.voxel_size) for volume in volumes]
-        start = Start(*min(found), None)  # 2D if one stack needs it
+        start = Start(*min(found), None, asked=request.asked)  # 2D if one stack needs it
         print(f"{start.dims}D: {start.why}", flush=True)
         tried = [] if request.start else suitable(volumes, start.dims)
     planned = [(name, scale) for name in tried for scale in scales(name, volumes, start.dims)]
@@ -131,9 +141,22 @@ def start_text(start):
 
 def rescaled(volumes, start):
     """Return `LabelledVolume`s rescaled for the network."""
-    if set(start.scale) == {1}:
-        return volumes
     return [resampled_volume(volume, start.scale) for volume in volumes]
+
+
+def rescaled_to(volumes, trained, dims):
+    """Return `LabelledVolume`s rescaled to the voxel size of the volumes that are trained on.
+
+    Args:
+        volumes: to validate on, each of its own voxel size.
+        trained: the rescaled volumes.
+        dims: axes of the network.
+    """
+    sizes = {volume.voxel_size for volume in trained}
+    size = sizes.pop() if len(sizes) == 1 else None
+    return [
+        resampled_volume(volume, rescaling(volume.voxel_size, size, dims)) for volume in volumes
+    ]
 
 
 def look(volumes, dims, planned):
@@ -163,8 +186,8 @@ def look(volumes, dims, planned):
 
 
 def views_of(volume, dims):
-    """Return parts of a volume around some of its annotated sections."""
-    sections = annotated_sections(volume.label, NOT_ANNOTATED).tolist()
+    """Return parts of a volume around some of its sections with objects."""
+    sections = sections_with_foreground(volume.label).tolist()
     return [section_view(volume, z, dims) for z in spread(sections, SECTIONS)]
 
 
@@ -182,7 +205,7 @@ def scales(name, volumes, dims):
     size = sizes.pop() if len(sizes) == 1 else None
     scale = rescaling(size, trained_voxel_size(name, size), dims)
     needed = sum(4 * math.prod(volume.image.shape) for volume in volumes)
-    fits = math.prod(scale) * needed < SHARE * free_memory()
+    fits = max(1, math.prod(scale)) * needed < SHARE * free_memory()
     return [(1, 1, 1), scale] if fits and scale != (1, 1, 1) else [(1, 1, 1)]
 
 
@@ -244,6 +267,8 @@ def resampled_volume(volume, scale):
         volume: the `LabelledVolume`.
         scale: the number of new voxels for one, along (z, y, x).
     """
+    if set(scale) == {1}:
+        return volume
     size = volume.voxel_size
     size = size and tuple(round(a / b, 4) for a, b in zip(size, scale, strict=True))
     image, label = resample(volume.image, scale), resample_labels(volume.label, scale)

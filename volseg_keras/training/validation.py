@@ -5,15 +5,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..inference.engines import to_labels
-from ..inference.options import PredictionOptions
+from ..inference.options import PLAIN_PREDICTION
 from ..inference.predictor import Predictor
 from ..inference.tiled_prediction import not_background
 from ..networks.models import metadata
 from ..scores import Confusion, ThresholdScores, best_threshold
 from ..volumes.labels import NOT_ANNOTATED
 from .annotated_sections import without_context
-
-PLAIN = PredictionOptions(tta=False, smoothing=0, zooms=(1,), denoise=0)
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class HeldOutScores:
         return float(np.mean(list(self.jaccard.values())))
 
 
-def score(model, engine, parts, contrast=1.0, options=PLAIN):
+def score(model, engine, parts, contrast=1.0, options=PLAIN_PREDICTION):
     """Score a network of standardised intensities.
 
     Args:
@@ -53,7 +51,7 @@ def score(model, engine, parts, contrast=1.0, options=PLAIN):
     )
 
 
-def predictor_score(predictor, parts, contrast=1.0, options=PLAIN):
+def predictor_score(predictor, parts, contrast=1.0, options=PLAIN_PREDICTION):
     """Score a `Predictor`; the other arguments are those of `score`."""
     classes = predictor.metadata["num_classes"]
     jaccard, curves = {}, []

@@ -8,10 +8,10 @@ import numpy as np
 from ..errors import invalid, require
 from ..patches.foreground import ClassIds, cropped, foreground_voxels, known_ids
 from ..patches.sampler import check_shape
+from ..resources import free_memory
 from ..volumes.dimensions import channels_of
 from ..volumes.intensity import Intensity
 from ..volumes.labels import NOT_ANNOTATED, class_ids
-from ..volumes.source import free_memory
 from ..volumes.volume import checked_finite
 from .annotated_sections import section_view, without_section
 from .hold_out import section, split
@@ -70,8 +70,10 @@ def labelled_volumes(images, labels, model, normalization, on_progress=None):
         label = read_labels(image, label, on_progress)
         image = checked_image(image, model.inputs[0].shape[-1], isinstance(label, ClassIds))
         label = checked_labels(label, image, model.output_shape[-1])
-        volume_wide = isinstance(normalization, str)
-        intensity = Intensity.of(image, on_progress) if volume_wide else normalization
+        if isinstance(normalization, str):
+            intensity = Intensity.of(image, on_progress)
+        else:
+            intensity = normalization.with_padding_of(image)
         volumes.append(LabelledVolume(name, image, label, intensity, voxel_size))
     return volumes
 

@@ -9,12 +9,13 @@ from contextlib import nullcontext
 import numpy as np
 
 from ..errors import require
+from ..resources import check_memory
 from . import mrc
 from .geometry import RAS, SHORT, Geometry, as_tuples, ascii_unit, geometry_of, in_nm
 from .hdf5 import read_hdf5, write_hdf5
 from .mrc import read_mrc, write_mrc
 from .ome_zarr import read_zarr, write_zarr
-from .source import DEFLATE, Source, beside, check_memory, default_axes, named_axes
+from .source import DEFLATE, Source, default_axes, named_axes, resolve_sibling
 from .tiff import read_tiff, write_tiff
 
 COMPRESSED = {name: gzip.open for name in ("gzip", "gz")}
@@ -93,7 +94,7 @@ def read_nrrd(path, inside=None, level=0, series=None):
     with open(path, "rb") as file:
         header = nrrd.read_header(file)
         name = header.pop("data file", header.pop("datafile", None))
-        with open(beside(path, name), "rb") if name else nullcontext(file) as stored:
+        with open(resolve_sibling(path, name), "rb") if name else nullcontext(file) as stored:
             raw = nrrd_bytes(header, stored)
     data = nrrd.read_data(header, io.BytesIO(raw), index_order="C")
     if header["encoding"] == "raw" and "byte skip" not in header and data.nbytes != len(raw):

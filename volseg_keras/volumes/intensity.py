@@ -33,7 +33,8 @@ class Intensity:
     Attributes:
         mean: mean intensity, a tuple for several channels.
         deviation: standard deviation, a tuple for several channels.
-        padding: intensities that are padding where at least 16 voxels in a row along x have them.
+        padding: intensities that are padding where at least 16 voxels in a row along x have them;
+            None if that was not measured.
 
     Example:
         >>> intensity = Intensity.of(volume)
@@ -42,7 +43,7 @@ class Intensity:
 
     mean: float | tuple
     deviation: float | tuple
-    padding: tuple = ()
+    padding: tuple | None = ()
 
     @classmethod
     def of(cls, volume, on_progress=None):
@@ -61,7 +62,7 @@ class Intensity:
                 not finite.
         """
         if len(volume.shape) == 4:
-            channels = [cls.of(volume[..., c]) for c in range(volume.shape[3])]
+            channels = [cls.of(_Channel(volume, c)) for c in range(volume.shape[3])]
             means, deviations = zip(*((c.mean, c.deviation) for c in channels), strict=True)
             return cls(means, deviations, tuple(sorted({p for c in channels for p in c.padding})))
         levels, counts, in_rows = _histogram(volume, on_progress)
@@ -76,11 +77,20 @@ class Intensity:
         mean, deviation = _statistics(levels, counts)
         return cls(mean, deviation, padding)
 
+    def with_padding_of(self, volume):
+        """Return the same statistics with the padding of a volume, if none was measured yet."""
+        if self.padding is not None:
+            return self
+        try:
+            return replace(self, padding=Intensity.of(volume).padding)
+        except ValueError:  # it is flat
+            return replace(self, padding=())
+
     def __str__(self):
         """One line for people."""
         pairs = zip(np.atleast_1d(self.mean), np.atleast_1d(self.deviation), strict=True)
         levels = ", ".join(f"{mean:.4g} +- {deviation:.4g}" for mean, deviation in pairs)
-        padding = " and ".join(f"{level:g}" for level in self.padding)
+        padding = " and ".join(f"{level:g}" for level in self.padding or ())
         also = f"; padding of {padding} is background" if padding else ""
         return f"Standardised with grey levels of {levels}{also}"
 
@@ -91,7 +101,7 @@ class Intensity:
     def padded(self, block):
         """Return where a block of the volume is padding, of the block's shape; None if nowhere."""
         found = None
-        for level in self.padding:
+        for level in self.padding or ():
             alike = block == np.asarray(level).astype(block.dtype)
             if alike.any():
                 width = [(0, 0)] * alike.ndim
@@ -131,6 +141,17 @@ class Intensity:
         return standardized
 
 
+class _Channel:
+    """A channel of a volume `(z, y, x, channels)`, read where it is indexed by slices."""
+
+    def __init__(self, volume, number):
+        self.volume, self.number = volume, number
+        self.shape, self.dtype = volume.shape[:3], volume.dtype
+
+    def __getitem__(self, key):
+        return self.volume[key][..., self.number]
+
+
 def checked_normalization(value):
     """Return "volume", "model" or an `Intensity`, of an argument `normalization`.
 
@@ -155,8 +176,8 @@ def checked_normalization(value):
     if is_intensity:
         return value
     if np.ndim(mean):
-        return Intensity(tuple(mean.tolist()), tuple(deviation.tolist()))
-    return Intensity(float(mean), float(deviation))
+        return Intensity(tuple(mean.tolist()), tuple(deviation.tolist()), None)
+    return Intensity(float(mean), float(deviation), None)
 
 
 def _mirror(image, known, axis):

@@ -9,11 +9,11 @@ from functools import cached_property
 
 import numpy as np
 import tifffile
-from joblib import cpu_count
 from tifffile import PHOTOMETRIC, PLANARCONFIG, RESUNIT
 
+from ..resources import usable_cores
 from .geometry import Geometry, ascii_unit, geometry_of, in_nm, positive
-from .source import MOST, Source, beside, check_number, stored_limit
+from .source import MOST, Source, check_number, resolve_sibling, stored_limit
 
 # Messages that tifffile logs before it continues with missing or empty pages.
 SIGNS_OF_DAMAGE = (
@@ -34,7 +34,7 @@ def read_tiff(path, inside=None, level=0, series=None):
     """Return the `Source` of a TIFF file's only series of images, or of one by its number."""
     with strict_tifffile(), tifffile.TiffFile(path) as tif:
         for name in re.findall(r'FileName="([^"]*)"', tif.ome_metadata or ""):
-            beside(path, name)
+            resolve_sibling(path, name)
         number = check_complete(tif, series)
         finest, place = tif.series[number], tiff_geometry(tif, number)
         check_number("level", level, len(finest.levels))
@@ -98,9 +98,9 @@ class Pages:
         if not pages.size or self.share(inner) < 1 / 8:
             return self.strips[key]
         numbers, plane = pages.ravel().tolist(), self.shape[-2:]
-        few = max(cpu_count(), TOGETHER // (math.prod(plane) * self.dtype.itemsize))
+        few = max(usable_cores(), TOGETHER // (math.prod(plane) * self.dtype.itemsize))
         block = np.empty((len(numbers), *np.broadcast_to(0, plane)[inner].shape), self.dtype)
-        which = {"series": self.series, "level": self.level, "maxworkers": cpu_count()}
+        which = {"series": self.series, "level": self.level, "maxworkers": usable_cores()}
         with strict_tifffile(), tifffile.TiffFile(self.path) as tif:
             for start in range(0, len(numbers), few):
                 some = slice(start, start + few)
@@ -127,7 +127,7 @@ def write_tiff(path, slabs, shape, dtype, place):
         dtype=dtype,
         bigtiff=int(np.prod(shape)) * np.dtype(dtype).itemsize > 2**31,
         compression="zlib",
-        maxworkers=cpu_count(),
+        maxworkers=usable_cores(),
         photometric="minisblack",
         **(ome_options(place) if is_ome else imagej_options(shape, place)),
     )

@@ -7,11 +7,12 @@ from functools import partial
 import numpy as np
 
 from ..errors import invalid, require
+from ..resources import check_memory
 from .formats import FORMATS, LEVELLED, NAMED, checked_kind, kind_of
 from .geometry import Geometry
 from .labels import whole_numbers
 from .slice_folder import as_grey, find_slices, read_slices
-from .source import check_memory, checked_size, split_name
+from .source import checked_size, split_name
 
 ZARR = (".zarray", ".zgroup", "zarr.json")  # what a folder of Zarr holds, whatever its name
 

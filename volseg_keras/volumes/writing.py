@@ -11,10 +11,11 @@ import numpy as np
 
 from ..errors import invalid, require
 from ..files import atomic_path
+from ..resources import free_memory
 from .formats import FORMATS, JOINED, checked_kind
 from .geometry import Geometry
 from .ome_zarr import mark_labels
-from .source import checked_size, free_memory, place_of
+from .source import checked_size, place_of
 
 GIVEN_UP = object()  # for the thread that writes, instead of the next slab
 

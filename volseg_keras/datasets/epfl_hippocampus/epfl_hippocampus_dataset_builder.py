@@ -97,11 +97,11 @@ def manual_folder(dl_manager, name):
 
 @contextmanager
 def tqdm_bar(what):
-    """Show bytes done and time left; yields `on_bytes(done, total)`."""
+    """Show bytes done and time left; yields `on_progress(done, total)`."""
     with tqdm(desc=what, unit="B", unit_scale=True) as bar:
 
-        def on_bytes(done, total):
+        def on_progress(done, total):
             bar.total = total
             bar.update(done - bar.n)
 
-        yield on_bytes
+        yield on_progress

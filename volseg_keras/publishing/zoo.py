@@ -153,7 +153,9 @@ ZOO = {
     "epfl-mito": PublishedModel(
         "H",
         (EPFL_TRAIN,),
-        steps=10_000,
+        steps=3_000,
+        recipe="finetune",
+        start="mito-3d",
         test=(EPFL_TEST,),
         purpose="Mitochondria in isotropic FIB-SEM of brain tissue like that of EPFL.",
     ),

@@ -1,0 +1,29 @@
+"""On what Keras computes."""
+
+from functools import cache
+
+from .backend import keras_backend
+
+
+def on_gpu():
+    """Return whether Keras computes on a GPU."""
+    import keras
+
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.cuda.is_available()
+    return any("gpu" in device.lower() for device in keras.distribution.list_devices())
+
+
+@cache
+def cpu_has_bfloat16():
+    """Return whether the CPU computes in bfloat16, by what OpenVINO says of it."""
+    import openvino as ov
+
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def tensorflow_on_cpu():
+    """Return whether Keras computes with TensorFlow and without a GPU."""
+    return keras_backend() == "tensorflow" and not on_gpu()
