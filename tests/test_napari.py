@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ qt = pytest.importorskip("qtpy.QtWidgets", reason="Qt does not start", exc_type=
 
 from command import quick_recipe  # noqa: E402
 from napari.components import ViewerModel  # noqa: E402
+from napari.layers import Layer  # noqa: E402
 from napari.utils.notifications import notification_manager  # noqa: E402
 from npe2 import PluginManager, PluginManifest  # noqa: E402
 from one_pixel import publish_one_pixel_networks  # noqa: E402
@@ -39,6 +41,7 @@ NOISE = np.random.default_rng(0).normal(0, 8, TRUTH.shape)
 IMAGE = (180 - 100.0 * TRUTH + NOISE).astype(np.uint8)
 SIZE = (20.0, 5.0, 5.0)
 PAINTED = [2, 6, 9, 13]
+CHANGES = ("inserted", "removed", "reordered", "renamed")  # of layers, as napari reports them
 MANIFEST = Path(presets.__file__).parents[1] / "napari_plugin" / "napari.yaml"
 
 
@@ -67,7 +70,8 @@ class Window:
         self.app = qt.QApplication.instance() or qt.QApplication([])
         self.viewer = ViewerModel()
         self.widget = SegmentAndTrain(self.viewer)
-        self.viewer.layers.events.inserted.connect(self.widget.reset_choices)
+        for change in CHANGES:
+            self.viewer.layers.events[change].connect(self.widget.reset_choices)
         ((image, options, _),) = get_reader(str(path))(str(path))
         self.viewer.add_image(image, **options)
 
@@ -95,7 +99,8 @@ class Window:
     def close(self):
         """Delete the widget, as napari does with the window."""
         if self.widget:
-            self.viewer.layers.events.inserted.disconnect(self.widget.reset_choices)
+            for change in CHANGES:
+                self.viewer.layers.events[change].disconnect(self.widget.reset_choices)
             self.widget.deleteLater()
             self.widget = None
             self.app.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
@@ -196,6 +201,62 @@ def test_a_round(window, tmp_path):
     assert labels.data[z].sum() == 9 and viewer.dims.current_step[0] != z
 
 
+def offered(combo):
+    return [combo.itemText(i) for i in range(combo.count())]
+
+
+def section_of(widget):
+    return int(re.match(r"Section (\d+):", widget.state.text())[1])
+
+
+def test_results_are_not_offered_as_annotation(window):
+    widget, viewer = window.widget, window.viewer
+    mine = viewer.add_image(IMAGE, name="stack probability")  # a name that a result would take
+    window.work("Segment")
+    found = viewer.layers["stack segmented"]
+    window.work("Split touching objects")
+    assert offered(widget.labels) == [] and offered(widget.image) == ["stack", mine.name]
+    assert mine.data is IMAGE and found.data.dtype == np.uint32
+    window.press("Train")
+    assert "`labels`" in told()[-1] and "paint some first" in told()[-1]
+    ids = found.data.copy()
+    window.work("Go to the next section")
+    z, labels = section_of(widget), viewer.layers["stack annotation"]
+    assert np.flatnonzero(labels.data.any(axis=(1, 2))).tolist() == [z]
+    assert (found.data == ids).all() and len(told()) == 1
+    drafted, count = labels.data.copy(), len(viewer.layers)
+    found.name = "renamed"
+    widget.threshold.setValue(0.9)
+    assert len(viewer.layers) == count and found.data.dtype == np.uint8
+    assert (labels.data == drafted).all()
+    viewer.add_layer(Layer.create(*found.as_layer_data_tuple()))  # as napari duplicates it
+    assert offered(widget.labels) == ["stack annotation", "renamed [1]"]
+
+
+def test_the_choice_of_layers_follows_them(window):
+    widget, viewer = window.widget, window.viewer
+    labels = window.paint()
+    viewer.add_labels(np.zeros(IMAGE.shape, np.uint8), name="other")
+    viewer.add_image(IMAGE, name="second")
+    viewer.layers.move(viewer.layers.index("other"), 0)
+    labels.name, viewer.layers["stack"].name = "mine", "tissue"
+    assert offered(widget.labels) == ["other", "mine"]
+    assert widget.labels.currentText() == "mine" and widget.image.currentText() == "tissue"
+    window.work("Go to the next section")
+    drafted = section_of(widget)
+    viewer.layers.remove(labels)
+    viewer.add_points(np.zeros((1, 3)))
+    assert widget.labels.currentIndex() == -1 and offered(widget.labels) == ["other"]
+    window.press("Train")
+    assert "paint some first" in told()[-1] and len(told()) == 1
+    window.work("Go to the next section")
+    made, z = viewer.layers["tissue annotation"], section_of(widget)
+    assert widget.labels.currentText() == made.name and not viewer.layers["other"].data.any()
+    assert np.flatnonzero(made.data.any(axis=(1, 2))).tolist() == [z] and z != drafted
+    viewer.layers.remove("tissue")
+    assert widget.image.currentIndex() == -1 and widget.choice.text() == "Open or choose a volume"
+
+
 def step_of(widget):
     words = widget.state.text().split()
     return int(words[1]) if words[:1] == ["step"] else 0
@@ -272,6 +333,9 @@ def test_a_stack_of_which_all_is_annotated(window):
 def test_a_voxel_size_that_a_user_knows(window):
     widget, viewer = window.widget, window.viewer
     viewer.add_image(IMAGE, name="silent")
+    viewer.add_points(np.zeros((2, 3)))
+    viewer.add_shapes(np.zeros((1, 4, 3)))
+    viewer.add_surface((np.eye(3), np.array([[0, 1, 2]])))
     widget.image.setCurrentText("silent")
     assert [side.value() for side in widget.sides] == [0, 0, 0]
     for side in widget.sides:

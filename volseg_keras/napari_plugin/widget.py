@@ -17,10 +17,14 @@ from ..pretrained.presets import published
 from ..training.run_folders import next_run, train_or_resume
 from ..training.suggest import draft_section, suggest
 from ..volumes.source import place_of
-from .layers import add_volumes, like, placed, volume_of
+from .layers import add_volumes, like, mark_result, placed, result_name, volume_of
 from .work import EXPECTED, Work, tell
 
 GLOW = {"colormap": "magenta", "blending": "additive", "opacity": 0.5, "contrast_limits": (0, 1)}
+CHOICES = {
+    "image": "a layer",
+    "labels": "a layer with painted sections: press New and paint some first",
+}
 
 
 def show(volumes, title):
@@ -104,22 +108,19 @@ class SegmentAndTrain(qt.QWidget):
         self.work.signals.busy.connect(self._show_busy)
 
     def reset_choices(self, event=None):
-        """List the layers that there are; napari calls it when they change."""
-        before = self.image.currentText()
+        """List the layers that there are, except results; napari calls it when they change."""
+        before = self.image.currentData()
+        own = [layer for layer in self.viewer.layers if not result_name(layer)]
         for combo, kind in ((self.image, Image), (self.labels, Labels)):
-            kept = combo.currentText()
-            with QtCore.QSignalBlocker(combo):
-                combo.clear()
-                combo.addItems([layer.name for layer in self.viewer.layers if type(layer) is kind])
-                combo.setCurrentText(kept)
-        if not before or self.image.currentText() != before:
+            list_layers(combo, [layer for layer in own if type(layer) is kind])
+        if before is None or self.image.currentData() is not before:
             self._show_image()
 
     def _layer(self, what):
         """Return the layer that is chosen as "image" or "labels"."""
-        name = getattr(self, what).currentText()
-        require(name in self.viewer.layers, what, "a layer", "none")
-        return self.viewer.layers[name]
+        layer = getattr(self, what).currentData()
+        require(layer in self.viewer.layers, what, CHOICES[what], "none")
+        return layer
 
     def _volume(self):
         return volume_of(self._layer("image"))
@@ -134,7 +135,9 @@ class SegmentAndTrain(qt.QWidget):
             self.choice.setText(choose_model(volume).reason)
             self.run.setText(str(next_run(f"{place_of(volume.path).with_suffix('')}_runs")))
         except EXPECTED as error:
-            self.choice.setText(str(error) if self.image.count() else "Open a volume")
+            self.choice.setText(
+                str(error) if self.image.currentText() else "Open or choose a volume"
+            )
 
     def _set_size(self):
         """Give the voxel size to the image and to the layers that lie on it."""
@@ -142,7 +145,7 @@ class SegmentAndTrain(qt.QWidget):
         known = self._volume().voxel_size or (0, 0, 0)
         if all(size) and not np.allclose(size, known, atol=0.01):  # as fields round it
             for layer in self.viewer.layers:
-                if layer.ndim == 3 and layer.data.shape == shape:
+                if type(layer) in (Image, Labels) and layer.ndim == 3 and layer.data.shape == shape:
                     layer.scale, layer.units = placed(size)["scale"], placed(size)["units"]
             self._show_image()
 
@@ -161,10 +164,13 @@ class SegmentAndTrain(qt.QWidget):
     def _show(self, kind, what, data, **looks):
         """Show what was found on the segmented image, in a layer of its own."""
         name = f"{self.segmented.name} {what}"
-        if name in self.viewer.layers:
-            self.viewer.layers[name].data = data
-        else:
-            self.viewer.add_layer(kind(data, name=name, **looks, **like(self.segmented)))
+        for layer in self.viewer.layers:
+            if result_name(layer) == name:
+                layer.data = data
+                return
+        layer = kind(data, name=name, **looks, **like(self.segmented))
+        mark_result(layer, name)
+        self.viewer.add_layer(layer)
 
     def _show_labels(self, *_):
         if self.prediction:
@@ -203,10 +209,10 @@ class SegmentAndTrain(qt.QWidget):
 
     def next(self):
         """Go to the section to annotate next, with the model's draft to correct."""
+        if self.labels.currentData() is None:
+            self.new_labels()
         if self.suggestions:
             return self._visit(self.suggestions)
-        if not self.labels.count():
-            self.new_labels()
         model, known = self.model.currentText(), np.array(volume_of(self._layer("labels")))
         task = partial(suggest, model, self._volume(), labels=known)
         self.work.start("looking at sections", task, self._visit)
@@ -234,6 +240,16 @@ class SegmentAndTrain(qt.QWidget):
             button.setEnabled(not busy)
         self.stop.setEnabled(busy)
         self.bar.setValue(0)
+
+
+def list_layers(combo, layers):
+    """List layers: the chosen one stays chosen; when it is gone, no other takes its place."""
+    chosen, otherwise = combo.currentData(), -1 if combo.count() else 0
+    with QtCore.QSignalBlocker(combo):
+        combo.clear()
+        for layer in layers:
+            combo.addItem(layer.name, layer)
+        combo.setCurrentIndex(layers.index(chosen) if chosen in layers else otherwise)
 
 
 def beside(widgets):
