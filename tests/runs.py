@@ -8,7 +8,7 @@ import keras
 import pytest
 
 from volseg_keras import Augment, RankOneConv, StochasticDownsample, fit, phantom
-from volseg_keras.training import averaging
+from volseg_keras.training import weight_averaging
 from volseg_keras.training.callbacks import Schedule
 from volseg_keras.training.recipes import RECIPES
 
@@ -44,7 +44,7 @@ def quick_recipes():
         patch.setitem(RECIPES, "adam", adam)
         patch.setitem(RECIPES, "averaged", replace(adam, average=3.0))
         patch.setitem(RECIPES, "settling", replace(adam, average=3.0, settle=0.25))
-        patch.setattr(averaging, "EVERY", 1)
+        patch.setattr(weight_averaging, "EVERY", 1)
         yield
 
 

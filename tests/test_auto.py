@@ -201,7 +201,7 @@ def test_the_shortest_command(files, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "2D: the stack has 16 sections" in out and "section 9 is held out" in out
     assert "12 of 16 sections are empty or full" in out and "Starts from Dark" in out
-    assert "On what is held out Dark scores " in out
+    assert "Held-out Jaccard: Dark " in out
     about, first = told_of(run), told_of(run / "parts" / "1")
     assert about["from"] == "Dark" and about["recipe"] == "finetune"
     assert about["hold_out"] == first["hold_out"] == ["z=9"]

@@ -134,8 +134,8 @@ def replaced(old, new):
         (("predict", "four.tif", "-o", "out.tif"), "(z, y, x)"),
         (("predict", "image.tif", "-o", "file/out.tif"), "writable folder"),
         (("predict", "image.tif", "-o", "out.xyz"), ".tif"),
-        (("predict", "image.tif", "-o", "image.tif"), "another file"),
-        (("predict", "*.tif", "-o", "out.tif"), "another folder"),
+        (("predict", "image.tif", "-o", "image.tif"), "other than the input"),
+        (("predict", "*.tif", "-o", "out.tif"), "outside its folder"),
         (("predict", "image.tif::a", "-o", "out.tif"), "FILE::NAME"),
         (("evaluate", "label.tif", "label.tif", "--image", "thin.tif"), "(8, 64, 96)"),
         (("export", "nothing", "-o", "."), "`path`"),
@@ -278,7 +278,7 @@ def test_the_whole_road_after_training(run, folder, tmp_path, capsys):
     np.testing.assert_array_equal(open_volume(zarr)[...], open_volume(out)[...])
     assert open_volume(zarr).voxel_size == (5, 5, 5)
     assert volseg("predict", f"{data}::/data", "-o", data, "--model", run) == 2
-    assert "another file" in capsys.readouterr().err
+    assert "other than the input" in capsys.readouterr().err
 
     scores = tmp_path / "scores.json"
     assert volseg("evaluate", label, label, "--json", scores, "--image", image) == 0

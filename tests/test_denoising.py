@@ -63,8 +63,8 @@ def test_what_is_noisier_than_in_training_is_smoothed(image, trained, smoothed):
 
 @pytest.mark.parametrize("every, along_z", [(1, 0.6), (2, 0.3), (4, 0.0)])
 def test_thick_sections_are_not_mixed(every, along_z):
-    assert Denoising.by(GREY[::every], 0.6).sigma == (along_z, 0.6, 0.6)
-    assert Denoising.by(GREY[::every], 0.6, spatial_dims=2).sigma == (0, 0.6, 0.6)
+    assert Denoising.of_pixels(GREY[::every], 0.6).sigma == (along_z, 0.6, 0.6)
+    assert Denoising.of_pixels(GREY[::every], 0.6, spatial_dims=2).sigma == (0, 0.6, 0.6)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_what_the_network_sees_is_smoothed(image, scale, sigma):
 
 
 def test_smoothing_takes_the_noise_and_leaves_the_tissue():
-    smooth = Denoising.by(noisy(GREY), 0.6)
+    smooth = Denoising.of_pixels(noisy(GREY), 0.6)
     before, after = noisy(GREY).astype(np.float32) - GREY, smooth(noisy(GREY)) - GREY
     assert after.std() < 0.45 * before.std()
     assert np.abs(smooth(GREY) - GREY).mean() < 1.5
@@ -91,7 +91,7 @@ def test_smoothing_takes_the_noise_and_leaves_the_tissue():
 @pytest.mark.parametrize("every", [1, 4])
 def test_contrast_is_that_of_the_image_without_its_noise(every):
     image = noisy(GREY)[::every]
-    smooth = Denoising.by(image, 0.6)
+    smooth = Denoising.of_pixels(image, 0.6)
     want = Intensity.of(smooth(image)).deviation
     assert Intensity.of(image).at_contrast(smooth.contrast).deviation == pytest.approx(
         want, rel=0.1

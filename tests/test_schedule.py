@@ -13,13 +13,13 @@ from volseg_keras.networks.models import split_normalization, with_normalization
 from volseg_keras.patches.foreground import annotated_sections
 from volseg_keras.training import calibration
 from volseg_keras.training.annotated_sections import without_context
-from volseg_keras.training.averaging import Average
 from volseg_keras.training.batch_norm import batch_norms, batches_to_see, recalibrate_batch_norm
 from volseg_keras.training.callbacks import Budget, Schedule, Validate
 from volseg_keras.training.prediction_mode import prediction_mode
 from volseg_keras.training.recipes import get_recipe
 from volseg_keras.training.validation import HeldOutScores
 from volseg_keras.training.volumes import LabelledVolume, hold_out_parts, labelled_volumes
+from volseg_keras.training.weight_averaging import WeightAverage
 from volseg_keras.volumes.intensity import Intensity
 from volseg_keras.volumes.labels import NOT_ANNOTATED
 
@@ -89,7 +89,7 @@ def test_a_budget_in_minutes_ends_in_time(tmp_path):
 def test_the_mean_of_weights_is_polynomially_weighted():
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
     budget, seen, power = Budget(50, None), [], 3
-    average = Average(budget, power)
+    average = WeightAverage(budget, power)
     average.set_model(model)
     for budget.step in range(1, 51):
         seen.append(np.sin(budget.step))
@@ -202,7 +202,7 @@ def test_what_was_best_before_the_weights_settled_does_not_count_after_a_kill(tm
         budget,
         lambda: HeldOutScores({"part": 0.5}, 0.5),
         lambda: saved.append(budget.step),
-        Average(budget, None),
+        WeightAverage(budget, None),
     )
     validate.set_model(model)
     validate.on_epoch_end(0, logs := {})

@@ -15,7 +15,7 @@ from volseg_keras.training.annotated_sections import (
     tell_empty_sections,
     without_unpainted,
 )
-from volseg_keras.training.suggest import draft, draft_section, farthest, unsureness
+from volseg_keras.training.suggest import draft, draft_section, farthest, uncertainty_of
 
 IMAGE, LABEL = phantom((16, 64, 64), seed=0)
 KNOWN = np.full_like(LABEL, 255)
@@ -78,7 +78,7 @@ def test_sections_are_those_of_python(model):
     (one,) = suggest(model, IMAGE, 1, KNOWN)
     two = suggest(model, IMAGE, 2, KNOWN)
     assert one.z == two[0].z != two[1].z and one.labels.shape == (64, 64)
-    assert 0 <= one.unsure.min() <= one.unsure.max() <= 1
+    assert 0 <= one.uncertainty.min() <= one.uncertainty.max() <= 1
     assert len(suggest(model, IMAGE[:3], 9)) == 3
 
 
@@ -88,7 +88,10 @@ def test_sections_are_those_of_python(model):
         (("-n", "0"), "-n"),
         (("--labels", "short.tif"), "`label`"),
         (("--model", "no"), "`model`"),
-        (("--write-labels", "stack.tif"), "another file, in another folder, than the input"),
+        (
+            ("--write-labels", "stack.tif"),
+            "a file other than the input, outside its folder of slices",
+        ),
         (("--labels", "short.tif", "--write-labels", "short.tif"), "than the input"),
     ],
 )
@@ -108,18 +111,18 @@ def test_a_damaged_section_is_suggested_last(model):
     assert found[-1] == 7 and sorted(found) == sorted(set(range(len(IMAGE))) - {1, 5})
 
 
-def test_doubt_and_distance_decide():
+def test_uncertainty_and_distance_decide():
     places = {z: np.array([float(z)]) for z in range(5)}
-    doubts = {0: 0.0, 1: 0.5, 2: 0.1, 3: 0.1, 4: 0.4}
-    found = farthest({1, 2, 3, 4}, [0], doubts, places, 2)
+    uncertainties = {0: 0.0, 1: 0.5, 2: 0.1, 3: 0.1, 4: 0.4}
+    found = farthest({1, 2, 3, 4}, [0], uncertainties, places, 2)
     assert [z for z, _ in found] == [4, 1] and [d for _, d in found] == [4, 1]
 
 
-def test_doubt_is_largest_at_the_threshold():
+def test_uncertainty_is_largest_at_the_threshold():
     probability = np.array([0, 0.4, 0.8, 0.9, 1])[None, :, None]
-    np.testing.assert_allclose(unsureness(probability, 0.8)[0], [0, 0.5, 1, 0.5, 0])
+    np.testing.assert_allclose(uncertainty_of(probability, 0.8)[0], [0, 0.5, 1, 0.5, 0])
     three = np.array([[1, 0, 0], [1 / 3, 1 / 3, 1 / 3]])[None]
-    np.testing.assert_allclose(unsureness(three, 0.5)[0], [0, 1], atol=1e-6)
+    np.testing.assert_allclose(uncertainty_of(three, 0.5)[0], [0, 1], atol=1e-6)
 
 
 def test_sections_without_a_label_are_not_annotated():

@@ -38,7 +38,7 @@ def predict(
         list[str],
         typer.Option(
             help="Folder of a run, .keras, SavedModel or published name; several are averaged. "
-            "auto averages mito-2d and mito-3d, or takes the one that suits the sections."
+            "auto averages mito-2d and mito-3d (fewer than 8 sections: mito-2d alone)."
         ),
     ] = ("auto",),
     threshold: Annotated[
@@ -177,9 +177,9 @@ def predict(
     print(f"Wrote {output} ({found.share:.1%} foreground{count}) and {files.picture}")
     if found.share > MOST:
         print(
-            f"{found.share:.0%} of the volume is foreground, more than organelles fill: look at "
-            "the picture. Invert the volume if organelles are bright, or train the model on a few "
-            "annotated sections of your own (volseg train)"
+            f"{found.share:.0%} of the volume is foreground, more than organelles usually fill: "
+            "check the picture. Invert the volume if organelles are bright, or train the model on "
+            "a few annotated sections of your own (volseg train)"
         )
     if view:
         written = {"labels": files.labels, "probability": files.probability}

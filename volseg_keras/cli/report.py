@@ -16,7 +16,9 @@ from .common import (
 )
 
 Labels = Annotated[Path, typer.Option(help="Labels of the volume, outlined.")]
-Probability = Annotated[Path | None, typer.Option(help="Probabilities, laid over on demand.")]
+Probability = Annotated[
+    Path | None, typer.Option(help="Probability volume, shown as an optional overlay.")
+]
 
 
 @takes_volume_options

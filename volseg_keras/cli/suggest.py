@@ -57,10 +57,11 @@ def suggest(
     for section in found:
         name = f"section {section.z} (number {section.z + 1} in Fiji)"
         file = output / f"section_{section.z:04d}.png"
-        draw_section(section.plane, section.labels, section.unsure, file, name)
-        rows.append((str(section.z), f"{section.doubt:.2%}", f"{section.distance:.1f}", file.name))
-    print_table(("section", "unsure", "distance", "picture"), rows)
-    print("unsure: mean uncertainty of the pixels, excluding object borders; distance: difference")
+        draw_section(section.plane, section.labels, section.uncertainty, file, name)
+        numbers = f"{section.mean_uncertainty:.2%}", f"{section.distance:.1f}"
+        rows.append((str(section.z), *numbers, file.name))
+    print_table(("section", "uncertainty", "distance", "picture"), rows)
+    print("uncertainty: mean of the pixels, without borders of objects; distance: difference")
     print("in position and appearance from annotated sections and those listed above")
     print(f"Wrote a picture of each to {output}")
     if write_labels:

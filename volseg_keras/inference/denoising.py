@@ -55,7 +55,7 @@ class Denoising:
         return cls(sides(volume, SIGMA, scale=scale), noise)
 
     @classmethod
-    def by(cls, volume, pixels, spatial_dims=3, scale=(1, 1, 1)):
+    def of_pixels(cls, volume, pixels, spatial_dims=3, scale=(1, 1, 1)):
         """Return the smoothing by a number of pixels.
 
         Args:
@@ -71,7 +71,7 @@ class Denoising:
 
     @property
     def contrast(self):
-        """By what the deviation of the image is to be divided, as it has less noise then."""
+        """Factor that restores the contrast of the image after smoothing."""
         left = math.prod(map(left_of_noise, self.sigma))
         return (1 - (1 - left**2) * min(self.noise or 0.0, HIGHEST) ** 2) ** -0.5
 
@@ -80,7 +80,7 @@ class Denoising:
         return any(self.sigma)
 
     def __str__(self):
-        """One line for people."""
+        """One-line description."""
         size = " x ".join(f"{side:.2g}" for side in self.sigma)
         why = "" if self.noise is None else f": its noise is {self.noise:.2f} of its contrast"
         return f"The image is smoothed by a Gaussian of {size} voxels{why}"

@@ -33,7 +33,7 @@ class EnsemblePredictor(Predictor):
         defaults = PredictionDefaults(smoothing=smoothing, noise=min(noise, default=None))
         deepest = max(members, key=lambda member: member.spatial_dims)
         super().__init__(None, deepest.metadata, defaults)
-        self.members = members
+        object.__setattr__(self, "members", members)
 
     def check_volume(self, volume):
         """Raise ValueError for a volume of other axes or channels than those of a member."""

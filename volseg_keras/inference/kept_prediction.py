@@ -7,13 +7,13 @@ import numpy as np
 
 from ..errors import require
 from ..postprocessing.pipeline import PostProcessing
-from ..pretrained.choice import choose_model, common_scale, scale_text
+from ..pretrained.choice import choose_model, common_scale, is_auto, scale_text
 from ..pretrained.presets import mean_threshold
 from ..resources import free_memory
 from ..volumes.volume import as_volume
 from .engines import to_labels
 from .options import PredictionOptions
-from .segmenter import is_auto, predicted, recent_model
+from .segmenter import predicted, recent_model
 from .tiled_prediction import not_background
 
 BYTES = 12  # of a voxel, while it is predicted and looked at
@@ -26,7 +26,6 @@ class Prediction:
     Attributes:
         values: `(z, y, x, maps)` of the model's engine, see `inference.engines`.
         voxel_size: sides (z, y, x) of a voxel in nm, or None.
-        model: name or path of the model, or the names of those that were chosen.
         threshold: least foreground probability that is stored with it.
         description: one line: which model it is and how the volume was rescaled for it.
 
@@ -37,7 +36,6 @@ class Prediction:
 
     values: np.ndarray
     voxel_size: tuple | None
-    model: str
     threshold: float
     description: str
 
@@ -64,8 +62,7 @@ class Prediction:
         predictor, threshold = recent_model(models), mean_threshold(models)
         options = PredictionOptions(scale=scale)
         values = predicted(predictor, options, volume, on_progress, joined_slabs)
-        names = " and ".join(map(str, models))
-        return cls(values, volume.voxel_size, names, threshold, description)
+        return cls(values, volume.voxel_size, threshold, description)
 
     @property
     def probability(self):

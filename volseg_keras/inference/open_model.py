@@ -8,6 +8,7 @@ import tempfile
 import time
 import warnings
 from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,13 +42,14 @@ KEPT = 90 * 24 * 3600
 PART = "part."  # prefix of a folder that is being written there
 
 
-def open_model(model, engine="auto"):
+def open_model(model, engine="auto", defaults=None):
     """Return a `Predictor`.
 
     Args:
         model: a Keras model, the folder of a run, a .keras file, a SavedModel, or the name of a
             published model; or a list of such, to be averaged.
         engine: a name of `inference.engines.ENGINES`.
+        defaults: the `PredictionDefaults` of one in a file, instead of those stored with it.
 
     Raises:
         ValueError: there is no such model or engine, or the engine cannot run the model.
@@ -64,9 +66,7 @@ def open_model(model, engine="auto"):
     if not isinstance(model, str | Path):
         return open_keras(model) if by_keras(engine) else open_graph(model, engine)
     path = find_model(model)
-    opened = open_file(path, engine)
-    opened.defaults = stored_defaults(path)
-    return opened
+    return replace(open_file(path, engine), defaults=defaults or stored_defaults(path))
 
 
 def open_file(path, engine):

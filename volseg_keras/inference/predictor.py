@@ -22,7 +22,7 @@ from .section_smoothing import SectionSmoothing, padding_of
 from .tiled_prediction import halo_of, planned_slabs, sample_tile, smallest, tile_plan
 
 
-@dataclass
+@dataclass(frozen=True)
 class Predictor:
     """A model ready to run, of any format.
 
@@ -119,7 +119,7 @@ class Predictor:
         if isinstance(options.denoise, Denoising):
             return options.denoise
         if options.denoise is not None:
-            return Denoising.by(volume, options.denoise, self.spatial_dims, options.scale)
+            return Denoising.of_pixels(volume, options.denoise, self.spatial_dims, options.scale)
         if self.spatial_dims == 2 or options.normalization == "model":
             return Denoising()
         return Denoising.automatic(volume, self.defaults.noise, options.scale)
@@ -156,7 +156,7 @@ class Predictor:
         return [self.defaults]
 
     def averaging_text(self, smoothing, options):
-        """Return one line on what is averaged for people, empty for nothing.
+        """Return a line that says what is averaged, or "".
 
         Args:
             smoothing: the `SectionSmoothing` of the volume.

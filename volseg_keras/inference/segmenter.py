@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..networks.backend import check_backend
-from ..pretrained.choice import AUTO, choose_model, common_scale
+from ..pretrained.choice import AUTO, choose_model, common_scale, is_auto
 from ..pretrained.presets import METRICS
 from ..volumes.volume import open_volume
 from .lru_cache import Recent
@@ -128,11 +128,6 @@ class Segmenter:
         predictor.check_labels(threshold)
         thresholded = partial(label_map, threshold=threshold)
         return predicted(predictor, options, volume, on_progress, thresholded)
-
-
-def is_auto(model):
-    """Return whether a model is to be chosen for the volume."""
-    return isinstance(model, str) and model == AUTO
 
 
 def chosen_model(volume, engine, options, rescale):

@@ -37,7 +37,7 @@ class Variant:
 
     @property
     def description(self):
-        """One line for people."""
+        """One-line description."""
         if self.unet:
             return "2D U-Net baseline"
         convolution = "rank-1" if self.rank_one else "full"

@@ -35,6 +35,11 @@ class Choice:
         return self.models[0]
 
 
+def is_auto(model):
+    """Return whether a model is to be chosen for the volume."""
+    return isinstance(model, str) and model == AUTO
+
+
 def choose_model(volume):
     """Return the `Choice` for a volume.
 

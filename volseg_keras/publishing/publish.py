@@ -110,8 +110,7 @@ def publish(run, output, tests, *, about="", row=None, on_progress=None):
     with work_folder(output) as work:
         part, file = work / output.name, work / KERAS
         save_small(model, file)
-        predictor = open_model(file)
-        predictor.defaults = PredictionDefaults.of(metrics, run)
+        predictor = open_model(file, defaults=PredictionDefaults.of(metrics, run))
         scored = score_all(predictor, tests, metrics, on_progress)
         metrics["test"], metrics["other_tests"] = scored[0], scored[1:]
         write_files(model, run, part, metrics, about, row)

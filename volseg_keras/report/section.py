@@ -1,4 +1,4 @@
-"""A section with what a model finds in it and where it is unsure."""
+"""A section with what a model finds in it and where it is uncertain."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -8,13 +8,13 @@ from .plots import PREDICTION, save_figure
 WIDTH = 12.0  # inches
 
 
-def draw_section(plane, labels, unsure, path, title):
-    """Draw a section beside itself: outlines of what is found, and where the model is unsure.
+def draw_section(plane, labels, uncertainty, path, title):
+    """Draw a section beside itself: outlines of what is found, and where the model is uncertain.
 
     Args:
         plane: `(y, x)` grey levels.
         labels: `(y, x)` class ids, 0 is background.
-        unsure: `(y, x)` from 0, sure, to 1.
+        uncertainty: `(y, x)` from 0, sure, to 1.
         path: where the PNG goes; missing folders are created.
         title: of the picture.
 
@@ -24,14 +24,15 @@ def draw_section(plane, labels, unsure, path, title):
     height = WIDTH / 2 * plane.shape[0] / plane.shape[1]
     figure = Figure(figsize=(WIDTH, min(height, 2 * WIDTH) + 0.6), layout="constrained")
     low, high = np.nanpercentile(plane.astype(np.float32), (1, 99))
-    for panel, name in zip(figure.subplots(1, 2), ("prediction", "unsure"), strict=True):
+    for panel, name in zip(figure.subplots(1, 2), ("prediction", "uncertainty"), strict=True):
         panel.imshow(plane, cmap="gray", vmin=low, vmax=high)
         panel.set_title(name, fontsize=9)
         panel.set_axis_off()
-    found, doubt = figure.axes
+    found, right = figure.axes
     for class_id in np.unique(labels[labels > 0]):
         found.contour(labels == class_id, [0.5], colors=PREDICTION, linewidths=0.8)
-    shade = doubt.imshow(unsure, cmap="inferno", vmin=0, vmax=1, alpha=np.clip(1.5 * unsure, 0, 1))
-    figure.colorbar(shade, ax=doubt, shrink=0.6, label="0 sure, 1 at the threshold")
+    alpha = np.clip(1.5 * uncertainty, 0, 1)
+    shade = right.imshow(uncertainty, cmap="inferno", vmin=0, vmax=1, alpha=alpha)
+    figure.colorbar(shade, ax=right, shrink=0.6, label="0 sure, 1 at the threshold")
     figure.suptitle(title, fontsize=10)
     return save_figure(figure, path)

@@ -38,7 +38,7 @@ def check_recipe(row, dims):
     require(good, "loss", "the name of a loss in `networks.losses`", row.loss)
 
 
-def checked_start(model, own, normalization):
+def training_normalization(model, own, normalization):
     """Return "volume" or the `Intensity` to standardise with; check that the network fits patches.
 
     Args:

@@ -22,7 +22,7 @@ from ..volumes.dimensions import channels_of
 from ..volumes.labels import NOT_ANNOTATED
 from ..volumes.writing import writable_folder
 from .annotated_sections import section_to_hold_out, tell_empty_sections, without_unpainted
-from .arguments import check_run, check_weights, checked_start, make_budget
+from .arguments import check_run, check_weights, make_budget, training_normalization
 from .callbacks import stop_requested
 from .checkpoint import CHECKPOINT
 from .logging_callbacks import part_of_training
@@ -168,7 +168,7 @@ def stacks(images, labels, request):
         channels = channels_of(images[0])
         model = network_from(request.given, classes_of(labels), dims=2, channels=channels)
         network, own = split_normalization(model)
-        normalization = checked_start(network, own, request.normalization)
+        normalization = training_normalization(network, own, request.normalization)
         volumes = labelled_volumes(images, labels, network, normalization, on_progress)
         validation = ()
         if request.validation:
@@ -296,7 +296,7 @@ def tell_gain(start, classes, held_out, summary):
         return
     before = predictor_score(predictor, held_out, options=PredictionOptions()).mean
     after = sum(summary["held_out"][part.name] for part in held_out) / len(held_out)
-    print(f"On what is held out {start.name} scores {before:.3f}, trained further {after:.3f}")
+    print(f"Held-out Jaccard: {start.name} {before:.3f}, after training {after:.3f}")
     if after <= before:
         print(
             f"That is no better than {start.name} itself: annotate a section where it is wrong "

@@ -17,7 +17,7 @@ SAME = 1e-3  # relative difference of weights that are equal except for rounding
 
 
 @dataclass(frozen=True)
-class Averaging:
+class PredictionAveraging:
     """A way to average what a network finds.
 
     Attributes:
@@ -36,10 +36,10 @@ class Averaging:
 # What is tried, one after the other. These values are good on held-out parts of both EPFL and SBEM;
 # views are to be worth their time.
 AVERAGING = (
-    Averaging("neighbouring sections", (2,), {"smoothing": 4.0}),
-    Averaging("two zooms", (2,), {"zooms": (1.0, 0.75)}),
-    Averaging("two views", (3,), {"tta": 2}, worth=0.005),
-    Averaging("four views", (3,), {"tta": 4}, worth=0.005),
+    PredictionAveraging("neighbouring sections", (2,), {"smoothing": 4.0}),
+    PredictionAveraging("two zooms", (2,), {"zooms": (1.0, 0.75)}),
+    PredictionAveraging("two views", (3,), {"tta": 2}, worth=0.005),
+    PredictionAveraging("four views", (3,), {"tta": 4}, worth=0.005),
 )
 
 

@@ -32,7 +32,7 @@ class Checkpoint(keras.callbacks.Callback):
         budget: the `Budget`.
         path: the file.
         about: arguments of the run, of JSON types, which a resumed run must share.
-        average: the `Average` of the run.
+        average: the `WeightAverage` of the run.
     """
 
     def __init__(self, budget, path, about, average):

@@ -11,7 +11,7 @@ from ..networks.variants import find_variant
 from ..onednn import uses_onednn
 
 
-def use_jit():
+def jit_option():
     """Return whether to compile with XLA: not for TensorFlow on a CPU, where it is slower."""
     return "auto" if keras.backend.backend() != "tensorflow" or on_gpu() else False
 

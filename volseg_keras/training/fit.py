@@ -19,21 +19,21 @@ from ..report.console import progress_bar
 from ..volumes.labels import NOT_ANNOTATED
 from ..volumes.writing import writable_folder
 from .annotated_sections import tell_empty_sections
-from .arguments import check_recipe, check_run, check_weights, checked_start, make_budget
+from .arguments import check_recipe, check_run, check_weights, make_budget, training_normalization
 from .auto import Request, fit_auto
-from .averaging import Average
 from .batch_norm import batches_to_see
 from .calibration import calibrate
 from .callbacks import Finite, Schedule, Validate, stop_requested
 from .checkpoint import CHECKPOINT, Checkpoint
-from .devices import fastest_precision, replicas, use_jit
+from .devices import fastest_precision, jit_option, replicas
 from .logging_callbacks import History, Progress
 from .muon import MuonAdamW
 from .prediction_mode import prediction_mode
 from .recipes import get_recipe
-from .saving import WeightExporter, described, finished_summary, summarise
+from .saving import WeightExporter, described, finished_summary, write_summary
 from .validation import score
 from .volumes import as_list, hold_out_parts, labelled_volumes, uniquely_named
+from .weight_averaging import WeightAverage
 
 
 def fit(
@@ -139,7 +139,7 @@ def fit(
     dims, budget = spatial_dims_of(model), make_budget(row, steps, minutes)
     check_recipe(row, dims)
     model, own = split_normalization(model)
-    normalization = checked_start(model, own, normalization)
+    normalization = training_normalization(model, own, normalization)
     resume = check_run(Path(output) / CHECKPOINT, resume)
     weights = None if weights is None else [float(weight) for weight in weights]
     volumes, inner, validation, held_out = read_volumes(
@@ -151,7 +151,7 @@ def fit(
     data = volumes, validation
     about = run_arguments(recipe, row.optimizer[dims], hold_out, seed, start, weights, batch, *data)
     output = writable_folder(output)
-    average = Average(budget, row.average)
+    average = WeightAverage(budget, row.average)
     checkpoint = Checkpoint(budget, output / CHECKPOINT, about, average)
     first = volumes[0].intensity
     save = WeightExporter(model, (first.mean, first.deviation, contrast), output / KERAS)
@@ -173,7 +173,7 @@ def fit(
         with average.applied(model):
             save()
     chosen = choose(save.path, held_out, patches, batch, budget.step)
-    return summarise(model, output, budget, {**about, **chosen}, volumes)
+    return write_summary(model, output, budget, {**about, **chosen}, volumes)
 
 
 def run_arguments(recipe, optimizer, hold_out, seed, start, weights, batch, volumes, validation):
@@ -297,7 +297,7 @@ def compile_model(model, row, dims):
         optimizer,
         loss=getattr(losses, row.loss)(class_id=one, ignore_class=NOT_ANNOTATED),
         metrics=[Jaccard(all_of_them, ignore_class=NOT_ANNOTATED)],
-        jit_compile=use_jit(),
+        jit_compile=jit_option(),
     )
     # TensorFlow traces a step twice if variables are made in it.
     optimizer.build(model.trainable_variables)

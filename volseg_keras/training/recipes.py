@@ -27,7 +27,7 @@ class Recipe:
         warmup: steps of linear warm-up.
         foreground_fraction: share of patches placed near a foreground voxel.
         augment: what is drawn for a patch.
-        average: power of the averaging of weights, see `averaging.Average`; None keeps the last.
+        average: power of the averaging of weights, see `WeightAverage`; None keeps the last.
         settle: share of the budget, at its end, in which the network is trained in prediction mode:
             without dropout, and with means instead of stochastic downsampling.
 

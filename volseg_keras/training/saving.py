@@ -57,7 +57,7 @@ def finished_summary(path, step):
     return summary if summary.get("steps") == step else None
 
 
-def summarise(model, output, budget, about, volumes):
+def write_summary(model, output, budget, about, volumes):
     """Write metrics.json and curve.png."""
     from ..report.curve import training_curve
 

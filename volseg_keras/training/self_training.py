@@ -27,8 +27,8 @@ def confident_labels(model, volume, threshold, defaults):
     Returns:
         uint8 class ids `(z, y, x)`.
     """
-    predictor, found, z = open_model(model), np.empty_like(volume.label), 0
-    predictor.defaults = defaults
+    predictor = open_model(model, defaults=defaults)
+    found, z = np.empty_like(volume.label), 0
     options = PredictionOptions(normalization=volume.intensity)
     with progress_bar("predicting sections without annotation") as on_progress:
         for _, values in predictor.slabs(volume.image, options, on_progress=on_progress):

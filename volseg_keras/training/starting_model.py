@@ -178,7 +178,7 @@ def look(volumes, dims, planned):
         for done, (name, scale) in enumerate(planned):
             on_progress(done, len(planned))
             if time.monotonic() - started > SECONDS:
-                print(f"Not scored, as time is up: {', '.join(n for n, _ in planned[done:])}")
+                print(f"Skipped for lack of time: {', '.join(n for n, _ in planned[done:])}")
                 break
             tried.append(scored(name, scale, views))
         on_progress(len(planned), len(planned))

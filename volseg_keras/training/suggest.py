@@ -9,11 +9,10 @@ from ..errors import require, require_positive
 from ..inference.engines import to_labels
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
-from ..inference.segmenter import is_auto
 from ..inference.tiled_prediction import HALO, decoded, not_background
 from ..patches.foreground import annotated_sections, cropped
 from ..patches.sampler import check_shape
-from ..pretrained.choice import choose_model, rescaling
+from ..pretrained.choice import choose_model, is_auto, rescaling
 from ..pretrained.presets import stored_threshold, trained_voxel_size
 from ..volumes.labels import NOT_ANNOTATED, class_ids, in_smallest_type
 from .annotated_sections import spread, without_unpainted
@@ -32,19 +31,19 @@ class Suggestion:
 
     Attributes:
         z: its number, from 0.
-        doubt: mean of `unsure`, without rims of objects.
+        mean_uncertainty: mean of `uncertainty`, without rims of objects.
         distance: distance, in position and appearance, from annotated and suggested sections.
         plane: `(y, x)` grey levels.
         labels: `(y, x)` predicted class ids.
-        unsure: `(y, x)` uncertainty, from 0 to 1 at the threshold.
+        uncertainty: `(y, x)`, from 0 to 1 at the threshold.
     """
 
     z: int
-    doubt: float
+    mean_uncertainty: float
     distance: float
     plane: np.ndarray
     labels: np.ndarray
-    unsure: np.ndarray
+    uncertainty: np.ndarray
 
 
 def suggest(model, volume, count=3, labels=None, on_progress=None):
@@ -77,15 +76,17 @@ def suggest(model, volume, count=3, labels=None, on_progress=None):
     if is_auto(model):
         model = choose_model(volume).model
     annotated = [] if labels is None else annotated_of(volume, labels)
-    look = Look(model, volume, on_progress)
-    doubts, looks = look.sections(annotated)
-    scaled = np.array([standing(column) for column in zip(*looks.values(), strict=True)]).T
-    places = dict(zip(looks, scaled, strict=True))
+    predictor = SectionPredictor(model, volume, on_progress)
+    uncertainties, appearances = predictor.sections(annotated)
+    columns = zip(*appearances.values(), strict=True)
+    scaled = np.array([robust_deviations(column) for column in columns]).T
+    places = dict(zip(appearances, scaled, strict=True))
     whole = {z for z, place in places.items() if np.abs(place[:-1]).max() < DAMAGED}
-    chosen = farthest(whole - set(annotated), annotated, doubts, places, count)
+    chosen = farthest(whole - set(annotated), annotated, uncertainties, places, count)
     known = {*annotated, *(z for z, _ in chosen)}
-    chosen += farthest(set(places) - whole - known, known, doubts, places, count - len(chosen))
-    return [look.suggestion(z, doubts[z], distance) for z, distance in chosen]
+    damaged = set(places) - whole - known
+    chosen += farthest(damaged, known, uncertainties, places, count - len(chosen))
+    return [predictor.suggestion(z, uncertainties[z], distance) for z, distance in chosen]
 
 
 def annotated_of(volume, labels):
@@ -95,29 +96,29 @@ def annotated_of(volume, labels):
     return annotated_sections(ids, NOT_ANNOTATED).tolist() if (ids > 0).any() else []
 
 
-def farthest(free, known, doubts, places, count):
-    """Return up to `count` pairs of a section and its distance, by doubt times distance."""
+def farthest(free, known, uncertainties, places, count):
+    """Return up to `count` pairs of a section and its distance, by uncertainty times distance."""
     known, free, chosen = list(known), set(free), []
     while free and len(chosen) < count:
         distances = {
             z: min((np.linalg.norm(places[z] - places[k]) for k in known), default=1.0)
             for z in sorted(free)
         }
-        best = max(distances, key=lambda z: doubts[z] * distances[z])
+        best = max(distances, key=lambda z: uncertainties[z] * distances[z])
         chosen.append((best, float(distances[best])))
         known.append(best)
         free.remove(best)
     return chosen
 
 
-def standing(values):
+def robust_deviations(values):
     """Return how many robust deviations numbers are from their median."""
     values = np.asarray(values)
     apart = values - np.median(values)
     return apart / (1.4826 * np.median(np.abs(apart)) + 0.05 * np.abs(apart).max() + 1e-6)
 
 
-def unsureness(probability, threshold):
+def uncertainty_of(probability, threshold):
     """Return the uncertainty of probabilities `(y, x, maps)`, from 0 to 1 at the threshold."""
     if probability.shape[-1] > 2:
         count = probability.shape[-1]
@@ -127,8 +128,8 @@ def unsureness(probability, threshold):
     return np.minimum(below, (1 - foreground) / (1 - threshold))
 
 
-class Look:
-    """A model that looks at the sections of a stack.
+class SectionPredictor:
+    """Predicts the sections of a stack one by one.
 
     Args:
         model: as of `suggest`.
@@ -149,13 +150,13 @@ class Look:
         self.engine = self.predictor.engine(volume, self.options)
 
     def sections(self, annotated):
-        """Return the doubt and the appearance of every predicted section, as dicts by z."""
-        doubts, looks = {}, {}
+        """Return mean uncertainty and appearance of every predicted section, as dicts by z."""
+        uncertainties, appearances = {}, {}
         for z, probability in self.predictions(annotated):
-            unsure = unsureness(probability, self.threshold)
-            doubts[z] = float(ndimage.grey_opening(unsure, size=RIM).mean())
-            looks[z] = self.looks(z, probability)
-        return doubts, looks
+            uncertainty = uncertainty_of(probability, self.threshold)
+            uncertainties[z] = float(ndimage.grey_opening(uncertainty, size=RIM).mean())
+            appearances[z] = self.appearance(z, probability)
+        return uncertainties, appearances
 
     def predictions(self, annotated):
         """Yield z and the probabilities `(y, x, maps)` of sections, one by one."""
@@ -178,17 +179,18 @@ class Look:
         slabs = self.predictor.slabs(block, self.options, engine=self.engine)
         return decoded(np.concatenate([values for _, values in slabs])[z - first])
 
-    def looks(self, z, probability):
+    def appearance(self, z, probability):
         """Return numbers that describe how a section looks and, the last, its position."""
         grey = self.intensity.standardize(np.asarray(self.middle[z : z + 1]))[0]
         sharpness = np.abs(np.diff(grey, axis=-1)).mean()
         return grey.mean(), grey.std(), sharpness, not_background(probability).mean(), z
 
-    def suggestion(self, z, doubt, distance):
+    def suggestion(self, z, mean_uncertainty, distance):
         """Return the `Suggestion` of a section."""
         probability, plane = self.predict(self.volume, z), np.asarray(self.volume[z : z + 1])[0]
         found = to_labels(probability, self.threshold)
-        return Suggestion(z, doubt, distance, plane, found, unsureness(probability, self.threshold))
+        uncertainty = uncertainty_of(probability, self.threshold)
+        return Suggestion(z, mean_uncertainty, distance, plane, found, uncertainty)
 
 
 def draft(labels, suggestions, shape):

@@ -10,7 +10,7 @@ from .counting import counts_of
 from .volume import checked_finite
 
 # Intensities are clipped at these quantiles before their statistics are taken.
-PERCENTILES = (0.001, 0.999)
+QUANTILES = (0.001, 0.999)
 # Voxels that statistics are taken of, and the size above which only some sections are read.
 SAMPLED, LARGE = 2**25, 2**29
 # So many times fewer voxels of floats, whose levels are all distinct.
@@ -87,7 +87,7 @@ class Intensity:
             return replace(self, padding=())
 
     def __str__(self):
-        """One line for people."""
+        """One-line description."""
         pairs = zip(np.atleast_1d(self.mean), np.atleast_1d(self.deviation), strict=True)
         levels = ", ".join(f"{mean:.4g} +- {deviation:.4g}" for mean, deviation in pairs)
         padding = " and ".join(f"{level:g}" for level in self.padding or ())
@@ -212,9 +212,9 @@ def _mirror(image, known, axis):
 
 
 def _statistics(levels, counts):
-    """Return mean and standard deviation, clipped at `PERCENTILES`."""
+    """Return mean and standard deviation, clipped at `QUANTILES`."""
     rank = counts.cumsum() / counts.sum()
-    low, high = (levels[np.searchsorted(rank, share)] for share in PERCENTILES)
+    low, high = (levels[np.searchsorted(rank, share)] for share in QUANTILES)
     levels = np.clip(levels, low, high)
     mean = np.average(levels, weights=counts)
     deviation = np.sqrt(np.average(np.square(levels - mean), weights=counts))

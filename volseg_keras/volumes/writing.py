@@ -131,7 +131,7 @@ def check_not_input(written, *paths):
     sources = [place_of(path).resolve() for path in paths]
     for file in map(Path, written):
         good = not {file.resolve(), file.resolve().parent} & set(sources)
-        require(good, "output", "another file, in another folder, than the input", file)
+        require(good, "output", "a file other than the input, outside its folder of slices", file)
 
 
 def check_memory_to_write(path, shape, dtype):
