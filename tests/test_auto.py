@@ -15,13 +15,14 @@ from one_pixel import publish_one_pixel_networks
 from volseg_keras import PatchSampler, build_model, fit, open_volume, phantom, save_volume
 from volseg_keras.networks.models import with_normalization
 from volseg_keras.patches.augment import NONE
-from volseg_keras.patches.foreground import annotated_sections
+from volseg_keras.patches.class_ids import annotated_sections
 from volseg_keras.pretrained import presets
 from volseg_keras.report.console import shown_by
 from volseg_keras.training import starting_model
 from volseg_keras.training.annotated_sections import without_section
 from volseg_keras.training.auto import Part, train_parts
 from volseg_keras.training.callbacks import Budget
+from volseg_keras.training.labelled_volumes import LabelledVolume, hold_out_parts
 from volseg_keras.training.run_folders import next_run, train_or_resume
 from volseg_keras.training.self_training import sure
 from volseg_keras.training.starting_model import (
@@ -32,7 +33,6 @@ from volseg_keras.training.starting_model import (
     scales,
     with_new_head,
 )
-from volseg_keras.training.volumes import LabelledVolume, hold_out_parts
 from volseg_keras.volumes.dimensions import network_dims
 from volseg_keras.volumes.intensity import Intensity
 

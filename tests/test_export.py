@@ -22,9 +22,10 @@ from volseg_keras.export.export_model import FORMATS, TOLERANCE, checked_differe
 from volseg_keras.inference.open_model import open_model
 from volseg_keras.networks.blocks import activation, input_block, residual_block, transposed
 from volseg_keras.networks.models import softmax, with_normalization
-from volseg_keras.pretrained.prediction_defaults import PredictionDefaults, stored_defaults
+from volseg_keras.pretrained.prediction_defaults import PredictionDefaults
 from volseg_keras.pretrained.presets import (
     model_card,
+    stored_defaults,
     stored_threshold,
     trained_spatial_dims,
     trained_voxel_size,

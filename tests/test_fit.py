@@ -25,8 +25,8 @@ from volseg_keras.networks.models import split_normalization, with_normalization
 from volseg_keras.scores import TIE
 from volseg_keras.training.fit import make_patches, read_volumes
 from volseg_keras.training.hold_out import split
+from volseg_keras.training.labelled_volumes import labelled_volumes
 from volseg_keras.training.recipes import RECIPES
-from volseg_keras.training.volumes import labelled_volumes
 from volseg_keras.volumes.intensity import Intensity
 from volseg_keras.volumes.volume import Volume
 
@@ -267,7 +267,7 @@ def written(folder, suffix):
 
 @pytest.fixture
 def little_memory(monkeypatch):
-    monkeypatch.setattr("volseg_keras.training.volumes.free_memory", lambda: 1000)
+    monkeypatch.setattr("volseg_keras.training.labelled_volumes.free_memory", lambda: 1000)
     monkeypatch.setattr(Volume, "__array__", None)  # never as a whole
 
 

@@ -25,7 +25,7 @@ from volseg_keras import (
     segmentation_scores,
 )
 from volseg_keras.inference.engine_wrappers import Standardized
-from volseg_keras.inference.tiled_prediction import label_map
+from volseg_keras.inference.values import label_map
 from volseg_keras.networks.models import with_normalization
 from volseg_keras.volumes.formats import FORMATS
 from volseg_keras.volumes.intensity import Intensity

@@ -11,8 +11,7 @@ from volseg_keras import Segmenter, open_volume, predict_volume, save_volume
 from volseg_keras.datasets.phantom import phantom
 from volseg_keras.inference.section_smoothing import SectionSmoothing
 from volseg_keras.inference.volume_blocks import block_tile, blocks, predict_block
-from volseg_keras.pretrained.prediction_defaults import stored_defaults
-from volseg_keras.pretrained.presets import model_file
+from volseg_keras.pretrained.presets import model_file, stored_defaults
 from volseg_keras.publishing.robustness import framed, noisy
 from volseg_keras.volumes.section_thickness import section_thickness
 

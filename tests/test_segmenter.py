@@ -14,9 +14,9 @@ from networks import settled, shallow_networks
 from volseg_keras import Segmenter, open_volume, phantom, predict_volume, save_volume
 from volseg_keras.inference import engines, segmenter
 from volseg_keras.inference.engines import OpenVinoEngines
-from volseg_keras.inference.kept_prediction import Prediction, check_size
 from volseg_keras.inference.lru_cache import Recent
 from volseg_keras.inference.options import PredictionOptions
+from volseg_keras.inference.prediction import Prediction, check_size
 from volseg_keras.networks.models import split_normalization, with_normalization
 from volseg_keras.volumes.volume import Volume
 

@@ -5,16 +5,7 @@ from hypothesis import strategies as st
 from tiles import predict_slabs
 
 from volseg_keras.inference.engine_wrappers import VIEWS, Ensemble, FlipAveraged, Resampled
-from volseg_keras.inference.engines import decoded, to_labels
-from volseg_keras.inference.tiled_prediction import (
-    FADE,
-    HALO,
-    best_tile,
-    halo_of,
-    label_map,
-    probabilities,
-    tile_plan,
-)
+from volseg_keras.inference.tiled_prediction import FADE, HALO, best_tile, halo_of, tile_plan
 from volseg_keras.inference.tiling import (
     count_tiles,
     fade_weights,
@@ -24,6 +15,7 @@ from volseg_keras.inference.tiling import (
     read_tiles,
     tiled_slabs,
 )
+from volseg_keras.inference.values import decoded, label_map, probabilities, to_labels
 
 
 def join_slabs(slabs):

@@ -84,8 +84,8 @@ def scores(data, folder):
     from volseg_keras.patches.augment import NONE
     from volseg_keras.training.batch_norm import BATCHES, recalibrate_batch_norm
     from volseg_keras.training.fit import get_recipe, make_patches
+    from volseg_keras.training.labelled_volumes import hold_out_parts, labelled_volumes
     from volseg_keras.training.validation import score
-    from volseg_keras.training.volumes import hold_out_parts, labelled_volumes
 
     network, _ = split_normalization(keras.saving.load_model(folder / "model.keras"))
     images, labels, validation = volumes(data)

@@ -251,10 +251,10 @@ def score_labels(truth, labels, name="labels"):
         The scores of `segmentation_scores`, and the class ids of truth and of labels.
     """
     from ..scores import segmentation_scores
-    from ..volumes.labels import class_ids
+    from ..volumes.labels import NOT_ANNOTATED, class_ids
 
     maps = class_ids(truth, name="truth"), class_ids(labels, name=name)
-    ignored = 255 if (maps[0] == 255).any() else None
+    ignored = NOT_ANNOTATED if (maps[0] == NOT_ANNOTATED).any() else None
     scores = segmentation_scores(*maps, num_classes=count_classes(*maps), ignore_class=ignored)
     return scores, *maps
 

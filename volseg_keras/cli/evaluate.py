@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from ..errors import require
 from .common import (
     VolumeOptions,
     output_file,
@@ -49,13 +48,11 @@ def evaluate(
     if json_file:
         output_file(json_file)
     opened = volume_options.open_all(truth=truth, prediction=prediction, image=image)
+    grey = opened.get("image")
     maps, ids = [opened["truth"], opened["prediction"]], None
-    check_shapes(opened["truth"], prediction=opened["prediction"], of="truth")
+    check_shapes(maps[0], prediction=maps[1], image=grey, of="truth")
     if instances:
         maps, ids = instance_maps(maps)
-    grey, shape = opened.get("image"), opened["truth"].shape
-    found = grey.shape if grey else shape
-    require(found == shape, "image", f"shape {shape} as of the labels", f"shape {found}")
     file = place_of(prediction)
     picture = writable_folder(file.parent) / f"{file.stem}_scores.png" if image else None
     from ..report.plots import overlay
@@ -93,15 +90,16 @@ def instance_maps(volumes):
 
     from ..postprocessing.clean_labels import as_instances
     from ..postprocessing.measures import relabel
+    from ..volumes.labels import NOT_ANNOTATED
 
     found = map(as_instances, volumes, ("truth", "prediction"))
     ids, maps, joined = map(list, zip(*found, strict=True))
     kinds = ["connected components" if j else "ids as they are" for j in joined]
     print(f"Instances of the truth: {kinds[0]}; of the prediction: {kinds[1]}")
-    ignored = (maps[0] == 255) if joined[0] else None
+    ignored = (maps[0] == NOT_ANNOTATED) if joined[0] else None
     if not all(joined):
         # Instance ids have no classes.
-        maps = [np.where(classes == 255, classes, classes > 0) for classes in maps]
+        maps = [np.where(classes == NOT_ANNOTATED, classes, classes > 0) for classes in maps]
     if ignored is not None and ignored.shape == ids[1].shape:
         ids[1] = np.where(ignored, 0, ids[1])
     return maps, [relabel(each)[0] for each in ids]

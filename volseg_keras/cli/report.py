@@ -77,11 +77,12 @@ def page(output, layers, history=None):
     """Write the page of opened volumes and of a run's history; returns its path."""
     from ..report.console import progress_bar
     from ..report.page import write_page
+    from ..volumes.labels import NOT_ANNOTATED
 
     image, text, scores = layers["image"], facts(layers), None
     if "truth" in layers:
         scores, true, found = score_labels(layers["truth"], layers["labels"])
-        layers = {**layers, "truth": true * (true != 255), "labels": found}
+        layers = {**layers, "truth": true * (true != NOT_ANNOTATED), "labels": found}
     shown = {name: layers[name] for name in ("labels", "truth", "probability") if name in layers}
     with tempfile.TemporaryDirectory() as folder:
         drawn = figures(Path(folder), history, layers.get("instances"), image.voxel_size)

@@ -111,13 +111,13 @@ def train(
     import keras
 
     from ..networks.models import build_model
-    from ..patches.foreground import known_ids
+    from ..patches.class_ids import known_ids
     from ..training.arguments import check_run, make_budget
     from ..training.checkpoint import CHECKPOINT
     from ..training.devices import data_parallel
     from ..training.fit import fit
+    from ..training.labelled_volumes import with_class_ids
     from ..training.recipes import get_recipe
-    from ..training.volumes import with_class_ids
 
     make_budget(get_recipe(recipe or "fast"), steps, minutes)
     if not resume:

@@ -7,9 +7,9 @@ import numpy as np
 
 from ..volumes.intensity import Intensity
 from .denoising import Denoising
-from .engines import decoded
 from .section_smoothing import SectionSmoothing, padding_of
 from .tiled_prediction import multiples
+from .values import decoded
 
 
 @dataclass(frozen=True)

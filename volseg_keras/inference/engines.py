@@ -1,7 +1,7 @@
 """Engines: callables from a tile of intensities `(z, y, x)` to probabilities `(z, y, x, maps)`.
 
 Tiles for networks of several channels are `(z, y, x, channels)`.
-One map is the foreground's. Probabilities are float32, or uint8 levels of 1/256 (`decoded`).
+One map is the foreground's. Probabilities are float32, or uint8 levels of 1/256, see `values`.
 Those of OpenVINO and ONNX Runtime run the graph of `networks.inference_graph`, which gives levels.
 """
 
@@ -20,6 +20,7 @@ from ..networks.devices import cpu_has_bfloat16, on_gpu
 from ..onednn import lacks_onednn
 from ..resources import usable_cores
 from .lru_cache import Recent
+from .values import to_labels
 
 ENGINES = ("auto", "keras", "openvino", "onnxruntime")
 # The most labels of a tile that bfloat16 may change: a share of all, and a share of the foreground
@@ -206,26 +207,6 @@ def unfold(result, spatial):
         target = (slice(None), *(slice(p, None, factor) for p in position))
         full[target] = blocks[(slice(None),) * (1 + dims) + position]
     return full
-
-
-def decoded(values):
-    """Return float32 probabilities of the values of an engine."""
-    return (values + np.float32(0.5)) / np.float32(256) if values.dtype == np.uint8 else values
-
-
-def to_labels(values, threshold=0.5):
-    """Return uint8 class ids `(z, y, x)` of probabilities or levels `(z, y, x, maps)`.
-
-    Args:
-        values: of an engine.
-        threshold: least foreground probability of two classes; of more, the most probable wins.
-    """
-    if values.shape[-1] > 2:
-        return values.argmax(-1).astype(np.uint8)
-    if values.dtype == np.uint8:
-        # The lowest level is never foreground and the highest always, whatever the threshold.
-        threshold = np.clip(np.ceil(256 * threshold - 0.5), 1, 255)
-    return (values[..., -1] >= threshold).view(np.uint8)
 
 
 @cache

@@ -123,6 +123,12 @@ def _completed(job, image, display):
     return complete
 
 
+def _say_how(display, *facts):
+    """Say how a volume is predicted, without what is not done."""
+    for fact in filter(None, facts):
+        display.say(str(fact))
+
+
 class Segmentation(NamedTuple):
     """The summary of a segmentation, and image and labels, in memory or as open volumes."""
 
@@ -135,13 +141,10 @@ def segment_in_memory(job, files, image, display):
     """Predict slab by slab, post-process and write; return the `Segmentation`."""
     with display.wait("opening the model"):
         pixels, predictor, engine, options = _open_and_read(job, image)
-    if options.normalization != "model":
-        display.say(str(options.normalization))
-    if denoising := predictor.denoising(pixels, options):
-        display.say(str(denoising))
     smoothing = predictor.section_smoothing(pixels, options)
-    if text := predictor.averaging_text(smoothing, options):
-        display.say(text)
+    intensity = None if options.normalization == "model" else options.normalization
+    averaging = predictor.averaging_text(smoothing, options)
+    _say_how(display, intensity, predictor.denoising(pixels, options), averaging)
     steps, shape = job.steps, image.shape
     labels = np.empty(shape, np.uint8)
     probability = np.empty(shape, np.float32) if steps.instances else None
@@ -203,9 +206,7 @@ def segment_in_store(job, files, image, display):
     predictor = recent_model(list(job.model.names), job.model.engine)
     averaging = predictor.averaging_text(stored.sections, stored.prediction)
     denoising = predictor.denoising(image, stored.prediction)
-    for known in (stored.intensity, denoising, averaging):
-        if known:
-            display.say(str(known))
+    _say_how(display, stored.intensity, denoising, averaging)
     with display.progress("predicting") as on_progress:
         run_job(store, workers=job.workers, cluster=job.cluster, on_progress=on_progress)
     predictor.release()

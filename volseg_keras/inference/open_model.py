@@ -22,13 +22,13 @@ from ..files import write_json
 from ..networks.backend import check_backend, keras_backend
 from ..networks.devices import on_gpu
 from ..pretrained.checksums import check_files
-from ..pretrained.prediction_defaults import stored_defaults
 from ..pretrained.presets import (
     METADATA,
     is_of_savedmodel,
     load_pretrained,
     model_file,
     readable,
+    stored_defaults,
 )
 from . import engines
 from .ensemble import EnsemblePredictor

@@ -16,7 +16,7 @@ from ..volumes.volume import open_volume
 from .lru_cache import Recent
 from .open_model import by_keras, find_model, open_model, savedmodel_files
 from .options import PredictionOptions
-from .tiled_prediction import label_map, probabilities
+from .values import label_map, probabilities
 
 # Models that `predict_volume` keeps.
 RECENT = Recent(4)

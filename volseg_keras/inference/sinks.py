@@ -11,8 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..volumes.writing import create_volume
-from .engines import to_labels
-from .tiled_prediction import not_background
+from .values import not_background, to_labels
 
 
 @dataclass(frozen=True)

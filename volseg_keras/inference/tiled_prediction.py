@@ -6,7 +6,6 @@ import numpy as np
 
 from ..errors import require
 from ..resources import free_memory
-from .engines import decoded, to_labels
 from .tiling import count_tiles, plan, read_tile, tiled_slabs
 
 HALO = {3: (16, 24, 24), 2: (0, 32, 32)}
@@ -147,34 +146,3 @@ def planned_slabs(engine, volume, axes, on_progress=None):
     if on_progress:
         engine = Watched(engine, count_tiles(axes), on_progress)
     return tiled_slabs(volume, axes, engine)
-
-
-def probabilities(slabs):
-    """Return the float32 probabilities `(z, y, x, classes)` of slabs."""
-    parts = [_all_classes(values) for _, values in slabs]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _all_classes(values):
-    """Return float32 probabilities of all classes from the values of an engine."""
-    if values.shape[-1] > 1:
-        return decoded(values)
-    if values.dtype != np.uint8:
-        return np.concatenate([1 - values, values], axis=-1)
-    foreground = decoded(np.arange(256, dtype=np.uint8))
-    table = np.stack([1 - foreground, foreground], axis=-1)
-    found = np.empty((*values.shape[:3], 2), np.float32)
-    for plane, into in zip(values[..., 0], found, strict=True):
-        np.take(table, plane, axis=0, out=into, mode="clip")  # "raise" would copy `out`
-    return found
-
-
-def label_map(slabs, threshold=0.5):
-    """Return the uint8 class ids `(z, y, x)` of slabs; see `to_labels`."""
-    return np.concatenate([to_labels(values, threshold) for _, values in slabs])
-
-
-def not_background(values):
-    """Return the float32 probability `(z, y, x)` that a voxel is not background."""
-    values = decoded(values)
-    return values[..., 0] if values.shape[-1] == 1 else 1 - values[..., 0]

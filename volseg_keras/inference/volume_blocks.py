@@ -7,10 +7,9 @@ volume, cross-fades its tiles and ends where the next block begins.
 from dataclasses import replace
 from itertools import product
 
-import numpy as np
-
 from .tiled_prediction import FADE, best_tile, halo_of, multiples
 from .tiling import intervals, tiled_slabs
+from .values import joined_slabs
 
 # Multiples of the chunks of Zarr arrays, so that no two blocks share a chunk.
 BLOCK = (128, 1024, 1024)
@@ -77,4 +76,4 @@ def predict_block(
     slabs = tiled_slabs(volume, [axis_plan(*axis) for axis in axes], engine)
     if reach:
         slabs = smoothing.slabs(slabs, sections.start, sections.stop, padded)
-    return np.concatenate([values for _, values in slabs])
+    return joined_slabs(slabs)

@@ -11,7 +11,7 @@ from qtpy import QtWidgets as qt
 from superqt import QLabeledDoubleSlider
 
 from ..errors import require
-from ..inference.kept_prediction import Prediction
+from ..inference.prediction import Prediction
 from ..pretrained.choice import AUTO, choose_model
 from ..pretrained.presets import published
 from ..training.run_folders import next_run, train_or_resume

@@ -1,6 +1,9 @@
 """Work in a thread, one task at a time, so that the window stays responsive."""
 
+import os
+import sys
 import time
+from contextlib import contextmanager
 from functools import partial
 
 from napari.qt.threading import create_worker
@@ -8,7 +11,6 @@ from napari.utils.notifications import notification_manager, show_error
 from qtpy.QtCore import QObject, QThreadPool, Signal
 from qtpy.QtWidgets import QApplication
 
-from ..networks.backend import own_symbols
 from ..report.console import progress_bar, shown_by
 
 EXPECTED = (ValueError, OSError, FloatingPointError)  # each of them is one line
@@ -50,7 +52,7 @@ class Work:
 
     def __call__(self):
         """Do the task; in the thread."""
-        with own_symbols(), shown_by(self._listen), progress_bar(self.name) as on_progress:
+        with _own_symbols(), shown_by(self._listen), progress_bar(self.name) as on_progress:
             return self.function(on_progress=on_progress)
 
     def _listen(self, what, done, total):
@@ -86,3 +88,21 @@ def tell(error):
         show_error(str(error).partition("\n")[0])
     elif not isinstance(error, Closed):
         notification_manager.receive_error(type(error), error, error.__traceback__)
+
+
+@contextmanager
+def _own_symbols():
+    """Import libraries so that they call their own functions where another one has the same.
+
+    TensorFlow and Mesa, by which a window draws on Linux, both hold LLVM, and without this the
+    second of them that is loaded calls the first one's, and the process dies.
+    """
+    if not hasattr(os, "RTLD_DEEPBIND"):  # only Linux has it
+        yield
+        return
+    flags = sys.getdlopenflags()
+    sys.setdlopenflags(flags | os.RTLD_DEEPBIND)
+    try:
+        yield
+    finally:
+        sys.setdlopenflags(flags)

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -51,21 +51,3 @@ def check_backend():
         f"{backend}",
         f"{backend}, from {place}",
     )
-
-
-@contextmanager
-def own_symbols():
-    """Import libraries so that they call their own functions where another one has the same.
-
-    TensorFlow and Mesa, by which a window draws on Linux, both hold LLVM, and without this the
-    second of them that is loaded calls the first one's, and the process dies.
-    """
-    if not hasattr(os, "RTLD_DEEPBIND"):  # only Linux has it
-        yield
-        return
-    flags = sys.getdlopenflags()
-    sys.setdlopenflags(flags | os.RTLD_DEEPBIND)
-    try:
-        yield
-    finally:
-        sys.setdlopenflags(flags)

@@ -7,13 +7,13 @@ import numpy as np
 
 from ..errors import require
 from ..resources import usable_cores
-from ..volumes.box import Box
-from ..volumes.dimensions import channels_of
+from ..volumes.dimensions import channels_of, check_shape
 from ..volumes.intensity import Intensity, checked_normalization
 from ..volumes.labels import NOT_ANNOTATED, class_ids
 from ..volumes.volume import checked_finite
 from .augment import Augment, draw, place, shade, stain
-from .foreground import ClassIds, annotated_sections, foreground_voxels
+from .box import Box
+from .class_ids import ClassIds, annotated_sections, foreground_voxels
 from .myelin import add_sheath
 
 
@@ -303,11 +303,3 @@ def share_out(weights):
         turns.append(int(np.argmax(counts * turn - had * period)))
         had[turns[-1]] += 1
     return turns
-
-
-def check_shape(image, label):
-    """Raise ValueError unless labels are of the shape (z, y, x) of an image."""
-    shape = tuple(image.shape)
-    good = len(shape) in (3, 4) and shape[:3] == tuple(label.shape)
-    expected = f"the shape (z, y, x) of `image`, {shape}"
-    require(good, "label", expected, f"shape {tuple(label.shape)}")

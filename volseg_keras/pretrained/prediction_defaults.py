@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from math import inf
 
 from ..errors import require
-from .presets import stored_facts
 
 
 @dataclass(frozen=True)
@@ -48,15 +47,6 @@ class PredictionDefaults:
         expected = f"numbers `views`, `smoothing`, `noise` and a list `zooms` stored with {name}"
         require(good, "model", expected, received)
         return found
-
-
-def stored_defaults(model):
-    """Return the `PredictionDefaults` of a model.
-
-    Raises:
-        ValueError: there is no such model, or what is stored with it makes no sense.
-    """
-    return PredictionDefaults.of(stored_facts(model), model)
 
 
 def are_zooms(zooms):

@@ -4,6 +4,7 @@ import json
 import warnings
 import zipfile
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..networks.backend import check_backend
 from ..networks.registration import import_registered
 from ..networks.variants import find_variant
 from .checksums import check_files
+from .prediction_defaults import PredictionDefaults
 
 KERAS, METRICS = "model.keras", "metrics.json"  # of a run and of a published model
 METADATA = Path("assets.extra", "volseg.json")  # of a SavedModel
@@ -22,10 +24,7 @@ RENAMED = {"h-robust": "mito-3d"}
 # Facts of a model that training chose.
 MEASURED = (
     "threshold",
-    "views",
-    "smoothing",
-    "zooms",
-    "noise",
+    *(field.name for field in fields(PredictionDefaults)),
     "voxel_size",
     "voxel_size_range",
 )
@@ -152,6 +151,15 @@ def facts_within(file):
     except (zipfile.BadZipFile, ValueError):  # damage is told where the model is loaded
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def stored_defaults(model):
+    """Return the `PredictionDefaults` of a model.
+
+    Raises:
+        ValueError: there is no such model, or what is stored with it makes no sense.
+    """
+    return PredictionDefaults.of(stored_facts(model), model)
 
 
 def stored_threshold(model):

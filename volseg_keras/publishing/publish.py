@@ -14,7 +14,6 @@ from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
 from ..networks.inference_graph import check_tensorflow
 from ..networks.variants import find_variant
-from ..patches.sampler import check_shape
 from ..pretrained.checksums import NAME as SUMS
 from ..pretrained.checksums import write_checksums
 from ..pretrained.choice import rescaling
@@ -26,6 +25,7 @@ from ..pretrained.presets import (
     model_card,
     nearest_voxel_size,
 )
+from ..volumes.dimensions import check_shape
 from ..volumes.labels import class_ids
 from .card import card_text, facts_of
 from .model_table import write_model_tables

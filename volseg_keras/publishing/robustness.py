@@ -7,7 +7,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..inference.options import PredictionOptions
-from ..inference.tiled_prediction import label_map
+from ..inference.values import label_map
 from ..postprocessing.clean_labels import median
 from ..pretrained.summaries import AS_IT_IS, AVERAGED
 from ..scores import foreground_jaccard, segmentation_scores

@@ -50,8 +50,8 @@ def published_start(name, network, num_classes):
         ValueError: it is not published, or of another network.
     """
     known = published()
-    require(name in known, "start", f"one of {', '.join(sorted(known))}", name)
-    model = network_from(known[name], num_classes)
+    require(name.lower() in known, "start", f"one of {', '.join(sorted(known))}", name)
+    model = network_from(known[name.lower()], num_classes)
     variant = find_variant(split_normalization(model)[0].name)
     require(variant == get_variant(network), "start", f"a model of network {network}", name)
     return model

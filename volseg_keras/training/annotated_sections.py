@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..inference.tiled_prediction import HALO
-from ..patches.foreground import ClassIds, annotated_sections, cropped, known_ids
+from ..patches.class_ids import ClassIds, annotated_sections, cropped, known_ids
 from ..volumes.labels import NOT_ANNOTATED, present_ids
 
 # Voxels along y and x of the part of a section that is predicted and scored.

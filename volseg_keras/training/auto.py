@@ -14,7 +14,7 @@ from ..files import atomic_path, write_json
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
 from ..networks.models import spatial_dims_of, split_normalization
-from ..patches.foreground import ClassIds, foreground_voxels
+from ..patches.class_ids import ClassIds, foreground_voxels
 from ..pretrained.prediction_defaults import PredictionDefaults
 from ..pretrained.presets import KERAS, METRICS
 from ..report.console import progress_bar
@@ -25,12 +25,12 @@ from .annotated_sections import section_to_hold_out, tell_empty_sections, withou
 from .arguments import check_run, check_weights, make_budget, training_normalization
 from .callbacks import stop_requested
 from .checkpoint import CHECKPOINT
+from .labelled_volumes import hold_out_parts, labelled_volumes, largest_class, paired, read_labels
 from .logging_callbacks import part_of_training
 from .recipes import Recipe, get_recipe
 from .self_training import confident_labels, confident_text
 from .starting_model import chosen_start, network_from, rescaled, rescaled_to
 from .validation import predictor_score
-from .volumes import hold_out_parts, labelled_volumes, largest_class, paired, read_labels
 
 SCRATCH = "scratch"
 # Share of the budget that is trained with a section held out, to choose weights, threshold and

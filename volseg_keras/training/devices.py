@@ -28,6 +28,9 @@ def fastest_precision(model, patch_shape):
     Args:
         model: the network.
         patch_shape: spatial sizes of its patches, in voxels.
+
+    Yields:
+        "bfloat16" or "float32", what its convolutions are computed in.
     """
     variant, layers = find_variant(model.name), []
     if variant and (on_gpu() or (large_enough(variant, patch_shape) and bfloat16_on_cpu())):
@@ -38,7 +41,8 @@ def fastest_precision(model, patch_shape):
         ]
     try:
         set_precision(model, layers, "mixed_bfloat16")
-        yield
+        lower = {layer.compute_dtype for layer in model._flatten_layers()} - {"float32"}
+        yield lower.pop() if lower else "float32"
     finally:
         set_precision(model, layers, "float32")
 

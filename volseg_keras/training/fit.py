@@ -26,13 +26,13 @@ from .calibration import calibrate
 from .callbacks import Finite, Schedule, Validate, stop_requested
 from .checkpoint import CHECKPOINT, Checkpoint
 from .devices import fastest_precision, jit_option, replicas
+from .labelled_volumes import as_list, hold_out_parts, labelled_volumes, uniquely_named
 from .logging_callbacks import History, Progress
 from .muon import MuonAdamW
 from .prediction_mode import prediction_mode
 from .recipes import get_recipe
 from .saving import WeightExporter, described, finished_summary, write_summary
 from .validation import score
-from .volumes import as_list, hold_out_parts, labelled_volumes, uniquely_named
 from .weight_averaging import WeightAverage
 
 
@@ -167,13 +167,14 @@ def fit(
     callbacks += [*logged, checkpoint]
     if budget.progress >= 1 and (summary := finished_summary(output / METRICS, budget.step)):
         return summary
-    with checkpoint.kept(), fastest_precision(model, patches.patch_shape[-dims:]):
+    with checkpoint.kept(), fastest_precision(model, patches.patch_shape[-dims:]) as precision:
         train(model, patches, batch, budget, row.settle, callbacks, steps_per_epoch, stop)
     if not (held_out and save.path.exists()):
         with average.applied(model):
             save()
     chosen = choose(save.path, held_out, patches, batch, budget.step)
-    return write_summary(model, output, budget, {**about, **chosen}, volumes)
+    about = {**about, **chosen, "precision": precision}
+    return write_summary(model, output, budget, about, volumes)
 
 
 def run_arguments(recipe, optimizer, hold_out, seed, start, weights, batch, volumes, validation):

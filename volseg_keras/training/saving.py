@@ -10,7 +10,7 @@ import numpy as np
 from ..files import atomic_path, read_json, write_json
 from ..networks.devices import on_gpu
 from ..networks.models import float32_copy, spatial_dims_of, with_normalization
-from ..patches.foreground import ClassIds
+from ..patches.class_ids import ClassIds
 from ..pretrained.presets import METRICS
 from ..resources import usable_cores
 from ..volumes.labels import digest

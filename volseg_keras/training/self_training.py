@@ -6,7 +6,7 @@ import numpy as np
 
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
-from ..inference.tiled_prediction import decoded
+from ..inference.values import decoded
 from ..report.console import progress_bar
 from ..volumes.labels import NOT_ANNOTATED
 

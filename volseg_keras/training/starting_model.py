@@ -10,10 +10,10 @@ from ..errors import require
 from ..files import read_json, write_json
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
-from ..inference.tiled_prediction import not_background
+from ..inference.values import not_background
 from ..networks.models import build_model, split_normalization, with_normalization
 from ..networks.variants import find_variant
-from ..patches.foreground import known_ids, sections_with_foreground
+from ..patches.class_ids import known_ids, sections_with_foreground
 from ..pretrained.choice import rescaling
 from ..pretrained.presets import (
     load_pretrained,

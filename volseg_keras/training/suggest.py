@@ -6,14 +6,14 @@ import numpy as np
 from scipy import ndimage
 
 from ..errors import require, require_positive
-from ..inference.engines import to_labels
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
-from ..inference.tiled_prediction import HALO, decoded, not_background
-from ..patches.foreground import annotated_sections, cropped
-from ..patches.sampler import check_shape
+from ..inference.tiled_prediction import HALO
+from ..inference.values import decoded, joined_slabs, not_background, to_labels
+from ..patches.class_ids import annotated_sections, cropped
 from ..pretrained.choice import choose_model, is_auto, rescaling
 from ..pretrained.presets import stored_threshold, trained_voxel_size
+from ..volumes.dimensions import check_shape
 from ..volumes.labels import NOT_ANNOTATED, class_ids, in_smallest_type
 from .annotated_sections import spread, without_unpainted
 
@@ -177,7 +177,7 @@ class SectionPredictor:
         first = max(0, z - HALO[self.dims][0])
         block = np.asarray(volume[first : z + HALO[self.dims][0] + 1])
         slabs = self.predictor.slabs(block, self.options, engine=self.engine)
-        return decoded(np.concatenate([values for _, values in slabs])[z - first])
+        return decoded(joined_slabs(slabs)[z - first])
 
     def appearance(self, z, probability):
         """Return numbers that describe how a section looks and, the last, its position."""

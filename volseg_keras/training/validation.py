@@ -4,10 +4,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..inference.engines import to_labels
 from ..inference.options import PLAIN_PREDICTION
 from ..inference.predictor import Predictor
-from ..inference.tiled_prediction import not_background
+from ..inference.values import not_background, to_labels
 from ..networks.models import metadata
 from ..scores import Confusion, ThresholdScores, best_threshold
 from ..volumes.labels import NOT_ANNOTATED

@@ -67,3 +67,11 @@ def network_dims(shape, voxel_size=None, thickness=None):
     if shape[0] < FEW:
         return 2, f"the stack has {shape[0]} sections, fewer than {FEW}"
     return 3, f"{about}, and the stack has {shape[0]} sections"
+
+
+def check_shape(image, label):
+    """Raise ValueError unless labels are of the shape (z, y, x) of an image."""
+    shape = tuple(image.shape)
+    good = len(shape) in (3, 4) and shape[:3] == tuple(label.shape)
+    expected = f"the shape (z, y, x) of `image`, {shape}"
+    require(good, "label", expected, f"shape {tuple(label.shape)}")

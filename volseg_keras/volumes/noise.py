@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from .sampled_sections import middle_of_plane
+from .plane_middle import middle_of_plane
 
 SECTIONS = 8
 # J. Immerkaer, "Fast noise variance estimation", 1996: the difference of two Laplacians, which

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .sampled_sections import middle_of_plane
+from .plane_middle import middle_of_plane
 
 # Pairs of neighbouring sections that are compared, sections that are shifted, and the farthest
 # shift in pixels.

@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import invalid, require
-from ..patches.foreground import ClassIds, cropped, foreground_voxels, known_ids
-from ..patches.sampler import check_shape
+from ..patches.class_ids import ClassIds, cropped, foreground_voxels, known_ids
 from ..resources import free_memory
-from ..volumes.dimensions import channels_of
+from ..volumes.dimensions import channels_of, check_shape
 from ..volumes.intensity import Intensity
 from ..volumes.labels import NOT_ANNOTATED, class_ids
 from ..volumes.volume import checked_finite

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from volseg_keras import open_volume, save_volume
-from volseg_keras.patches import foreground
-from volseg_keras.patches.foreground import (
+from volseg_keras.patches import class_ids as module
+from volseg_keras.patches.class_ids import (
     ClassIds,
     Crop,
     annotated_sections,
@@ -78,7 +78,7 @@ def test_foreground_voxels_of_a_file_are_those_of_an_array(volume):
 
 
 def test_foreground_is_kept_though_most_of_a_file_is_not_annotated(monkeypatch):
-    monkeypatch.setattr(foreground, "KEPT", 500)
+    monkeypatch.setattr(module, "KEPT", 500)
     label = np.full(LABEL.shape, 255, np.uint8)
     label[5], label[9, 3, 2:8] = 0, 1
     ids = ClassIds.scan(label)
@@ -114,7 +114,7 @@ def test_sections_of_background_alone_are_annotated():
 
 
 def test_of_very_many_foreground_voxels_some_are_kept(monkeypatch):
-    monkeypatch.setattr(foreground, "KEPT", 500)
+    monkeypatch.setattr(module, "KEPT", 500)
     found, every = foreground_voxels(LABEL, 255), np.flatnonzero(LABEL == 1)
     assert 200 <= len(found) <= 500 and set(found) <= set(every)
     # From everywhere.

@@ -11,10 +11,9 @@ from ..pretrained.choice import choose_model, common_scale, is_auto, scale_text
 from ..pretrained.presets import mean_threshold
 from ..resources import free_memory
 from ..volumes.volume import as_volume
-from .engines import to_labels
 from .options import PredictionOptions
 from .segmenter import predicted, recent_model
-from .tiled_prediction import not_background
+from .values import joined_slabs, not_background, to_labels
 
 BYTES = 12  # of a voxel, while it is predicted and looked at
 
@@ -93,11 +92,6 @@ class Prediction:
         steps = PostProcessing(instances=True)
         options = {"voxel_size": self.voxel_size, "on_progress": on_progress}
         return np.concatenate(list(steps.slabs(None, self.probability, threshold, **options)))
-
-
-def joined_slabs(slabs):
-    """Return the values of slabs `(z, values)` as one array."""
-    return np.concatenate([values for _, values in slabs])
 
 
 def check_size(shape):
