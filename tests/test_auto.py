@@ -123,7 +123,7 @@ def test_what_is_held_out_is_cut_before_the_stack_is_rescaled(tmp_path, monkeypa
         given.append((labels, validation))
         return {"held_out_jaccard": 0.5}
 
-    request = SimpleNamespace(weights=None, resume=False, seed=0, stop=None)
+    request = SimpleNamespace(weights=None, hold_out=None, seed=0, stop=None)
     start, part = Start(2, "", None, (2, 1, 1)), Part(tmp_path, 1.0, "z=9", False)
     train_parts(train, [part], [labelled()], [], start, Budget(10, None), request)
     ((label,), ((held_out, truth),)) = given[0]
@@ -146,18 +146,19 @@ def test_neighbours_of_a_held_out_section_are_not_trained_on_if_others_are():
     label = np.zeros((100, 8, 8), np.uint8)
     label[:, 2:5] = 1
     volume = LabelledVolume("a", label, label, Intensity(0.0, 1.0))
-    left = annotated_sections(without_section(volume, 50).label, 255)
+    left = annotated_sections(without_section(volume, 50, apart=True).label, 255)
     assert left.tolist() == [*range(34), *range(67, 100)]
     few = replace(volume, label=label[:30])
-    assert len(annotated_sections(without_section(few, 9).label, 255)) == 29
+    assert len(annotated_sections(without_section(few, 9, apart=True).label, 255)) == 29
+    assert len(annotated_sections(without_section(volume, 50).label, 255)) == 99
 
 
 @pytest.mark.parametrize(
-    "size, scale", [((5, 5, 5), 1), ((10, 10, 10), 2), ((5.5, 5.5, 5.5), 1), (None, 1)]
+    "size, scale", [((5, 5, 5), 1), ((10, 10, 10), 2), ((5.5, 5.5, 5.5), 1), (None, 3)]
 )
 def test_a_volume_to_validate_on_is_rescaled_by_its_own_voxel_size(size, scale):
     trained, given = labelled((5.0, 5.0, 5.0)), labelled(size)
-    (found,) = rescaled_to([given], [trained], 3)
+    (found,) = rescaled_to([given], [trained], Start(3, "", None, (3, 3, 3)), 3)
     assert found.image.shape == tuple(scale * n for n in IMAGE.shape)
 
 
@@ -211,6 +212,7 @@ def test_the_shortest_command(files, tmp_path, capsys):
     assert (dark["name"], bright["name"]) == ("Dark", "Bright")
     assert dark["jaccard"] > 0.95 and bright["jaccard"] < SHARE + 0.02
     assert dark["chance"] == pytest.approx(SHARE, abs=1e-3)
+    assert f"Next: volseg predict {files[0]} --model {run} --threshold auto" in out
     labels = tmp_path / "found.tif"
     assert volseg("predict", files[0], "--model", run, "--threshold", "auto", "-o", labels) == 0
     assert ((open_volume(labels)[...] > 0) == LABEL).mean() > 0.95

@@ -21,6 +21,7 @@ from volseg_keras import (
     save_volume,
     segmentation_scores,
 )
+from volseg_keras.errors import require
 from volseg_keras.networks.models import split_normalization, with_normalization
 from volseg_keras.scores import TIE
 from volseg_keras.training.fit import make_patches, read_volumes
@@ -284,6 +285,19 @@ def seen(image, label):
 def test_a_volume_larger_than_memory_is_read_patch_by_patch(suffix, tmp_path, little_memory):
     for got, want in zip(seen(*written(tmp_path, suffix)), seen(IMAGE, LABEL), strict=True):
         np.testing.assert_array_equal(got, want)
+
+
+def test_a_patch_that_cannot_be_read_is_told_as_it_is(tmp_path, monkeypatch):
+    """Not as an error of TensorFlow's."""
+    draw = PatchSampler.__getitem__
+
+    def damaged(sampler, index):
+        require(index < 5, "volume", "an undamaged file", "a chunk of nonsense")
+        return draw(sampler, index)
+
+    monkeypatch.setattr(PatchSampler, "__getitem__", damaged)
+    with pytest.raises(ValueError, match="`volume`. Expected an undamaged file"):
+        fit(tiny_network(), IMAGE, LABEL, output=tmp_path / "run", recipe="quick", steps=6)
 
 
 def test_training_from_files_is_that_from_memory(in_memory, tmp_path, little_memory):

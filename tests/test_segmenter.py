@@ -18,7 +18,8 @@ from volseg_keras.inference.lru_cache import Recent
 from volseg_keras.inference.options import PredictionOptions
 from volseg_keras.inference.prediction import Prediction, check_size
 from volseg_keras.networks.models import split_normalization, with_normalization
-from volseg_keras.volumes.volume import Volume
+from volseg_keras.volumes.intensity import Intensity
+from volseg_keras.volumes.volume import Volume, as_volume
 
 IMAGE = phantom((20, 48, 64), seed=3)[0]
 
@@ -115,6 +116,30 @@ def test_normalization_by_numbers_of_any_kind(normalization, path):
     want = predict_volume(path, (IMAGE.astype(np.float32) - 120) / 30, normalization=(0, 1))
     got = predict_volume(path, IMAGE, normalization=normalization)
     np.testing.assert_allclose(got, want, atol=1 / 128)
+
+
+def test_given_statistics_leave_padding_out(path):
+    framed = np.pad(IMAGE, [(0, 0), (24, 24), (24, 24)])
+    found = predict_volume(path, framed, normalization=(120, 30))[..., 1]
+    frame = np.ones(framed.shape, bool)
+    frame[:, 24:-24, 24:-24] = False
+    assert (found[frame] < 1 / 128).all()
+    known = predict_volume(path, framed, normalization=Intensity(120.0, 30.0, (0.0,)))
+    np.testing.assert_array_equal(found, known[..., 1])
+
+
+@pytest.mark.parametrize("scale", [(1, 1, 1), np.ones(3)])
+def test_a_given_scale_is_not_replaced(scale):
+    volume = as_volume(IMAGE, (8.0, 8.0, 8.0))
+    _, options = Segmenter(scale=scale)._ready(volume)
+    assert options.scale == (1, 1, 1)
+    assert Segmenter()._ready(volume)[1].scale != (1, 1, 1)
+
+
+def test_a_threshold_out_of_range_is_told_before_the_work(path):
+    for threshold in (0, 1, 40, "auto"):
+        with pytest.raises(ValueError, match="`threshold`. Expected a number between 0 and 1"):
+            Segmenter(path).labels(IMAGE, threshold)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import require
 from .common import (
     VolumeOptions,
     output_file,
@@ -50,7 +51,9 @@ def evaluate(
     opened = volume_options.open_all(truth=truth, prediction=prediction, image=image)
     grey = opened.get("image")
     maps, ids = [opened["truth"], opened["prediction"]], None
-    check_shapes(maps[0], prediction=maps[1], image=grey, of="truth")
+    check_shapes(maps[0], prediction=maps[1], of="truth")
+    found, shape = (grey or maps[0]).shape, maps[0].shape
+    require(found == shape, "image", f"shape {shape} as of the labels", f"shape {found}")
     if instances:
         maps, ids = instance_maps(maps)
     file = place_of(prediction)

@@ -87,7 +87,10 @@ def train(
         ),
     ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run in -o, if there is one.")
+        bool,
+        typer.Option(
+            "--resume", help="Continue the run in -o, if there is one; repeat its options."
+        ),
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of weights and patches.")] = 0,
     all_gpus: Annotated[
@@ -150,9 +153,16 @@ def train(
     )
     if not model:
         given = ["--model", str(output), *volume_options.as_arguments()]
-        given += [] if normalize == "volume" else ["--normalize", "model"]
+        given += [] if normalize == "volume" else ["--normalize", constants(summary)]
         again = shlex.join(["volseg", "predict", str(volumes[0]), *given])
         print(f"Threshold {summary['threshold']:.3g}. Next: {again} --threshold auto -o FILE")
+
+
+def constants(summary):
+    """Return --normalize for what a network was trained with; "model" for several channels."""
+    pair = summary["normalization"].values()
+    single = not any(isinstance(value, list | tuple) for value in pair)
+    return ",".join(f"{value:.6g}" for value in pair) if single else "model"
 
 
 def check_network(start, model, self_train):

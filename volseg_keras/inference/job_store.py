@@ -62,7 +62,7 @@ class StoredJob:
         tile: `(z, y, x)` of a tile.
         sections: `SectionSmoothing`.
         defaults: the `PredictionDefaults` of every model, as dicts; empty in earlier jobs.
-        file: size in bytes and time of change, in ns, of the source; empty for a folder.
+        file: size in bytes and time of change, in s, of the source; empty for a folder.
     """
 
     source: SourceVolume
@@ -148,9 +148,9 @@ class StoredJob:
 
 
 def _stamp(source):
-    """Return size and time of change of the file of FILE::NAME, empty for a folder."""
+    """Return size and time of change, in s, of the file of FILE::NAME, empty for a folder."""
     file = split_name(source)[0]
-    return (file.stat().st_size, file.stat().st_mtime_ns) if file.is_file() else ()
+    return (file.stat().st_size, int(file.stat().st_mtime)) if file.is_file() else ()
 
 
 def plainly(name, value):

@@ -42,7 +42,7 @@ class Predictor:
         return self.metadata["spatial_dims"]
 
     def check_labels(self, threshold=0.5, instances=False):
-        """Raise ValueError for a threshold or instances with a model of more than two classes.
+        """Raise ValueError for a threshold out of range, or what needs a model of two classes.
 
         Args:
             threshold: least foreground probability.

@@ -12,7 +12,7 @@ from .job_store import JobStore, StoredJob
 from .section_smoothing import padding_of
 from .segmenter import recent_model
 from .sinks import write_labels
-from .tiled_prediction import halo_of, voxels_at_once
+from .tiled_prediction import fitted_tile, halo_of, voxels_at_once
 from .volume_blocks import BLOCK, block_tile, blocks, predict_block
 
 
@@ -53,7 +53,9 @@ def start_job(job, image):
         intensity=predictor.intensity(image, job.prediction.normalization),
         block=tuple(BLOCK),
         halo=halo,
-        tile=tile or block_tile(image.shape, BLOCK, dims, voxels, halo),
+        tile=fitted_tile(tile, image.shape, dims)
+        if tile
+        else block_tile(image.shape, BLOCK, dims, voxels, halo),
         sections=predictor.section_smoothing(image, job.prediction),
     )
     try:
@@ -71,7 +73,7 @@ def memory_of_worker(job):
         return free_memory() // (job.workers or 1)
     with dask().Client(job.cluster) as client:
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    limits = [worker["memory_limit"] for worker in workers]
+    limits = [worker["memory_limit"] // worker["nthreads"] for worker in workers]
     return min(filter(None, limits), default=free_memory())
 
 

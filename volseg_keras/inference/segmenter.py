@@ -87,7 +87,7 @@ class Segmenter:
         denoise=None,
     ):
         self.options = PredictionOptions(
-            tta, seamless, normalization, scale or (1, 1, 1), tile, smoothing, zooms, denoise
+            tta, seamless, normalization, given_scale(scale), tile, smoothing, zooms, denoise
         )
         self._engine, self._rescale = engine, scale is None
         self._predictor = None if is_auto(model) else open_model(model, engine)
@@ -128,6 +128,11 @@ class Segmenter:
         predictor.check_labels(threshold)
         thresholded = partial(label_map, threshold=threshold)
         return predicted(predictor, options, volume, on_progress, thresholded)
+
+
+def given_scale(scale):
+    """Return the scale that was given, 1 for None."""
+    return (1, 1, 1) if scale is None else scale
 
 
 def chosen_model(volume, engine, options, rescale):
@@ -181,7 +186,7 @@ def predict_volume(
         ValueError, FileNotFoundError: an argument does not fit.
     """
     options = PredictionOptions(
-        tta, seamless, normalization, scale or (1, 1, 1), tile, smoothing, zooms, denoise
+        tta, seamless, normalization, given_scale(scale), tile, smoothing, zooms, denoise
     )
     volume = _lazy_array(volume)
     if is_auto(model):

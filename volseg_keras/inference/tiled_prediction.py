@@ -54,12 +54,18 @@ def tile_plan(shape, spatial_dims, tile=None, *, scales=((1, 1, 1),), halo=None)
     shape = shape[:3]
     halo = halo or halo_of(spatial_dims, scale=smallest(scales))
     fade = FADE[spatial_dims]
-    steps, voxels = multiples(spatial_dims), voxels_at_once(spatial_dims, max(scales))
-    tile = tuple(tile or best_tile(shape, halo, fade, steps, voxels))
+    if not tile:
+        voxels = voxels_at_once(spatial_dims, max(scales))
+        tile = best_tile(shape, halo, fade, multiples(spatial_dims), voxels)
+    return plan(shape, fitted_tile(tile, shape, spatial_dims), halo, fade)
+
+
+def fitted_tile(tile, shape, spatial_dims):
+    """Return a tile that is no larger than a volume needs, or raise ValueError."""
+    tile, steps = tuple(tile), multiples(spatial_dims)
     good = len(tile) == 3 and all(t >= 1 and t % m == 0 for t, m in zip(tile, steps, strict=True))
     require(good, "tile", f"three sizes, multiples of {steps}", f"{tile=}")
-    tile = [min(t, -(-n // m) * m) for t, n, m in zip(tile, shape, steps, strict=True)]
-    return plan(shape, tile, halo, fade)
+    return tuple(min(t, -(-n // m) * m) for t, n, m in zip(tile, shape, steps, strict=False))
 
 
 def voxels_at_once(spatial_dims, scale=(1, 1, 1), memory=None):

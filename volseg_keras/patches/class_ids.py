@@ -87,7 +87,8 @@ class ClassIds:
             ValueError: a label is no class id.
         """
         found = np.zeros(0, labels.dtype)
-        lowest, largest = np.full(len(labels), np.inf), np.full(len(labels), -np.inf)
+        depth = labels.shape[0]
+        lowest, largest = np.full(depth, np.inf), np.full(depth, -np.inf)
         highest, others = Voxels(), Voxels()  # 255 is "not annotated", or what a mask has
         for corner, block in label_blocks(labels, on_progress):
             found = np.union1d(found, distinct_values(block))

@@ -61,7 +61,8 @@ def training_curve(history, path):
 def _parts(history):
     """Return the history files of a training in order, without one that is a copy of a part."""
     found = history.parent.glob("parts/*/history.csv")
-    parts = sorted(found, key=lambda part: int(part.parent.name))
+    numbered = [part for part in found if part.parent.name.isdecimal()]
+    parts = sorted(numbered, key=lambda part: int(part.parent.name))
     copied = any(part.read_bytes() == history.read_bytes() for part in parts)
     return parts if copied else [*parts, history]
 

@@ -1,5 +1,6 @@
 """`fit` with `model="auto"`: choose a start, hold out a section, then train on all."""
 
+import json
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,8 +34,7 @@ from .starting_model import chosen_start, network_from, rescaled, rescaled_to
 from .validation import predictor_score
 
 SCRATCH = "scratch"
-# Share of the budget that is trained with a section held out, to choose weights, threshold and
-# averaging.
+# Share of the budget that is trained with a section held out, to choose threshold and averaging.
 FIRST = 0.4
 # Files of a part after which a training is stopped that are kept as those of the whole.
 KEPT = ("history.csv", "curve.png", KERAS)
@@ -72,8 +72,12 @@ class Request:
     @property
     def asked(self):
         """What a run that is resumed must have been begun with, a dict."""
-        start = None if self.start is None else str(self.start)
-        return {"from": start, "self_train": self.self_train, "hold_out": self.hold_out}
+        asked = {
+            "--from": None if self.start is None else str(self.start),
+            "--self-train": self.self_train,
+            "--hold-out": self.hold_out,
+        }
+        return json.loads(json.dumps(asked))  # as it is read from a file
 
     @property
     def begun(self):
@@ -213,13 +217,13 @@ def automatic_hold_out(volumes):
     texts = []
     for volume in volumes:
         if isinstance(volume.label, ClassIds):
-            print(f"{volume.name}: larger than memory, so nothing is held out; see --hold-out")
+            print(f"{volume.name}: larger than a quarter of the free memory: nothing is held out")
         z = None if any(texts) else section_to_hold_out(volume.label)
         texts.append(None if z is None else f"z={z}")
         if z is not None:
             print(
-                f"{volume.name}: section {z} is held out to choose weights, threshold and "
-                "averaging; then all are trained on"
+                f"{volume.name}: section {z} is held out to choose threshold and averaging; then "
+                "all are trained on"
             )
     return texts if any(texts) else None
 
@@ -252,9 +256,10 @@ def train_parts(train, parts, volumes, validation, start, budget, request):
         keras.utils.set_random_seed(request.seed + number)
         network = network_from(source, classes, dims=start.dims, channels=channels)
         dims = spatial_dims_of(network)
-        mixed, held_out = hold_out_parts(volumes, part.hold_out, dims)
+        apart = request.hold_out is None  # held out for the first part alone
+        mixed, held_out = hold_out_parts(volumes, part.hold_out, dims, apart)
         mixed, held_out = rescaled(mixed, start), rescaled(held_out, start)
-        validated = rescaled_to(validation, mixed, dims)
+        validated = rescaled_to(validation, mixed, start, dims)
         weights = request.weights
         if part.self_trained:
             mixed, weights = with_own_labels(part.folder, source, mixed, weights, summary)

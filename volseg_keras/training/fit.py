@@ -69,9 +69,9 @@ def fit(
     size or number of sections) is first scored on the annotated sections, for a minute or two, and
     the best is trained further; from scratch only if none finds anything. Sections without any
     label beside labelled ones count as not annotated. If three or more are annotated, one is held
-    out for the first two fifths of the budget, to choose weights, threshold and averaging.
-    start.json holds the scores of the published models, and `parts` the runs of all parts but the
-    last.
+    out for the first two fifths of the budget, to choose threshold and averaging. start.json holds
+    the scores of the published models, `parts` the runs of all parts but the last, and
+    own_labels.npz what self-training took for labels.
 
     Args:
         model: a Keras model from `build_model`, or one that an earlier `fit` saved; or "auto".
@@ -89,8 +89,9 @@ def fit(
             a section; or a list of one, or None, for each. "none" holds nothing out with "auto".
         validation: further pairs of an image and its labels to validate on.
         weights: shares of the patches, one a volume; equal by default.
-        resume: continue from the checkpoint in `output`, or start where there is none yet.
-        seed: seed of patches and augmentation.
+        resume: continue from the checkpoint in `output`, with the same arguments, or start where
+            there is none yet.
+        seed: seed of patches and augmentation; with "auto" also of Keras, NumPy and Python.
         start: where the weights of `model` came from, noted in metrics.json; with "auto" a name,
             run or file to start from, or "scratch".
         normalization: "volume" to standardise each volume with its own mean and standard deviation,

@@ -162,7 +162,7 @@ def largest_class(label):
     return int(ids[ids != NOT_ANNOTATED].max(initial=0))
 
 
-def hold_out_parts(volumes, hold_out, dims=3):
+def hold_out_parts(volumes, hold_out, dims=3, apart=False):
     """Return the parts to train on, and those that are held out.
 
     Args:
@@ -170,6 +170,7 @@ def hold_out_parts(volumes, hold_out, dims=3):
         hold_out: text such as "x:0:256", or "z=7" for a section, for every volume; or a list of
             one, or None, for each.
         dims: axes of the network, 2 or 3.
+        apart: leave out the neighbours of a section too, see `without_section`.
 
     Raises:
         ValueError: a text is no such part, or there is no foreground in it or beside it.
@@ -182,7 +183,7 @@ def hold_out_parts(volumes, hold_out, dims=3):
         if text in (None, "none"):
             inner.append(volume)
             continue
-        parts = both_parts(volume, text, dims)
+        parts = both_parts(volume, text, dims, apart)
         try:
             for part in parts:
                 foreground_voxels(part.label, NOT_ANNOTATED)
@@ -194,13 +195,13 @@ def hold_out_parts(volumes, hold_out, dims=3):
     return inner, held_out
 
 
-def both_parts(volume, text, dims):
+def both_parts(volume, text, dims, apart):
     """Return the part of a `LabelledVolume` to train on, and the one that is held out."""
     z = section(text, volume.label.shape[0])
     if z is not None:
         good = not isinstance(volume.label, ClassIds)
         expected = "AXIS:START:STOP for a volume larger than a quarter of the free memory"
         require(good, "hold_out", expected, f"hold_out={text!r}")
-        return without_section(volume, z), section_view(volume, z, dims, NEIGHBOURS)
+        return without_section(volume, z, apart), section_view(volume, z, dims, NEIGHBOURS)
     kept, out = split(text, tuple(volume.label.shape))
     return volume.part(kept, volume.name), volume.part(out, f"{volume.name} {text}")

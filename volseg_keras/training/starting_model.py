@@ -13,7 +13,7 @@ from ..inference.options import PredictionOptions
 from ..inference.values import not_background
 from ..networks.models import build_model, split_normalization, with_normalization
 from ..networks.variants import find_variant
-from ..patches.class_ids import known_ids, sections_with_foreground
+from ..patches.class_ids import ClassIds, known_ids, sections_with_foreground
 from ..pretrained.choice import rescaling
 from ..pretrained.presets import (
     load_pretrained,
@@ -105,8 +105,10 @@ def chosen_start(volumes, request, file):
     if request.begun and file.is_file():
         found = read_json(file)
         start = Start(**{**found, "scale": tuple(found["scale"])})
-        expected = f"a run that was begun with the same options, {start.asked}"
-        require(start.asked in ({}, request.asked), "resume", expected, request.asked)
+        for option, value in request.asked.items():
+            before = start.asked.get(option, value)
+            expected = f"the {option} that the run was begun with, {before or 'none'}"
+            require(value == before, "resume", expected, value or "none")
         return start
     if request.given:
         tried = [request.given]
@@ -144,19 +146,24 @@ def rescaled(volumes, start):
     return [resampled_volume(volume, start.scale) for volume in volumes]
 
 
-def rescaled_to(volumes, trained, dims):
+def rescaled_to(volumes, trained, start, dims):
     """Return `LabelledVolume`s rescaled to the voxel size of the volumes that are trained on.
 
     Args:
-        volumes: to validate on, each of its own voxel size.
+        volumes: to validate on, each of its own voxel size; of an unknown one they are rescaled as
+            the volumes that are trained on were; those larger than memory are not.
         trained: the rescaled volumes.
+        start: the `Start`.
         dims: axes of the network.
     """
     sizes = {volume.voxel_size for volume in trained}
-    size = sizes.pop() if len(sizes) == 1 else None
-    return [
-        resampled_volume(volume, rescaling(volume.voxel_size, size, dims)) for volume in volumes
-    ]
+    size, found = sizes.pop() if len(sizes) == 1 else None, []
+    for volume in volumes:
+        known = size and volume.voxel_size
+        scale = rescaling(volume.voxel_size, size, dims) if known else start.scale
+        in_memory = not isinstance(volume.label, ClassIds)
+        found.append(resampled_volume(volume, scale) if in_memory else volume)
+    return found
 
 
 def look(volumes, dims, planned):

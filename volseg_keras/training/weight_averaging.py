@@ -9,7 +9,7 @@ EVERY = 10  # steps
 
 
 class WeightAverage(keras.callbacks.Callback):
-    """WeightAverage weights and moving statistics, with more weight on later ones.
+    """Average weights and moving statistics, with more weight on later ones.
 
     Polynomial-decay averaging (Shamir & Zhang, ICML 2013): after t updates the weight of the s-th
     is about (s / t)**power, so with a power of 3 half of the mean is from the last sixth of a run

@@ -62,7 +62,7 @@ class Intensity:
                 not finite.
         """
         if len(volume.shape) == 4:
-            channels = [cls.of(_Channel(volume, c)) for c in range(volume.shape[3])]
+            channels = [cls.of(channel) for channel in _channels(volume)]
             means, deviations = zip(*((c.mean, c.deviation) for c in channels), strict=True)
             return cls(means, deviations, tuple(sorted({p for c in channels for p in c.padding})))
         levels, counts, in_rows = _histogram(volume, on_progress)
@@ -70,10 +70,7 @@ class Intensity:
             found = " and ".join(f"{level:g}" for level in levels)
             received = f"only {found}{' (labels?)' if len(levels) == 2 else ''}"
             raise invalid("image", "an image of more than two grey levels", received)
-        padding = ()
-        if (counts - in_rows).sum() >= LEAST_TISSUE * counts.sum():
-            padding = tuple(levels[in_rows >= PADDING_SHARE * counts.sum()].tolist())
-            counts = counts - in_rows
+        padding, counts = _padding(levels, counts, in_rows)
         mean, deviation = _statistics(levels, counts)
         return cls(mean, deviation, padding)
 
@@ -81,10 +78,9 @@ class Intensity:
         """Return the same statistics with the padding of a volume, if none was measured yet."""
         if self.padding is not None:
             return self
-        try:
-            return replace(self, padding=Intensity.of(volume).padding)
-        except ValueError:  # it is flat
-            return replace(self, padding=())
+        channels = [volume] if len(volume.shape) == 3 else _channels(volume)
+        found = {level for c in channels for level in _padding(*_histogram(c, None))[0]}
+        return replace(self, padding=tuple(sorted(found)))
 
     def __str__(self):
         """One-line description."""
@@ -139,6 +135,11 @@ class Intensity:
                     seen = _mirror(plane, seen, axis)
         _mirror(standardized, known.any(axis=(1, 2), keepdims=True), 0)
         return standardized
+
+
+def _channels(volume):
+    """Return the channels of a volume `(z, y, x, channels)`."""
+    return [_Channel(volume, number) for number in range(volume.shape[3])]
 
 
 class _Channel:
@@ -209,6 +210,13 @@ def _mirror(image, known, axis):
         values = np.take_along_axis(image, mirrored, axis)
         np.copyto(image, values, where=filled)
     return known | filled
+
+
+def _padding(levels, counts, in_rows):
+    """Return the levels of padding of a histogram, and the counts of all that is not in rows."""
+    if (counts - in_rows).sum() < LEAST_TISSUE * counts.sum():
+        return (), counts
+    return tuple(levels[in_rows >= PADDING_SHARE * counts.sum()].tolist()), counts - in_rows
 
 
 def _statistics(levels, counts):
