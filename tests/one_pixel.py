@@ -8,14 +8,14 @@ import numpy as np
 from volseg_keras.networks.models import with_normalization
 
 
-def one_pixel_network(slope):
-    """A network of two classes that marks the darker pixels, or the brighter."""
+def one_pixel_network(*slopes):
+    """A network with a class for each slope, which marks the darker pixels or the brighter."""
     inputs = keras.Input((None, None, 1))
-    x = keras.layers.Conv2D(2, 1, name="head_conv")(keras.layers.Dropout(0.1)(inputs))
+    head = keras.layers.Conv2D(1 + len(slopes), 1, name="head_conv")
+    x = head(keras.layers.Dropout(0.1)(inputs))
     model = keras.Model(inputs, keras.layers.Softmax()(x), name="d")
-    model.get_layer("head_conv").set_weights(
-        [np.array([[[[0, slope]]]], np.float32), np.array([0, -2], np.float32)]
-    )
+    bias = np.array([0, *[-2] * len(slopes)], np.float32)
+    head.set_weights([np.array([[[[0, *slopes]]]], np.float32), bias])
     return with_normalization(model, 128.0, 40.0)
 
 

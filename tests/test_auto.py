@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from command import quick_recipe, volseg
 from networks import shallow_networks
-from one_pixel import publish_one_pixel_networks
+from one_pixel import one_pixel_network, publish_one_pixel_networks
 
 from volseg_keras import PatchSampler, build_model, fit, open_volume, phantom, save_volume
 from volseg_keras.networks.models import with_normalization
@@ -165,6 +165,13 @@ def test_a_volume_to_validate_on_is_rescaled_by_its_own_voxel_size(size, scale):
 @pytest.mark.parametrize("jaccard, finds", [(0.5, True), (0.11, False)])
 def test_a_start_must_do_better_than_marking_everything(jaccard, finds):
     assert Candidate("Dark", (1, 1, 1), jaccard, 0.5, 0.1).finds == finds
+
+
+def test_a_model_of_several_classes_is_scored_by_the_one_that_fits(tmp_path):
+    one_pixel_network(4, -4).save(tmp_path / "both.keras")
+    views = [(labelled(), starting_model.views_of(labelled(), 2))]
+    found = starting_model.scored(tmp_path / "both.keras", (1, 1, 1), views)
+    assert found.jaccard > 0.95 and found.finds
 
 
 @shallow_networks()

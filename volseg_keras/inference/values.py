@@ -60,3 +60,10 @@ def not_background(values):
     """Return the float32 probability `(z, y, x)` that a voxel is not background."""
     values = decoded(values)
     return values[..., 0] if values.shape[-1] == 1 else 1 - values[..., 0]
+
+
+def foreground_maps(values):
+    """Return the float32 probability `(z, y, x)` of every class but the background."""
+    values = decoded(values)
+    first = 0 if values.shape[-1] == 1 else 1
+    return [values[..., number] for number in range(first, values.shape[-1])]

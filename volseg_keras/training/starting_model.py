@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from ..errors import require
 from ..files import read_json, write_json
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
-from ..inference.values import not_background
+from ..inference.values import foreground_maps, joined_slabs
 from ..networks.models import build_model, split_normalization, with_normalization
 from ..networks.variants import find_variant
 from ..patches.class_ids import ClassIds, known_ids, sections_with_foreground
@@ -45,8 +46,8 @@ class Candidate:
     Attributes:
         name: its name.
         scale: how many voxels it sees for one of the stack, along (z, y, x).
-        jaccard: Jaccard index on the annotated sections at `threshold`, of the class for which it
-            is highest.
+        jaccard: Jaccard index on the annotated sections at `threshold`, of the class, and the class
+            of the model, for which it is highest.
         threshold: the least foreground probability for which the index is highest.
         chance: the index of marking everything.
     """
@@ -229,11 +230,12 @@ def scored(name, scale, views):
         options = PredictionOptions(tta=False, normalization=volume.intensity, scale=scale)
         engine = predictor.engine(parts[0].image, options)
         for part in parts:
-            slabs = predictor.slabs(part.image, options, engine=engine)
-            found = np.concatenate([not_background(values) for _, values in slabs])
-            for class_id in present_ids(known_ids(volume.label)):
+            found = joined_slabs(predictor.slabs(part.image, options, engine=engine))
+            pairs = product(present_ids(known_ids(volume.label)), enumerate(foreground_maps(found)))
+            for class_id, (number, probability) in pairs:
                 truth = np.where(part.label == NOT_ANNOTATED, NOT_ANNOTATED, part.label == class_id)
-                scores.setdefault(class_id, ThresholdScores(NOT_ANNOTATED)).add(truth, found)
+                each = scores.setdefault((class_id, number), ThresholdScores(NOT_ANNOTATED))
+                each.add(truth, probability)
     curve = max((each.jaccard() for each in scores.values()), key=lambda curve: curve[1:256].max())
     best = curve[1:256].max()
     return Candidate(name, scale, float(best), best_threshold(curve), float(curve[0]))
