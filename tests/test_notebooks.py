@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parents[1] / "notebooks"
 # four blocks. A phantom marked as a whole gets 0.06.
 NOTEBOOKS = {
     "01_segment": (0.7, 0.7),
-    "02_train_on_your_volume": (0.6, 0.25),
+    "02_train_on_your_volume": (0.5, 0.15),
     "03_reproduce_table_1": (0.35, 0.15),
 }
 notebooks = pytest.mark.parametrize("name", NOTEBOOKS)

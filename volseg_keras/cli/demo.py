@@ -16,7 +16,7 @@ def demo(
         float | None, typer.Option(help="Training time, for --train; 3 by default.")
     ] = None,
 ):
-    """Segment a phantom with the published model H, score, export, reload and draw it.
+    """Segment a phantom with published models, score, export, reload and draw it.
 
     Example: volseg demo -o demo
     """
