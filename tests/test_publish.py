@@ -15,7 +15,13 @@ from volseg_keras.cli.command import app
 from volseg_keras.inference.open_model import open_model
 from volseg_keras.pretrained.checksums import NAME, check_files, sha256
 from volseg_keras.pretrained.presets import METADATA
-from volseg_keras.publishing.publish import ScoredVolume, publish, rounded, row_trained_as
+from volseg_keras.publishing.publish import (
+    ScoredVolume,
+    annotated_part,
+    publish,
+    rounded,
+    row_trained_as,
+)
 from volseg_keras.publishing.robustness import post_processed, under_shifts
 from volseg_keras.publishing.zoo import ZOO
 from volseg_keras.scores import foreground_jaccard, segmentation_scores
@@ -106,6 +112,17 @@ def test_a_card_without_words_on_the_data_is_refused_first(published, tmp_path):
     with pytest.raises(ValueError, match="`about`"):
         publish(published.parent / "run", tmp_path / "out", tests)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_a_volume_with_few_annotated_sections_the_part_around_them_is_scored():
+    image, truth = phantom((90, 16, 16), seed=1)
+    known = np.full_like(truth, 255)
+    known[40:42] = truth[40:42]
+    part = annotated_part(ScoredVolume("phantom", image, known))
+    np.testing.assert_array_equal(part.image, image[16:66])
+    np.testing.assert_array_equal(part.truth[24:26], truth[40:42])
+    whole = ScoredVolume("phantom", image, truth)
+    assert annotated_part(whole).image.shape == image.shape
 
 
 def test_a_model_is_published_to_the_working_directory(published, tmp_path, monkeypatch):

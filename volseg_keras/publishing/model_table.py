@@ -61,7 +61,8 @@ def model_table(folder, links=""):
 
 def _row(name, metrics, test, links):
     # Those of earlier versions have no name.
-    volume = f"{test.get('name', 'EPFL, testing')}, {test['voxels'][0]} sections"
+    sections = test.get("sections", test["voxels"][0])
+    volume = f"{test.get('name', 'EPFL, testing')}, {sections} sections"
     cells = (
         f"[{name}]({links}{name}/card.md)",
         get_variant(metrics["variant"]).name,

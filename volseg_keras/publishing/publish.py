@@ -2,7 +2,7 @@
 
 import shutil
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
 from ..networks.inference_graph import check_tensorflow
 from ..networks.variants import find_variant
+from ..patches.class_ids import annotated_sections
 from ..pretrained.checksums import NAME as SUMS
 from ..pretrained.checksums import write_checksums
 from ..pretrained.choice import rescaling
@@ -26,7 +27,7 @@ from ..pretrained.presets import (
     nearest_voxel_size,
 )
 from ..volumes.dimensions import check_shape
-from ..volumes.labels import class_ids
+from ..volumes.labels import NOT_ANNOTATED, class_ids
 from .card import card_text, facts_of
 from .model_table import write_model_tables
 from .robustness import post_processed, under_shifts
@@ -36,6 +37,7 @@ from .zoo_training import open_pair
 # Entries of the metrics.json of a run that a card, or its comparison with a row, needs.
 NEEDED = ("variant", "parameters", "recipe", "seed", "steps", "minutes", "volumes", "hold_out")
 NEEDED += ("held_out", "threshold")
+CONTEXT = 24  # sections around those that are scored
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,13 @@ def given_test(image, label):
     """Return the `ScoredVolume` of an open volume and its labels."""
     name, size = Path(image.path).name, image.voxel_size
     return ScoredVolume(name, image[...], class_ids(label), size)
+
+
+def annotated_part(test):
+    """Return a `ScoredVolume` from the first annotated section to the last, with some around."""
+    sections = annotated_sections(test.truth, NOT_ANNOTATED)
+    part = slice(max(0, sections[0] - CONTEXT), sections[-1] + 1 + CONTEXT)
+    return replace(test, image=test.image[part], truth=test.truth[part])
 
 
 def publish(run, output, tests, *, about="", row=None, on_progress=None):
@@ -152,10 +161,10 @@ def score_all(predictor, tests, metrics, on_progress=None):
     """Return the entry of each `ScoredVolume` in metrics.json; the first one has shifts too.
 
     Volumes are rescaled to the model's voxels, and what it finds is smoothed over sections, where
-    `volseg predict` does so.
+    `volseg predict` does so. Of volumes of which little is annotated, that part is predicted.
     """
     scored = []
-    for test in tests:
+    for test, whole in zip(map(annotated_part, tests), tests, strict=True):
         size = nearest_voxel_size(metrics, test.voxel_size)
         scale = rescaling(test.voxel_size, size, predictor.spatial_dims)
         options = PredictionOptions(scale=scale)
@@ -167,7 +176,8 @@ def score_all(predictor, tests, metrics, on_progress=None):
             options,
             on_progress=on_progress,
         )
-        entry = {"name": test.name, "voxels": list(test.image.shape), "scale": list(scale)}
+        entry = {"name": test.name, "voxels": list(whole.image.shape), "scale": list(scale)}
+        entry["sections"] = len(annotated_sections(test.truth, NOT_ANNOTATED))
         if not scored:
             entry["shifts"] = under_shifts(
                 predictor, test.image, test.truth, options, on_progress=on_progress

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
 from functools import partial
+from importlib.util import find_spec
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -50,15 +51,16 @@ def shown_by(listener):
 def progress_bar(what, in_bytes=False):
     """Show tiles, or bytes, done and time left; yields `on_progress(done, total)`.
 
-    A bar on a terminal; elsewhere, as in the log of a cluster, a line every 30 seconds; or what a
-    program that has a window makes of it, see `shown_by`.
+    A bar on a terminal, and in a notebook with ipywidgets; elsewhere, as in the log of a cluster, a
+    line every 30 seconds; or what a program that has a window makes of it, see `shown_by`.
     """
     if listener := LISTENER.get():
         listener(what, 0, None)
         yield partial(listener, what)
         return
     console = Console(stderr=True)
-    if not (console.is_terminal or console.is_jupyter):
+    # Rich draws in a notebook with ipywidgets only, and otherwise warns at every bar.
+    if not (console.is_terminal or console.is_jupyter and find_spec("ipywidgets")):
         yield log_lines(what, in_bytes)
         return
     count = DownloadColumn() if in_bytes else MofNCompleteColumn()
