@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..pretrained.choice import know_voxel_size, scale_text
+from ..volumes.dimensions import lacks_thickness
 from ..volumes.volume import Volume, open_volume
 from .job import OutputFiles
 from .job_store import JobStore
@@ -118,13 +119,9 @@ def _completed(job, image, display):
         display.say(f"Threshold of the model: {complete.threshold:.4g}")
     if complete.prediction.scale != (1, 1, 1):
         display.say(scale_text(complete.prediction.scale))
-    elif job.rescale is None and _lacks_thickness(image) and know_voxel_size(job.model.names):
+    elif job.rescale is None and lacks_thickness(image) and know_voxel_size(job.model.names):
         display.say("Not rescaled: the file does not say how thick sections are; see --voxel-size")
     return complete
-
-
-def _lacks_thickness(image):
-    return image.geometry is not None and image.geometry.lacks_thickness
 
 
 def _say_how(display, *facts):

@@ -1,8 +1,9 @@
 """Axes and channels of a volume, and whether a 2D or a 3D network suits it."""
 
-from math import inf
+from math import inf, isnan
 
 from ..errors import require
+from .geometry import in_nm
 from .section_thickness import FARTHEST, section_thickness
 
 # A 2D network suits sections more than so many times as thick as a pixel is wide, which show little
@@ -17,6 +18,15 @@ def check_axes(volume):
     shape = tuple(volume.shape)
     expected = "axes (z, y, x) or (z, y, x, channels)"
     require(len(shape) in (3, 4), "volume", expected, f"shape {shape}")
+
+
+def lacks_thickness(volume):
+    """Return whether a `Volume` has pixels as of tissue, but no thickness of its sections."""
+    place = volume.geometry
+    if place is None or place.voxel or not (scale := in_nm(place.unit)):
+        return False
+    thick, *sides = place.sides
+    return isnan(thick) and all(LEAST <= scale * side <= MOST for side in sides)
 
 
 def channels_of(image):

@@ -109,12 +109,6 @@ class Geometry:
         return self.voxel or (tuple((sides * scale).tolist()) if scale and good else None)
 
     @property
-    def lacks_thickness(self):
-        """Whether the sides of pixels are known, but not the thickness of sections."""
-        thick, *sides = self.sides
-        return not self.voxel and not np.isfinite(thick) and bool(np.isfinite(sides).all())
-
-    @property
     def is_straight(self):
         """Whether every axis runs along its own coordinate, upwards."""
         steps = np.array(self.steps)[::-1]
