@@ -62,6 +62,12 @@ def train(
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Budget in steps.")] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Patches a step, by default 2 or, of thin 3D patches, 4; more on a GPU."
+        ),
+    ] = None,
     hold_out: Annotated[
         list[str] | None,
         typer.Option(
@@ -138,6 +144,7 @@ def train(
             recipe=recipe,
             steps=steps,
             minutes=minutes,
+            batch_size=batch_size,
             hold_out=hold_out[0] if hold_out and len(hold_out) == 1 else hold_out,
             validation=zip(*validated, strict=True),
             weights=shares,

@@ -23,9 +23,8 @@ from .lru_cache import Recent
 from .values import to_labels
 
 ENGINES = ("auto", "keras", "openvino", "onnxruntime")
-# The most labels of a tile that bfloat16 may change: a share of all, and a share of the foreground
-# or so many voxels.
-CHANGED, CHANGED_FOREGROUND, SPECKS = 0.001, 0.01, 100
+# The most labels of a class that bfloat16 may change in a tile: a share of them or so many voxels.
+CHANGED, SPECKS = 0.01, 100
 # Compiled models that are kept, for samples in both precisions and for tiles at two zooms, as they
 # are and transposed, whole and the last ones; and samples whose comparison of precisions is kept.
 COMPILED, COMPARED = 10, 16
@@ -93,15 +92,15 @@ class OpenVinoEngines:
         if not cpu_has_bfloat16():
             return self._engine("f32")
         key = sample.shape, sample.dtype.str, sha256(np.ascontiguousarray(sample)).digest()
-        changed, foreground, voxels = self._changes.get(key, lambda: self._compare(sample))
-        if changed <= min(CHANGED * voxels, max(CHANGED_FOREGROUND * foreground, SPECKS)):
-            return self._engine("bf16")
-        warnings.warn(
-            f"computing in float32: bfloat16 would change {changed} of a tile's {voxels} labels, "
-            f"of which {foreground} are foreground",
-            stacklevel=2,
-        )
-        return self._engine("f32")
+        for class_id, changed, voxels in self._changes.get(key, lambda: self._compare(sample)):
+            if changed > max(CHANGED * voxels, SPECKS):
+                warnings.warn(
+                    f"computing in float32: bfloat16 would change {changed} labels of a tile "
+                    f"that has {voxels} of class {class_id}",
+                    stacklevel=2,
+                )
+                return self._engine("f32")
+        return self._engine("bf16")
 
     def release(self):
         """Release the memory of large tiles."""
@@ -111,9 +110,13 @@ class OpenVinoEngines:
                     model.release_memory()
 
     def _compare(self, sample):
-        """Return how many labels bfloat16 changes, those of the foreground, and of all voxels."""
+        """Return each foreground class, how many labels of it bfloat16 changes, and of how many."""
         exact, fast = (to_labels(self._engine(precision)(sample)) for precision in ("f32", "bf16"))
-        return np.count_nonzero(exact != fast), np.count_nonzero(exact), exact.size
+        classes = np.union1d(exact, fast)
+        return [
+            (int(c), np.count_nonzero((exact == c) != (fast == c)), np.count_nonzero(exact == c))
+            for c in classes[classes > 0]
+        ]
 
     def _engine(self, precision):
         return with_batch_axis(partial(self._run, precision), self._spatial_dims)

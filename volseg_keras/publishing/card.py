@@ -46,6 +46,7 @@ def card_text(name, model, metrics, about="", row=None):
         recipe=metrics["recipe"],
         start=f", from the weights of {metrics['from']}" if metrics.get("from") else "",
         steps=f"{metrics['steps']:,}",
+        batch=f" of {metrics['batch']} patches" if metrics.get("batch") else "",
         minutes=f"{metrics['minutes']:.0f}",
         device=metrics.get("device", "a CPU"),
         hold_out=", ".join(metrics["held_out"]),

@@ -213,22 +213,24 @@ def trained_as(metrics):
     validation = metrics.get("validation", [])
     names = ([Path(volume["name"]).name for volume in some] for some in (volumes, validation))
     network = find_variant(metrics["variant"]).name
-    training = network, metrics["recipe"], metrics["seed"], metrics.get("from")
-    return _training_text(*training, *names, parts)
+    training = network, metrics["recipe"], metrics["seed"]
+    options = metrics.get("from"), metrics.get("batch")
+    return _training_text(*training, *options, *names, parts)
 
 
 def row_trained_as(row):
     """Return the text of `trained_as` for a run of a `PublishedModel`."""
     names = ([Path(pair.name).name for pair in pairs] for pairs in (row.train, row.validate))
-    training = row.network, row.recipe, row.seed, row.start
+    training = row.network, row.recipe, row.seed, row.start, row.batch_size
     return _training_text(*training, *names, [pair.hold_out for pair in row.train])
 
 
-def _training_text(network, recipe, seed, start, names, validation, hold_out):
+def _training_text(network, recipe, seed, start, batch, names, validation, hold_out):
     volumes = f"{', '.join(names)} without {', '.join(map(str, hold_out))}"
     validated = f", validated on {', '.join(validation)}" if validation else ""
     start = f", from {start}" if start else ""
-    return f"network {network}, recipe {recipe}, seed {seed}{start}, {volumes}{validated}"
+    batch = f", batches of {batch}" if batch else ""
+    return f"network {network}, recipe {recipe}, seed {seed}{start}{batch}, {volumes}{validated}"
 
 
 def check_output(output):

@@ -133,7 +133,7 @@ def run_row(folder, row, recipe, seed, data, budget):
 def default_steps(row, recipe):
     """Return the steps in which a recipe takes as many patches as the published model has seen."""
     model, dims = ZOO[row], VARIANTS[row].spatial_dims
-    seen = model.steps * get_recipe(model.recipe).batch[dims]
+    seen = model.steps * (model.batch_size or get_recipe(model.recipe).batch[dims])
     return round(seen / get_recipe(recipe).batch[dims])
 
 

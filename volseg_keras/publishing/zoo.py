@@ -68,6 +68,7 @@ class PublishedModel:
         validate: `Pair`s that are validated on beside the held-out parts.
         test: `Pair`s that are only scored on, in the end; the first one under shifts too.
         recipe: name of a row of `RECIPES`.
+        batch_size: patches a step, None for the recipe's.
         classes: their names.
         seed: of weights and patches.
         start: published model of the same network whose weights it starts from, all but the last
@@ -81,6 +82,7 @@ class PublishedModel:
     validate: tuple = ()
     test: tuple = ()
     recipe: str = "fast"
+    batch_size: int | None = None
     classes: tuple = ("background", "mitochondria")
     seed: int = 0
     start: str | None = None
@@ -145,7 +147,8 @@ ZOO = {
     "mito-2d": PublishedModel(
         "D",
         (EPFL_TRAIN, SBEM_TRAIN),
-        steps=12_000,
+        steps=6_000,
+        batch_size=8,
         validate=(SBEM_VALIDATION,),
         test=(EPFL_TEST, SBEM_VALIDATION),
         purpose="Mitochondria section by section, in electron microscopy of any kind.",

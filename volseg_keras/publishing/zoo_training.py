@@ -81,6 +81,7 @@ def train_row(row, data, output, *, steps=None):
         start=row.start,
         recipe=row.recipe,
         steps=steps or row.steps,
+        batch_size=row.batch_size,
         hold_out=[pair.hold_out for pair in row.train],
         validation=[open_pair(pair, data) for pair in row.validate],
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from ..errors import require
 from ..inference.engines import keras_engine, warn_if_slow
 from ..inference.tiled_prediction import MULTIPLE
 from ..networks import losses
@@ -45,6 +46,7 @@ def fit(
     recipe=None,
     steps=None,
     minutes=None,
+    batch_size=None,
     hold_out=None,
     validation=(),
     weights=None,
@@ -59,7 +61,7 @@ def fit(
     """Train a network on labelled volumes and keep the best weights.
 
     A convenience on top of `model.compile` and `model.fit`. The schedule follows the budget. Under
-    `tf.distribute` or `keras.distribution` every device takes the recipe's batch. Volumes larger
+    `tf.distribute` or `keras.distribution` every device takes a batch. Volumes larger
     than a quarter of the free memory are read patch by patch from their files.
     `output` receives model.keras (it takes raw grey levels; best weights of the last fifth of the
     budget if a part is held out, else the last weights), history.csv, curve.png, metrics.json,
@@ -85,6 +87,7 @@ def fit(
         steps: budget in steps; the recipe's own where neither is given.
         minutes: budget in minutes of wall time, instead of `steps`; with "auto" ten, unless `steps`
             or a recipe is given.
+        batch_size: patches a step, by default the recipe's.
         hold_out: part of every volume that is kept for validation, such as "x:0:256", or "z=7" for
             a section; or a list of one, or None, for each. "none" holds nothing out with "auto".
         validation: further pairs of an image and its labels to validate on.
@@ -116,6 +119,8 @@ def fit(
         ...                  hold_out=["x:0:256", None], steps=4_000)
     """
     warn_if_slow()
+    good = batch_size is None or isinstance(batch_size, int) and batch_size > 0
+    require(good, "batch_size", "a positive integer", batch_size)
     if isinstance(model, str):
         request = Request(
             model=model,
@@ -133,7 +138,7 @@ def fit(
             self_train=self_train,
             stop=stop,
         )
-        run = partial(fit, steps_per_epoch=steps_per_epoch, stop=stop)
+        run = partial(fit, batch_size=batch_size, steps_per_epoch=steps_per_epoch, stop=stop)
         return fit_auto(run, images, labels, request)
     recipe = recipe or "fast"
     row = get_recipe(recipe)
@@ -148,9 +153,15 @@ def fit(
     )
     contrast = own[2] if own else 1.0
     patches = make_patches(inner, row, dims, seed, weights, contrast)
-    batch = row.batch[dims] * replicas()
-    data = volumes, validation
-    about = run_arguments(recipe, row.optimizer[dims], hold_out, seed, start, weights, batch, *data)
+    batch = (batch_size or row.batch[dims]) * replicas()
+    about = {
+        "recipe": recipe if isinstance(recipe, str) else "custom",
+        "hold_out": hold_out,
+        "seed": int(seed),
+        **run_options(row, dims, start, weights, batch),
+        "volumes": [described(volume) for volume in volumes],
+        "validation": [described(volume) for volume in validation],
+    }
     output = writable_folder(output)
     average = WeightAverage(budget, row.average)
     checkpoint = Checkpoint(budget, output / CHECKPOINT, about, average)
@@ -178,20 +189,17 @@ def fit(
     return write_summary(model, output, budget, about, volumes)
 
 
-def run_arguments(recipe, optimizer, hold_out, seed, start, weights, batch, volumes, validation):
-    """Return the arguments of a run for metrics.json; a resumed run must have the same."""
-    optional = {"from": start and str(start), "weights": weights}
-    optional["batch"] = batch if replicas() > 1 else None
+def run_options(row, dims, start, weights, batch):
+    """Return what differs from a plain run of a recipe, for metrics.json."""
     # Checkpoints of 2D networks that are older than it have the same arrays, but of AdamW.
-    optional["optimizer"] = optimizer if optimizer == "MuonAdamW" else None
-    return {
-        "recipe": recipe if isinstance(recipe, str) else "custom",
-        "hold_out": hold_out,
-        "seed": int(seed),
-        **{name: value for name, value in optional.items() if value},
-        "volumes": [described(volume) for volume in volumes],
-        "validation": [described(volume) for volume in validation],
+    optimizer = row.optimizer[dims]
+    options = {
+        "from": start and str(start),
+        "weights": weights,
+        "batch": batch if batch != row.batch[dims] else None,
+        "optimizer": optimizer if optimizer == "MuonAdamW" else None,
     }
+    return {name: value for name, value in options.items() if value}
 
 
 def read_volumes(model, images, labels, hold_out, validation, weights, normalization):
