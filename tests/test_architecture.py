@@ -19,7 +19,7 @@ FLOORS = (
     {"errors", "files", "extras", "onednn", "resources"},
     {"networks", "volumes", "scores"},
     {"patches", "postprocessing", "report"},
-    {"pretrained", "datasets"},
+    {"pretrained", "datasets", "evaluation"},
     {"inference"},
     {"training", "export"},
     {"publishing", "demo"},

@@ -420,3 +420,30 @@ def test_arguments_that_a_format_has_no_use_for(tmp_path):
             open_volume(path, voxel_size=size)
         with pytest.raises(ValueError, match="`voxel_size`"):
             save_volume(tmp_path / "b.npy", VOXELS, voxel_size=size)
+
+
+def test_slices_know_their_voxel_size_and_take_no_options_of_files(tmp_path):
+    for z in range(3):
+        options = {"resolution": (1e7 / 5, 1e7 / 4), "resolutionunit": "CENTIMETER"}
+        name = tmp_path / f"s[1]_{z}.tif"
+        tifffile.imwrite(name, VOXELS[z], photometric="minisblack", **options)
+    (tmp_path / "labels.tif").mkdir()
+    for path in (tmp_path, tmp_path / "s[1]*.tif"):
+        volume = open_volume(path)
+        np.testing.assert_array_equal(volume[...], VOXELS[:3])
+        assert volume.geometry.in_unit("nm").sides[1:] == pytest.approx((4, 5))
+    for options in ({"level": 3}, {"series": 7}):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            open_volume(tmp_path, **options)
+    with pytest.raises(ValueError, match="FILE::NAME"):
+        open_volume(f"{tmp_path}::data")
+    (tmp_path / "s[1]_1.tif").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"s\[1\]_1.tif"):
+        open_volume(tmp_path)[...]
+
+
+def test_links_in_hdf5_are_followed(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["raw"], file["other"] = VOXELS, VOXELS[:2]
+        file["entry/data"] = h5py.SoftLink("/raw")
+    np.testing.assert_array_equal(open_volume(tmp_path / "a.h5::entry/data")[...], VOXELS)

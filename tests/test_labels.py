@@ -9,11 +9,11 @@ import pytest
 from command import volseg
 
 from volseg_keras import open_volume, save_volume
-from volseg_keras.cli.common import count_classes
 from volseg_keras.volumes.labels import (
     are_labels,
     class_ids,
     classes_or_mask,
+    count_classes,
     in_smallest_type,
     present_ids,
     whole_numbers,

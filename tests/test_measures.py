@@ -27,7 +27,7 @@ def ellipsoid(radii, sides=(1, 1, 1), pad=2):
 
 @settings(max_examples=30, deadline=None)
 @given(
-    st.tuples(*[st.integers(1, 10)] * 3),
+    st.tuples(st.integers(2, 10), st.integers(1, 10), st.integers(1, 10)),  # not a single section
     st.integers(0, 2**32),
     st.sampled_from(SIDES),
     st.sampled_from([1, 1000, 2**30]),
@@ -60,7 +60,9 @@ def test_against_regionprops(shape, seed, sides, factor):
             assert row["elongation"] == pytest.approx(ratio, rel=1e-6)
 
 
-@pytest.mark.parametrize("sides, percent", [((1, 1, 1), 2), ((5, 5, 5), 2), ((2, 1, 1), 3)])
+@pytest.mark.parametrize(
+    "sides, percent", [((1, 1, 1), 2), ((5, 5, 5), 2), ((2, 1, 1), 3), ((8, 1, 1), 3)]
+)
 @pytest.mark.parametrize("radius", [8, 12, 20])
 def test_the_surface_of_a_ball(radius, sides, percent):
     radius *= max(sides)
@@ -159,6 +161,34 @@ def test_the_command_refuses(name, options, told, tmp_path, monkeypatch, capsys)
     assert volseg("measure", name, "-o", "m.csv", *options) == 2
     assert told in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["silent.npy"]
+
+
+def test_classes_of_several_objects_are_refused(tmp_path, capsys):
+    labels = np.zeros((4, 5, 9), np.uint8)
+    labels[1:3, 1:3, 1:3] = labels[1:3, 1:3, 5:7] = 1
+    labels[:, 4] = 2
+    save_volume(tmp_path / "classes.npy", labels)
+    arguments = (
+        "measure",
+        tmp_path / "classes.npy",
+        "--voxel-size",
+        "5,5,5",
+        "-o",
+        tmp_path / "m.csv",
+    )
+    assert volseg(*arguments) == 2
+    assert "--components for a mask or classes" in capsys.readouterr().err
+    assert volseg(*arguments, "--components") == 0
+    assert sorted(row["class"] for row in read(tmp_path / "m.csv")) == ["1", "1", "2"]
+
+
+def test_objects_of_one_section_are_measured_in_it():
+    labels = np.zeros((1, 20, 20), np.uint8)
+    labels[0, 5:15, 5:15] = 1
+    labels[0, 17:, 17:] = 2
+    square, corner = measure(labels, (40, 5, 5))
+    assert square["elongation"] == pytest.approx(1)
+    assert not square["touches_border"] and corner["touches_border"]
 
 
 def test_one_object_is_no_mask_of_several(tmp_path, monkeypatch):

@@ -237,3 +237,68 @@ def test_any_array_is_a_volume(tmp_path):
     np.testing.assert_array_equal(image[...], VOXELS[2:3])
     with pytest.raises(ValueError, match="`array`. Expected axes"):
         as_volume(VOXELS[None])
+
+
+def test_series_of_an_ome_tiff_in_files_of_their_own(tmp_path):
+    """As Bio-Formats writes several series: every file names them all, and holds one."""
+    sizes = {"a": (5, 7, 9), "b": (3, 4, 6)}
+    voxels = {name: np.full(size, ord(name), np.uint8) for name, size in sizes.items()}
+    images = "".join(
+        f'<Image ID="Image:{i}"><Pixels ID="Pixels:{i}" DimensionOrder="XYZCT" Type="uint8" '
+        f'SizeX="{x}" SizeY="{y}" SizeZ="{z}" SizeC="1" SizeT="1">'
+        f'<Channel ID="Channel:{i}:0" SamplesPerPixel="1"/>'
+        + "".join(
+            f'<TiffData FirstZ="{k}" IFD="{k}" PlaneCount="1"><UUID FileName="{name}.ome.tif">'
+            f"urn:uuid:0000000{i}-0000-4000-8000-000000000000</UUID></TiffData>"
+            for k in range(z)
+        )
+        + "</Pixels></Image>"
+        for i, (name, (z, y, x)) in enumerate(sizes.items())
+    )
+    for i, name in enumerate(sizes):
+        text = (
+            '<?xml version="1.0" encoding="UTF-8"?><OME '
+            'xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+            f'UUID="urn:uuid:0000000{i}-0000-4000-8000-000000000000">{images}</OME>'
+        )
+        path = tmp_path / f"{name}.ome.tif"
+        options = {"photometric": "minisblack", "metadata": None, "description": text}
+        tifffile.imwrite(path, voxels[name], **options)
+    for name, other in ("ab", "ba"):
+        path = tmp_path / f"{name}.ome.tif"
+        np.testing.assert_array_equal(open_volume(path)[...], voxels[name])
+        index = list(sizes).index(other)
+        np.testing.assert_array_equal(open_volume(path, series=index)[...], voxels[other])
+
+
+def write_pages(path, odd, voxels=VOXELS):
+    with tifffile.TiffWriter(path) as file:
+        for i, page in enumerate(voxels.repeat(9, axis=1)):
+            page = page[:4] if i == odd else page
+            file.write(page, photometric="minisblack", metadata=None, contiguous=False)
+
+
+@pytest.mark.parametrize("odd", [1, 4])
+def test_a_page_of_another_size_is_told(odd, tmp_path):
+    write_pages(tmp_path / "stack.tif", odd)
+    with pytest.warns(UserWarning, match="lacks sections"):
+        volume = open_volume(tmp_path / "stack.tif")
+    np.testing.assert_array_equal(volume[...], np.delete(VOXELS, odd, 0).repeat(9, axis=1))
+
+
+def test_a_smaller_page_in_between_is_an_error(tmp_path):
+    write_pages(tmp_path / "stack.tif", 6, VOXELS.repeat(2, 0))
+    with pytest.raises(ValueError, match="of different sizes"):
+        open_volume(tmp_path / "stack.tif")
+
+
+def test_every_series_has_its_own_voxel_size(tmp_path):
+    path = tmp_path / "two.tif"
+    with tifffile.TiffWriter(path) as file:
+        for size in (10, 5):
+            resolution = (1e7 / size,) * 2
+            options = {"photometric": "minisblack", "resolutionunit": "CENTIMETER"}
+            file.write(VOXELS, resolution=resolution, **options)
+    for series, size in enumerate((10, 5)):
+        place = open_volume(path, series=series).geometry.in_unit("nm")
+        assert place.sides[1:] == pytest.approx((size, size))

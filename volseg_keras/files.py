@@ -35,7 +35,11 @@ RETRIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
 @contextmanager
 def atomic_path(path):
-    """Yield the name of a file to write, which takes the place of `path` if all goes well."""
+    """Yield the name of a file to write, which takes the place of `path` if all goes well.
+
+    Where `path` is a link, the file that it leads to is replaced.
+    """
+    path = path.resolve() if path.is_symlink() else path
     try:
         with work_folder(path) as folder:
             part = folder / path.name
@@ -91,8 +95,20 @@ def _is_abandoned(folder):
 
 
 def read_json(path):
-    """Return what a file of JSON holds, an empty dict if there is no such file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    """Return the dict that a file of JSON holds, an empty one if there is no such file.
+
+    Raises:
+        ValueError: it holds anything else.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds no names and values, but {type(values).__name__}")
+    return values
 
 
 def write_json(path, values, indent=None):

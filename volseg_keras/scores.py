@@ -6,6 +6,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from .errors import require
 
+MOST_CLASSES = 256
 # Jaccard indices that differ by less are equal where a threshold is chosen.
 TIE = 0.005
 
@@ -25,7 +26,7 @@ def segmentation_scores(y_true, y_pred, *, num_classes=None, ignore_class=None):
         index of the classes that are in either map.
 
     Raises:
-        ValueError: shapes differ, labels are not integers, or no voxel is left.
+        ValueError: shapes differ, labels are no class ids, or no voxel is left.
     """
     y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
     check_label_maps(y_true, y_pred)
@@ -33,8 +34,12 @@ def segmentation_scores(y_true, y_pred, *, num_classes=None, ignore_class=None):
         kept = y_true != ignore_class
         y_true, y_pred = y_true[kept], y_pred[kept]
     require(y_true.size, "y_true", "at least one voxel that counts", "none")
-    if num_classes is None:
-        num_classes = 1 + max(int(y_true.max()), int(y_pred.max()), 1)
+    low, high = min(y_true.min(), y_pred.min()), max(y_true.max(), y_pred.max())
+    known = num_classes is not None
+    expected = f"class ids from 0 to {num_classes - 1 if known else MOST_CLASSES - 1}"
+    good = low >= 0 and high < (num_classes if known else MOST_CLASSES)
+    require(good, "y_true and y_pred", expected, f"{low} to {high}")
+    num_classes = num_classes or 1 + max(int(high), 1)
     classes = [class_scores(y_true == c, y_pred == c) for c in range(num_classes)]
     present = np.union1d(np.unique(y_true), np.unique(y_pred))
     jaccard = [row["jaccard"] for c, row in enumerate(classes) if c in present]

@@ -163,6 +163,9 @@ def standard_streams():
         nowhere = open(os.devnull, "w", encoding="utf-8")
         sys.stdout = saved[0] or nowhere
         sys.stderr = saved[1] or sys.stdout
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # a stream of another kind
+            stream.reconfigure(errors="backslashreplace")  # names that a console cannot write
     try:
         yield
     finally:

@@ -16,12 +16,18 @@ import typer
 from ..errors import invalid, require
 
 PACKAGE = Path(__file__).parents[1]
-MANY = 20  # more classes are likely to be a mistake
 VolumeFile = Annotated[
     Path, typer.Argument(help="Volume, axes z, y, x; FILE::NAME for HDF5 and Zarr.")
 ]
 
 
+SkipEmpty = Annotated[
+    bool,
+    typer.Option(
+        "--skip-empty",
+        help="Leave out sections without any true label, which count as not annotated in training.",
+    ),
+]
 Axes = Annotated[
     str | None, typer.Option(help="File axes, e.g. tczyx, if the stored ones are wrong or missing.")
 ]
@@ -212,51 +218,6 @@ def start_keras():
 
         keras.ops.zeros(1)
     return keras
-
-
-def count_classes(*labels):
-    """Return the number of classes of label maps in which 255 means "not annotated".
-
-    Warns if classes have no voxel, or if there are so many that labels may be something else.
-    """
-    from ..volumes.labels import present_ids
-
-    present = sorted({i for values in labels for i in present_ids(values)})
-    top = max(present, default=0)
-    missing = sorted(set(range(1, top)) - set(present))
-    if top > 1 and not any((values == 0).any() for values in labels):
-        missing = [0, *missing]
-    if missing:
-        names = ", ".join(map(str, missing[:9])) + ", ..." * (len(missing) > 9)
-        warnings.warn(
-            f"labels of {top + 1} classes, 0 to {top}, have no voxel of {names}", stacklevel=2
-        )
-    elif top >= MANY:
-        warnings.warn(
-            f"labels have {top + 1} classes: are they grey levels, or ids of instances?",
-            stacklevel=2,
-        )
-    return max(2, 1 + top)
-
-
-def score_labels(truth, labels, name="labels"):
-    """Score labels; 255 in the truth is "not annotated" unless it is a mask of 0 and 255.
-
-    Args:
-        truth: true labels, an open volume.
-        labels: predicted labels.
-        name: what an error calls them.
-
-    Returns:
-        The scores of `segmentation_scores`, and the class ids of truth and of labels.
-    """
-    from ..scores import segmentation_scores
-    from ..volumes.labels import NOT_ANNOTATED, class_ids
-
-    maps = class_ids(truth, name="truth"), class_ids(labels, name=name)
-    ignored = NOT_ANNOTATED if (maps[0] == NOT_ANNOTATED).any() else None
-    scores = segmentation_scores(*maps, num_classes=count_classes(*maps), ignore_class=ignored)
-    return scores, *maps
 
 
 def normalization(text):

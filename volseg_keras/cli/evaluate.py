@@ -5,11 +5,10 @@ from typing import Annotated
 
 import typer
 
-from ..errors import require
 from .common import (
+    SkipEmpty,
     VolumeOptions,
     output_file,
-    score_labels,
     takes_volume_options,
 )
 
@@ -18,7 +17,9 @@ from .common import (
 def evaluate(
     volume_options: VolumeOptions,
     prediction: Annotated[Path, typer.Argument(help="Predicted labels.")],
-    truth: Annotated[Path, typer.Argument(help="True labels.")],
+    truth: Annotated[
+        Path, typer.Argument(help="True labels; where they are 255 beside others, nothing counts.")
+    ],
     json_file: Annotated[
         Path | None,
         typer.Option("--json", help="Also write the scores as JSON."),
@@ -35,43 +36,38 @@ def evaluate(
             "ids as they are.",
         ),
     ] = False,
+    skip_empty: SkipEmpty = False,
 ):
     """Score predicted labels: precision, recall, Jaccard per class, and VOC.
 
     Example: volseg evaluate labels.tif truth.tif --json scores.json --image volume.tif
     """
+    from ..evaluation import evaluate as evaluated
     from ..files import write_json
-    from ..report.plots import check_shapes
-    from ..volumes.labels import NOT_ANNOTATED
+    from ..report.plots import check_shapes, overlay
+    from ..volumes.formats import split_suffix
     from ..volumes.source import place_of
-    from ..volumes.writing import writable_folder
+    from ..volumes.writing import check_not_input, writable_folder
 
     if json_file:
         output_file(json_file)
+        check_not_input([json_file], *filter(None, (prediction, truth, image)))
     opened = volume_options.open_all(truth=truth, prediction=prediction, image=image)
-    grey = opened.get("image")
-    maps, ids = [opened["truth"], opened["prediction"]], None
-    check_shapes(maps[0], prediction=maps[1], of="truth")
-    found, shape = (grey or maps[0]).shape, maps[0].shape
-    require(found == shape, "image", f"shape {shape} as of the labels", f"shape {found}")
+    maps, grey = (opened["truth"], opened["prediction"]), opened.get("image")
+    check_shapes(maps[0], prediction=maps[1], image=grey, of="truth")
+    if image:
+        file = place_of(prediction)
+        picture = writable_folder(file.parent) / f"{split_suffix(file)[0]}_scores.png"
+    result = evaluated(*maps, instances=instances, skip_empty=skip_empty)
+    print(*result.notes, sep="\n", end="\n" * bool(result.notes))
+    print_classes(result.scores)
     if instances:
-        maps, ids = instance_maps(maps)
-    file = place_of(prediction)
-    picture = writable_folder(file.parent) / f"{file.stem}_scores.png" if image else None
-    from ..report.plots import overlay
-
-    scores, *maps = score_labels(*maps, name="prediction")
-    print_classes(scores)
-    if instances:
-        from ..scores import instance_scores
-
-        scores["instances"] = instance_scores(*ids)
-        print_instances(scores["instances"])
+        print_instances(result.scores["instances"])
     if json_file:
-        write_json(json_file, scores, indent=2)
-    if grey is not None:
-        truth = maps[0] * (maps[0] != NOT_ANNOTATED)
-        print(f"Wrote {overlay(grey, maps[1], picture, truth=truth)}")
+        write_json(json_file, result.scores, indent=2)
+    if image:
+        drawn = overlay(grey, result.labels, picture, truth=result.true_foreground)
+        print(f"Wrote {drawn}")
 
 
 def print_classes(scores):
@@ -85,27 +81,6 @@ def print_classes(scores):
     ]
     print_table(("class", "precision", "recall", "Jaccard"), rows)
     print(f"VOC {100 * scores['voc']:.1f}")
-
-
-def instance_maps(volumes):
-    """Return class ids and instance ids of truth and prediction; say how they were found."""
-    import numpy as np
-
-    from ..postprocessing.clean_labels import as_instances
-    from ..postprocessing.measures import relabel
-    from ..volumes.labels import NOT_ANNOTATED
-
-    found = map(as_instances, volumes, ("truth", "prediction"))
-    ids, maps, joined = map(list, zip(*found, strict=True))
-    kinds = ["connected components" if j else "ids as they are" for j in joined]
-    print(f"Instances of the truth: {kinds[0]}; of the prediction: {kinds[1]}")
-    ignored = (maps[0] == NOT_ANNOTATED) if joined[0] else None
-    if not all(joined):
-        # Instance ids have no classes.
-        maps = [np.where(classes == NOT_ANNOTATED, classes, classes > 0) for classes in maps]
-    if ignored is not None and ignored.shape == ids[1].shape:
-        ids[1] = np.where(ignored, 0, ids[1])
-    return maps, [relabel(each)[0] for each in ids]
 
 
 def print_instances(scores):

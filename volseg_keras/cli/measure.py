@@ -30,7 +30,7 @@ def measure(
 
     Example: volseg measure instances.tif -o measures.csv --voxel-size 5,5,5
     """
-    from ..volumes.labels import classes_or_mask, whole_numbers
+    from ..volumes.labels import classes_or_mask, distinct_values, whole_numbers
 
     volume = volume_options.open(labels)
     expected = f"--voxel-size z,y,x in nm, which is missing in {labels}"
@@ -38,19 +38,22 @@ def measure(
     require(output.suffix.lower() == ".csv", "output", "NAME.csv", output)
     output_file(output)
     from ..files import write_csv
-    from ..postprocessing.clean_labels import as_instances, is_mask
+    from ..postprocessing.clean_labels import as_instances
     from ..postprocessing.measures import COLUMNS
     from ..postprocessing.measures import measure as measured
     from ..report.console import progress_bar
 
-    ids, classes = whole_numbers(volume[...], "labels"), None
+    ids, classes = volume[...], None
     if components:
-        ids, classes, _ = as_instances(classes_or_mask(ids))
+        ids, classes, _ = as_instances(classes_or_mask(ids, name="labels"))
     else:
-        several = is_mask(ids) and as_instances(ids)[0].max() > 1
+        parts, _, joined = as_instances(ids)
+        several = joined and parts.max(initial=0) > (distinct_values(ids) > 0).sum()
+        expected = "instance ids, or --components for a mask or classes"
         received = f"{labels} with one label on several objects"
-        require(not several, "labels", "instance ids, or --components for a mask", received)
+        require(not several, "labels", expected, received)
     with progress_bar("measuring") as on_progress:
+        ids = whole_numbers(ids, "labels")
         rows = measured(ids, volume.voxel_size, classes=classes, on_progress=on_progress)
     write_csv(output, COLUMNS, rows)
     print(f"Wrote {output} ({len(rows)} objects)")

@@ -9,9 +9,9 @@ import typer
 
 from ..errors import require
 from .common import (
+    SkipEmpty,
     VolumeFile,
     VolumeOptions,
-    score_labels,
     takes_volume_options,
 )
 
@@ -35,6 +35,7 @@ def report(
     instances: Annotated[
         Path | None, typer.Option(help="Instance ids, for a histogram of their sizes.")
     ] = None,
+    skip_empty: SkipEmpty = False,
 ):
     """Write one HTML page that shows a segmentation, to send or to archive.
 
@@ -49,7 +50,7 @@ def report(
     require(good, "output", "a file .html", output)
     layers = open_layers(volume, labels, probability, truth, instances, volume_options)
     writable_folder(output.parent)
-    print(f"Wrote {page(output, layers, history)}")
+    print(f"Wrote {page(output, layers, history, skip_empty)}")
 
 
 def open_layers(
@@ -66,23 +67,28 @@ def checked_layers(layers):
     from ..report.plots import check_integers, check_shapes
     from ..volumes.volume import with_whole_numbers
 
-    check_shapes(**layers)
+    check_shapes(layers["image"], **layers)
     names = ("labels", "truth", "instances")
     layers |= {name: with_whole_numbers(layers[name], name) for name in names if name in layers}
     check_integers(**{name: layers.get(name) for name in names})
     return layers
 
 
-def page(output, layers, history=None):
+def page(output, layers, history=None, skip_empty=False):
     """Write the page of opened volumes and of a run's history; returns its path."""
+    from ..evaluation import evaluate
     from ..report.console import progress_bar
     from ..report.page import write_page
-    from ..volumes.labels import NOT_ANNOTATED
 
     image, text, scores = layers["image"], facts(layers), None
     if "truth" in layers:
-        scores, true, found = score_labels(layers["truth"], layers["labels"])
-        layers = {**layers, "truth": true * (true != NOT_ANNOTATED), "labels": found}
+        result = evaluate(layers["truth"], layers["labels"], skip_empty=skip_empty)
+        print(*result.notes, sep="\n", end="\n" * bool(result.notes))
+        scores, layers["truth"], layers["labels"] = (
+            result.scores,
+            result.true_foreground,
+            result.labels,
+        )
     shown = {name: layers[name] for name in ("labels", "truth", "probability") if name in layers}
     with tempfile.TemporaryDirectory() as folder:
         drawn = figures(Path(folder), history, layers.get("instances"), image.voxel_size)

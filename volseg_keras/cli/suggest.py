@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import require
 from .common import (
     VolumeFile,
     VolumeOptions,
@@ -44,6 +45,9 @@ def suggest(
     if write_labels:
         checked_output(write_labels)
         check_not_input([write_labels], *filter(None, (volume, labels)))
+        expected = "a new file, as a draft that was corrected would be lost"
+        require(not write_labels.exists(), "write_labels", expected, write_labels, FileExistsError)
+    check_not_input([output / "section.png"], *filter(None, (volume, labels)))
     writable_folder(output)
     start_keras()
     from ..report.console import print_table, progress_bar

@@ -10,7 +10,6 @@ import typer
 from ..errors import require
 from .common import (
     VolumeOptions,
-    count_classes,
     normalization,
     numbers,
     start_keras,
@@ -127,6 +126,7 @@ def train(
     from ..training.fit import fit
     from ..training.labelled_volumes import with_class_ids
     from ..training.recipes import get_recipe
+    from ..volumes.labels import count_classes
 
     make_budget(get_recipe(recipe or "fast"), steps, minutes)
     if not resume:

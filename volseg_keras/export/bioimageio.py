@@ -91,6 +91,7 @@ def write_package(model, path, vector, card):
     expected += "in card.json beside the model.keras of a run"
     require(not missing, "card", expected, f"no {' and no '.join(missing)}")
     card = filled(card, about)
+    check_entries(card)
     with tempfile.TemporaryDirectory(prefix="volseg.") as folder:
         folder = Path(folder)
         write_weights(model, folder)
@@ -103,6 +104,22 @@ def filled(card, about):
     """Return a card with defaults for missing entries."""
     name = f"Segmentation in {about['spatial_dims']}D by volseg_keras ({about['name']})"
     return {"name": name, "classes": class_names(about["num_classes"]), **CARD, **card}
+
+
+def check_entries(card):
+    """Raise ValueError unless authors and citations are lists of dicts, and the data has a name."""
+    examples = {
+        "authors": '[{"name": "Jo Doe"}]',
+        "cite": '[{"text": "Doe 2020", "doi": "10.1/2"}]',
+    }
+    for name, example in examples.items():
+        entries = card[name]
+        good = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
+        require(good, name, f"a list such as {example} in card.json", entries)
+    data = card["training_data"]
+    good = not data or isinstance(data, dict) and {"name", "description"} <= set(data)
+    expected = '{"name": ..., "description": ...} in card.json, or null'
+    require(good, "training_data", expected, data)
 
 
 def write_weights(model, folder):

@@ -10,13 +10,11 @@ from ..errors import invalid, require
 from ..postprocessing.pipeline import PostProcessing
 from ..pretrained.choice import AUTO, choose_model, common_scale, scale_to
 from ..pretrained.presets import mean_threshold
-from ..volumes.formats import kind_of
+from ..volumes.formats import split_suffix
 from ..volumes.volume import open_volume
 from ..volumes.writing import check_memory_to_write, check_not_input, checked_output
 from .open_model import check_engine, find_model
 from .options import PredictionOptions
-
-OME = (".ome.tif", ".ome.tiff")  # suffixes that stay whole
 
 
 @dataclass(frozen=True)
@@ -167,8 +165,7 @@ class OutputFiles:
         """Return the files of a job, or raise ValueError or OSError where one cannot be."""
         output = job.output
         checked_output(output)
-        suffix = next((s for s in OME if output.name.lower().endswith(s)), kind_of(output))
-        stem, suffix = output.name[: -len(suffix)], output.name[-len(suffix) :]
+        stem, suffix = split_suffix(output)
         probability = output.with_name(f"{stem}_probability{suffix}") if job.probability else None
         files = cls(output, output.with_name(f"{stem}_overlay.png"), probability)
         if probability:

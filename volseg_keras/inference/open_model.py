@@ -221,10 +221,10 @@ def open_graph(model, engine):
         with suppress(OSError):  # a cache that cannot be written
             if not (kept / ABOUT).is_file():
                 save_graph(load_pretrained(model), kept, engine)
-                prune(cache)
             folder = kept
             owner.cleanup()  # not needed, and it would be left behind if this process were killed
             os.utime(kept / ABOUT)
+            prune(cache)
     if not folder.exists():
         save_graph(load_pretrained(model) if isinstance(model, Path) else model, folder, engine)
     about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
@@ -259,5 +259,6 @@ def save_graph(model, folder, engine):
 def prune(cache):
     """Remove graphs from a cache, also incomplete ones, that were not used for `KEPT` seconds."""
     for used in (*cache.glob(f"*/*/{ABOUT}"), *cache.glob(f"*/{PART}*")):
-        if time.time() - used.stat().st_mtime > KEPT:
-            shutil.rmtree(used.parent if used.name == ABOUT else used)
+        with suppress(FileNotFoundError):  # another process removes it
+            if time.time() - used.stat().st_mtime > KEPT:
+                shutil.rmtree(used.parent if used.name == ABOUT else used)

@@ -158,7 +158,7 @@ def draw(rng, shape, augment, voxel_size=None):
     if coins[10] < augment.sections and shape[0] >= SPACING:
         kind = ("missing", "noisy", "shifted")[int(3 * abs(amounts[9])) % 3]
         shift = tuple(round(SHIFT * amount) for amount in (amounts[8], amounts[11]))
-        section = Section(noise_seed % shape[0], kind, 3 * amounts[8], shift)
+        section = Section(noise_seed // 2 % shape[0], kind, 3 * amounts[8], shift)
     gamma, noise, blur, shading = coins[5:9] < augment.probability
     gain = 1 + augment.contrast * amounts[0]
     return Draw(

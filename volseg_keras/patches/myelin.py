@@ -3,9 +3,11 @@
 import numpy as np
 from scipy import fft, ndimage
 
+from ..volumes.labels import NOT_ANNOTATED
+
 
 def add_sheath(image, label, seed):
-    """Draw the sheath of a myelinated axon over a patch and label it background, in place.
+    """Draw the sheath of a myelinated axon over a patch, in place; where annotated, as background.
 
     An elliptic tube around a random axis, grey between two dark outlines, thicker on one side; half
     of the tubes are filled with bright cytoplasm. Its texture and noise have the patch's own
@@ -19,7 +21,7 @@ def add_sheath(image, label, seed):
     images = image.reshape(*image.shape[:3], -1)  # a view
     for channel in range(images.shape[3]):
         covered = draw_sheath(images[..., channel], seed)
-    label[covered] = 0
+    label[covered & (label != NOT_ANNOTATED)] = 0
 
 
 def draw_sheath(image, seed):

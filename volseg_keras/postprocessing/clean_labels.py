@@ -38,9 +38,10 @@ def median(volume, size=3):
     require((sizes % 2 == 1).all() and (sizes >= 1).all(), "size", "odd sides", f"{size=}")
     if volume.dtype.kind == "f":
         return ndimage.median_filter(volume, tuple(sizes))
-    result, most = np.zeros_like(volume), np.zeros(volume.shape, np.int32)
+    kind = np.min_scalar_type(int(np.prod(sizes)))
+    result, most = np.zeros_like(volume), np.zeros(volume.shape, kind)
     for label in distinct_values(volume):
-        votes = (volume == label).astype(np.int32)
+        votes = (volume == label).astype(kind)
         for axis, side in enumerate(sizes):
             votes = ndimage.correlate1d(votes, np.ones(side), axis)
         result[votes > most] = label
@@ -99,13 +100,15 @@ def as_instances(labels, name="labels"):
     """Return the instances of a label map, its class ids, and whether instances are components.
 
     The instances of a mask (one label besides 0) and of 8-bit labels, which are classes, 255 beside
-    others being "not annotated", are connected components; other integers are instance ids of one
-    class. Errors call the label map `name`.
+    others being "not annotated", are connected components; others, also floats, are instance ids of
+    one class. Errors call the label map `name`.
     """
+    labels = np.asarray(labels)
+    are_classes = labels.dtype.itemsize == 1
     labels = whole_numbers(labels, name)
     least = labels.min(initial=0)
     require(least >= 0, name, "labels from 0", f"a minimum of {least}")
-    if labels.dtype.itemsize == 1:
+    if are_classes:
         classes = classes_or_mask(labels, name=name)
         return components(classes * (classes != NOT_ANNOTATED)), classes, True
     mask = is_mask(labels)

@@ -21,7 +21,8 @@ COLUMNS = (
     "touches_border",
 )
 # Marching cubes follow the steps between voxels, so the surface of a sphere is 9 % too large; after
-# smoothing by a Gaussian of so many voxels it is 1 % for a radius of 8 voxels or more.
+# smoothing by a Gaussian of so many voxels it is 1 % for a radius of 8 voxels or more. Along the
+# sides of voxels that are longer than others, steps are higher, and are smoothed along the others.
 SMOOTHING = 0.7
 LARGEST_ID = 2**22
 
@@ -37,7 +38,8 @@ def measure(labels, voxel_size, *, classes=None, on_progress=None):
 
     Returns:
         A list of dicts with the keys `COLUMNS`, in order of the ids: `voxels`; `volume_um3`;
-        `surface_um2` by marching cubes, closed at the volume's border; the centroid in voxels, 0
+        `surface_um2` by marching cubes, closed at the volume's border, without processes thinner
+        than two voxels; the centroid in voxels, 0
         being the centre of the first one; the bounding box in voxels, `stop` being one past the
         last; `elongation`, the ratio of the longest to the shortest principal axis; and
         `touches_border`, whether the object may continue outside the volume.
@@ -56,12 +58,13 @@ def measure(labels, voxel_size, *, classes=None, on_progress=None):
     labels, ids = relabel(labels)
     boxes = ndimage.find_objects(labels)
     found = [(i, box) for i, box in enumerate(boxes, 1) if box]
+    first = int(len(labels) == 1)  # a single section has no border, and no shape, along z
     rows = []
     for i, box in found:
         own = labels[box] == i
         row = {"id": int(i if ids is None else ids[i]), "class": 1}
-        row |= shape_descriptors(own, box, sides)
-        row["touches_border"] = touches_border(box, labels.shape)
+        row |= shape_descriptors(own, box, sides, first)
+        row["touches_border"] = touches_border(box[first:], labels.shape[first:])
         if classes is not None:
             row["class"] = int(classes[box][own][0])
         rows.append({name: row[name] for name in COLUMNS})
@@ -81,13 +84,20 @@ def relabel(labels):
     return numbers, ids
 
 
-def shape_descriptors(own, box, sides):
-    """Return volume, surface, position and elongation of one object, a mask of its box."""
+def shape_descriptors(own, box, sides, first=0):
+    """Return volume, surface, position and elongation of one object.
+
+    Args:
+        own: mask of its box.
+        box: three slices.
+        sides: of a voxel.
+        first: axis from which on principal axes count.
+    """
     count, center, spread = moments(own)
     sides = np.array(sides)
     # A voxel is a box, not a point.
     spread = spread * np.outer(sides, sides) + np.diag(sides**2) / 12
-    axes = np.sqrt(np.linalg.eigvalsh(spread))
+    axes = np.sqrt(np.linalg.eigvalsh(spread[first:, first:]))
     return {
         "voxels": count,
         "volume_um3": count * sides.prod() / 1e9,
@@ -115,8 +125,9 @@ def moments(own):
 
 def surface(own, sides):
     """Return the area of an object's surface in the square of the unit of `sides`."""
-    mask = np.pad(own, 3).astype(np.float32)
-    smooth = ndimage.gaussian_filter(mask, SMOOTHING)
+    sigma = SMOOTHING * np.sqrt(max(sides) / np.asarray(sides))
+    mask = np.pad(own, [(n, n) for n in np.ceil(4 * sigma).astype(int)]).astype(np.float32)
+    smooth = ndimage.gaussian_filter(mask, sigma)
     # Smoothing would remove specks.
     mask = smooth if smooth.max() > 0.5 else mask
     vertices, faces, _, _ = marching_cubes(mask, 0.5, spacing=tuple(sides))

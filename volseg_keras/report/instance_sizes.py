@@ -1,5 +1,6 @@
 """Sizes of instances."""
 
+import math
 from collections import Counter
 
 import numpy as np
@@ -7,7 +8,7 @@ from matplotlib.figure import Figure
 
 from .plots import BLUE, DARK, check_integers, save_figure, tidy
 
-PLANES = 16  # read at a time
+VOXELS = 2**26  # read at a time, or a plane if that is larger
 
 
 def instance_sizes(instances, on_progress=None):
@@ -24,12 +25,13 @@ def instance_sizes(instances, on_progress=None):
         ValueError: If the voxels are no integers.
     """
     check_integers(instances=instances)
-    sizes, depth = Counter(), instances.shape[0]
-    for z in range(0, depth, PLANES):
-        ids, counts = np.unique(np.asarray(instances[z : z + PLANES]), return_counts=True)
+    sizes, (depth, *plane) = Counter(), instances.shape
+    planes = max(1, VOXELS // math.prod(plane))
+    for z in range(0, depth, planes):
+        ids, counts = np.unique(np.asarray(instances[z : z + planes]), return_counts=True)
         sizes.update(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
         if on_progress:
-            on_progress(min(z + PLANES, depth), depth)
+            on_progress(min(z + planes, depth), depth)
     del sizes[0]
     return np.array(list(sizes.values()), int)
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..errors import require
 from ..files import atomic_path
-from .plots import busiest, check_integers, check_shapes
+from .plots import busiest, check_integers, check_shapes, every
 from .slices import PLANES, averaged, cuts, nearest, outline, read_planes, read_rows
 
 # Bytes of all pictures of grey levels; with outlines a page stays below 25 MB.
@@ -130,7 +130,8 @@ def _counter(total, on_progress):
 
 def _grey_scale(image):
     """Return a function to uint8; the span is that of a few planes without their extremes."""
-    few = [np.asarray(image[int(z)]) for z in cuts(image.shape)[0][::13]]
+    step = every(image.shape)
+    few = [np.asarray(image[int(z)])[::step, ::step] for z in cuts(image.shape)[0][::13]]
     low, high = np.nanpercentile(np.stack(few).astype("float32"), (0.5, 99.5))
     scale = 255 / max(high - low, 1e-9)
 
@@ -208,12 +209,14 @@ def _table(scores):
         + "</tr>"
         for c, row in enumerate(scores["classes"])
     )
+    scored = scores.get("scored", 1)
+    extent = "the whole volume" if scored == 1 else f"the {scored:.1%} of the voxels that count"
     return (
         '<section class="card"><h2>Scores</h2><table><thead><tr><td></td>'
         '<th scope="col">precision</th><th scope="col">recall</th><th scope="col">Jaccard</th>'
         f"</tr></thead><tbody>{rows}</tbody></table>"
         f"<p>VOC <strong>{100 * scores['voc']:.1f}</strong>, the mean of the Jaccard indices. "
-        "All in percent, over the whole volume.</p></section>"
+        f"All in percent, over {extent}.</p></section>"
     )
 
 

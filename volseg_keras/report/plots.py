@@ -14,6 +14,7 @@ from ..files import atomic_path
 # Orange and sky blue of Okabe and Ito, which colour-blind readers can tell apart.
 PREDICTION, TRUTH = "#e69f00", "#56b4e9"
 DARK, BLUE = "#333333", "#0072b2"
+LARGEST = 2000  # pixels along a side of a picture; of larger planes, every k-th is drawn
 CUT = {"color": "white", "gapcolor": "black", "lw": 0.6, "ls": (0, (4, 4)), "alpha": 0.8}
 
 
@@ -40,19 +41,20 @@ def overlay(image, prediction, path, truth=None, center=None):
     """
     check_shapes(image, prediction=prediction, truth=truth)
     center = _best_center(prediction) if center is None else center
-    greys, ids = _planes(image, center), _planes(prediction, center)
+    step = every(image.shape)
+    greys, ids = _planes(image, center, step), _planes(prediction, center, step)
     found = [plane > 0 for plane in ids]
-    true = None if truth is None else [p > 0 for p in _planes(truth, center)]
+    true = None if truth is None else [p > 0 for p in _planes(truth, center, step)]
     figure, axes = _orthogonal_axes(image.shape, center)
     values = np.concatenate([grey.ravel() for grey in greys]).astype("float32")
     low, high = np.nanpercentile(values, (1, 99))
     for i, (ax, grey) in enumerate(zip(axes, greys, strict=True)):
-        ax.imshow(grey.astype("float32"), cmap="gray", vmin=low, vmax=high, aspect="auto")
+        show(ax, grey.astype("float32"), step, cmap="gray", vmin=low, vmax=high)
         if ids[i].dtype.itemsize > 1:
-            ax.imshow(_shades(ids[i]), aspect="auto", interpolation="nearest")
+            show(ax, _shades(ids[i]), step, interpolation="nearest")
         if true is not None:
-            _mark(ax, true[i], found[i], TRUTH, 1.8)
-        _mark(ax, found[i], true and true[i], PREDICTION, 1)
+            mark(ax, true[i], found[i], TRUTH, 1.8, step)
+        mark(ax, found[i], true and true[i], PREDICTION, 1, step)
     _legend(figure, found, true)
     return save_figure(figure, path)
 
@@ -73,7 +75,7 @@ def draw_cover(image, prediction, path):
     for left in (0, 0.5):
         ax = figure.add_axes((left, 0, 0.5, 1), frameon=False, xticks=(), yticks=())
         ax.imshow(np.asarray(image[square], "float32"), cmap="gray", aspect="auto")
-    _mark(ax, prediction[square] > 0, None, PREDICTION, 2)
+    mark(ax, prediction[square] > 0, None, PREDICTION, 2)
     return save_figure(figure, path)
 
 
@@ -86,7 +88,7 @@ def tidy(ax, label):
     ax.set_axisbelow(True)
 
 
-def check_shapes(image, of="image", **others):
+def check_shapes(image, /, of="image", **others):
     """Raise ValueError unless `image` has axes (z, y, x) and the others have its shape.
 
     Args:
@@ -126,9 +128,22 @@ def busiest(counts):
     return start + int(ties[len(ties) // 2])
 
 
-def _planes(volume, center):
+def _planes(volume, center, step):
     z, y, x = center
-    return [np.asarray(volume[z]), np.asarray(volume[:, y, :]), np.asarray(volume[:, :, x]).T]
+    planes = volume[z], volume[:, y, :], volume[:, :, x]
+    zy, zx, yx = (np.asarray(plane)[::step, ::step] for plane in planes[::-1])
+    return [yx, zx, zy.T]
+
+
+def every(shape):
+    """Return the step between voxels that are drawn of a volume or a plane."""
+    return -(-max(shape) // LARGEST)
+
+
+def show(ax, plane, step=1, **options):
+    """Draw a plane of which every `step`-th pixel is given, in the place of all pixels."""
+    height, width = np.array(plane.shape[:2]) * step
+    ax.imshow(plane, extent=(-0.5, width - 0.5, height - 0.5, -0.5), aspect="auto", **options)
 
 
 def _orthogonal_axes(shape, center):
@@ -161,16 +176,27 @@ def _ruler(axis, which, inches, stretch, shown):
         axis.set_label_text(f"{'zyx'[which]} ({unit})", fontsize=8)
 
 
-def _mark(ax, mask, other, color, line):
-    height, width = mask.shape
+def mark(ax, mask, other, color, line, step=1):
+    """Outline a mask, and shade where another one lacks it.
+
+    Args:
+        ax: axes.
+        mask: `(y, x)`, every `step`-th pixel of a plane.
+        other: the same of another mask, or None.
+        color: of line and shade.
+        line: its width.
+        step: between pixels.
+    """
+    height, width = np.array(mask.shape) * step
     if other is not None:
-        rgba = np.zeros((height, width, 4), "float32")
+        rgba = np.zeros((*mask.shape, 4), "float32")
         rgba[mask & ~other] = to_rgba(color, 0.35)
-        ax.imshow(rgba, aspect="auto", interpolation="nearest")
+        show(ax, rgba, step, interpolation="nearest")
     if mask.any():  # padded, so that what reaches the border is closed along it
+        middle = (step - 1) / 2  # of the pixels that one stands for
         ax.contour(
-            np.arange(-1, width + 1),
-            np.arange(-1, height + 1),
+            np.arange(-step, width + step, step) + middle,
+            np.arange(-step, height + step, step) + middle,
             np.pad(mask, 1),
             [0.5],
             colors=color,

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from .plots import PREDICTION, save_figure
+from .plots import PREDICTION, every, mark, save_figure
 
 WIDTH = 12.0  # inches
 
@@ -21,6 +21,8 @@ def draw_section(plane, labels, uncertainty, path, title):
     Returns:
         The `Path` of the PNG.
     """
+    step = every(plane.shape)
+    plane, labels, uncertainty = (each[::step, ::step] for each in (plane, labels, uncertainty))
     height = WIDTH / 2 * plane.shape[0] / plane.shape[1]
     figure = Figure(figsize=(WIDTH, min(height, 2 * WIDTH) + 0.6), layout="constrained")
     low, high = np.nanpercentile(plane.astype(np.float32), (1, 99))
@@ -30,7 +32,7 @@ def draw_section(plane, labels, uncertainty, path, title):
         panel.set_axis_off()
     found, right = figure.axes
     for class_id in np.unique(labels[labels > 0]):
-        found.contour(labels == class_id, [0.5], colors=PREDICTION, linewidths=0.8)
+        mark(found, labels == class_id, None, PREDICTION, 0.8)
     alpha = np.clip(1.5 * uncertainty, 0, 1)
     shade = right.imshow(uncertainty, cmap="inferno", vmin=0, vmax=1, alpha=alpha)
     figure.colorbar(shade, ax=right, shrink=0.6, label="0 sure, 1 at the threshold")

@@ -32,10 +32,12 @@ def recalibrate_batch_norm(network, batches):
     """
     norms = batch_norms(network)
     momenta = [norm.momentum for norm in norms]
-    with prediction_mode(network):
-        for step, batch in enumerate(batches):
-            for norm in norms:
-                norm.momentum = step / (step + 1)
-            network(batch, training=True)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+    try:
+        with prediction_mode(network):
+            for step, batch in enumerate(batches):
+                for norm in norms:
+                    norm.momentum = step / (step + 1)
+                network(batch, training=True)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum

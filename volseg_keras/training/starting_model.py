@@ -15,7 +15,7 @@ from ..inference.values import foreground_maps, joined_slabs
 from ..networks.models import build_model, split_normalization, with_normalization
 from ..networks.variants import find_variant
 from ..patches.class_ids import ClassIds, known_ids, sections_with_foreground
-from ..pretrained.choice import rescaling
+from ..pretrained.choice import BEST, rescaling
 from ..pretrained.presets import (
     load_pretrained,
     published,
@@ -200,11 +200,15 @@ def views_of(volume, dims):
 
 
 def suitable(volumes, dims):
-    """Return the names of published models with `dims` axes and the volumes' channels."""
+    """Return the names of published models with `dims` axes and the volumes' channels.
+
+    The most general ones are first, for a machine that has no time for all.
+    """
     if channels_of(volumes[0].image) != 1:
         return []
-    names = sorted(file.parent.name for file in published().values())
-    return [name for name in names if trained_spatial_dims(name) == dims]
+    names = [file.parent.name for file in published().values()]
+    names = [name for name in names if trained_spatial_dims(name) == dims]
+    return sorted(names, key=lambda name: (name not in BEST[dims], name))
 
 
 def scales(name, volumes, dims):

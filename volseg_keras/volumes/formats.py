@@ -263,6 +263,15 @@ def kind_of(path):
     )
 
 
+def split_suffix(path):
+    """Return a file's name without the suffix of its format, and that suffix, `.ome` included."""
+    kind = kind_of(path) or path.suffix
+    if path.name.lower().endswith(f".ome{kind}"):
+        kind = f".ome{kind}"
+    cut = len(path.name) - len(kind)
+    return path.name[:cut], path.name[cut:]
+
+
 def checked_kind(path):
     """Return the suffix by which a file's format is known, or raise ValueError."""
     kind = kind_of(path)

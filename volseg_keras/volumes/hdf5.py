@@ -1,7 +1,10 @@
 """HDF5 files: datasets of any program, and images of BigDataViewer."""
 
+import errno
 import json
+import os
 import re
+import shutil
 from itertools import product
 from xml.etree import ElementTree
 
@@ -34,6 +37,7 @@ FILTERS = {
     32026: "Blosc2",
 }
 LARGEST_XML = 2**24
+MARGIN = 2**20  # bytes of HDF5's own that a disk needs beside those of a slab
 BDV = re.compile(r"t(\d{5,})/s(\d{2,})/(\d+)/cells")
 
 
@@ -51,7 +55,10 @@ def read_hdf5(path, inside=None, level=0, series=None):
         check_number("level", level, 1)
         check_number("series", series or 0, 1)
     name = (inside or "").strip("/")
-    if isinstance(file.get(name) if name else None, h5py.Group):  # with one dataset
+    node = file.get(name) if name else None
+    if isinstance(node, h5py.Dataset) and is_volume(node):  # also by a link
+        dataset = node
+    elif isinstance(node, h5py.Group):  # with one dataset
         within = {key: node for key, node in found.items() if key.startswith(f"{name}/")}
         dataset = pick(within or found, None if within else inside)
     else:
@@ -188,4 +195,12 @@ def write_hdf5(path, slabs, shape, dtype, place):
         data = file.create_dataset("data", shape, dtype, chunks=chunks, compression="gzip")
         if place and (size := place.voxel_size):
             data.attrs["element_size_um"] = [s / 1e3 for s in size]
-        fill(data, slabs)
+        fill(data, with_room(path, slabs))
+
+
+def with_room(path, slabs):
+    """Yield z slabs, or raise OSError where the disk is too full for one: HDF5 would crash."""
+    for slab in slabs:
+        if shutil.disk_usage(path.parent).free < slab.nbytes + MARGIN:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        yield slab

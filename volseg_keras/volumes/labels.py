@@ -1,6 +1,7 @@
 """Label maps as files hold them: class ids, masks of two grey levels, integers of any type."""
 
 import hashlib
+import warnings
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from .counting import counts_of
 from .source import listed
 
 NOT_ANNOTATED = 255  # beside other labels
+MANY = 20  # more classes are likely to be a mistake
 FEW = 32  # two labels below it are class ids, two others are the grey levels of a mask
 
 
@@ -103,6 +105,29 @@ def are_two(labels, low, high):
 def present_ids(labels):
     """Return the class ids that occur in uint8 maps, in order, without 0 and "not annotated"."""
     return [int(i) for i in distinct_values(labels) if i not in (0, NOT_ANNOTATED)]
+
+
+def count_classes(*labels):
+    """Return the number of classes of label maps in which 255 means "not annotated".
+
+    Warns if classes have no voxel, or if there are so many that labels may be something else.
+    """
+    present = sorted({i for values in labels for i in present_ids(values)})
+    top = max(present, default=0)
+    missing = sorted(set(range(1, top)) - set(present))
+    if top > 1 and not any((values == 0).any() for values in labels):
+        missing = [0, *missing]
+    if missing:
+        names = ", ".join(map(str, missing[:9])) + ", ..." * (len(missing) > 9)
+        warnings.warn(
+            f"labels of {top + 1} classes, 0 to {top}, have no voxel of {names}", stacklevel=2
+        )
+    elif top >= MANY:
+        warnings.warn(
+            f"labels have {top + 1} classes: are they grey levels, or ids of instances?",
+            stacklevel=2,
+        )
+    return max(2, 1 + top)
 
 
 def distinct_values(labels):

@@ -11,9 +11,10 @@ import tifffile
 
 from ..errors import require
 from .source import Source, listed, stored_limit
-from .tiff import check_complete
+from .tiff import check_complete, tiff_geometry
 
 IMAGES = (".png", ".tif", ".tiff")
+PNG = b"\x89PNG\r\n\x1a\n"
 PALETTE = 3  # colour type of PNG
 
 
@@ -29,8 +30,8 @@ def find_slices(path):
     folder, pattern = (path.parent, path.name) if "*" in path.name else (path, "*")
     found = [
         file
-        for file in folder.glob(pattern)
-        if file.suffix.lower() in IMAGES and not file.name.startswith(".")
+        for file in folder.glob(re.sub(r"[[?]", r"[\g<0>]", pattern))
+        if file.is_file() and file.suffix.lower() in IMAGES and not file.name.startswith(".")
     ]
     require(found, "path", f"images {', '.join(IMAGES)}", path, FileNotFoundError)
     kinds = sorted({file.suffix.lower().replace("tiff", "tif") for file in found})
@@ -50,7 +51,10 @@ def read_slices(paths):
     first, plane = read(paths[0])
 
     def alike(path):
-        image, _ = read(path)
+        try:
+            image, _ = read(path)
+        except Exception as error:
+            raise ValueError(f"{path}: {error}") from error
         if (image.shape, image.dtype) != (first.shape, first.dtype):
             raise ValueError(
                 f"{path} is {image.shape} {image.dtype}, not {first.shape} {first.dtype} "
@@ -59,7 +63,14 @@ def read_slices(paths):
         return image
 
     sequence = tifffile.FileSequence(alike, paths)
-    return Source(f"Z{plane}", zarr.open(sequence.aszarr(axestiled={}), mode="r"), None)
+    array = zarr.open(sequence.aszarr(axestiled={}), mode="r")
+    return Source(f"Z{plane}", array, plane_geometry(paths[0]) if is_tiff else None)
+
+
+def plane_geometry(path):
+    """Return the `Geometry` of a slice, or None."""
+    with tifffile.TiffFile(path) as tif:
+        return tiff_geometry(tif, 0)
 
 
 def warn_of_gaps(paths):
@@ -110,7 +121,9 @@ def read_png(path):
 
     with open(path, "rb") as file:
         data = file.read()
-    stored_limit(struct.unpack_from(">2I", data, 16), np.dtype("u2"))
+    if not data.startswith(PNG):
+        raise ValueError("it is no PNG")
+    stored_limit(struct.unpack_from(">2I", data, 16), np.dtype("u2" if data[24] > 8 else "u1"))
     if data[25] != PALETTE:
         image = imagecodecs.png_decode(data)
         return image, "YXS"[: image.ndim]

@@ -4,16 +4,17 @@ import logging
 import math
 import re
 import threading
+import warnings
 from contextlib import contextmanager
 from functools import cached_property
 
 import numpy as np
 import tifffile
-from tifffile import PHOTOMETRIC, PLANARCONFIG, RESUNIT
+from tifffile import COMPRESSION, PHOTOMETRIC, PLANARCONFIG, RESUNIT
 
 from ..resources import usable_cores
 from .geometry import Geometry, ascii_unit, geometry_of, in_nm, positive
-from .source import MOST, Source, check_number, resolve_sibling, stored_limit
+from .source import MOST, Source, check_number, listed, resolve_sibling, stored_limit
 
 # Messages that tifffile logs before it continues with missing or empty pages.
 SIGNS_OF_DAMAGE = (
@@ -40,7 +41,8 @@ def read_tiff(path, inside=None, level=0, series=None):
         check_number("level", level, len(finest.levels))
         images = finest.levels[level]
         axes = sections(images)
-        if not level and images.dataoffset is not None and images.dtype.kind in "uif":
+        contiguous = not level and images.dataoffset is not None and images.keyframe.parent is tif
+        if contiguous and images.dtype.kind in "uif":
             array = tifffile.memmap(path, mode="r", series=number)
             return Source(axes, array, place)
         if place and level:
@@ -186,7 +188,7 @@ def tiff_geometry(tif, series):
         sizes = [pixels.get(f"PhysicalSize{axis}") for axis in "ZYX"]
         units = [pixels.get(f"PhysicalSize{axis}Unit", "µm") for axis in "ZYX"]
         return geometry_of(sizes, units)
-    tags = tif.pages[0].tags
+    tags = tif.series[series].keyframe.tags
     samples = [tags[name].value for name in ("YResolution", "XResolution") if name in tags]
     sides = [below / above if above else None for above, below in samples]
     if len(sides) < 2:
@@ -207,7 +209,10 @@ def tiff_geometry(tif, series):
 
 
 def check_complete(tif, number=None):
-    """Return the number of the series to read: the chosen one, or the only large one.
+    """Return the number of the series to read: the chosen one, or the only large one of the file.
+
+    Files of OME-TIFF may describe series that lie in other files. Smaller series, such as a
+    thumbnail or a page of another size in a stack, are left out with a warning.
 
     Raises:
         ValueError: data are missing, or other series hold as much as the first.
@@ -219,17 +224,41 @@ def check_complete(tif, number=None):
         raise ValueError("it holds no image")
     if number is not None:
         check_number("series", number, count, names)
-    first, *others = tif.series
-    if number is None and any(other.size >= first.size for other in others):
-        raise ValueError(
-            f"it holds {count} images of different kinds; choose with --series: {names}"
-        )
-    for page in filter(None, tif.series[number or 0].pages):
+    if number is None:
+        number = only_large_series(tif, names)
+    images, starts = tif.series[number], []
+    for page in filter(None, images.pages):
         size = page.parent.filehandle.size  # of OME-TIFF, pages may lie in several files
         spans = zip(page.dataoffsets, page.databytecounts, strict=True)
         if any(offset + count > size for offset, count in spans):
             raise ValueError("the file is cut off")
-    return number or 0
+        if page.parent is tif:
+            starts += page.dataoffsets[:1]
+    # All pages are read by the size of the first, which would take those of smaller ones too far.
+    size = images.keyframe.nbytes if images.keyframe.compression == COMPRESSION.NONE else 0
+    if np.diff(np.unique(starts)).min(initial=size) < size:
+        raise ValueError("its pages are of different sizes")
+    return number
+
+
+def only_large_series(tif, names):
+    """Return the number of the largest series that lies in a file, of which there must be one."""
+    own = [i for i, series in enumerate(tif.series) if series.keyframe.parent is tif]
+    first, *others = own or [0]
+    sizes = [tif.series[i].size for i in (first, *others)]
+    if any(size >= sizes[0] for size in sizes[1:]):
+        raise ValueError(
+            f"it holds {len(sizes)} images of different kinds; choose with --series: {names}"
+        )
+    left = [i for i in others if not tif.series[i].keyframe.is_reduced]
+    if left:
+        shapes = listed([str(tif.series[i].shape) for i in left])
+        warnings.warn(
+            f"images of other sizes in the file are left out: {shapes} beside "
+            f"{tif.series[first].shape}; a stack with pages of several sizes lacks sections",
+            stacklevel=2,
+        )
+    return first
 
 
 @contextmanager

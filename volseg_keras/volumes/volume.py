@@ -195,15 +195,18 @@ def read_source(path, inside, level, series=None):
     if (path / "attributes.json").is_file() and kind is None:
         fiji = "Fiji opens it with File > Import > HDF5/N5/Zarr and saves it as TIFF"
         raise invalid("path", f"Zarr, HDF5 or TIFF: N5 is not read, but {fiji}", path)
-    if "*" in path.name or path.is_dir() and kind is None:
-        return read_slices(find_slices(path))
-    require(path.exists(), "path", "a file that exists", path, FileNotFoundError)
-    kind = kind or checked_kind(path)
+    are_slices = "*" in path.name or path.is_dir() and kind != ".zarr"
+    if not are_slices:
+        require(path.exists(), "path", "a file that exists", path, FileNotFoundError)
+        kind = kind or checked_kind(path)
     expected = f"FILE::NAME for {', '.join(NAMED)} only"
-    require(not inside or kind in NAMED, "path", expected, f"{path}::{inside}")
+    good = not inside or kind in NAMED and not are_slices
+    require(good, "path", expected, f"{path}::{inside}")
     for name, value in (("level", level), ("series", series)):
-        good = not value or kind in LEVELLED
+        good = not value or kind in LEVELLED and not are_slices
         require(good, name, f"0 for {path}, which has only one", value)
+    if are_slices:
+        return read_slices(find_slices(path))
     return FORMATS[kind][0](path, inside, level, series)
 
 

@@ -1,0 +1,75 @@
+"""What counts when labels are compared with the truth."""
+
+import json
+
+import numpy as np
+import pytest
+from command import volseg
+
+from volseg_keras import save_volume
+from volseg_keras.evaluation import evaluate
+
+# Two objects in each of four sections.
+TRUTH = np.zeros((4, 8, 8), np.uint8)
+TRUTH[:, 1:4, 1:4] = TRUTH[:, 5:7, 5:7] = 1
+PAINTED = TRUTH * np.array([0, 1, 0, 0], np.uint8)[:, None, None]
+IDS = TRUTH.astype(np.uint32)
+IDS[:, 5:] *= 7
+
+
+def draft():
+    found = TRUTH.copy()
+    found[2:] = 255
+    return found
+
+
+@pytest.mark.parametrize(
+    "truth, found, options, jaccard, scored, note",
+    [
+        (TRUTH, TRUTH, {}, 1.0, 1.0, None),
+        (255 * TRUTH, TRUTH, {}, 1.0, 1.0, None),
+        (PAINTED, TRUTH, {}, 0.25, 1.0, "3 of 4 sections of the truth are empty and count"),
+        (PAINTED, TRUTH, {"skip_empty": True}, 1.0, 0.25, "3 of 4 sections are empty: skipped"),
+        (TRUTH, draft(), {}, 1.0, 0.5, "50.0% of the prediction is 255"),
+        (TRUTH, IDS, {"instances": True}, 1.0, 1.0, "of the prediction: ids as they are"),
+    ],
+    ids=["labels", "mask", "painted", "skipped", "draft", "instances"],
+)
+def test_what_counts(truth, found, options, jaccard, scored, note):
+    result = evaluate(truth, found, **options)
+    assert result.scores["classes"][1]["jaccard"] == jaccard
+    assert result.scores["scored"] == scored == np.mean(result.truth != 255)
+    assert any(note in line for line in result.notes) if note else not result.notes
+    if options.get("instances"):
+        assert result.scores["instances"]["matches"][0]["f1"] == 1
+
+
+def test_instances_outside_what_counts_do_not():
+    result = evaluate(PAINTED, IDS, instances=True, skip_empty=True)
+    assert result.scores["instances"]["true"] == result.scores["instances"]["predicted"] == 2
+
+
+def test_ids_of_objects_are_told_from_classes():
+    with pytest.warns(UserWarning, match="--instances"):
+        evaluate(TRUTH, IDS // 3 + (IDS == 1))
+
+
+def test_few_instances_in_a_file_of_floats_are_not_classes():
+    whole = np.ones((1, 1, 5), np.float32)
+    whole[..., 2] = 0
+    for kind in (np.float32, np.uint16):
+        parts = np.concatenate([whole, 2 * whole]).astype(kind)
+        assert evaluate(parts, parts, instances=True).scores["instances"]["true"] == 2
+
+
+def test_the_command_skips_what_nobody_painted(tmp_path, capsys):
+    truth, found, scores = (tmp_path / name for name in ("truth.tif", "found.ome.tif", "s.json"))
+    save_volume(truth, 255 * PAINTED)
+    save_volume(found, TRUTH)
+    options = ("--skip-empty", "--json", scores, "--image", truth)
+    assert volseg("evaluate", found, truth, *options) == 0
+    assert "Scored: 25.0% of the voxels" in capsys.readouterr().out
+    assert json.loads(scores.read_text())["voc"] == 1
+    assert (tmp_path / "found_scores.png").exists()
+    assert volseg("evaluate", found, truth, "--json", truth) == 2
+    assert "other than the input" in capsys.readouterr().err

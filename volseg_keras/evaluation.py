@@ -1,0 +1,109 @@
+"""Compare a segmentation with the truth, as their files hold them."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from .postprocessing.clean_labels import as_instances
+from .postprocessing.measures import relabel
+from .scores import instance_scores, segmentation_scores
+from .volumes.labels import NOT_ANNOTATED, class_ids, count_classes, present_ids
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well labels agree with the truth.
+
+    Attributes:
+        scores: of `segmentation_scores`; with `scored`, the share of the voxels that count, and
+            `instances`, those of `instance_scores` if they were asked for.
+        truth: `(z, y, x)` uint8 class ids, 255 where voxels do not count.
+        labels: predicted class ids.
+        notes: lines for people on what was compared.
+    """
+
+    scores: dict
+    truth: np.ndarray
+    labels: np.ndarray
+    notes: tuple
+
+    @property
+    def true_foreground(self):
+        """The class ids of the truth, 0 where voxels do not count."""
+        return self.truth * (self.truth != NOT_ANNOTATED)
+
+
+def evaluate(truth, labels, *, instances=False, skip_empty=False):
+    """Score labels by the truth.
+
+    Voxels that are 255 beside other labels, in either map, do not count.
+
+    Args:
+        truth: `(z, y, x)` class ids, a mask of two grey levels, or instance ids.
+        labels: the same of a prediction.
+        instances: also score instances, see `as_instances`.
+        skip_empty: sections without any true label do not count, as in training.
+
+    Returns:
+        The `Evaluation`.
+
+    Raises:
+        ValueError: shapes differ, or a map holds no labels.
+    """
+    maps, ids, notes = [truth, labels], None, []
+    if instances:
+        maps, ids, kinds = _instances(truth, labels)
+        notes.append(f"Instances of the truth: {kinds[0]}; of the prediction: {kinds[1]}")
+    true, found = (class_ids(m, name=n) for m, n in zip(maps, ("truth", "prediction"), strict=True))
+    if not instances:
+        _warn_of_ids(truth, labels, true, found)
+    uncounted = found == NOT_ANNOTATED
+    if uncounted.any():
+        notes.append(f"{uncounted.mean():.1%} of the prediction is 255, and does not count")
+    empty = ~true.any(axis=(1, 2))
+    if skip_empty:
+        uncounted[empty] = True
+        notes.append(f"{np.count_nonzero(empty)} of {len(true)} sections are empty: skipped")
+    elif 2 * np.count_nonzero(empty) > len(true) and not empty.all():
+        notes.append(
+            f"{np.count_nonzero(empty)} of {len(true)} sections of the truth are empty and count "
+            "as background; leave them out by --skip-empty if nobody has annotated them"
+        )
+    if uncounted.any():
+        true = np.where(uncounted, np.uint8(NOT_ANNOTATED), true)
+    counted = true != NOT_ANNOTATED
+    ignored = None if counted.all() else NOT_ANNOTATED
+    scores = segmentation_scores(
+        true, found, num_classes=count_classes(true, found), ignore_class=ignored
+    )
+    scores["scored"] = float(counted.mean())
+    if ignored:
+        notes.append(f"Scored: {counted.mean():.1%} of the voxels")
+    if instances:
+        scores["instances"] = instance_scores(*(relabel(each * counted)[0] for each in ids))
+    return Evaluation(scores, true, found, tuple(notes))
+
+
+def _instances(truth, labels):
+    """Return class ids and instance ids of both maps, and how instances were found."""
+    found = map(as_instances, (truth, labels), ("truth", "prediction"))
+    ids, maps, joined = map(list, zip(*found, strict=True))
+    if not all(joined):
+        # Instance ids have no classes.
+        maps = [np.where(classes == NOT_ANNOTATED, classes, classes > 0) for classes in maps]
+    return maps, ids, ["connected components" if j else "ids as they are" for j in joined]
+
+
+def _warn_of_ids(truth, labels, true, found):
+    """Warn if one map seems to hold instances where the other has one class."""
+    counts = [len(present_ids(each)) for each in (true, found)]
+    wide = [np.dtype(each.dtype).itemsize > 1 for each in (truth, labels)]
+    names = "truth", "prediction"
+    for name, one, other, is_wide in zip(names, counts, counts[::-1], wide, strict=True):
+        if is_wide and one > 1 >= other:
+            warnings.warn(
+                f"the {name} has {one} labels where the other map has one class: give --instances "
+                "if they are ids of objects",
+                stacklevel=3,
+            )
