@@ -50,6 +50,9 @@ def evaluate(truth, labels, *, instances=False, skip_empty=False):
 
     Raises:
         ValueError: shapes differ, or a map holds no labels.
+
+    Example:
+        >>> evaluate(truth, labels, skip_empty=True).scores["classes"][1]["jaccard"]
     """
     maps, ids, notes = [truth, labels], None, []
     if instances:

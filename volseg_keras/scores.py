@@ -27,6 +27,10 @@ def segmentation_scores(y_true, y_pred, *, num_classes=None, ignore_class=None):
 
     Raises:
         ValueError: shapes differ, labels are no class ids, or no voxel is left.
+
+    Example:
+        >>> scores = volseg_keras.segmentation_scores(truth, labels, ignore_class=255)
+        >>> jaccard = scores["classes"][1]["jaccard"]
     """
     y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
     check_label_maps(y_true, y_pred)

@@ -119,7 +119,9 @@ class VolumeOptions:
         first, *others = opened
         for role in others:
             if difference := differ(opened[first], opened[role]):
-                warnings.warn(f"{role} does not lie on {first}: {difference}", stacklevel=2)
+                warnings.warn(
+                    f"{role} and {first} do not cover the same place: {difference}", stacklevel=2
+                )
         return opened
 
 

@@ -11,7 +11,7 @@ def models():
     from ..report.console import print_table
 
     rows = [(v.name, f"{v.parameters / 1e6:.2f}", v.description) for v in VARIANTS.values()]
-    print_table(("model", "parameters (M)", "network"), rows)
+    print_table(("network", "parameters (M)", "description"), rows)
     summaries = published_summaries()
     if summaries:
         rows = [

@@ -65,7 +65,8 @@ def predict(
         int | None,
         typer.Option(
             help="Remove connected components of fewer voxels; needs memory like --fill-holes. "
-            "With --instances: remove smaller instances (default: 100), without extra memory."
+            "With --instances: merge smaller instances with a neighbour, or drop them (default: "
+            "100), without extra memory."
         ),
     ] = None,
     probability: Annotated[
@@ -130,7 +131,9 @@ def predict(
             show_default=False,
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue an unfinished run.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an interrupted prediction.")
+    ] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that share the work (Dask).")
     ] = None,

@@ -32,7 +32,7 @@ def publish(
     ] = None,
     about: Annotated[Path | None, typer.Option(help="Text file on the data, for the card.")] = None,
 ):
-    """Score a trained model on test volumes; write it in all formats, with scores and a card.
+    """Score a trained model on test volumes; write .keras, SavedModel, scores and a card.
 
     Example: volseg publish runs/mito-2d --data data -o saved_models/mito-2d
     """

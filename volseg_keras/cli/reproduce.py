@@ -19,8 +19,8 @@ def reproduce(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="Model to train, a row of publishing/zoo.py such as mito-2d, or a network of "
-            "Table 1; by default all of these."
+            help="Published model to train, such as mito-2d, or a network of Table 1; by default "
+            "all networks of Table 1."
         ),
     ] = None,
     output: Annotated[
@@ -44,11 +44,11 @@ def reproduce(
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(help="Budget of a run in steps; by default that of its row."),
+        typer.Option(help="Budget of a run in steps; by default that of the model."),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of a row of Table 1.")] = 1,
 ):
-    """Train a model of the zoo as its row says, or the networks of Table 1 for comparison.
+    """Train a published model again, or the networks of Table 1 for comparison.
 
     Repeat the command to resume an interrupted run.
 

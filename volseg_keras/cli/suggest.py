@@ -19,7 +19,7 @@ def suggest(
     volume_options: VolumeOptions,
     volume: VolumeFile,
     model: Annotated[str, typer.Option(help="Folder of a run, .keras or published name.")],
-    count: Annotated[int, typer.Option("-n", min=1, help="How many sections.")] = 3,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many sections.")] = 3,
     labels: Annotated[
         Path | None, typer.Option(help="The annotation so far; other sections are suggested.")
     ] = None,
@@ -65,8 +65,10 @@ def suggest(
         numbers = f"{section.mean_uncertainty:.2%}", f"{section.distance:.1f}"
         rows.append((str(section.z), *numbers, file.name))
     print_table(("section", "uncertainty", "distance", "picture"), rows)
-    print("uncertainty: mean of the pixels, without borders of objects; distance: difference")
-    print("in position and appearance from annotated sections and those listed above")
+    print(
+        "uncertainty: mean over the section without the borders of objects; distance: how much it"
+    )
+    print("differs in position and appearance from annotated sections and those listed above")
     print(f"Wrote a picture of each to {output}")
     if write_labels:
         mask = known is not None and is_of_grey_levels(known)

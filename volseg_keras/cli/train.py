@@ -24,15 +24,17 @@ def train(
         list[Path],
         typer.Argument(
             metavar="IMAGE LABELS [IMAGE LABELS]...",
-            help="Volumes, each followed by its labels: class ids, or a mask of two grey levels.",
+            help="Volumes, each followed by its labels: class ids, or a mask of two grey levels. "
+            "Empty sections count as not annotated, unless 255 marks what is not, or --model is "
+            "given.",
         ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run.")],
     model: Annotated[
         str | None,
         typer.Option(
-            help="Network of `volseg models`, trained from scratch with recipe fast; auto chooses "
-            "a model to start from."
+            help="Network to train from scratch: U-Net, A to H. Weights published under the same "
+            "name are not used: that is --from. auto: choose a model to start from."
         ),
     ] = None,
     start: Annotated[
@@ -70,9 +72,9 @@ def train(
     hold_out: Annotated[
         list[str] | None,
         typer.Option(
-            help="Part of every volume to hold out for validation, e.g. x:0:256, or z=7 for a "
-            "section; repeat it to give each volume its own, or none. Without --model, if three "
-            "or more sections are annotated, one of them is held out at first."
+            help="Part of every volume to validate on: AXIS:START:STOP in voxels, at one end of "
+            "the axis, e.g. x:0:256, or a section, z=7; repeat it to give each volume its own, or "
+            "none. Without --model, one of three or more annotated sections is held out at first."
         ),
     ] = None,
     validate: Annotated[
@@ -82,7 +84,7 @@ def train(
         ),
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="Share of patches from each volume, e.g. 2,1.")
+        str | None, typer.Option(help="Share of patches that each volume gets, e.g. 2,1.")
     ] = None,
     self_train: Annotated[
         bool,
@@ -94,7 +96,8 @@ def train(
     resume: Annotated[
         bool,
         typer.Option(
-            "--resume", help="Continue the run in -o, if there is one; repeat its options."
+            "--resume",
+            help="Continue the interrupted training in -o, or start it; repeat its options.",
         ),
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of weights and patches.")] = 0,

@@ -88,7 +88,24 @@ def export_model(model, path, format="savedmodel", *, card=None, say=None):
 
 
 def export_savedmodel(model, path, card=None):
-    """Write a TensorFlow SavedModel with `export_model` and return its path."""
+    """Write a TensorFlow SavedModel, which runs without this package.
+
+    Args:
+        model: a Keras model, see `export_model`.
+        path: folder to write.
+        card: what is known about the model, see `export_model`.
+
+    Returns:
+        The `Path` of the folder. Its endpoint `serve` takes float32 `(batch, *spatial, channels)`
+        and returns {"probability": `(batch, *spatial, classes)`}.
+
+    Raises:
+        FileExistsError: the folder holds files.
+        ValueError: an argument does not fit, or the reloaded model differs from Keras.
+
+    Example:
+        >>> volseg_keras.export_savedmodel(volseg_keras.load_pretrained("H"), "h")
+    """
     export_model(model, path, card=card)
     return Path(path)
 

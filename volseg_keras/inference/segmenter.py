@@ -183,7 +183,7 @@ def predict_volume(
         float32 `(z, y, x, classes)`.
 
     Raises:
-        ValueError, FileNotFoundError: an argument does not fit.
+        ValueError, FileNotFoundError: an argument is not valid; the message names it.
     """
     options = PredictionOptions(
         tta, seamless, normalization, given_scale(scale), tile, smoothing, zooms, denoise

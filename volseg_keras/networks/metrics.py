@@ -12,7 +12,8 @@ from .training_ops import compiled
 class Jaccard(keras.metrics.Metric):
     """Jaccard index of a class, or the mean of several, accumulated over batches.
 
-    A voxel belongs to the class of highest probability. Shapes are those of `JaccardLoss`.
+    A voxel belongs to the class of highest probability. `y_pred` is `(batch, *spatial, classes)`;
+    `y_true` is `(batch, *spatial)`, with a last axis of 1 or without, or one-hot.
 
     Args:
         class_id: the class to score, or a list of classes to average over.

@@ -50,6 +50,10 @@ def build_model(variant, *, num_classes=2, input_shape=None, in_channels=1, drop
     Raises:
         ValueError: the variant is unknown, `input_shape` has the wrong rank or sizes, or a number
             is out of range.
+
+    Example:
+        >>> volseg_keras.build_model("H", num_classes=3).output_shape
+        (None, None, None, None, 3)
     """
     row = get_variant(variant)
     require_positive(num_classes=num_classes, in_channels=in_channels)

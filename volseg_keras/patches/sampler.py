@@ -138,6 +138,10 @@ class PatchSampler(Patches):
     Raises:
         ValueError: shapes differ, the patch is larger than the volume, there is no foreground, or
             a number is out of range.
+
+    Example:
+        >>> sampler = volseg_keras.PatchSampler(image, label, (64, 128, 128), seed=0)
+        >>> images, labels = sampler.batch(0, 2)  # (2, 64, 128, 128, 1) and (2, 64, 128, 128)
     """
 
     def __init__(

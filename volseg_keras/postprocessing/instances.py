@@ -57,6 +57,9 @@ def instances(
 
     Raises:
         ValueError: an argument is out of its range.
+
+    Example:
+        >>> ids = volseg_keras.instances(probability[..., 1], voxel_size=(5, 5, 5))
     """
     slabs = instance_slabs(
         probability, BytesIO(), threshold, voxel_size, neck, min_voxels, planes, None

@@ -46,6 +46,10 @@ def measure(labels, voxel_size, *, classes=None, on_progress=None):
 
     Raises:
         ValueError: labels are not a volume of integers, or `voxel_size` is not three sides.
+
+    Example:
+        >>> rows = volseg_keras.measure(ids, (5, 5, 5))
+        >>> volumes = [row["volume_um3"] for row in rows]
     """
     labels, sides = np.asarray(labels), checked_size(voxel_size)
     require(

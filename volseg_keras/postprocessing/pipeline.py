@@ -174,6 +174,9 @@ def clean_labels(labels, *, median=1, fill_holes=False, min_size=None):
 
     Raises:
         ValueError: an argument is out of its range.
+
+    Example:
+        >>> cleaned = volseg_keras.clean_labels(labels, median=3, min_size=500)
     """
     labels = np.asarray(labels)
     require(

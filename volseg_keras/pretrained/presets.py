@@ -47,6 +47,9 @@ def load_pretrained(name):
 
     Raises:
         ValueError: there is no such model, or its file is damaged or would run code of its own.
+
+    Example:
+        >>> model = volseg_keras.load_pretrained("mito-3d")  # takes raw intensities
     """
     check_backend()
     import keras

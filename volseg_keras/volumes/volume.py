@@ -148,6 +148,10 @@ def open_volume(path, *, axes=None, level=0, time=None, channel=None, series=Non
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged or of an unknown format, or does not hold one volume.
+
+    Example:
+        >>> volume = volseg_keras.open_volume("stack.tif", voxel_size=(40, 6, 6))
+        >>> section = volume[10]  # (y, x), read from the file
     """
     arguments = {"path": os.path.abspath(path), "axes": axes, "level": level, "time": time}
     arguments |= {"channel": channel, "series": series, "voxel_size": voxel_size}

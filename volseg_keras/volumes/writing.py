@@ -35,6 +35,9 @@ def save_volume(path, array, *, voxel_size=None, like=None):
     Raises:
         ValueError: the suffix is not known.
         OSError: the folder cannot be written.
+
+    Example:
+        >>> volseg_keras.save_volume("labels.tif", labels, like=volume)
     """
     array = np.asanyarray(array)
     require(array.ndim == 3, "array", "axes (z, y, x)", f"shape {array.shape}")
