@@ -152,8 +152,8 @@ def test_sections_are_not_rescaled_for_a_2d_model(tmp_path, monkeypatch):
     volume = open_volume(save_volume(tmp_path / "a.tif", image, voxel_size=(5, 7, 6)))
     monkeypatch.setattr(choice, "trained_voxel_size", lambda model, near: (40, 5, 5))
     monkeypatch.setattr(choice, "trained_spatial_dims", {"two": 2, "three": 3}.get)
-    assert choice.scale_to(["two"], volume) == (1, 1.4, 1.2)
-    assert choice.scale_to(["three"], volume) == (0.125, 1.4, 1.2)
+    assert choice.scale_to(["two"], volume.voxel_size) == (1, 1.4, 1.2)
+    assert choice.scale_to(["three"], volume.voxel_size) == (0.125, 1.4, 1.2)
 
 
 def test_a_volume_that_has_too_much_foreground_is_told(tmp_path, capsys, monkeypatch):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from volseg_keras import open_volume, save_volume
-from volseg_keras.volumes.dimensions import lacks_thickness
+from volseg_keras.datasets.phantom import phantom
+from volseg_keras.volumes.dimensions import known_voxel_size, lacks_thickness
 from volseg_keras.volumes.geometry import Geometry
 from volseg_keras.volumes.volume import as_volume
 
@@ -31,3 +32,12 @@ def test_a_file_that_knows_all_or_nothing(tmp_path):
     for size in (None, (40, 6, 6)):
         path = save_volume(tmp_path / "a.tif", np.zeros((4, 8, 8), np.uint8), voxel_size=size)
         assert not lacks_thickness(open_volume(path))
+
+
+@pytest.mark.parametrize("every", [1, 4])
+def test_the_thickness_that_a_file_does_not_state_is_measured(every):
+    volume = as_volume(phantom((32, 96, 96))[0][::every])
+    assert known_voxel_size(volume) is None and known_voxel_size(np.asarray(volume)) is None
+    volume.geometry = Geometry.straight((None, 6.0, 5.0), "nm")
+    thick, *pixel = known_voxel_size(volume)
+    assert pixel == [6, 5] and thick == pytest.approx(5 * every, rel=0.5)

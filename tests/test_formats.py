@@ -447,3 +447,17 @@ def test_links_in_hdf5_are_followed(tmp_path):
         file["raw"], file["other"] = VOXELS, VOXELS[:2]
         file["entry/data"] = h5py.SoftLink("/raw")
     np.testing.assert_array_equal(open_volume(tmp_path / "a.h5::entry/data")[...], VOXELS)
+
+
+def test_large_shards_of_small_chunks(tmp_path):
+    shards = {"shape": (1024, 1024, 2048), "chunks": (32, 32, 32), "shards": (1024, 1024, 2048)}
+    zarr.create_array(tmp_path / "a.zarr", dtype="u1", zarr_format=3, **shards)
+    assert open_volume(tmp_path / "a.zarr").shape == (1024, 1024, 2048)
+
+
+def test_levels_of_a_single_section_are_as_thick(tmp_path):
+    path = save_volume(
+        tmp_path / "a.zarr", np.zeros((1, 512, 600), np.uint8), voxel_size=(40, 5, 4)
+    )
+    coarse = open_volume(path, level=1)
+    assert coarse.shape == (1, 256, 300) and coarse.voxel_size == (40, 10, 8)

@@ -10,6 +10,7 @@ from ..errors import invalid, require
 from ..postprocessing.pipeline import PostProcessing
 from ..pretrained.choice import AUTO, choose_model, common_scale, scale_to
 from ..pretrained.presets import mean_threshold
+from ..volumes.dimensions import known_voxel_size
 from ..volumes.formats import split_suffix
 from ..volumes.volume import open_volume
 from ..volumes.writing import check_memory_to_write, check_not_input, checked_output
@@ -131,8 +132,8 @@ class Job:
         given = self.rescale is None and self.prediction.scale != (1, 1, 1)
         if given or self.rescale is False:
             return self
-        names = self.model.names
-        scale = scale_to(names, image) if self.rescale else common_scale(names, image.voxel_size)
+        find = scale_to if self.rescale else common_scale
+        scale = find(self.model.names, known_voxel_size(image))
         return replace(self, rescale=False, prediction=replace(self.prediction, scale=scale))
 
 

@@ -10,6 +10,7 @@ from ..postprocessing.pipeline import PostProcessing
 from ..pretrained.choice import choose_model, common_scale, is_auto, scale_text
 from ..pretrained.presets import mean_threshold
 from ..resources import free_memory
+from ..volumes.dimensions import known_voxel_size
 from ..volumes.volume import as_volume
 from .options import PredictionOptions
 from .segmenter import predicted, recent_model
@@ -56,7 +57,7 @@ class Prediction:
         if is_auto(model):
             choice = choose_model(volume)
             models, description = list(choice.models), choice.reason
-        scale = common_scale(models, volume.voxel_size)
+        scale = common_scale(models, known_voxel_size(volume))
         description = description if scale == (1, 1, 1) else f"{description}. {scale_text(scale)}"
         predictor, threshold = recent_model(models), mean_threshold(models)
         options = PredictionOptions(scale=scale)

@@ -12,6 +12,7 @@ import numpy as np
 from ..networks.backend import check_backend
 from ..pretrained.choice import AUTO, choose_model, common_scale, is_auto
 from ..pretrained.presets import METRICS
+from ..volumes.dimensions import known_voxel_size
 from ..volumes.volume import open_volume
 from .lru_cache import Recent
 from .open_model import by_keras, find_model, open_model, savedmodel_files
@@ -139,8 +140,8 @@ def chosen_model(volume, engine, options, rescale):
     """Return the `Predictor` of the models that suit a volume, and options with their scale."""
     choice = choose_model(volume)
     if rescale:
-        voxel_size = getattr(volume, "voxel_size", None)
-        options = replace(options, scale=common_scale(choice.models, voxel_size))
+        scale = common_scale(choice.models, known_voxel_size(volume))
+        options = replace(options, scale=scale)
     return recent_model(list(choice.models), engine), options
 
 

@@ -11,6 +11,16 @@ from ..volumes.labels import NOT_ANNOTATED
 SPACING = 32
 # Share of a change of the voxel size in which y and x differ; most voxels that a section shifts by.
 ANISOTROPY, SHIFT = 0.15, 6
+# Random numbers of a patch in the order in which they are drawn: coins from 0 to 1, amounts from -1
+# to 1. A damaged section is either shifted or of another level.
+COINS = (
+    *("flip z", "flip y", "flip x", "transpose", "elastic", "gamma", "noise", "blur", "shading"),
+    *("inversion", "section", "thickness"),
+)
+AMOUNTS = (
+    *("gain", "offset", "exponent", "blur", "noise", "scale z", "scale", "anisotropy"),
+    *("level or shift y", "kind", "stride", "shift x"),
+)
 # Standard deviation, in voxels, of the blur of the edge where stained objects end.
 STAIN_EDGE = 1.5
 
@@ -134,44 +144,48 @@ def draw(rng, shape, augment, voxel_size=None):
         augment: an `Augment`.
         voxel_size: `(z, y, x)` in nm of the volume, or None.
     """
-    coins, amounts = rng.random(12), rng.uniform(-1, 1, 12)
+    coin = dict(zip(COINS, rng.random(len(COINS)), strict=True))
+    amount = dict(zip(AMOUNTS, rng.uniform(-1, 1, len(AMOUNTS)), strict=True))
     noise_seed, myelin_seed = (int(seed) for seed in rng.integers(2**63, size=2))
     # A slice of a volume is deformed and blurred in its plane only.
     spatial = [axis for axis, size in enumerate(shape) if size > 1]
     grid = [2 + (size - 1) // SPACING if size > 1 else 1 for size in shape]
     points = rng.standard_normal((4, *grid), np.float32)
     field = None
-    if coins[4] < augment.elastic:
+    if coin["elastic"] < augment.elastic:
         field = np.zeros((3, *grid), np.float32)
         field[spatial] = augment.displacement * points[spatial]
-        plane, apart = amounts[6], ANISOTROPY * amounts[7]
-        exponents = amounts[5], plane + apart, plane - apart
+        plane, apart = amount["scale"], ANISOTROPY * amount["anisotropy"]
+        exponents = amount["scale z"], plane + apart, plane - apart
         for axis in spatial:
             stretch = (augment.scale ** exponents[axis] - 1) * (shape[axis] - 1) / 2
             ramp = np.linspace(-stretch, stretch, grid[axis], dtype=np.float32)
             field[axis] += ramp.reshape([-1 if a == axis else 1 for a in range(3)])
     stride = 1
-    if augment.thickness and shape[0] > 1 and voxel_size and coins[11] < 0.5:
+    if augment.thickness and shape[0] > 1 and voxel_size and coin["thickness"] < 0.5:
         thinnest = max(1.0, augment.thickness / voxel_size[0])
-        stride = round(thinnest ** abs(amounts[10]))
+        stride = round(thinnest ** abs(amount["stride"]))
     section = None
-    if coins[10] < augment.sections and shape[0] >= SPACING:
-        kind = ("missing", "noisy", "shifted")[int(3 * abs(amounts[9])) % 3]
-        shift = tuple(round(SHIFT * amount) for amount in (amounts[8], amounts[11]))
-        section = Section(noise_seed // 2 % shape[0], kind, 3 * amounts[8], shift)
-    gamma, noise, blur, shading = coins[5:9] < augment.probability
-    gain = 1 + augment.contrast * amounts[0]
+    if coin["section"] < augment.sections and shape[0] >= SPACING:
+        kind = ("missing", "noisy", "shifted")[int(3 * abs(amount["kind"])) % 3]
+        level = amount["level or shift y"]
+        shift = round(SHIFT * level), round(SHIFT * amount["shift x"])
+        section = Section(noise_seed // 2 % shape[0], kind, 3 * level, shift)
+    gamma, noise, blur, shading = (
+        coin[name] < augment.probability for name in ("gamma", "noise", "blur", "shading")
+    )
+    gain = 1 + augment.contrast * amount["gain"]
     return Draw(
-        flips=tuple(a for a in spatial if augment.flips and coins[a] < 0.5),
-        transpose=bool(augment.rotations and shape[1] == shape[2] and coins[3] < 0.5),
+        flips=tuple(a for a in spatial if augment.flips and coin[f"flip {'zyx'[a]}"] < 0.5),
+        transpose=bool(augment.rotations and shape[1] == shape[2] and coin["transpose"] < 0.5),
         field=field,
         stride=stride,
-        gain=-gain if coins[9] < augment.inversion else gain,
-        offset=augment.brightness * amounts[1],
-        exponent=(1 + augment.gamma) ** (amounts[2] * gamma),
-        blur=float(augment.blur * abs(amounts[3]) * blur),
+        gain=-gain if coin["inversion"] < augment.inversion else gain,
+        offset=augment.brightness * amount["offset"],
+        exponent=(1 + augment.gamma) ** (amount["exponent"] * gamma),
+        blur=float(augment.blur * abs(amount["blur"]) * blur),
         shading=augment.shading * points[3] if augment.shading and shading else None,
-        noise=(noise_seed, float(augment.noise * abs(amounts[4]) * noise)),
+        noise=(noise_seed, float(augment.noise * abs(amount["noise"]) * noise)),
         staining=(noise_seed + 1, augment.staining * (noise_seed % 2)),
         section=section,
         myelin=myelin_seed if rng.random() < augment.myelin else None,

@@ -99,25 +99,25 @@ def know_voxel_size(models):
     return all("voxel_size" in model_card(model) for model in models)
 
 
-def scale_to(models, image):
+def scale_to(models, voxel_size):
     """Return how many voxels of the models' size make one of a volume, along (z, y, x).
 
     Sections stay as they are for 2D models.
 
     Args:
         models: names, runs or files.
-        image: a `Volume`.
+        voxel_size: of the volume, `(z, y, x)` in nm, or None.
 
     Raises:
         ValueError: a voxel size is unknown, or the models have different ones.
     """
-    require(image.voxel_size, "voxel_size", "the voxel size of the volume, to rescale", "none")
+    require(voxel_size, "voxel_size", "the voxel size of the volume, to rescale", "none")
     dims = [trained_spatial_dims(model) for model in models]
-    sizes = [trained_voxel_size(model, image.voxel_size) for model in models]
+    sizes = [trained_voxel_size(model, voxel_size) for model in models]
     size = common_voxel_size(sizes, [n or 3 for n in dims])
     known = " and ".join(map(str, {*sizes} - {None})) or "none"
     require(size, "model", "a model with one known voxel size, to rescale", known)
-    scale = [round(a / b, 4) for a, b in zip(image.voxel_size, size, strict=True)]
+    scale = [round(a / b, 4) for a, b in zip(voxel_size, size, strict=True)]
     return (1, *scale[1:]) if set(dims) == {2} else tuple(scale)
 
 

@@ -125,9 +125,11 @@ def publish(run, output, tests, *, about="", row=None, on_progress=None):
         write_files(model, run, part, metrics, about, row)
         file.replace(part / file.name)
         write_checksums(part)
+        earlier = output.with_name(f"{output.name}.earlier")  # kept if this process is killed now
         if output.exists():
-            output.replace(work / "earlier")
+            output.replace(earlier)
         part.replace(output)
+        shutil.rmtree(earlier, ignore_errors=True)
     write_model_tables(output.parent)
     return metrics
 

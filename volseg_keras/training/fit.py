@@ -158,7 +158,7 @@ def fit(
         "recipe": recipe if isinstance(recipe, str) else "custom",
         "hold_out": hold_out,
         "seed": int(seed),
-        **run_options(row, dims, start, weights, batch),
+        **run_options(recipe, row, dims, start, weights, batch),
         "volumes": [described(volume) for volume in volumes],
         "validation": [described(volume) for volume in validation],
     }
@@ -189,11 +189,12 @@ def fit(
     return write_summary(model, output, budget, about, volumes)
 
 
-def run_options(row, dims, start, weights, batch):
-    """Return what differs from a plain run of a recipe, for metrics.json."""
+def run_options(recipe, row, dims, start, weights, batch):
+    """Return what differs from a plain run of a recipe of `RECIPES`, for metrics.json."""
     # Checkpoints of 2D networks that are older than it have the same arrays, but of AdamW.
     optimizer = row.optimizer[dims]
     options = {
+        "custom_recipe": None if isinstance(recipe, str) else repr(row),
         "from": start and str(start),
         "weights": weights,
         "batch": batch if batch != row.batch[dims] else None,

@@ -1,7 +1,7 @@
 """Training recipes as rows; the schedule is a function of the share of the budget spent."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..errors import require, require_one_of
 from ..patches.augment import Augment
@@ -98,28 +98,19 @@ NEAR = Augment(
 )
 # Muon was chosen for 2D networks by tests/benchmarks/recipes.py, for 3D ones by one short run of H
 # with each, on thin patches; `finetune` has not been measured with it in 3D.
-FAST = {
-    "patch": {2: (256, 256), 3: (64, 128, 128)},
-    "batch": {2: 2, 3: 2},
-    "optimizer": {2: "MuonAdamW", 3: "MuonAdamW"},
-    "optimizer_options": {"weight_decay": 1e-4},
-    "loss": "JaccardCrossentropyLoss",
-    "schedule": "cosine",
-    "warmup": 50,
-    "settle": 0.1,
-}
-FEW_SECTIONS = {
-    "patch": {2: (256, 256), 3: (32, 128, 128)},
-    "batch": {2: 2, 3: 4},
-    "optimizer": {2: "MuonAdamW", 3: "AdamW"},
-}
-DEMO = {
-    "patch": {2: (128, 128), 3: (32, 64, 64)},
-    "batch": {2: 4, 3: 2},
-    "optimizer": {2: "AdamW", 3: "AdamW"},
-    "warmup": 30,
-    "settle": 0.0,
-}
+FAST = Recipe(
+    patch={2: (256, 256), 3: (64, 128, 128)},
+    batch={2: 2, 3: 2},
+    rate={2: 3e-3, 3: 3e-3},
+    steps=4_000,
+    optimizer={2: "MuonAdamW", 3: "MuonAdamW"},
+    optimizer_options={"weight_decay": 1e-4},
+    loss="JaccardCrossentropyLoss",
+    schedule="cosine",
+    warmup=50,
+    augment=WIDE,
+    settle=0.1,
+)
 
 RECIPES = {
     # Paper, Section 3, which does not state the L2 coefficient. He et al. 2016 add 1e-4 to the
@@ -136,19 +127,32 @@ RECIPES = {
         foreground_fraction=1.0,
         augment=Augment(rotations=False, elastic=1.0, contrast=0, brightness=0),
     ),
-    "fast": Recipe(**FAST, steps=4_000, rate={2: 3e-3, 3: 3e-3}, augment=WIDE),
+    "fast": FAST,
     # From good weights, on the volume to be segmented. Half of the patches lie anywhere on
     # annotated sections: with most of them around objects, networks mark too much. Patches are
     # thin, since a larger share of their voxels is annotated if few sections are.
-    "finetune": Recipe(
-        **{**FAST, **FEW_SECTIONS, "warmup": 25},
+    "finetune": replace(
+        FAST,
+        patch={2: (256, 256), 3: (32, 128, 128)},
+        batch={2: 2, 3: 4},
+        rate={2: 1e-3, 3: 1e-3},
         steps=2_000,
         minutes=10,
-        rate={2: 1e-3, 3: 1e-3},
+        optimizer={2: "MuonAdamW", 3: "AdamW"},
+        warmup=25,
         augment=NEAR,
     ),
     # Patches small enough for hundreds of steps in the minutes of a demonstration on phantoms.
-    "demo": Recipe(**{**FAST, **DEMO}, steps=400, rate={2: 3e-3, 3: 3e-3}),
+    "demo": replace(
+        FAST,
+        patch={2: (128, 128), 3: (32, 64, 64)},
+        batch={2: 4, 3: 2},
+        steps=400,
+        optimizer={2: "AdamW", 3: "AdamW"},
+        warmup=30,
+        augment=Augment(),
+        settle=0.0,
+    ),
 }
 
 

@@ -22,11 +22,28 @@ def check_axes(volume):
 
 def lacks_thickness(volume):
     """Return whether a `Volume` has pixels as of tissue, but no thickness of its sections."""
-    place = volume.geometry
+    place = getattr(volume, "geometry", None)
     if place is None or place.voxel or not (scale := in_nm(place.unit)):
         return False
     thick, *sides = place.sides
     return isnan(thick) and all(LEAST <= scale * side <= MOST for side in sides)
+
+
+def known_voxel_size(volume):
+    """Return the voxel size of a volume, `(z, y, x)` in nm, or None if it is unknown.
+
+    Where a file states the size of its pixels alone, the thickness of sections is measured, see
+    `section_thickness`.
+
+    Args:
+        volume: `(z, y, x)` or `(z, y, x, channels)` array-like; a `Volume` has a voxel size.
+    """
+    if not lacks_thickness(volume):
+        return getattr(volume, "voxel_size", None)
+    unit = in_nm(volume.geometry.unit)
+    pixel = tuple(unit * side for side in volume.geometry.sides[1:])
+    thickness = min(section_thickness(volume) or FARTHEST, FARTHEST)
+    return (thickness * min(pixel), *pixel)
 
 
 def channels_of(image):

@@ -42,7 +42,7 @@ def read_zarr(path, inside=None, level=0, series=None):
     else:
         source = read_group(node, level, series)
     array = source.array
-    array.store.largest = stored_limit(array.shards or array.chunks, array.dtype)
+    array.store.largest = stored_limit(array.chunks, array.dtype, array.shards)
     check_codecs(array)
     return source
 
@@ -153,15 +153,17 @@ def finish_zarr(path, place):
     import zarr
 
     group = zarr.open_group(path, mode="r+")
-    array, levels = group["0"], [1]
+    array, factors = group["0"], [(1, 1, 1)]
     while min(array.shape[1:]) >= 2 * MINIMUM_SIDE:
-        finer, coarse = array, tuple(-(-n // 2) for n in array.shape)
-        array = zarr_array(group, len(levels), coarse, finer.dtype)
+        finer, halves = array, [2 if n > 1 else 1 for n in array.shape]
+        coarse = tuple(-(-n // half) for n, half in zip(finer.shape, halves, strict=True))
+        array = zarr_array(group, len(factors), coarse, finer.dtype)
         for rows in array_blocks(coarse):
-            wanted = tuple(slice(2 * r.start, 2 * r.stop) for r in rows)
-            array[rows] = np.asarray(finer[wanted])[::2, ::2, ::2]
-        levels.append(2 * levels[-1])
-    group.attrs["multiscales"] = [multiscale(levels, place)]
+            pairs = zip(rows, halves, strict=True)
+            wanted = tuple(slice(half * r.start, half * r.stop) for r, half in pairs)
+            array[rows] = np.asarray(finer[wanted])[tuple(slice(None, None, h) for h in halves)]
+        factors.append(tuple(f * half for f, half in zip(factors[-1], halves, strict=True)))
+    group.attrs["multiscales"] = [multiscale(factors, place)]
 
 
 def mark_labels(path):
@@ -186,10 +188,14 @@ def zarr_array(group, level, shape, dtype):
     return group.create_array(str(level), shape=shape, dtype=dtype, overwrite=True, **options)
 
 
-def multiscale(levels, place):
+def multiscale(factors, place):
     """Return the OME-Zarr 0.4 metadata of a pyramid at a `Geometry`, which may be None.
 
     Every level begins with the first voxel of the one before.
+
+    Args:
+        factors: how many times as large as the finest ones the voxels of each level are, (z, y, x).
+        place: the `Geometry` of the finest level.
     """
     place = place and place.voxel_size and place.in_unit("nm", "um", "mm", "angstrom")
     unit = {"unit": UNITS[in_nm(place.unit)]} if place else {}
@@ -200,11 +206,11 @@ def multiscale(levels, place):
         {
             "path": str(i),
             "coordinateTransformations": [
-                {"type": "scale", "scale": [level * s for s in sides]},
+                {"type": "scale", "scale": [f * s for f, s in zip(factor, sides, strict=True)]},
                 *shift,
             ],
         }
-        for i, level in enumerate(levels)
+        for i, factor in enumerate(factors)
     ]
     axes = [{"name": name, "type": "space", **unit} for name in "zyx"]
     return {"version": "0.4", "axes": axes, "datasets": datasets}

@@ -43,16 +43,22 @@ def checked_size(voxel_size):
     return tuple(size.tolist())
 
 
-def stored_limit(shape, dtype):
-    """Return how many bytes a compressed piece of an array may take in its file.
+def stored_limit(piece, dtype, file=None):
+    """Return how many bytes compressed pieces of an array may take in their file.
+
+    Args:
+        piece: shape of what is decompressed at a time.
+        dtype: of a voxel.
+        file: shape of all pieces of a file, by default of one.
 
     Raises:
-        ValueError: the piece is larger than `PIECE` when it is decompressed.
+        ValueError: a piece is larger than `PIECE` when it is decompressed.
     """
-    size = math.prod(map(int, shape)) * dtype.itemsize
+    size = math.prod(map(int, piece)) * dtype.itemsize
     if size > PIECE:
         raise ValueError(f"it is stored in pieces of {size} bytes, more than {PIECE}")
-    return size + size // 8 + 4096
+    whole = math.prod(map(int, file or piece)) * dtype.itemsize
+    return whole + whole // 8 + 4096
 
 
 def resolve_sibling(path, name):
