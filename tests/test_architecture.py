@@ -20,9 +20,9 @@ FLOORS = (
     {"networks", "volumes", "scores"},
     {"patches", "postprocessing", "report"},
     {"pretrained", "datasets", "evaluation"},
-    {"inference"},
+    {"inference", "segmentation_page"},
     {"training", "export"},
-    {"publishing", "demo"},
+    {"publishing", "demo", "diagnosis"},
     {"napari_plugin"},
     {"cli"},
 )

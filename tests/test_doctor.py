@@ -14,15 +14,26 @@ import pytest
 from packaging.requirements import Requirement
 
 import volseg_keras
-from volseg_keras.cli.doctor import OPTIONAL, attempt, lines, missing, versions
 from volseg_keras.cli.export import FormatName
+from volseg_keras.diagnosis import (
+    OPTIONAL,
+    Check,
+    as_dict,
+    attempt,
+    default_engine_works,
+    lines,
+    missing,
+    section_checks,
+    size_of_files,
+    versions,
+)
 
 PACKAGE = str(Path(volseg_keras.__file__).parents[1])
 MAIN = "from volseg_keras import cli; cli.main()"
 
 
 def test_versions_are_those_of_the_modules():
-    found = versions()
+    found = {check.name: check.text for check in versions()}
     assert found["volseg_keras"] == volseg_keras.__version__ and found["numpy"] == np.__version__
     assert found["python"] == sys.version.split()[0]
 
@@ -39,22 +50,60 @@ def test_optional_packages_are_those_of_the_extras():
 def test_what_is_missing_is_told_with_the_line_to_get_it(monkeypatch):
     monkeypatch.setitem(OPTIONAL, "cluster", (("numpy", "no-such-package"), "more"))
     monkeypatch.setitem(OPTIONAL, "less", (("numpy",), "less"))
-    found = missing()
+    found = {check.name: check.text for check in missing()}
     assert found["more"] == "pip install dask distributed" and "less" not in found
 
 
 def test_errors_are_a_line():
-    assert attempt(lambda: json.loads("\n")).startswith("fails: JSONDecodeError: Expecting value")
-    assert attempt(lambda: __import__("no_such_package")) == "not installed: no_such_package"
-    told = list(lines({"a": {"b": ["c", "d"], "e": 1}, "f": "nothing"}))
-    assert [line.split() for line in told] == [["a", "b", "c,", "d"], ["e", "1"], ["f", "nothing"]]
+    broken = attempt("a", "b", json.loads, "\n", ok=True)
+    assert broken.text.startswith("fails: JSONDecodeError: Expecting value") and broken.ok is False
+    assert section_checks("a", lambda: json.loads("\n")) == [Check("a", "", broken.text, False)]
+
+
+@pytest.mark.parametrize("package, ok", [("no_such_package", False), ("onnxruntime", None)])
+def test_only_what_is_not_optional_fails_if_it_is_missing(package, ok):
+    def look():
+        raise ModuleNotFoundError(name=package)
+
+    told = attempt("engines", package, look, ok=True)
+    assert told == Check("engines", package, f"not installed: {package}", ok)
+
+
+ROWS = [Check("a", "b", ["c", "d"], True), Check("a", "e", 1), Check("f", "", "nothing", False)]
+
+
+def test_checks_are_lines_for_people_and_a_dict_for_json():
+    told = [line.split() for line in lines(ROWS)]
+    assert told == [["a", "b", "c,", "d"], ["e", "1"], ["f", "nothing"]]
+    texts = {"a": {"b": ["c", "d"], "e": 1}, "f": "nothing"}
+    assert as_dict(ROWS) == {**texts, "ok": {"a": {"b": True}, "f": False}}
+
+
+@pytest.mark.parametrize("ok", [True, False, None])
+def test_the_default_engine_decides(ok):
+    others = [Check("engines", "keras", "works (1.0 s)", not ok), Check("a", "default", "b", True)]
+    checks = [Check("engines", "default", "openvino", ok), *others]
+    assert default_engine_works(checks) is (ok is True)
+    assert not default_engine_works([Check("engines", "", "fails: ImportError: broken", False)])
+
+
+def test_files_that_vanish_are_not_measured(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").write_bytes(b"12345")
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")  # is listed, and then not there
+    assert size_of_files(tmp_path) == 5 and size_of_files(tmp_path / "nowhere") == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "broken, works", [(("openvino", "onnxruntime"), True), (("keras", "psutil"), False)]
+    "broken, working",
+    [
+        (("openvino", "onnxruntime"), {"keras"}),
+        (("keras", "psutil"), set()),
+        (("onnxruntime",), {"default", "keras", "openvino"}),
+    ],
 )
-def test_it_tells_what_works_where_packages_are_broken(broken, works, tmp_path):
+def test_it_tells_what_works_where_packages_are_broken(broken, working, tmp_path):
     for name in broken:
         (tmp_path / f"{name}.py").write_text("raise ImportError('broken')")
     path = os.pathsep.join([str(tmp_path), PACKAGE])
@@ -65,15 +114,19 @@ def test_it_tells_what_works_where_packages_are_broken(broken, works, tmp_path):
         text=True,
         env=environment,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == (0 if "default" in working else 1), done.stderr
     found = json.loads(done.stdout)
+    ok = found.pop("ok")
     assert list(found) == ["versions", "system", "devices", "engines", "folders", "missing"]
-    if works:
-        assert found["engines"].pop("keras").startswith("works (")
+    if working:
+        assert {name for name, works in ok["engines"].items() if works} == working
         assert found["engines"].pop("default") == "openvino"
+        for name in working - {"default"}:
+            assert found["engines"].pop(name).startswith("works (")
         assert found["devices"]["Keras"][0] == "tensorflow"
         assert found["system"]["cores usable"] >= 1
     else:
+        assert ok["engines"] is False
         assert "fails: ImportError: broken" in str(found["system"])
     assert found["engines"] and "works" not in str(found["engines"])
     assert found["folders"]["data"] == f"{tmp_path} (has no lucchi_pp)"

@@ -44,6 +44,7 @@ def saved(models, tmp_path_factory):
 
 
 IMAGE = phantom((20, 48, 64), seed=3)[0]
+BFLOAT16 = 0.006  # mean error of the probabilities of untrained networks, which are near a half
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_openvino_agrees_with_keras(models, name, dtype):
     want = predict_volume(path, image, engine="keras")
     got = predict_volume(path, image, engine="openvino")
     assert got.shape == want.shape and got.dtype == np.float32
-    assert np.abs(got - want).mean() < 0.004
+    assert np.abs(got - want).mean() < BFLOAT16
     assert (want[..., 1] >= 0.5).any() and (want[..., 1] < 0.5).any()
 
 
@@ -77,8 +78,8 @@ def test_onnxruntime_agrees_with_keras(models):
 def test_a_model_in_memory_and_a_savedmodel(models, saved):
     model, _ = split_normalization(load_pretrained(models / "C.keras"))
     want = predict_volume(model, IMAGE)
-    assert np.abs(predict_volume(model, IMAGE, engine="openvino") - want).mean() < 0.004
-    assert np.abs(predict_volume(saved, IMAGE, engine="openvino") - want).mean() < 0.004
+    assert np.abs(predict_volume(model, IMAGE, engine="openvino") - want).mean() < BFLOAT16
+    assert np.abs(predict_volume(saved, IMAGE, engine="openvino") - want).mean() < BFLOAT16
     with pytest.raises(ValueError, match="`engine`"):
         open_model(saved, "onnxruntime")
 
@@ -87,7 +88,7 @@ def test_a_model_in_memory_and_a_savedmodel(models, saved):
 def test_a_savedmodel_is_averaged_with_a_run(models, saved):
     got = predict_volume([models / "C.keras", saved], IMAGE, engine="openvino")
     want = predict_volume(models / "C.keras", IMAGE, engine="openvino")
-    assert got.shape == want.shape and np.abs(got - want).mean() < 0.004
+    assert got.shape == want.shape and np.abs(got - want).mean() < BFLOAT16
 
 
 def test_another_network_is_run_by_keras(tmp_path):
@@ -108,7 +109,7 @@ def test_three_classes(tmp_path):
     with_normalization(settled("C", num_classes=3), 130.0, 40.0).save(path)
     want = predict_volume(path, IMAGE, engine="keras")
     got = predict_volume(path, IMAGE, engine="openvino")
-    assert got.shape == (*IMAGE.shape, 3) and np.abs(got - want).mean() < 0.004
+    assert got.shape == (*IMAGE.shape, 3) and np.abs(got - want).mean() < BFLOAT16
     np.testing.assert_allclose(got.sum(-1), 1, atol=1e-2)
 
 

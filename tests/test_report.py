@@ -25,12 +25,14 @@ from test_cli import volseg
 from test_plots import HEADER, Planes
 
 from volseg_keras import open_volume, phantom, save_volume
-from volseg_keras.cli import view
 from volseg_keras.cli.common import VolumeOptions
+from volseg_keras.napari_plugin import viewer
 from volseg_keras.report import slices
 from volseg_keras.report.instance_sizes import instance_sizes, size_histogram
 from volseg_keras.report.page import write_page
 from volseg_keras.report.slices import PLANES, outline
+from volseg_keras.segmentation_page import Layers, display_name
+from volseg_keras.volumes.volume import as_volume
 
 SHAPE = (20, 48, 72)
 ALL = (
@@ -195,6 +197,29 @@ def test_wrong_input_is_one_line_and_exit_code_2(arguments, told, folder, monkey
     assert told in errors[0] and not Path("a.html").exists()
 
 
+@pytest.mark.parametrize(
+    "name, shape, value, expected",
+    [
+        ("truth", (4, 5, 7), 0, r"shape \(4, 5, 6\) as of `image`"),
+        ("probability", (4, 5), 0.5, r"shape \(4, 5, 6\) as of `image`"),
+        ("labels", (4, 5, 6), 0.5, "integers"),
+        ("instances", (4, 5, 6), 1j, "integers"),
+    ],
+)
+def test_layers_have_one_shape_and_labels_are_integers(name, shape, value, expected):
+    other = {name: as_volume(np.full(shape, value))}
+    with pytest.raises(ValueError, match=f"`{name}`. Expected {expected}"):
+        Layers(as_volume(np.zeros((4, 5, 6))), **other)
+
+
+def test_layers_hold_floats_without_fractions_as_integers():
+    ones = np.ones((4, 5, 6), "float32")
+    layers = Layers(as_volume(ones), instances=as_volume(ones, name="folder/a.h5::/b/ids"))
+    assert layers.image.dtype == "float32" and layers.instances.dtype == "uint8"
+    assert list(layers.by_name()) == ["image", "instances"]
+    assert display_name(layers.instances) == "a.h5::/b/ids"
+
+
 @pytest.mark.parametrize("value", [-0.1, 1.5, np.nan])
 def test_probabilities_lie_between_0_and_1(tmp_path, value):
     image = np.zeros((4, 5, 6), "float32")
@@ -237,41 +262,42 @@ def test_predict_opens_it_too(folder, tmp_path, monkeypatch):
 def test_options_of_the_volume_do_not_change_how_results_are_read(tmp_path, monkeypatch):
     """A cube, whose labels could be read by its axes too, and a file that exists already."""
     shown = []
-    monkeypatch.setattr(view, "show", lambda layers, title: shown.append(layers))
-    monkeypatch.setattr(view, "has_napari", lambda: False)
+    monkeypatch.setattr(viewer, "show", shown.append)
+    monkeypatch.setattr(viewer, "has_napari", lambda: False)
     grey = phantom((24, 24, 24))[0]
     np.save(tmp_path / "cube.npy", grey.T)
     output = ("-o", tmp_path / "labels.zarr", "--view", "--model", "D")
     assert volseg("predict", tmp_path / "cube.npy", "--axes", "xyz", *output) == 0
     (layers,) = shown
-    np.testing.assert_array_equal(layers["image"], grey)
-    np.testing.assert_array_equal(layers["labels"], open_volume(tmp_path / "labels.zarr"))
+    np.testing.assert_array_equal(layers.image, grey)
+    np.testing.assert_array_equal(layers.labels, open_volume(tmp_path / "labels.zarr"))
 
 
 def test_a_window_in_another_process_gets_all_options(tmp_path, monkeypatch):
     given = []
-    monkeypatch.setattr(view, "has_napari", lambda: True)
+    monkeypatch.setattr(viewer, "has_napari", lambda: True)
     monkeypatch.setattr(subprocess, "run", lambda command, **_: given.append(command))
     options = VolumeOptions(axes="zyx", time=1, level=0, voxel_size="8,4,4.5")
-    view.show_found(tmp_path / "a.tif", {"labels": tmp_path / "b.tif"}, options)
-    (python, _, program, told) = given[0]
+    viewer.show_written(tmp_path / "a.tif", {"labels": tmp_path / "b.tif"}, asdict(options))
+    (python, _, program, arguments) = given[0]
     assert python == sys.executable
     shown = {**asdict(options), "voxel_size": [8, 4, 4.5]}
     files = {"volume": str(tmp_path / "a.tif"), "written": {"labels": str(tmp_path / "b.tif")}}
-    assert json.loads(told) == {**files, "options": shown}
-    monkeypatch.setattr(sys, "argv", ["-c", told])
-    monkeypatch.setattr(view, "show_files", lambda **told: given.append(told))
+    assert json.loads(arguments) == {**files, "options": shown}
+    monkeypatch.setattr(sys, "argv", ["-c", arguments])
+    monkeypatch.setattr(viewer, "show_files", lambda **files: given.append(files))
     exec(program)
-    assert given[1] == json.loads(told)
+    assert given[1] == json.loads(arguments)
 
 
 def test_without_napari_nothing_of_qt_is_imported(folder, tmp_path):
     code = """if True:
         import sys, webbrowser
-        from volseg_keras.cli.view import show
+        from volseg_keras.napari_plugin.viewer import show
+        from volseg_keras.segmentation_page import Layers
         from volseg_keras.volumes.volume import open_volume
         sys.modules["napari"], webbrowser.open = None, bool
-        show({"image": open_volume(sys.argv[1])}, "volume")
+        show(Layers(open_volume(sys.argv[1])))
         assert not [name for name in sys.modules if "qt" in name.lower()]
     """
     environment = {**os.environ, "DISPLAY": ":0", "TMPDIR": str(tmp_path)}

@@ -15,7 +15,6 @@ from .common import (
     numbers,
     takes_volume_options,
 )
-from .view import show_found
 
 MOST = 0.5  # a larger share of foreground is likely to be a mistake
 
@@ -186,4 +185,6 @@ def predict(
         )
     if view:
         written = {"labels": files.labels, "probability": files.probability}
-        show_found(volume, written, volume_options)
+        from ..napari_plugin.viewer import show_written
+
+        show_written(volume, written, asdict(volume_options))

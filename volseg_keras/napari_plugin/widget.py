@@ -204,8 +204,9 @@ class SegmentAndTrain(qt.QWidget):
         self.model.setCurrentText(run)
         self._show_image()
         score = summary["held_out_jaccard"]
-        told = "" if score is None else f", Jaccard index of a held-out section {score:.3f}"
-        self.state.setText(f"Trained {summary['variant'].upper()}: {summary['steps']} steps{told}")
+        quality = "" if score is None else f", Jaccard index of a held-out section {score:.3f}"
+        steps = f"{summary['steps']} steps"
+        self.state.setText(f"Trained {summary['variant'].upper()}: {steps}{quality}")
 
     def next(self):
         """Go to the section to annotate next, with the model's draft to correct."""

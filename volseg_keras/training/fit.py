@@ -33,7 +33,7 @@ from .muon import MuonAdamW
 from .prediction_mode import prediction_mode
 from .recipes import get_recipe
 from .saving import WeightExporter, described, finished_summary, write_summary
-from .validation import score
+from .validation import WHILE_TRAINING, score
 from .weight_averaging import WeightAverage
 
 
@@ -173,7 +173,9 @@ def fit(
     schedule = Schedule(budget, partial(row.learning_rate, dims), stop)
     callbacks = [schedule, Finite(budget), average]
     if held_out:
-        score_now = partial(score, model, keras_engine(model), held_out, contrast)
+        score_now = partial(
+            score, model, keras_engine(model), held_out, contrast, WHILE_TRAINING[dims]
+        )
         callbacks.append(Validate(budget, score_now, save, average))
     logged = logging_callbacks(budget, output, batch, patches.patch_shape, held_out)
     callbacks += [*logged, checkpoint]
