@@ -177,6 +177,14 @@ def test_a_sheath_is_background_and_partly_dark(shape):
     assert 0 < np.mean(covered) < 0.9 and np.ptp(covered) > 0.1
 
 
+def test_a_sheath_annotates_nothing():
+    image, label = np.ones((24, 48, 48), np.float32), np.full((24, 48, 48), 255, np.uint8)
+    label[3] = 1
+    for seed in range(12):
+        add_sheath(image, label, seed)
+    assert (label[3] != 255).all() and (np.delete(label, 3, 0) == 255).all()
+
+
 def test_one_switch_leaves_the_other_draws_as_they_were():
     full = Augment(noise=0.5, blur=1.0, gamma=0.3, probability=1, sections=1.0, myelin=1.0)
     less = Augment(noise=0.0, blur=1.0, gamma=0.3, probability=1, rotations=False)

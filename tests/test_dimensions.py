@@ -41,3 +41,10 @@ def test_the_thickness_that_a_file_does_not_state_is_measured(every):
     volume.geometry = Geometry.straight((None, 6.0, 5.0), "nm")
     thick, *pixel = known_voxel_size(volume)
     assert pixel == [6, 5] and thick == pytest.approx(5 * every, rel=0.5)
+
+
+@pytest.mark.parametrize("image", [np.zeros((4, 64, 64)), phantom((16, 64, 64))[0].repeat(3, 0)])
+def test_a_thickness_that_cannot_be_measured_is_unknown(image):
+    volume = as_volume(image.astype(np.uint8))
+    volume.geometry = Geometry.straight((None, 6.0, 5.0), "nm")
+    assert known_voxel_size(volume) is None

@@ -29,7 +29,7 @@ def draft():
         (TRUTH, TRUTH, {}, 1.0, 1.0, None),
         (255 * TRUTH, TRUTH, {}, 1.0, 1.0, None),
         (PAINTED, TRUTH, {}, 0.25, 1.0, "3 of 4 sections of the truth are empty and count"),
-        (PAINTED, TRUTH, {"skip_empty": True}, 1.0, 0.25, "3 of 4 sections are empty: skipped"),
+        (PAINTED, TRUTH, {"skip_empty": True}, 1.0, 0.25, "3 of 4 sections of the truth are empty: skipped"),
         (TRUTH, draft(), {}, 1.0, 0.5, "50.0% of the prediction is 255"),
         (TRUTH, IDS, {"instances": True}, 1.0, 1.0, "of the prediction: ids as they are"),
     ],
@@ -47,6 +47,15 @@ def test_what_counts(truth, found, options, jaccard, scored, note):
 def test_instances_outside_what_counts_do_not():
     result = evaluate(PAINTED, IDS, instances=True, skip_empty=True)
     assert result.scores["instances"]["true"] == result.scores["instances"]["predicted"] == 2
+
+
+@pytest.mark.parametrize("truth", [TRUTH[:1], TRUTH[0], TRUTH[:3]])
+def test_other_shapes_are_refused(truth):
+    for options in ({}, {"instances": True}, {"skip_empty": True}):
+        with pytest.raises(
+            ValueError, match="`(truth|prediction)`.*(z, y, x)|the shape of the truth"
+        ):
+            evaluate(truth, draft(), **options)
 
 
 def test_ids_of_objects_are_told_from_classes():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import volseg_keras
-from volseg_keras.files import HOST, RUN, atomic_path, work_folder, write_csv, write_json
+from volseg_keras.files import HOST, RUN, atomic_path, read_json, work_folder, write_csv, write_json
 from volseg_keras.volumes import ome_zarr, writing
 
 KILLED = """
@@ -177,3 +177,21 @@ def test_a_signal_before_the_block_of_a_work_folder_leaves_none(tmp_path):
     ended = subprocess.run(process, env=env, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (3, "True\n")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_file_behind_a_link_is_replaced(tmp_path):
+    (tmp_path / "store").mkdir()
+    target, link = tmp_path / "store" / "abc", tmp_path / "a.json"
+    target.write_text("{}")
+    link.symlink_to(target)
+    write_json(link, {"a": 1})
+    assert link.is_symlink() and read_json(target) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "text, told", [("{'a': 1,}", "no JSON"), ("[1, 2]", "no names and values")]
+)
+def test_json_that_is_no_dict_names_its_file(text, told, tmp_path):
+    (tmp_path / "card.json").write_text(text)
+    with pytest.raises(ValueError, match=f"card.json .*{told}"):
+        read_json(tmp_path / "card.json")

@@ -24,6 +24,7 @@ from volseg_keras import (
 from volseg_keras.errors import require
 from volseg_keras.networks.models import split_normalization, with_normalization
 from volseg_keras.scores import TIE
+from volseg_keras.training import fit as fitting
 from volseg_keras.training.fit import make_patches, read_volumes
 from volseg_keras.training.hold_out import split
 from volseg_keras.training.labelled_volumes import labelled_volumes
@@ -308,3 +309,14 @@ def test_training_from_files_is_that_from_memory(in_memory, tmp_path, little_mem
     one, other = load_pretrained(in_memory), load_pretrained(tmp_path / "file")
     for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_batch_size_replaces_that_of_the_recipe(tmp_path, monkeypatch):
+    sizes = []
+    batch = fitting.batches
+    monkeypatch.setattr(fitting, "batches", lambda p, n, s: sizes.append(n) or batch(p, n, s))
+    _, summary = run(tmp_path / "a", 2, tiny_network(), batch_size=3)
+    assert summary["batch"] == 3 and set(sizes) == {3}
+    for wrong in (0, 1.5, True):
+        with pytest.raises(ValueError, match="`batch_size`"):
+            run(tmp_path / "b", 2, tiny_network(), batch_size=wrong)

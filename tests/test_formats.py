@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from command import small_file_system
 
 from volseg_keras import open_volume, save_volume
 from volseg_keras.volumes.formats import FORMATS
@@ -446,7 +447,19 @@ def test_links_in_hdf5_are_followed(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["raw"], file["other"] = VOXELS, VOXELS[:2]
         file["entry/data"] = h5py.SoftLink("/raw")
+        file["elsewhere"] = h5py.ExternalLink("b.h5", "/raw")
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["raw"] = VOXELS
     np.testing.assert_array_equal(open_volume(tmp_path / "a.h5::entry/data")[...], VOXELS)
+    with pytest.raises(ValueError, match="other files"):
+        open_volume(tmp_path / "a.h5::elsewhere")
+
+
+def test_an_hdf5_file_on_a_full_disk(tmp_path):
+    with small_file_system(tmp_path / "small", "2m") as folder:
+        with pytest.raises(OSError, match="No space left"):
+            save_volume(folder / "a.h5", np.zeros((64, 256, 256), np.uint8))
+        assert not list(folder.iterdir())
 
 
 def test_large_shards_of_small_chunks(tmp_path):

@@ -335,7 +335,7 @@ def test_volumes_that_lie_apart_are_told(tmp_path, capsys):
     one, other = tmp_path / "one.nrrd", tmp_path / "other.nrrd"
     save_volume(one, labels, voxel_size=(40, 5, 5))
     save_volume(other, labels, voxel_size=(40, 8, 8))
-    with pytest.warns(UserWarning, match="do not cover the same place.*40 x 5 x 5 nm"):
+    with pytest.warns(UserWarning, match="the same place as truth.*40 x 5 x 5 nm"):
         assert volseg("evaluate", one, other) == 0
     for path, origin in ((one, (5, 5, 5)), (other, (105, 5, 5))):
         header = {"space": "left-posterior-superior", "space directions": np.eye(3) * 5}

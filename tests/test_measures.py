@@ -163,23 +163,26 @@ def test_the_command_refuses(name, options, told, tmp_path, monkeypatch, capsys)
     assert [p.name for p in tmp_path.iterdir()] == ["silent.npy"]
 
 
-def test_classes_of_several_objects_are_refused(tmp_path, capsys):
+def test_classes_of_several_objects_are_told(tmp_path):
     labels = np.zeros((4, 5, 9), np.uint8)
     labels[1:3, 1:3, 1:3] = labels[1:3, 1:3, 5:7] = 1
     labels[:, 4] = 2
-    save_volume(tmp_path / "classes.npy", labels)
-    arguments = (
-        "measure",
-        tmp_path / "classes.npy",
-        "--voxel-size",
-        "5,5,5",
-        "-o",
-        tmp_path / "m.csv",
-    )
-    assert volseg(*arguments) == 2
-    assert "--components for a mask or classes" in capsys.readouterr().err
+    save_volume(tmp_path / "a.npy", labels)
+    arguments = ("measure", tmp_path / "a.npy", "--voxel-size", "5,5,5", "-o", tmp_path / "m.csv")
+    with pytest.warns(UserWarning, match="--components if they are classes"):
+        assert volseg(*arguments) == 0
     assert volseg(*arguments, "--components") == 0
     assert sorted(row["class"] for row in read(tmp_path / "m.csv")) == ["1", "1", "2"]
+
+
+@pytest.mark.parametrize("thick", [1, 2, 4])
+@pytest.mark.parametrize("side", [6, 8, 10, 24])
+def test_the_surface_of_what_is_thin(side, thick):
+    labels = np.zeros((thick + 4, 40, 40), np.uint8)
+    labels[2 : 2 + thick, 5 : 5 + side, 5 : 5 + side] = 1
+    (row,) = measure(labels, (40, 5, 5))
+    box = 2 * (5 * side) ** 2 + 4 * 5 * side * 40 * thick
+    assert 0.5 * box < 1e6 * row["surface_um2"] <= box
 
 
 def test_objects_of_one_section_are_measured_in_it():

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
+from volseg_keras.report import plots
 from volseg_keras.report.curve import training_curve
 from volseg_keras.report.plots import PREDICTION, TRUTH, draw_cover, overlay
 
@@ -171,3 +172,12 @@ def test_a_cover_is_twice_as_wide_as_high_and_marks_its_right_half(tmp_path):
     assert width == 2 * height
     marked = np.abs(png - to_rgb(PREDICTION)).max(-1) < 0.08
     assert marked[:, width // 2 :].any() and not marked[:, : width // 2].any()
+
+
+def test_large_planes_are_thinned_along_long_sides_only(monkeypatch):
+    monkeypatch.setattr(plots, "LARGEST", 20)
+    volume = np.arange(6 * 50 * 30).reshape(6, 50, 30)
+    yx, zx, zy = plots._planes(volume, (3, 24, 10))
+    np.testing.assert_array_equal(yx, volume[3, ::3, ::2])
+    np.testing.assert_array_equal(zx, volume[:, 24, ::2])
+    np.testing.assert_array_equal(zy, volume[:, ::3, 10].T)

@@ -206,7 +206,7 @@ def test_the_precision_is_chosen_for_every_volume_and_kept_for_the_same(path, mo
 
     def compare(sample):
         compared.append(sample)
-        return [(1, 0 if len(compared) == 1 else 500, 1000), (2, 0, 20)]
+        return [(1, 0, 100_000), (2, 100 if len(compared) == 1 else 500, 1000)]
 
     monkeypatch.setattr(ready, "_compare", compare)
     samples = [np.full((16, 16, 16), value, np.float32) for value in (0, 1)]

@@ -55,6 +55,8 @@ def test_the_command_draws_sections_and_writes_a_draft(labels, model, stack, tmp
     annotated = sorted({1, 5, *sections})
     assert np.flatnonzero((found != 255).any(axis=(1, 2))).tolist() == annotated
     np.testing.assert_array_equal(found[[1, 5]], KNOWN[[1, 5]])
+    assert volseg("suggest", *files, "--model", model) == 2
+    assert "a draft that was corrected would be lost" in capsys.readouterr().err
 
 
 def test_a_draft_is_painted_as_the_labels_were(model):

@@ -18,6 +18,8 @@ KINDS = {
     "lzw": (VOXELS, {"compression": "lzw"}),
     "tiled": (VOXELS, {"tile": (16, 16)}),
     "bigtiff": (VOXELS, {"bigtiff": True}),
+    "1 bit": (VOXELS > 99, {}),
+    "1 bit, one page at a time": (VOXELS > 99, {"photometric": "minisblack", "metadata": None}),
     "16 bits": (VOXELS.astype(np.uint16) * 257, {}),
     "big-endian": (VOXELS.astype(">u2"), {"byteorder": ">"}),
     "float": (VOXELS.astype(np.float32) / 7, {}),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .errors import require
 from .postprocessing.clean_labels import as_instances
 from .postprocessing.measures import relabel
 from .scores import instance_scores, segmentation_scores
@@ -37,19 +38,19 @@ class Evaluation:
 def evaluate(truth, labels, *, instances=False, skip_empty=False):
     """Score labels by the truth.
 
-    Voxels that are 255 beside other labels, in either map, do not count.
+    Voxels that are 255 beside other class ids, in either map, do not count.
 
     Args:
         truth: `(z, y, x)` class ids, a mask of two grey levels, or instance ids.
         labels: the same of a prediction.
         instances: also score instances, see `as_instances`.
-        skip_empty: sections without any true label do not count, as in training.
+        skip_empty: sections without any true label do not count.
 
     Returns:
         The `Evaluation`.
 
     Raises:
-        ValueError: shapes differ, or a map holds no labels.
+        ValueError: shapes differ or are not (z, y, x), or a map holds no labels.
 
     Example:
         >>> evaluate(truth, labels, skip_empty=True).scores["classes"][1]["jaccard"]
@@ -59,33 +60,42 @@ def evaluate(truth, labels, *, instances=False, skip_empty=False):
         maps, ids, kinds = _instances(truth, labels)
         notes.append(f"Instances of the truth: {kinds[0]}; of the prediction: {kinds[1]}")
     true, found = (class_ids(m, name=n) for m, n in zip(maps, ("truth", "prediction"), strict=True))
+    require(true.ndim == 3, "truth", "labels (z, y, x)", f"shape {true.shape}")
+    expected = f"the shape of the truth, {true.shape}"
+    require(found.shape == true.shape, "prediction", expected, f"shape {found.shape}")
     if not instances:
         _warn_of_ids(truth, labels, true, found)
     uncounted = found == NOT_ANNOTATED
     if uncounted.any():
         notes.append(f"{uncounted.mean():.1%} of the prediction is 255, and does not count")
-    empty = ~true.any(axis=(1, 2))
-    if skip_empty:
-        uncounted[empty] = True
-        notes.append(f"{np.count_nonzero(empty)} of {len(true)} sections are empty: skipped")
-    elif 2 * np.count_nonzero(empty) > len(true) and not empty.all():
-        notes.append(
-            f"{np.count_nonzero(empty)} of {len(true)} sections of the truth are empty and count "
-            "as background; leave them out by --skip-empty if nobody has annotated them"
-        )
+    notes += _leave_out_empty(true, uncounted, skip_empty)
     if uncounted.any():
         true = np.where(uncounted, np.uint8(NOT_ANNOTATED), true)
-    counted = true != NOT_ANNOTATED
-    ignored = None if counted.all() else NOT_ANNOTATED
+    del uncounted
+    scored = float(np.mean(true != NOT_ANNOTATED))
+    ignored = None if scored == 1 else NOT_ANNOTATED
     scores = segmentation_scores(
         true, found, num_classes=count_classes(true, found), ignore_class=ignored
     )
-    scores["scored"] = float(counted.mean())
+    scores["scored"] = scored
     if ignored:
-        notes.append(f"Scored: {counted.mean():.1%} of the voxels")
+        notes.append(f"Scored: {scored:.1%} of the voxels")
+        ids = ids and [each * (true != NOT_ANNOTATED) for each in ids]
     if instances:
-        scores["instances"] = instance_scores(*(relabel(each * counted)[0] for each in ids))
+        scores["instances"] = instance_scores(*(relabel(each)[0] for each in ids))
     return Evaluation(scores, true, found, tuple(notes))
+
+
+def _leave_out_empty(true, uncounted, skip_empty):
+    """Mark sections without any label as not counted, if asked to; return lines on them."""
+    empty = ~true.any(axis=(1, 2))
+    count = f"{np.count_nonzero(empty)} of {len(true)} sections of the truth are empty"
+    if skip_empty:
+        uncounted[empty] = True
+        return [f"{count}: skipped"]
+    if 2 * np.count_nonzero(empty) > len(true) and not empty.all():
+        return [f"{count} and count as background; --skip-empty leaves them out"]
+    return []
 
 
 def _instances(truth, labels):
@@ -101,12 +111,12 @@ def _instances(truth, labels):
 def _warn_of_ids(truth, labels, true, found):
     """Warn if one map seems to hold instances where the other has one class."""
     counts = [len(present_ids(each)) for each in (true, found)]
-    wide = [np.dtype(each.dtype).itemsize > 1 for each in (truth, labels)]
+    wide = [np.asarray(each).dtype.itemsize > 1 for each in (truth, labels)]
     names = "truth", "prediction"
     for name, one, other, is_wide in zip(names, counts, counts[::-1], wide, strict=True):
-        if is_wide and one > 1 >= other:
+        if is_wide and one > 1 == other:
             warnings.warn(
-                f"the {name} has {one} labels where the other map has one class: give --instances "
-                "if they are ids of objects",
+                f"the {name} has {one} labels where the other map has one class; ids of objects "
+                "are scored by `volseg evaluate --instances`",
                 stacklevel=3,
             )

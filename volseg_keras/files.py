@@ -39,12 +39,12 @@ def atomic_path(path):
 
     Where `path` is a link, the file that it leads to is replaced.
     """
-    path = path.resolve() if path.is_symlink() else path
+    target = path.resolve() if path.is_symlink() else path
     try:
-        with work_folder(path) as folder:
+        with work_folder(target) as folder:
             part = folder / path.name
             yield part
-            part.replace(path)
+            part.replace(target)
     except OSError as error:
         if error.errno and not error.filename:
             error.filename = str(path)

@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 
 from . import __version__
+from .errors import require
 from .evaluation import evaluate
 from .report.console import progress_bar
 from .report.curve import training_curve
@@ -29,7 +30,8 @@ class Layers:
         instances: ids of instances; 0 is background.
 
     Raises:
-        ValueError: shapes differ, or labels, truth or instances are no integers.
+        ValueError: shapes differ, labels, truth or instances are no integers, or there are no
+            labels to compare a truth with.
     """
 
     image: Volume
@@ -51,6 +53,8 @@ class Layers:
             if (volume := getattr(self, name)) is not None:
                 object.__setattr__(self, name, with_whole_numbers(volume, name))
         check_integers(labels=self.labels, truth=self.truth, instances=self.instances)
+        expected = "labels of the volume, to compare with the truth"
+        require(self.truth is None or self.labels is not None, "labels", expected, "none")
 
     def by_name(self):
         """Return the volumes that are not None, a dict by name."""
@@ -65,7 +69,7 @@ def write_segmentation_page(output, layers, history=None, skip_empty=False):
 
     Args:
         output: the HTML file; its folder is created.
-        layers: the `Layers`; a truth needs labels.
+        layers: the `Layers`.
         history: `history.csv` of a run, for its curve, or None.
         skip_empty: sections without any true label are not scored.
 

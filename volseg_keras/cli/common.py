@@ -25,7 +25,7 @@ SkipEmpty = Annotated[
     bool,
     typer.Option(
         "--skip-empty",
-        help="Leave out sections without any true label, which count as not annotated in training.",
+        help="Leave out sections without any true label, which nobody has annotated.",
     ),
 ]
 Axes = Annotated[
@@ -120,7 +120,7 @@ class VolumeOptions:
         for role in others:
             if difference := differ(opened[first], opened[role]):
                 warnings.warn(
-                    f"{role} and {first} do not cover the same place: {difference}", stacklevel=2
+                    f"{role} does not cover the same place as {first}: {difference}", stacklevel=2
                 )
         return opened
 

@@ -1,5 +1,6 @@
 """`volseg measure`."""
 
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -47,11 +48,15 @@ def measure(
     if components:
         ids, classes, _ = as_instances(classes_or_mask(ids, name="labels"))
     else:
-        parts, _, joined = as_instances(ids)
-        several = joined and parts.max(initial=0) > (distinct_values(ids) > 0).sum()
-        expected = "instance ids, or --components for a mask or classes"
+        count = (distinct_values(ids) > 0).sum()
+        several = (count == 1 or ids.itemsize == 1) and as_instances(ids)[0].max(initial=0) > count
         received = f"{labels} with one label on several objects"
-        require(not several, "labels", expected, received)
+        require(not several or count > 1, "labels", "instance ids, or --components", received)
+        if several:
+            warnings.warn(
+                "some labels lie on several objects: give --components if they are classes",
+                stacklevel=2,
+            )
     with progress_bar("measuring") as on_progress:
         ids = whole_numbers(ids, "labels")
         rows = measured(ids, volume.voxel_size, classes=classes, on_progress=on_progress)

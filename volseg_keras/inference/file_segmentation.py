@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..pretrained.choice import know_voxel_size, scale_text
-from ..volumes.dimensions import known_voxel_size, lacks_thickness
+from ..pretrained.choice import scale_text
+from ..volumes.dimensions import lacks_thickness
 from ..volumes.volume import Volume, open_volume
 from .job import OutputFiles
 from .job_store import JobStore
@@ -119,9 +119,8 @@ def _completed(job, image, display):
         display.say(f"Threshold of the model: {complete.threshold:.4g}")
     if complete.prediction.scale != (1, 1, 1):
         display.say(scale_text(complete.prediction.scale))
-    if job.rescale is not False and lacks_thickness(image) and know_voxel_size(job.model.names):
-        thick = known_voxel_size(image)[0]
-        display.say(f"Sections count as {thick:.3g} nm thick, as measured; see --voxel-size")
+        if lacks_thickness(image):
+            display.say("The thickness of sections was measured; --voxel-size states it")
     return complete
 
 

@@ -36,11 +36,12 @@ class Segmenter:
         model: "auto" for the published models that suit the volume, see `choose_model`; or the name
             of a published model, the folder of a run, a .keras file, a SavedModel or a Keras model;
             or a list of these, whose probabilities are averaged.
-        engine: "keras" (float32), "openvino" (CPU, bfloat16 if that changes no more than 0.1 % of
-            a tile's labels), "onnxruntime", or "auto": OpenVINO for a saved model on a CPU, else
-            Keras. OpenVINO and ONNX Runtime give probabilities of two classes in steps of 1/256,
-            except for a SavedModel. Keras runs a Keras model with its current weights; the other
-            engines run it with those that it had when the segmenter was made.
+        engine: "keras" (float32), "openvino" (CPU, bfloat16 if that changes no more than 1 % of
+            the labels of a class in a tile, or 100 voxels), "onnxruntime", or "auto": OpenVINO for
+            a saved model on a CPU, else Keras. OpenVINO and ONNX Runtime give probabilities of two
+            classes in steps of 1/256, except for a SavedModel. Keras runs a Keras model with its
+            current weights; the other engines run it with those that it had when the segmenter was
+            made.
         tta: average over all 8 (2D) or 16 (3D) flips and transpositions, which takes as many times
             as long; False for none; a number for so many of them; by default as many as are stored
             with the model.

@@ -24,6 +24,7 @@ COLUMNS = (
 # smoothing by a Gaussian of so many voxels it is 1 % for a radius of 8 voxels or more. Along the
 # sides of voxels that are longer than others, steps are higher, and are smoothed along the others.
 SMOOTHING = 0.7
+KEPT = 0.8  # share of an object that smoothing has to leave
 LARGEST_ID = 2**22
 
 
@@ -38,8 +39,8 @@ def measure(labels, voxel_size, *, classes=None, on_progress=None):
 
     Returns:
         A list of dicts with the keys `COLUMNS`, in order of the ids: `voxels`; `volume_um3`;
-        `surface_um2` by marching cubes, closed at the volume's border, without processes thinner
-        than two voxels; the centroid in voxels, 0
+        `surface_um2` by marching cubes, closed at the volume's border, without thin processes
+        of large objects; the centroid in voxels, 0
         being the centre of the first one; the bounding box in voxels, `stop` being one past the
         last; `elongation`, the ratio of the longest to the shortest principal axis; and
         `touches_border`, whether the object may continue outside the volume.
@@ -132,7 +133,7 @@ def surface(own, sides):
     sigma = SMOOTHING * np.sqrt(max(sides) / np.asarray(sides))
     mask = np.pad(own, [(n, n) for n in np.ceil(4 * sigma).astype(int)]).astype(np.float32)
     smooth = ndimage.gaussian_filter(mask, sigma)
-    # Smoothing would remove specks.
-    mask = smooth if smooth.max() > 0.5 else mask
+    # Smoothing would remove specks, and what is one section thick.
+    mask = smooth if np.count_nonzero(smooth > 0.5) >= KEPT * np.count_nonzero(own) else mask
     vertices, faces, _, _ = marching_cubes(mask, 0.5, spacing=tuple(sides))
     return float(mesh_surface_area(vertices, faces))

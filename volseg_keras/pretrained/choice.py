@@ -6,7 +6,7 @@ import numpy as np
 
 from ..errors import require
 from ..volumes.dimensions import check_axes, dims_for
-from .presets import model_card, published, trained_spatial_dims, trained_voxel_size
+from .presets import published, trained_spatial_dims, trained_voxel_size
 
 AUTO = "auto"  # as the name of a model
 # By number of spatial axes, the best first; the first one that is published is used.
@@ -92,11 +92,6 @@ def common_scale(models, voxel_size):
     flat = rescaling(voxel_size, size, 2)
     thick = rescaling((voxel_size[0], *size[1:]), size, 3)
     return (thick[0], *flat[1:])
-
-
-def know_voxel_size(models):
-    """Return whether the voxel size that each of some models was trained at is known."""
-    return all("voxel_size" in model_card(model) for model in models)
 
 
 def scale_to(models, voxel_size):

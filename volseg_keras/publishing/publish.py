@@ -125,11 +125,14 @@ def publish(run, output, tests, *, about="", row=None, on_progress=None):
         write_files(model, run, part, metrics, about, row)
         file.replace(part / file.name)
         write_checksums(part)
-        earlier = output.with_name(f"{output.name}.earlier")  # kept if this process is killed now
+        # It is kept if this process is killed now.
+        earlier = output.parent / ".earlier" / output.name
         if output.exists():
+            shutil.rmtree(earlier.parent, ignore_errors=True)
+            earlier.parent.mkdir()
             output.replace(earlier)
         part.replace(output)
-        shutil.rmtree(earlier, ignore_errors=True)
+        shutil.rmtree(earlier.parent, ignore_errors=True)
     write_model_tables(output.parent)
     return metrics
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..errors import require
 from ..files import atomic_path
-from .plots import busiest, check_integers, check_shapes, every
+from .plots import busiest, check_integers, check_shapes, thinned
 from .slices import PLANES, averaged, cuts, nearest, outline, read_planes, read_rows
 
 # Bytes of all pictures of grey levels; with outlines a page stays below 25 MB.
@@ -130,8 +130,7 @@ def _counter(total, on_progress):
 
 def _grey_scale(image):
     """Return a function to uint8; the span is that of a few planes without their extremes."""
-    step = every(image.shape)
-    few = [np.asarray(image[int(z)])[::step, ::step] for z in cuts(image.shape)[0][::13]]
+    few = [thinned(np.asarray(image[int(z)])) for z in cuts(image.shape)[0][::13]]
     low, high = np.nanpercentile(np.stack(few).astype("float32"), (0.5, 99.5))
     scale = 255 / max(high - low, 1e-9)
 

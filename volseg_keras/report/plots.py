@@ -41,14 +41,15 @@ def overlay(image, prediction, path, truth=None, center=None):
     """
     check_shapes(image, prediction=prediction, truth=truth)
     center = _best_center(prediction) if center is None else center
-    step = every(image.shape)
-    greys, ids = _planes(image, center, step), _planes(prediction, center, step)
+    greys, ids = _planes(image, center), _planes(prediction, center)
     found = [plane > 0 for plane in ids]
-    true = None if truth is None else [p > 0 for p in _planes(truth, center, step)]
+    true = None if truth is None else [p > 0 for p in _planes(truth, center)]
     figure, axes = _orthogonal_axes(image.shape, center)
     values = np.concatenate([grey.ravel() for grey in greys]).astype("float32")
     low, high = np.nanpercentile(values, (1, 99))
-    for i, (ax, grey) in enumerate(zip(axes, greys, strict=True)):
+    z, y, x = map(every, image.shape)
+    steps = (y, x), (z, x), (y, z)
+    for i, (ax, grey, step) in enumerate(zip(axes, greys, steps, strict=True)):
         show(ax, grey.astype("float32"), step, cmap="gray", vmin=low, vmax=high)
         if ids[i].dtype.itemsize > 1:
             show(ax, _shades(ids[i]), step, interpolation="nearest")
@@ -128,21 +129,26 @@ def busiest(counts):
     return start + int(ties[len(ties) // 2])
 
 
-def _planes(volume, center, step):
+def _planes(volume, center):
     z, y, x = center
     planes = volume[z], volume[:, y, :], volume[:, :, x]
-    zy, zx, yx = (np.asarray(plane)[::step, ::step] for plane in planes[::-1])
+    yx, zx, zy = (thinned(np.asarray(plane)) for plane in planes)
     return [yx, zx, zy.T]
 
 
-def every(shape):
-    """Return the step between voxels that are drawn of a volume or a plane."""
-    return -(-max(shape) // LARGEST)
+def thinned(plane):
+    """Return every so many pixels of a plane, so that no side is longer than a picture needs."""
+    return plane[tuple(slice(None, None, every(side)) for side in plane.shape)]
 
 
-def show(ax, plane, step=1, **options):
-    """Draw a plane of which every `step`-th pixel is given, in the place of all pixels."""
-    height, width = np.array(plane.shape[:2]) * step
+def every(side):
+    """Return the step between the pixels that are drawn along a side."""
+    return -(-side // LARGEST)
+
+
+def show(ax, plane, step=(1, 1), **options):
+    """Draw a plane of which every so many pixels (y, x) are given, in the place of all pixels."""
+    height, width = np.multiply(plane.shape[:2], step)
     ax.imshow(plane, extent=(-0.5, width - 0.5, height - 0.5, -0.5), aspect="auto", **options)
 
 
@@ -176,27 +182,30 @@ def _ruler(axis, which, inches, stretch, shown):
         axis.set_label_text(f"{'zyx'[which]} ({unit})", fontsize=8)
 
 
-def mark(ax, mask, other, color, line, step=1):
+def mark(ax, mask, other, color, line, step=(1, 1)):
     """Outline a mask, and shade where another one lacks it.
 
     Args:
         ax: axes.
-        mask: `(y, x)`, every `step`-th pixel of a plane.
+        mask: `(y, x)`, every so many pixels of a plane.
         other: the same of another mask, or None.
         color: of line and shade.
         line: its width.
-        step: between pixels.
+        step: between pixels (y, x).
     """
-    height, width = np.array(mask.shape) * step
+    height, width = np.multiply(mask.shape, step)
     if other is not None:
         rgba = np.zeros((*mask.shape, 4), "float32")
         rgba[mask & ~other] = to_rgba(color, 0.35)
         show(ax, rgba, step, interpolation="nearest")
     if mask.any():  # padded, so that what reaches the border is closed along it
-        middle = (step - 1) / 2  # of the pixels that one stands for
+        # The middles of the pixels that one stands for.
+        y, x = (
+            s * np.arange(-1, n + 1) + (s - 1) / 2 for s, n in zip(step, mask.shape, strict=True)
+        )
         ax.contour(
-            np.arange(-step, width + step, step) + middle,
-            np.arange(-step, height + step, step) + middle,
+            x,
+            y,
             np.pad(mask, 1),
             [0.5],
             colors=color,

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from .plots import PREDICTION, every, mark, save_figure
+from .plots import PREDICTION, mark, save_figure, thinned
 
 WIDTH = 12.0  # inches
 
@@ -21,8 +21,7 @@ def draw_section(plane, labels, uncertainty, path, title):
     Returns:
         The `Path` of the PNG.
     """
-    step = every(plane.shape)
-    plane, labels, uncertainty = (each[::step, ::step] for each in (plane, labels, uncertainty))
+    plane, labels, uncertainty = map(thinned, (plane, labels, uncertainty))
     height = WIDTH / 2 * plane.shape[0] / plane.shape[1]
     figure = Figure(figsize=(WIDTH, min(height, 2 * WIDTH) + 0.6), layout="constrained")
     low, high = np.nanpercentile(plane.astype(np.float32), (1, 99))

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ..errors import require
+from ..errors import require_positive
 from ..inference.engines import keras_engine, warn_if_slow
 from ..inference.tiled_prediction import MULTIPLE
 from ..networks import losses
@@ -119,8 +119,8 @@ def fit(
         ...                  hold_out=["x:0:256", None], steps=4_000)
     """
     warn_if_slow()
-    good = batch_size is None or isinstance(batch_size, int) and batch_size > 0
-    require(good, "batch_size", "a positive integer", batch_size)
+    if batch_size is not None:
+        require_positive(batch_size=batch_size)
     if isinstance(model, str):
         request = Request(
             model=model,

@@ -208,7 +208,8 @@ def suitable(volumes, dims):
         return []
     names = [file.parent.name for file in published().values()]
     names = [name for name in names if trained_spatial_dims(name) == dims]
-    return sorted(names, key=lambda name: (name not in BEST[dims], name))
+    best = {name: rank for rank, name in enumerate(BEST[dims])}
+    return sorted(names, key=lambda name: (best.get(name, len(best)), name))
 
 
 def scales(name, volumes, dims):

@@ -1,6 +1,6 @@
 """Axes and channels of a volume, and whether a 2D or a 3D network suits it."""
 
-from math import inf, isnan
+from math import inf, isfinite, isnan
 
 from ..errors import require
 from .geometry import in_nm
@@ -33,7 +33,7 @@ def known_voxel_size(volume):
     """Return the voxel size of a volume, `(z, y, x)` in nm, or None if it is unknown.
 
     Where a file states the size of its pixels alone, the thickness of sections is measured, see
-    `section_thickness`.
+    `section_thickness`, if it can be.
 
     Args:
         volume: `(z, y, x)` or `(z, y, x, channels)` array-like; a `Volume` has a voxel size.
@@ -42,8 +42,8 @@ def known_voxel_size(volume):
         return getattr(volume, "voxel_size", None)
     unit = in_nm(volume.geometry.unit)
     pixel = tuple(unit * side for side in volume.geometry.sides[1:])
-    thickness = min(section_thickness(volume) or FARTHEST, FARTHEST)
-    return (thickness * min(pixel), *pixel)
+    thickness = section_thickness(volume)
+    return (thickness * min(pixel), *pixel) if thickness and isfinite(thickness) else None
 
 
 def channels_of(image):

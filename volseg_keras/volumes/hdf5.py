@@ -63,7 +63,7 @@ def read_hdf5(path, inside=None, level=0, series=None):
         dataset = pick(within or found, None if within else inside)
     else:
         dataset = pick(found, inside)
-    if dataset.external or dataset.is_virtual:
+    if dataset.external or dataset.is_virtual or dataset.file.filename != file.filename:
         raise ValueError("its voxels lie in other files or datasets")
     array = CheckedDataset(dataset)
     if numbers := cells.get(dataset.name.strip("/")):
@@ -199,8 +199,10 @@ def write_hdf5(path, slabs, shape, dtype, place):
 
 
 def with_room(path, slabs):
-    """Yield z slabs, or raise OSError where the disk is too full for one: HDF5 would crash."""
+    """Yield a few planes of z slabs at a time; OSError where the disk is full, as HDF5 crashes."""
     for slab in slabs:
-        if shutil.disk_usage(path.parent).free < slab.nbytes + MARGIN:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        yield slab
+        for start in range(0, len(slab), CHUNK[0]):
+            planes = slab[start : start + CHUNK[0]]
+            if shutil.disk_usage(path.parent).free < planes.nbytes + MARGIN:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            yield planes

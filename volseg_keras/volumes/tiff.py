@@ -232,10 +232,11 @@ def check_complete(tif, number=None):
         spans = zip(page.dataoffsets, page.databytecounts, strict=True)
         if any(offset + count > size for offset, count in spans):
             raise ValueError("the file is cut off")
-        if page.parent is tif:
+        if page.parent is tif and any(page.databytecounts):
             starts += page.dataoffsets[:1]
     # All pages are read by the size of the first, which would take those of smaller ones too far.
-    size = images.keyframe.nbytes if images.keyframe.compression == COMPRESSION.NONE else 0
+    plain = images.keyframe.compression == COMPRESSION.NONE
+    size = sum(images.keyframe.databytecounts) if plain else 0
     if np.diff(np.unique(starts)).min(initial=size) < size:
         raise ValueError("its pages are of different sizes")
     return number

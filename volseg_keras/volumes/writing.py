@@ -126,6 +126,8 @@ def checked_output(path):
     path = Path(path)
     checked_kind(path)
     require(not path.is_dir(), "output", "a new name", f"{path} is a folder", FileExistsError)
+    if path.is_symlink():
+        writable_folder(path.resolve().parent)
     return writable_folder(path.parent) / path.name
 
 
