@@ -46,7 +46,7 @@ def test_padding_is_background_for_both(image):
     found = predict_volume(PAIR, framed)[..., 1]
     inside = found[4:-4, 32:-32, 32:-32].copy()
     found[4:-4, 32:-32, 32:-32] = 0
-    assert found.max() < 0.01 and inside.max() > 0.5
+    assert found.max() < 0.05 and inside.max() > 0.5
 
 
 @pytest.mark.parametrize("sigma", [0, 1.5])

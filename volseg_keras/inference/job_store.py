@@ -148,9 +148,9 @@ class StoredJob:
 
 
 def _stamp(source):
-    """Return size and time of change, in s, of the file of FILE::NAME, empty for a folder."""
+    """Return size and time of change, in ns, of the file of FILE::NAME, empty for a folder."""
     file = split_name(source)[0]
-    return (file.stat().st_size, int(file.stat().st_mtime)) if file.is_file() else ()
+    return (file.stat().st_size, file.stat().st_mtime_ns) if file.is_file() else ()
 
 
 def plainly(name, value):
