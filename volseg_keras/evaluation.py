@@ -89,12 +89,13 @@ def evaluate(truth, labels, *, instances=False, skip_empty=False):
 def _leave_out_empty(true, uncounted, skip_empty):
     """Mark sections without any label as not counted, if asked to; return lines on them."""
     empty = ~true.any(axis=(1, 2))
-    count = f"{np.count_nonzero(empty)} of {len(true)} sections of the truth are empty"
+    count = np.count_nonzero(empty)
+    text = f"{count} of {len(true)} sections of the truth are empty"
     if skip_empty:
         uncounted[empty] = True
-        return [f"{count}: skipped"]
-    if 2 * np.count_nonzero(empty) > len(true) and not empty.all():
-        return [f"{count} and count as background; --skip-empty leaves them out"]
+        return [f"{text}: skipped"]
+    if len(true) < 2 * count < 2 * len(true):
+        return [f"{text} and count as background; --skip-empty leaves them out"]
     return []
 
 
@@ -111,7 +112,9 @@ def _instances(truth, labels):
 def _warn_of_ids(truth, labels, true, found):
     """Warn if one map seems to hold instances where the other has one class."""
     counts = [len(present_ids(each)) for each in (true, found)]
-    wide = [np.asarray(each).dtype.itemsize > 1 for each in (truth, labels)]
+    # A volume knows its type without being read again.
+    kinds = (e.dtype if hasattr(e, "dtype") else np.asarray(e).dtype for e in (truth, labels))
+    wide = [np.dtype(kind).itemsize > 1 for kind in kinds]
     names = "truth", "prediction"
     for name, one, other, is_wide in zip(names, counts, counts[::-1], wide, strict=True):
         if is_wide and one > 1 == other:

@@ -21,6 +21,9 @@ VolumeFile = Annotated[
 ]
 
 
+Probability = Annotated[
+    Path | None, typer.Option(help="Probability volume, shown as an optional overlay.")
+]
 SkipEmpty = Annotated[
     bool,
     typer.Option(

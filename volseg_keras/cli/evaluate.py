@@ -59,7 +59,8 @@ def evaluate(
         file = place_of(prediction)
         picture = writable_folder(file.parent) / f"{split_suffix(file)[0]}_scores.png"
     result = evaluated(*maps, instances=instances, skip_empty=skip_empty)
-    print(*result.notes, sep="\n", end="\n" * bool(result.notes))
+    for note in result.notes:
+        print(note)
     print_classes(result.scores)
     if instances:
         print_instances(result.scores["instances"])

@@ -7,6 +7,7 @@ import typer
 
 from ..errors import require
 from .common import (
+    Probability,
     SkipEmpty,
     VolumeFile,
     VolumeOptions,
@@ -20,9 +21,7 @@ def report(
     volume: VolumeFile,
     labels: Annotated[Path, typer.Option(help="Labels of the volume, outlined.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="HTML page to write.")],
-    probability: Annotated[
-        Path | None, typer.Option(help="Probability volume, shown as an optional overlay.")
-    ] = None,
+    probability: Probability = None,
     truth: Annotated[
         Path | None, typer.Option(help="True labels: outlined too, and scores are printed.")
     ] = None,

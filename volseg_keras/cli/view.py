@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .common import VolumeFile, VolumeOptions, takes_volume_options
+from .common import Probability, VolumeFile, VolumeOptions, takes_volume_options
 
 
 @takes_volume_options
@@ -13,9 +13,7 @@ def view(
     volume_options: VolumeOptions,
     volume: VolumeFile,
     labels: Annotated[Path | None, typer.Option(help="Labels of the volume.")] = None,
-    probability: Annotated[
-        Path | None, typer.Option(help="Probability volume, shown as an optional overlay.")
-    ] = None,
+    probability: Probability = None,
 ):
     """Show a volume and its labels in napari if it is installed, otherwise in the browser.
 
