@@ -1,10 +1,9 @@
 """`fit` with `model="auto"`: the start, the sections, the parts of a training."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from shutil import copy2
 from threading import Event
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,11 +17,12 @@ from volseg_keras.patches.augment import NONE
 from volseg_keras.patches.class_ids import annotated_sections
 from volseg_keras.pretrained import presets
 from volseg_keras.report.console import shown_by
-from volseg_keras.training import starting_model
+from volseg_keras.training import auto, starting_model
 from volseg_keras.training.annotated_sections import without_section
 from volseg_keras.training.auto import Part, train_parts
 from volseg_keras.training.callbacks import Budget
 from volseg_keras.training.labelled_volumes import LabelledVolume, hold_out_parts
+from volseg_keras.training.request import Request
 from volseg_keras.training.run_folders import next_run, train_or_resume
 from volseg_keras.training.self_training import sure
 from volseg_keras.training.starting_model import (
@@ -119,13 +119,14 @@ def test_what_is_held_out_is_cut_before_the_stack_is_rescaled(tmp_path, monkeypa
     """Of twice as many sections, two are the one that is held out."""
     given = []
 
-    def train(network, volumes, labels, validation, **_):
-        given.append((labels, validation))
+    def fit_network(request):
+        given.append((request.labels, request.validation))
         return {"held_out_jaccard": 0.5}
 
-    request = SimpleNamespace(weights=None, hold_out=None, seed=0, stop=None)
+    monkeypatch.setattr(auto, "fit_network", fit_network)
+    request = Request(**dict.fromkeys(field.name for field in fields(Request)))
     start, part = Start(2, "", None, (2, 1, 1)), Part(tmp_path, 1.0, "z=9", False)
-    train_parts(train, [part], [labelled()], [], start, Budget(10, None), request)
+    train_parts([part], [labelled()], [], start, Budget(10, None), replace(request, seed=0))
     ((label,), ((held_out, truth),)) = given[0]
     assert annotated_sections(label, 255).tolist() == [4, 5, 12, 13, 26, 27]
     assert held_out.name == "a z=9" and len(annotated_sections(truth, 255)) == 2

@@ -9,7 +9,7 @@ from networks import MAKE_SHALLOW
 # In a process of its own: what is switched on here cannot be switched off.
 TWICE = """
 import keras, numpy as np, tensorflow as tf, volseg_keras
-from volseg_keras.training.fit import compile_model
+from volseg_keras.training.fit_network import compile_model
 from dataclasses import replace
 from volseg_keras.training.recipes import RECIPES
 tf.config.experimental.enable_op_determinism()

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import fields
 
 import keras
 import numpy as np
@@ -24,11 +25,12 @@ from volseg_keras import (
 from volseg_keras.errors import require
 from volseg_keras.networks.models import split_normalization, with_normalization
 from volseg_keras.scores import TIE
-from volseg_keras.training import fit as fitting
-from volseg_keras.training.fit import make_patches, read_volumes
+from volseg_keras.training import fit_network as fitting
+from volseg_keras.training.fit_network import make_patches, read_volumes
 from volseg_keras.training.hold_out import split
 from volseg_keras.training.labelled_volumes import labelled_volumes
 from volseg_keras.training.recipes import RECIPES
+from volseg_keras.training.request import Request
 from volseg_keras.volumes.intensity import Intensity
 from volseg_keras.volumes.volume import Volume
 
@@ -275,10 +277,12 @@ def little_memory(monkeypatch):
 
 def seen(image, label):
     """Return all arrays that four steps of a training and its validation see."""
-    found = read_volumes(tiny_network(), image, label, "x:0:32", [], None, "volume")
-    patches = make_patches(found[1], RECIPES["quick"], 3, 0, None)
+    nothing = dict.fromkeys(field.name for field in fields(Request))
+    request = Request(**nothing | {"images": image, "labels": label, "hold_out": "x:0:32"})
+    found = read_volumes(tiny_network(), request, "volume")
+    patches = make_patches(found.inner, RECIPES["quick"], 3, 0, None)
     batches = [array for step in range(4) for array in patches.batch(step, 2)]
-    (part,) = found[3]
+    (part,) = found.held_out
     return [*batches, part.image[0:32], part.label[0:32], np.array(part.intensity.mean)]
 
 

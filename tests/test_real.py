@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from volseg_keras import PatchSampler, build_model, open_volume, predict_volume, segmentation_scores
-from volseg_keras.training.fit import compile_model
+from volseg_keras.training.fit_network import compile_model
 from volseg_keras.training.recipes import get_recipe
 from volseg_keras.volumes.labels import class_ids
 

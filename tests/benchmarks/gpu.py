@@ -26,7 +26,7 @@ def wait(value):
 def train_runner():
     """Return a function that trains for `STEPS` steps on a batch that is there already."""
     from volseg_keras import build_model
-    from volseg_keras.training.fit import compile_model
+    from volseg_keras.training.fit_network import compile_model
     from volseg_keras.training.recipes import get_recipe
 
     rng = np.random.default_rng(0)

@@ -37,7 +37,7 @@ class Times(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self.ends.append(time.perf_counter())
 
-import volseg_keras.training.fit as module
+import volseg_keras.training.fit_network as module
 callbacks = module.logging_callbacks
 module.logging_callbacks = lambda *given: (*callbacks(*given), Times())
 start = time.perf_counter()

@@ -43,8 +43,8 @@ def train(data, folder, steps, recipe, stop=None):
     """Train, or go on, until the end or a step."""
     import keras
 
-    from volseg_keras import build_model
-    from volseg_keras.training import fit as module
+    from volseg_keras import build_model, fit
+    from volseg_keras.training import fit_network as module
 
     class Stop(keras.callbacks.Callback):
         """Stop where the ways part, once the checkpoint is written."""
@@ -58,7 +58,7 @@ def train(data, folder, steps, recipe, stop=None):
     images, labels, validation = volumes(data)
     keras.utils.set_random_seed(0)
     try:
-        module.fit(
+        fit(
             build_model("D"),
             images,
             labels,
@@ -83,7 +83,7 @@ def scores(data, folder):
     from volseg_keras.networks.models import split_normalization
     from volseg_keras.patches.augment import NONE
     from volseg_keras.training.batch_norm import BATCHES, recalibrate_batch_norm
-    from volseg_keras.training.fit import get_recipe, make_patches
+    from volseg_keras.training.fit_network import get_recipe, make_patches
     from volseg_keras.training.labelled_volumes import hold_out_parts, labelled_volumes
     from volseg_keras.training.validation import score
 

@@ -1,11 +1,8 @@
 """`fit` with `model="auto"`: choose a start, hold out a section, then train on all."""
 
-import json
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from shutil import copy2
-from threading import Event
 
 import keras
 import numpy as np
@@ -26,14 +23,14 @@ from .annotated_sections import section_to_hold_out, tell_empty_sections, withou
 from .arguments import check_run, check_weights, make_budget, training_normalization
 from .callbacks import stop_requested
 from .checkpoint import CHECKPOINT
+from .fit_network import fit_network
 from .labelled_volumes import hold_out_parts, labelled_volumes, largest_class, paired, read_labels
 from .logging_callbacks import part_of_training
-from .recipes import Recipe, get_recipe
+from .recipes import get_recipe
 from .self_training import confident_labels, confident_text
 from .starting_model import chosen_start, network_from, rescaled, rescaled_to
 from .validation import predictor_score
 
-SCRATCH = "scratch"
 # Share of the budget that is trained with a section held out, to choose threshold and averaging.
 FIRST = 0.4
 # Files of a part after which a training is stopped that are kept as those of the whole.
@@ -48,47 +45,6 @@ CHOSEN = (
     "held_out",
     "hold_out",
 )
-
-
-@dataclass(frozen=True)
-class Request:
-    """The arguments of `fit` with `model="auto"`."""
-
-    model: str
-    output: Path
-    start: str | Path | None
-    recipe: str | Recipe | None
-    steps: int | None
-    minutes: float | None
-    hold_out: str | list | None
-    validation: list
-    weights: list | None
-    resume: bool
-    seed: int
-    normalization: str | tuple
-    self_train: int
-    stop: Event | None
-
-    @property
-    def asked(self):
-        """What a run that is resumed must have been begun with, a dict."""
-        asked = {
-            "--from": None if self.start is None else str(self.start),
-            "--self-train": self.self_train,
-            "--hold-out": self.hold_out,
-        }
-        return json.loads(json.dumps(asked))  # as it is read from a file
-
-    @property
-    def begun(self):
-        """Whether there is a checkpoint to resume."""
-        folders = (self.output, *self.output.glob("parts/*"))
-        return self.resume and any((folder / CHECKPOINT).exists() for folder in folders)
-
-    @property
-    def given(self):
-        """The name, run or file to start from, None if none was given."""
-        return None if self.start in (None, SCRATCH) else str(self.start)
 
 
 @dataclass(frozen=True)
@@ -108,14 +64,11 @@ class Part:
     self_trained: bool
 
 
-def fit_auto(train, images, labels, request):
-    """Train on stacks of which a few sections are annotated.
+def fit_auto(request):
+    """Train on stacks of which a few sections are annotated; see `fit`.
 
     Args:
-        train: `fit`, called once for each part of the training.
-        images: as of `fit`.
-        labels: as of `fit`.
-        request: a `Request`.
+        request: a `Request` with "auto" for a model.
 
     Returns:
         The dict that is written to metrics.json.
@@ -123,17 +76,17 @@ def fit_auto(train, images, labels, request):
     Raises:
         ValueError, FileExistsError: as `fit`.
     """
-    volumes, validation = checked_volumes(images, labels, request)
+    volumes, validation = checked_volumes(request)
     folder = writable_folder(request.output)
     start = chosen_start(volumes, request, folder / "start.json")
     recipe = request.recipe or ("finetune" if start.name else "fast")
     first, then = None, request.hold_out
     if then is None and not validation:
         first = automatic_hold_out(volumes)
-    train = partial(train, recipe=recipe, resume=request.resume, start=start.name)
     parts = planned_parts(folder, first, then, request.self_train)
     budget = make_budget(get_recipe(recipe), request.steps, minutes_of(request))
-    summary = train_parts(train, parts, volumes, validation, start, budget, request)
+    request = replace(request, recipe=recipe)
+    summary = train_parts(parts, volumes, validation, start, budget, request)
     write_json(folder / METRICS, summary, indent=2)
     return summary
 
@@ -144,7 +97,7 @@ def minutes_of(request):
     return request.minutes if given else get_recipe("finetune").minutes
 
 
-def checked_volumes(images, labels, request):
+def checked_volumes(request):
     """Return the `LabelledVolume`s to train and to validate on, before any long work.
 
     Raises:
@@ -157,7 +110,7 @@ def checked_volumes(images, labels, request):
     first = output / "parts" / "1" / CHECKPOINT
     begun = first.exists() and not (output / METRICS).exists()
     check_run(first if begun else output / CHECKPOINT, request.resume)
-    volumes, validation = stacks(*paired(images, labels), request)
+    volumes, validation = stacks(*paired(request.images, request.labels), request)
     check_weights(request.weights, volumes)
     hold_out_parts(volumes, request.hold_out)
     check_self_training(volumes, request.self_train)
@@ -244,7 +197,7 @@ def planned_parts(folder, first, then, rounds):
     return [Part(at, *row) for at, row in zip([*folders, folder], rows, strict=True)]
 
 
-def train_parts(train, parts, volumes, validation, start, budget, request):
+def train_parts(parts, volumes, validation, start, budget, request):
     """Train part after part, each from the weights of the one before; return the last summary.
 
     What is held out is cut from the volumes before they are rescaled: one section may become two.
@@ -267,16 +220,22 @@ def train_parts(train, parts, volumes, validation, start, budget, request):
         if len(parts) > 1:
             print(f"Part {number + 1} of {len(parts)}", flush=True)
         with part_of_training(sum(other.share for other in parts[:number]), part.share):
-            done = train(
-                network,
-                mixed,
-                [volume.label for volume in mixed],
-                output=part.folder,
-                validation=[(v, v.label) for v in (*held_out, *validated)],
-                weights=weights,
-                seed=request.seed + number,
-                steps=budget.steps and max(1, round(part.share * budget.steps)),
-                minutes=budget.seconds and part.share * budget.seconds / 60,
+            done = fit_network(
+                replace(
+                    request,
+                    model=network,
+                    images=mixed,
+                    labels=[volume.label for volume in mixed],
+                    output=part.folder,
+                    validation=[(v, v.label) for v in (*held_out, *validated)],
+                    hold_out=None,
+                    weights=weights,
+                    seed=request.seed + number,
+                    start=start.name,
+                    steps=budget.steps and max(1, round(part.share * budget.steps)),
+                    minutes=budget.seconds and part.share * budget.seconds / 60,
+                    normalization="volume",
+                )
             )
         if number == 0 and start.name and held_out and is_new:
             tell_gain(start, classes, held_out, done)

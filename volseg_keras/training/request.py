@@ -1,0 +1,58 @@
+"""The arguments of `fit`, as one value that its parts pass on."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+import keras
+
+from .checkpoint import CHECKPOINT
+from .recipes import Recipe
+
+SCRATCH = "scratch"
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments of `fit`, where they are explained."""
+
+    model: keras.Model | str
+    images: object
+    labels: object
+    output: Path
+    recipe: str | Recipe | None
+    steps: int | None
+    minutes: float | None
+    batch_size: int | None
+    hold_out: str | list | None
+    validation: list
+    weights: list | None
+    resume: bool
+    seed: int
+    start: str | Path | None
+    normalization: str | tuple
+    steps_per_epoch: int
+    self_train: int
+    stop: Event | None
+
+    @property
+    def asked(self):
+        """What a run that is resumed must have been begun with, a dict."""
+        asked = {
+            "--from": None if self.start is None else str(self.start),
+            "--self-train": self.self_train,
+            "--hold-out": self.hold_out,
+        }
+        return json.loads(json.dumps(asked))  # as it is read from a file
+
+    @property
+    def begun(self):
+        """Whether there is a checkpoint to resume."""
+        folders = (self.output, *self.output.glob("parts/*"))
+        return self.resume and any((folder / CHECKPOINT).exists() for folder in folders)
+
+    @property
+    def given(self):
+        """The name, run or file to start from, None if none was given."""
+        return None if self.start in (None, SCRATCH) else str(self.start)
