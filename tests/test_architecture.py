@@ -87,8 +87,8 @@ def test_no_room_has_a_circle(own):
 
 
 def test_the_reader_of_imports_sees_them():
-    assert {"inference", "networks", "patches"} <= set(own_imports(ROOT / "training" / "fit.py"))
-    assert "recipes" in set(siblings(ROOT / "training" / "fit.py"))
+    assert {"inference", "networks", "patches"} <= set(own_imports(ROOT / "training" / "fit_network.py"))
+    assert "recipes" in set(siblings(ROOT / "training" / "fit_network.py"))
 
 
 @pytest.mark.parametrize(
