@@ -179,10 +179,22 @@ def test_what_is_found_at_several_zooms_is_averaged():
     np.testing.assert_allclose(both, (one + other) / 2, atol=0.02)
 
 
-def test_a_3d_model_sees_neighbours_and_one_zoom():
+@pytest.mark.parametrize("model", ["H", ["H", "mito-3d"]])
+@pytest.mark.parametrize("store", [[], ["--resume"]])
+@pytest.mark.parametrize("option", [("smoothing", 4), ("zooms", "1,0.75")])
+def test_what_has_no_effect_on_a_3d_model_is_refused(model, store, option, tmp_path, capsys):
+    save_volume(tmp_path / "a.tif", phantom((16, 48, 48))[0])
+    (name, value), models = option, [f"--model={one}" for one in np.atleast_1d(model)]
+    arguments = ["predict", tmp_path / "a.tif", *models, "-o", tmp_path / "b.tif", *store]
+    assert volseg(*arguments, f"--{name}", value) == 2
+    assert f"`{name}`. Expected a 2D model" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif"]
+
+
+def test_options_of_2d_models_suit_an_ensemble_with_one():
     volume = phantom((16, 48, 48))[0]
-    averaged = predict_volume("H", volume, smoothing=4, zooms=(1, 0.75))
-    np.testing.assert_array_equal(averaged, predict_volume("H", volume))
+    one, other = (predict_volume(["H", "C"], volume, smoothing=pixels) for pixels in (0, 4))
+    assert np.abs(one - other).max() > 0.01
 
 
 @pytest.mark.parametrize("zooms", [(), (0,), (1, 5)])

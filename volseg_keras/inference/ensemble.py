@@ -1,6 +1,6 @@
 """Several models whose probabilities are averaged."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ..errors import require
 from ..pretrained.prediction_defaults import PredictionDefaults
@@ -10,20 +10,26 @@ from .predictor import Predictor
 from .tiled_prediction import voxels_at_once
 
 
+@dataclass(frozen=True)
 class EnsemblePredictor(Predictor):
-    """Several models whose probabilities are averaged.
+    """Several models whose probabilities are averaged, see `of`.
 
     Each has its own zooms and views. 2D networks beside 3D ones get the tiles of these, in which
     each smooths over sections by itself; 2D networks alone are smoothed by the mean of theirs.
 
-    Args:
+    Attributes:
         members: their `Predictor`s.
-
-    Raises:
-        ValueError: they differ in the number of classes.
     """
 
-    def __init__(self, members):
+    members: tuple = ()
+
+    @classmethod
+    def of(cls, members):
+        """Return the ensemble of some `Predictor`s.
+
+        Raises:
+            ValueError: they differ in the number of classes.
+        """
         classes = [member.metadata["num_classes"] for member in members]
         received = ", ".join(map(str, classes))
         require(len(set(classes)) == 1, "model", "models of the same num_classes", received)
@@ -32,8 +38,12 @@ class EnsemblePredictor(Predictor):
         smoothing = sum(member.defaults.smoothing for member in members) / len(members)
         defaults = PredictionDefaults(smoothing=smoothing, noise=min(noise, default=None))
         deepest = max(members, key=lambda member: member.spatial_dims)
-        super().__init__(None, deepest.metadata, defaults)
-        object.__setattr__(self, "members", members)
+        return cls(None, deepest.metadata, defaults, tuple(members))
+
+    def check_options(self, options):
+        """Raise ValueError for options that have no effect on any member."""
+        members = sorted(self.members, key=lambda member: member.spatial_dims)
+        members[0].check_options(options)  # a 2D network, if there is one
 
     def check_volume(self, volume):
         """Raise ValueError for a volume of other axes or channels than those of a member."""

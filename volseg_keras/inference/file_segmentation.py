@@ -189,6 +189,7 @@ def _open_and_read(job, image):
     predictor = recent_model(list(job.model.names), job.model.engine)
     predictor.check_labels(job.threshold, job.steps.instances)
     predictor.check_volume(image)
+    predictor.check_options(job.prediction)
     options = job.prediction
     pixels = image if options.normalization == "model" else reading.result()
     intensity = predictor.intensity(pixels, options.normalization)

@@ -62,7 +62,7 @@ def open_model(model, engine="auto", defaults=None):
             if isinstance(member, str | Path):
                 find_model(member)
         opened = [open_model(member, engine) for member in model]
-        return opened[0] if len(opened) == 1 else EnsemblePredictor(opened)
+        return opened[0] if len(opened) == 1 else EnsemblePredictor.of(opened)
     if not isinstance(model, str | Path):
         return open_keras(model) if by_keras(engine) else open_graph(model, engine)
     path = find_model(model)

@@ -56,6 +56,19 @@ class Predictor:
         good = not instances or classes <= 2
         require(good, "instances", "a model of two classes", f"{classes} classes")
 
+    def check_options(self, options):
+        """Raise ValueError for options that have no effect on this model.
+
+        Args:
+            options: `PredictionOptions`.
+        """
+        if self.spatial_dims == 2:
+            return
+        for name, neutral in (("smoothing", 0), ("zooms", (1,))):
+            value = getattr(options, name)
+            good = value is None or value == neutral
+            require(good, name, "a 2D model such as mito-2d for it", f"{name}={value} and a 3D one")
+
     def check_volume(self, volume):
         """Raise ValueError for a volume of other axes or of another number of channels."""
         check_axes(volume)

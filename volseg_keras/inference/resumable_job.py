@@ -36,6 +36,7 @@ def start_job(job, image):
     predictor = recent_model(list(job.model.names), job.model.engine)
     predictor.check_labels(job.threshold, job.steps.instances)
     predictor.check_volume(image)
+    predictor.check_options(job.prediction)
     scale = predictor.model_scale(job.prediction.scale)
     stored = StoredJob.of(
         replace(job, prediction=replace(job.prediction, scale=scale)), image.shape

@@ -214,6 +214,7 @@ class _Opened:
 def predicted(predictor, options, volume, on_progress, joined):
     """Return what `joined` makes of the slabs of a volume."""
     predictor.check_volume(volume)
+    predictor.check_options(options)
     try:
         return joined(predictor.slabs(volume, options, on_progress=on_progress))
     finally:
