@@ -87,7 +87,9 @@ def test_no_room_has_a_circle(own):
 
 
 def test_the_reader_of_imports_sees_them():
-    assert {"inference", "networks", "patches"} <= set(own_imports(ROOT / "training" / "fit_network.py"))
+    assert {"inference", "networks", "patches"} <= set(
+        own_imports(ROOT / "training" / "fit_network.py")
+    )
     assert "recipes" in set(siblings(ROOT / "training" / "fit_network.py"))
 
 

@@ -17,11 +17,12 @@ from volseg_keras.patches.augment import NONE
 from volseg_keras.patches.class_ids import annotated_sections
 from volseg_keras.pretrained import presets
 from volseg_keras.report.console import shown_by
-from volseg_keras.training import auto, starting_model
+from volseg_keras.training import parts as parts_module
+from volseg_keras.training import starting_model
 from volseg_keras.training.annotated_sections import without_section
-from volseg_keras.training.auto import Part, train_parts
 from volseg_keras.training.callbacks import Budget
 from volseg_keras.training.labelled_volumes import LabelledVolume, hold_out_parts
+from volseg_keras.training.parts import Part, train_parts
 from volseg_keras.training.request import Request
 from volseg_keras.training.run_folders import next_run, train_or_resume
 from volseg_keras.training.self_training import sure
@@ -123,7 +124,7 @@ def test_what_is_held_out_is_cut_before_the_stack_is_rescaled(tmp_path, monkeypa
         given.append((request.labels, request.validation))
         return {"held_out_jaccard": 0.5}
 
-    monkeypatch.setattr(auto, "fit_network", fit_network)
+    monkeypatch.setattr(parts_module, "fit_network", fit_network)
     request = Request(**dict.fromkeys(field.name for field in fields(Request)))
     start, part = Start(2, "", None, (2, 1, 1)), Part(tmp_path, 1.0, "z=9", False)
     train_parts([part], [labelled()], [], start, Budget(10, None), replace(request, seed=0))

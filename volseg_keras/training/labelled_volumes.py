@@ -162,6 +162,11 @@ def largest_class(label):
     return int(ids[ids != NOT_ANNOTATED].max(initial=0))
 
 
+def classes_of(labels):
+    """Return the number of classes of class ids."""
+    return max(2, 1 + max(map(largest_class, labels)))
+
+
 def hold_out_parts(volumes, hold_out, dims=3, apart=False):
     """Return the parts to train on, and those that are held out.
 

@@ -1,0 +1,174 @@
+"""The parts of a training by `fit` with `model="auto"`, one after the other."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from shutil import copy2
+
+import keras
+import numpy as np
+
+from ..files import atomic_path, write_json
+from ..inference.open_model import open_model
+from ..inference.options import PredictionOptions
+from ..networks.models import spatial_dims_of
+from ..pretrained.prediction_defaults import PredictionDefaults
+from ..pretrained.presets import KERAS, METRICS
+from ..volumes.dimensions import channels_of
+from ..volumes.labels import NOT_ANNOTATED
+from ..volumes.writing import writable_folder
+from .callbacks import stop_requested
+from .checkpoint import CHECKPOINT
+from .fit_network import fit_network
+from .labelled_volumes import classes_of, hold_out_parts
+from .logging_callbacks import part_of_training
+from .self_training import confident_labels, confident_text
+from .starting_model import network_from, rescaled, rescaled_to
+from .validation import predictor_score
+
+# Share of the budget that is trained with a section held out, to choose threshold and averaging.
+FIRST = 0.4
+# Files of a part after which a training is stopped that are kept as those of the whole.
+KEPT = ("history.csv", "curve.png", KERAS)
+# Entries that a run without a held-out part takes from the one before it.
+CHOSEN = (
+    "threshold",
+    "views",
+    "smoothing",
+    "zooms",
+    "held_out_jaccard",
+    "held_out",
+    "hold_out",
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a training.
+
+    Attributes:
+        folder: of its run.
+        share: of the budget.
+        hold_out: as of `fit`.
+        self_trained: whether it also learns confident predictions of the part before.
+    """
+
+    folder: Path
+    share: float
+    hold_out: object
+    self_trained: bool
+
+
+def planned_parts(folder, first, then, rounds):
+    """Return the `Part`s of a training, the last of them in the folder itself.
+
+    Args:
+        folder: of the whole.
+        first: hold-out of a first part of its own, None for no such part.
+        then: hold-out of all other parts.
+        rounds: of self-training.
+    """
+    rest = (1 - FIRST if first else 1) / (1 + rounds)
+    rows = [(FIRST, first, False)] if first else []
+    rows += [(rest, then, number > 0) for number in range(1 + rounds)]
+    folders = [folder / "parts" / str(number + 1) for number in range(len(rows) - 1)]
+    return [Part(at, *row) for at, row in zip([*folders, folder], rows, strict=True)]
+
+
+def train_parts(parts, volumes, validation, start, budget, request):
+    """Train part after part, each from the weights of the one before; return the last summary.
+
+    What is held out is cut from the volumes before they are rescaled: one section may become two.
+    """
+    classes = classes_of([volume.label for volume in volumes])
+    channels = channels_of(volumes[0].image)
+    source, summary = start.name, {}
+    for number, part in enumerate(parts):
+        keras.utils.set_random_seed(request.seed + number)
+        network = network_from(source, classes, dims=start.dims, channels=channels)
+        dims = spatial_dims_of(network)
+        apart = request.hold_out is None  # held out for the first part alone
+        mixed, held_out = hold_out_parts(volumes, part.hold_out, dims, apart)
+        mixed, held_out = rescaled(mixed, start), rescaled(held_out, start)
+        validated = rescaled_to(validation, mixed, start, dims)
+        weights = request.weights
+        if part.self_trained:
+            mixed, weights = with_own_labels(part.folder, source, mixed, weights, summary)
+        is_new = not (part.folder / CHECKPOINT).exists()
+        if len(parts) > 1:
+            print(f"Part {number + 1} of {len(parts)}", flush=True)
+        with part_of_training(sum(other.share for other in parts[:number]), part.share):
+            done = fit_network(
+                replace(
+                    request,
+                    model=network,
+                    images=mixed,
+                    labels=[volume.label for volume in mixed],
+                    output=part.folder,
+                    validation=[(v, v.label) for v in (*held_out, *validated)],
+                    hold_out=None,
+                    weights=weights,
+                    seed=request.seed + number,
+                    start=start.name,
+                    steps=budget.steps and max(1, round(part.share * budget.steps)),
+                    minutes=budget.seconds and part.share * budget.seconds / 60,
+                    normalization="volume",
+                )
+            )
+        if number == 0 and start.name and held_out and is_new:
+            tell_gain(start, classes, held_out, done)
+        if part.hold_out:
+            done["hold_out"] = part.hold_out
+            write_json(part.folder / METRICS, done, indent=2)
+        kept = done["held_out_jaccard"] is None
+        summary = done | {key: summary[key] for key in CHOSEN if kept and key in summary}
+        if kept and "held_out" in summary:
+            summary["retrained"] = True  # what was held out before was trained on since
+        source = part.folder
+        if stop_requested(request.stop):
+            end_early(source, parts[-1].folder)
+            break
+    return summary
+
+
+def tell_gain(start, classes, held_out, summary):
+    """Print what the start scores on the held-out parts beside what training made of it."""
+    predictor = open_model(start.name)
+    if predictor.metadata["num_classes"] != classes:
+        return
+    before = predictor_score(predictor, held_out, options=PredictionOptions()).mean
+    after = sum(summary["held_out"][part.name] for part in held_out) / len(held_out)
+    print(f"Held-out Jaccard: {start.name} {before:.3f}, after training {after:.3f}")
+    if after <= before:
+        print(
+            f"That is no better than {start.name} itself: annotate a section where it is wrong "
+            "(`volseg suggest`), or train for more minutes"
+        )
+
+
+def end_early(part, folder):
+    """Have the files of a part of a training, unless it was the last one, be those of the whole."""
+    for name in KEPT if part != folder else ():
+        with atomic_path(folder / name) as file:
+            copy2(part / name, file)
+
+
+def with_own_labels(folder, model, volumes, weights, summary):
+    """Return volumes, and again with confident predictions as labels; and their weights.
+
+    The predictions are kept in the folder, for a run that is resumed.
+    """
+    weights, file = list(weights or [1.0] * len(volumes)), folder / "own_labels.npz"
+    if not file.is_file():
+        chosen = summary["threshold"], PredictionDefaults.of(summary)
+        found = [confident_labels(model, volume, *chosen) for volume in volumes]
+        with atomic_path(writable_folder(folder) / file.name) as part, open(part, "wb") as opened:
+            np.savez_compressed(opened, *found)
+    with np.load(file) as arrays:
+        own = [arrays[f"arr_{number}"] for number in range(len(volumes))]
+    added, shares = [], []
+    for volume, label, weight in zip(volumes, own, weights, strict=True):
+        print(confident_text(label), flush=True)
+        if ((label > 0) & (label != NOT_ANNOTATED)).any():
+            added.append(replace(volume, label=label, name=f"{volume.name}, own labels"))
+            shares.append(weight)
+    return [*volumes, *added], [*weights, *shares]
