@@ -9,6 +9,7 @@ from ..errors import invalid, require
 from ..extras import install_command
 from ..resources import free_memory, usable_cores
 from .job_store import JobStore, StoredJob
+from .section_cache import with_cache
 from .section_smoothing import padding_of
 from .segmenter import recent_model
 from .sinks import write_labels
@@ -86,15 +87,18 @@ def _opened(folder, job_id):
     image = job.source.open()
     predictor = recent_model(list(job.model.names), job.model.engine)
     options = replace(job.prediction, normalization=job.intensity or "model")
-    return job, image, predictor.spatial_dims, predictor.engine(image, options), store.sinks()
+    engine, dims = predictor.engine(image, options), predictor.spatial_dims
+    halo = job.halo or halo_of(dims, job.prediction.seamless, job.prediction.scale)
+    count = max(job.block[0] + 2 * (halo[0] + job.sections.reach), job.tile[0])
+    image = with_cache(image, count, store.folder.parent, max(job.block[1:]))
+    return job, image, dims, halo, engine, store.sinks()
 
 
 def run_block(folder, index):
     """Predict a block of the job in a folder, write it, and then its mark; return the number."""
     store = JobStore(folder)
-    job, image, dims, engine, sinks = _opened(str(folder), store.read().id)
+    job, image, dims, halo, engine, sinks = _opened(str(folder), store.read().id)
     block = blocks(job.shape, job.block)[index]
-    halo = job.halo or halo_of(dims, job.prediction.seamless, job.prediction.scale)
     padded = padding_of(image, job.intensity, block[1:])
     values = predict_block(engine, image, block, dims, job.tile, halo, job.sections, padded)
     store.mark(index, sinks.write_prediction(block, values, job.threshold))
@@ -116,8 +120,11 @@ def run_job(store, *, workers=None, cluster=None, on_progress=None):
     tell(before, total)
     run = partial(run_block, str(store.folder))
     results = on_dask(run, todo, workers, cluster) if workers or cluster else map(run, todo)
-    for done, _ in enumerate(results, before + 1):
-        tell(done, total)
+    try:
+        for done, _ in enumerate(results, before + 1):
+            tell(done, total)
+    finally:
+        _opened.cache_clear()  # with the sections that it keeps
 
 
 def dask():

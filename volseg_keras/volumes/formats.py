@@ -39,7 +39,8 @@ def read_nifti(path, inside=None, level=0, series=None):
     if dims > 5:
         raise ValueError(f"it has {dims} axes")
     plain = data.slope == 1 and data.inter == 0
-    array = Typed(data, data.dtype if plain else np.dtype(np.float32))
+    chunks = (*data.shape[:2], *[1] * (dims - 2)) if path.name.lower().endswith(".gz") else None
+    array = Typed(data, data.dtype if plain else np.dtype(np.float32), chunks)
     return Source("XYZTC"[:dims], array, nifti_place(image))
 
 
@@ -77,10 +78,16 @@ def check_nifti(path):
 
 
 class Typed:
-    """An array that is read as another type than its library has; nibabel reads float64."""
+    """An array that is read as another type than its library has; nibabel reads float64.
 
-    def __init__(self, proxy, dtype):
-        self.proxy, self.shape, self.dtype = proxy, proxy.shape, dtype
+    Args:
+        proxy: of nibabel.
+        dtype: to read.
+        chunks: of what is decompressed as a whole, or None.
+    """
+
+    def __init__(self, proxy, dtype, chunks=None):
+        self.proxy, self.shape, self.dtype, self.chunks = proxy, proxy.shape, dtype, chunks
 
     def __getitem__(self, key):
         """Read a block."""

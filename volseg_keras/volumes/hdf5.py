@@ -138,6 +138,7 @@ class CheckedDataset:
         self.limit, self.sign = None, True
         made = dataset.id.get_create_plist()
         filters = [made.get_filter(i)[0] for i in range(made.get_nfilters())]
+        self.chunks = dataset.chunks
         if dataset.chunks:
             self.limit = stored_limit(dataset.chunks, dataset.dtype)
         if len(set(filters)) < len(filters):

@@ -147,6 +147,8 @@ class Grey:
     def __init__(self, array, axis):
         self.array, self.axis, self.dtype = array, axis, array.dtype
         self.shape = tuple(n for i, n in enumerate(array.shape) if i != axis)
+        chunks = getattr(array, "chunks", None)
+        self.chunks = chunks and tuple(n for i, n in enumerate(chunks) if i != axis)
 
     def __getitem__(self, key):
         """Read a block; `key` has an integer or slice an axis."""

@@ -84,6 +84,7 @@ class Pages:
         self.path, self.series, self.level = path, series, level
         self.shape, self.dtype = images.shape, images.dtype
         self.strip = images.keyframe.chunks
+        self.chunks = (1,) * (len(self.shape) - 2) + self.strip
 
     @cached_property
     def strips(self):

@@ -44,6 +44,14 @@ class Volume:
         self.grey_levels = getattr(array, "grey_levels", None)
         self._array, self._axes, self._fixed = array, axes, fixed
 
+    @property
+    def pieces(self):
+        """Sizes (z, y, x) of the pieces that are decoded as a whole, None where there are none."""
+        chunks = getattr(self._array, "chunks", None)
+        if chunks is None:
+            return None
+        return tuple(int(chunks[self._axes.index(a)]) if a in self._axes else 1 for a in "ZYX")
+
     def __getitem__(self, key):
         """Read a block, as NumPy indexing would; ValueError where the file is damaged."""
         key = full_key(key)
