@@ -1,6 +1,7 @@
 """`fit` with `model="auto"`: the start, the sections, the parts of a training."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from shutil import copy2
 from threading import Event
@@ -17,8 +18,8 @@ from volseg_keras.patches.augment import NONE
 from volseg_keras.patches.class_ids import annotated_sections
 from volseg_keras.pretrained import presets
 from volseg_keras.report.console import shown_by
+from volseg_keras.training import auto, starting_model
 from volseg_keras.training import parts as parts_module
-from volseg_keras.training import starting_model
 from volseg_keras.training.annotated_sections import without_section
 from volseg_keras.training.callbacks import Budget
 from volseg_keras.training.labelled_volumes import LabelledVolume, hold_out_parts
@@ -122,7 +123,7 @@ def test_what_is_held_out_is_cut_before_the_stack_is_rescaled(tmp_path, monkeypa
 
     def fit_network(request):
         given.append((request.labels, request.validation))
-        return {"held_out_jaccard": 0.5}
+        return {"held_out_jaccard": 0.5, "steps": 1, "minutes": 0.1}
 
     monkeypatch.setattr(parts_module, "fit_network", fit_network)
     request = Request(**dict.fromkeys(field.name for field in fields(Request)))
@@ -215,7 +216,8 @@ def test_the_shortest_command(files, tmp_path, capsys):
     about, first = told_of(run), told_of(run / "parts" / "1")
     assert about["from"] == "Dark" and about["recipe"] == "finetune"
     assert about["hold_out"] == first["hold_out"] == ["z=9"]
-    assert (first["steps"], about["steps"]) == (2, 3)
+    assert (first["steps"], about["steps"], about["total_steps"]) == (2, 3, 5)
+    assert ": 5 steps, held-out Jaccard" in out
     assert about["threshold"] == first["threshold"] and about["held_out_jaccard"] > 0.5
     dark, bright = told_of(run, "start.json")["looked_at"]
     assert (dark["name"], bright["name"]) == ("Dark", "Bright")
@@ -251,6 +253,40 @@ def test_starts_that_were_not_foreseen(options, files, published, tmp_path, monk
     copy2(published / "Dark" / "model.keras", tmp_path)
     assert train(files, tmp_path / "run", *options) == 0
     assert told_of(tmp_path / "run")["steps"] <= 5
+
+
+@pytest.mark.parametrize(
+    "begun, planned, good",
+    [
+        ([], [1, "."], True),
+        ([1], [1, "."], True),
+        ([1, "."], [1, "."], True),
+        (["."], [1, "."], False),  # a section that is held out now was trained on
+        ([1], ["."], False),  # none is held out any more
+        ([1, 2], [1, "."], False),
+    ],
+)
+def test_a_run_is_resumed_part_by_part_or_not_at_all(begun, planned, good, tmp_path):
+    folders = {number: tmp_path / "parts" / str(number) for number in (1, 2)} | {".": tmp_path}
+    for name in begun:
+        folders[name].mkdir(parents=True, exist_ok=True)
+        (folders[name] / "checkpoint.h5").touch()
+    parts = [Part(folders[name], 0.5, None, False) for name in planned]
+    with nullcontext() if good else pytest.raises(ValueError, match="`resume`.*same labels"):
+        auto.check_begun_parts(parts)
+
+
+def test_ids_of_instances_are_told(capsys):
+    labels = sparse()
+    for number, z in enumerate(ANNOTATED, 1):
+        labels[z][labels[z] == 1] = 3 * number
+    volume = replace(labelled(), label=labels)
+    assert auto.automatic_hold_out([volume]) is None
+    assert "are they ids of instances?" in capsys.readouterr().out
+    request = Request(**dict.fromkeys(field.name for field in fields(Request)))
+    request = replace(request, validation=(), normalization="volume")
+    with pytest.warns(UserWarning, match="have no voxel of 1, 2, 4"):
+        auto.stacks([IMAGE], [labels], request)
 
 
 def test_a_run_that_was_killed_in_its_first_part_is_not_begun_again(files, tmp_path, capsys):

@@ -32,7 +32,7 @@ from volseg_keras.training.labelled_volumes import labelled_volumes
 from volseg_keras.training.recipes import RECIPES
 from volseg_keras.training.request import Request
 from volseg_keras.volumes.intensity import Intensity
-from volseg_keras.volumes.volume import Volume
+from volseg_keras.volumes.volume import Volume, as_volume
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -148,6 +148,13 @@ def test_a_thin_volume_beside_a_thick_one_is_mirrored():
     assert [patches[i].label.shape for i in range(4)] == 4 * [(16, 32, 32)]
 
 
+@pytest.mark.parametrize("size, used", [((0.1, 0.1, 0.1), None), ((40, 6, 6), (40, 6, 6))])
+def test_sections_are_thinned_by_a_voxel_size_that_can_be_true(size, used):
+    volumes = labelled_volumes(as_volume(IMAGE, size), LABEL, tiny_network(), "volume")
+    (sampler,) = make_patches(volumes, RECIPES["quick"], 3, 0, None).samplers
+    assert sampler.voxel_size == used
+
+
 def test_an_annotated_slice_of_a_thin_volume_lies_anywhere_in_a_patch():
     image, truth = IMAGE[-11:], LABEL[-11:]
     label, z = np.full_like(truth, 255), truth.sum(axis=(1, 2)).argmax()
@@ -191,6 +198,9 @@ def test_plain_compile_and_fit_work():
         ({"hold_out": "x:0:32", "label": LABEL * (np.arange(96) >= 32)}, "hold_out"),
         ({"hold_out": "x:0:32", "label": LABEL * (np.arange(96) < 32)}, "hold_out"),
         ({"seed": None}, "seed"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 1.5}, "seed"),
+        ({"steps_per_epoch": 0}, "steps_per_epoch"),
         ({"normalization": "own"}, "normalization"),
         ({"normalization": "model"}, "normalization"),
         ({"normalization": 120}, "normalization"),

@@ -76,6 +76,12 @@ def test_a_draft_of_nothing_is_refused(model):
     assert set(np.unique(draft(KNOWN, [empty], IMAGE.shape))) == {0, 1, 255}
 
 
+def test_a_draft_from_labels_that_nobody_has_painted_is_one_of_its_sections_alone(model):
+    (section,) = suggest(model, IMAGE, 1)
+    blank = draft(np.zeros(IMAGE.shape, np.uint8), [section], IMAGE.shape)
+    np.testing.assert_array_equal(blank, draft(None, [section], IMAGE.shape))
+
+
 def test_sections_are_those_of_python(model):
     (one,) = suggest(model, IMAGE, 1, KNOWN)
     two = suggest(model, IMAGE, 2, KNOWN)

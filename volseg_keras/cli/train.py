@@ -137,8 +137,10 @@ def train(
     (images, labels), validated = with_class_ids(trained), with_class_ids(validated)
     keras.utils.set_random_seed(seed)
     with data_parallel() if all_gpus else nullcontext():
-        classes = count_classes(*map(known_ids, labels))
-        network = build_model(model, num_classes=classes) if model else "auto"
+        network = "auto"
+        if model:
+            classes = count_classes(*map(known_ids, labels))
+            network = build_model(model, num_classes=classes)
         summary = fit(
             network,
             images,
@@ -157,8 +159,9 @@ def train(
             normalization=statistics,
             self_train=int(self_train),
         )
+    count = summary.get("total_steps", summary["steps"])
     print(
-        f"Trained {summary['variant'].upper()}: {summary['steps']} steps{held_out_text(summary)}. "
+        f"Trained {summary['variant'].upper()}: {count} steps{held_out_text(summary)}. "
         f"Model, history and curve: {output}"
     )
     if not model:

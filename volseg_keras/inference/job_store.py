@@ -62,7 +62,7 @@ class StoredJob:
         tile: `(z, y, x)` of a tile.
         sections: `SectionSmoothing`.
         defaults: the `PredictionDefaults` of every model, as dicts; empty in earlier jobs.
-        file: size in bytes and time of change, in s, of the source; empty for a folder.
+        file: size in bytes and time of change, in ns, of the source; empty for a folder.
     """
 
     source: SourceVolume

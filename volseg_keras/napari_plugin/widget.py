@@ -205,7 +205,7 @@ class SegmentAndTrain(qt.QWidget):
         self._show_image()
         score = summary["held_out_jaccard"]
         quality = "" if score is None else f", Jaccard index of a held-out section {score:.3f}"
-        steps = f"{summary['steps']} steps"
+        steps = f"{summary['total_steps']} steps"
         self.state.setText(f"Trained {summary['variant'].upper()}: {steps}{quality}")
 
     def next(self):

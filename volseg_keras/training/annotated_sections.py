@@ -64,12 +64,18 @@ def spread(items, count):
     return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
 
 
+def has_enough(label):
+    """Return whether so many sections are annotated that one can be held out."""
+    in_file = isinstance(label, ClassIds)
+    return not in_file and len(annotated_sections(label, NOT_ANNOTATED)) >= ENOUGH
+
+
 def section_to_hold_out(label):
     """Return the z of an annotated section near the middle, None if there are too few.
 
     It has foreground, and the classes on it also occur on other sections.
     """
-    if isinstance(label, ClassIds) or len(annotated_sections(label, NOT_ANNOTATED)) < ENOUGH:
+    if not has_enough(label):
         return None
     classes = {int(z): set(np.unique(label[z])) - {0, NOT_ANNOTATED} for z in range(len(label))}
     painted = [z for z, found in classes.items() if found]

@@ -1,21 +1,26 @@
 """`fit` with `model="auto"`: choose a start, hold out a section, then train on all."""
 
 from dataclasses import replace
+from numbers import Integral
 
 from ..errors import invalid, require
 from ..files import write_json
 from ..networks.models import split_normalization
-from ..patches.class_ids import ClassIds, foreground_voxels
+from ..patches.class_ids import ClassIds, foreground_voxels, known_ids
 from ..pretrained.presets import METRICS
 from ..report.console import progress_bar
 from ..volumes.dimensions import channels_of
-from ..volumes.labels import NOT_ANNOTATED
+from ..volumes.labels import NOT_ANNOTATED, count_classes
 from ..volumes.writing import writable_folder
-from .annotated_sections import section_to_hold_out, tell_empty_sections, without_unpainted
+from .annotated_sections import (
+    has_enough,
+    section_to_hold_out,
+    tell_empty_sections,
+    without_unpainted,
+)
 from .arguments import check_run, check_weights, make_budget, training_normalization
 from .checkpoint import CHECKPOINT
 from .labelled_volumes import (
-    classes_of,
     hold_out_parts,
     labelled_volumes,
     paired,
@@ -39,15 +44,15 @@ def fit_auto(request):
         ValueError, FileExistsError: as `fit`.
     """
     volumes, validation = checked_volumes(request)
-    folder = writable_folder(request.output)
+    folder, first = writable_folder(request.output), None
+    if request.hold_out is None and not validation:
+        first = automatic_hold_out(volumes)
+    parts = planned_parts(folder, first, request.hold_out, request.self_train)
+    check_begun_parts(parts)
     start = chosen_start(volumes, request, folder / "start.json")
     recipe = request.recipe or ("finetune" if start.name else "fast")
     budget = make_budget(get_recipe(recipe), request.steps, minutes_of(request))
     request = replace(request, recipe=recipe)
-    first = None
-    if request.hold_out is None and not validation:
-        first = automatic_hold_out(volumes)
-    parts = planned_parts(folder, first, request.hold_out, request.self_train)
     summary = train_parts(parts, volumes, validation, start, budget, request)
     write_json(folder / METRICS, summary, indent=2)
     return summary
@@ -85,7 +90,8 @@ def stacks(images, labels, request):
         pairs = zip(images, labels, strict=True)
         labels = [read_labels(*pair, on_progress) for pair in pairs]
         channels = channels_of(images[0])
-        model = network_from(request.given, classes_of(labels), dims=2, channels=channels)
+        classes = count_classes(*map(known_ids, labels))  # it warns of what is no class id
+        model = network_from(request.given, classes, dims=2, channels=channels)
         network, own = split_normalization(model)
         normalization = training_normalization(network, own, request.normalization)
         volumes = labelled_volumes(images, labels, network, normalization, on_progress)
@@ -114,9 +120,20 @@ def only_annotated(volume):
     return replace(volume, label=label)
 
 
+def check_begun_parts(parts):
+    """Raise ValueError if those that were begun are not the first ones of a training."""
+    folder = parts[-1].folder
+    places = (folder, *folder.glob("parts/*"))
+    begun = {place for place in places if (place / CHECKPOINT).exists()}
+    good = begun == {part.folder for part in parts[: len(begun)]}
+    expected = "a run with the same labels and options; or a new folder, such as run2"
+    require(good, "resume", expected, folder)
+
+
 def check_self_training(volumes, rounds):
     """Raise ValueError for a wrong number of rounds, or volumes that are not in memory."""
-    require(0 <= rounds <= 9, "self_train", "0 to 9 rounds", rounds)
+    good = isinstance(rounds, Integral) and 0 <= rounds <= 9
+    require(good, "self_train", "0 to 9 rounds", rounds)
     good = not rounds or not any(isinstance(volume.label, ClassIds) for volume in volumes)
     expected = "0 for a volume larger than a quarter of the free memory"
     require(good, "self_train", expected, rounds)
@@ -130,6 +147,11 @@ def automatic_hold_out(volumes):
             print(f"{volume.name}: larger than a quarter of the free memory: nothing is held out")
         z = None if any(texts) else section_to_hold_out(volume.label)
         texts.append(None if z is None else f"z={z}")
+        if z is None and not any(texts) and has_enough(volume.label):
+            print(
+                f"{volume.name}: nothing is held out, since every annotated section has class ids "
+                "of its own; are they ids of instances?"
+            )
         if z is not None:
             print(
                 f"{volume.name}: section {z} is held out to choose threshold and averaging; then "

@@ -69,7 +69,7 @@ def calibrate(path, parts, batches=()):
         A dict of `statistics`, "as trained" or "recalibrated"; `views`, `smoothing` and `zooms`,
         see `PredictionDefaults`; `threshold` (0.5 for more than two classes);
         `held_out_jaccard`, the mean over the parts of the mean Jaccard index of the
-        foreground classes, at a threshold of 0.5; and `held_out`, the index of each part. Without
+        foreground classes, at a threshold of 0.5; and `held_out`, the index of each by name. Without
         parts: `statistics`, a threshold of 0.5 and None for `held_out_jaccard`.
     """
     path = Path(path)

@@ -1,12 +1,15 @@
 """`fit`: train a network, or choose a published one and train it further."""
 
+from numbers import Integral
 from pathlib import Path
 
-from ..errors import require_positive
+from ..errors import require, require_positive
 from ..inference.engines import warn_if_slow
 from .auto import fit_auto
 from .fit_network import fit_network
 from .request import Request
+
+LARGEST_SEED = 2**31  # what NumPy and TensorFlow take, also with the number of a part added
 
 
 def fit(
@@ -93,6 +96,9 @@ def fit(
     warn_if_slow()
     if batch_size is not None:
         require_positive(batch_size=batch_size)
+    require_positive(steps_per_epoch=steps_per_epoch)
+    good = isinstance(seed, Integral) and 0 <= seed < LARGEST_SEED
+    require(good, "seed", f"an integer from 0 to {LARGEST_SEED - 1}", f"{seed=}")
     request = Request(
         model=model,
         images=images,

@@ -16,6 +16,7 @@ from ..patches.augment import NONE
 from ..patches.sampler import PatchMix, PatchSampler
 from ..pretrained.presets import KERAS, METRICS
 from ..report.console import progress_bar
+from ..volumes.dimensions import plausible_size
 from ..volumes.labels import NOT_ANNOTATED
 from ..volumes.writing import writable_folder
 from .annotated_sections import tell_empty_sections
@@ -229,7 +230,7 @@ def make_patches(volumes, row, dims, seed, weights, contrast=1.0):
             normalization=volume.intensity.at_contrast(contrast),
             ignore_class=NOT_ANNOTATED,
             mirror=True,
-            voxel_size=volume.voxel_size,
+            voxel_size=plausible_size(volume.voxel_size),
         )
         for volume in volumes
     )

@@ -19,7 +19,7 @@ from ..volumes.writing import writable_folder
 from .callbacks import stop_requested
 from .checkpoint import CHECKPOINT
 from .fit_network import fit_network
-from .labelled_volumes import classes_of, hold_out_parts
+from .labelled_volumes import classes_of, hold_out_parts, uniquely_named
 from .logging_callbacks import part_of_training
 from .self_training import confident_labels, confident_text
 from .starting_model import network_from, rescaled, rescaled_to
@@ -81,14 +81,14 @@ def train_parts(parts, volumes, validation, start, budget, request):
     """
     classes = classes_of([volume.label for volume in volumes])
     channels = channels_of(volumes[0].image)
-    source, summary = start.name, {}
+    source, summary, steps, minutes = start.name, {}, 0, 0.0
     for number, part in enumerate(parts):
         keras.utils.set_random_seed(request.seed + number)
         network = network_from(source, classes, dims=start.dims, channels=channels)
         dims = spatial_dims_of(network)
         apart = request.hold_out is None  # held out for the first part alone
         mixed, held_out = hold_out_parts(volumes, part.hold_out, dims, apart)
-        mixed, held_out = rescaled(mixed, start), rescaled(held_out, start)
+        mixed, held_out = rescaled(mixed, start), uniquely_named(rescaled(held_out, start))
         validated = rescaled_to(validation, mixed, start, dims)
         weights = request.weights
         if part.self_trained:
@@ -119,6 +119,8 @@ def train_parts(parts, volumes, validation, start, budget, request):
         if part.hold_out:
             done["hold_out"] = part.hold_out
             write_json(part.folder / METRICS, done, indent=2)
+        steps, minutes = steps + done["steps"], minutes + done["minutes"]
+        done |= {"total_steps": steps, "total_minutes": round(minutes, 2)}
         kept = done["held_out_jaccard"] is None
         summary = done | {key: summary[key] for key in CHOSEN if kept and key in summary}
         if kept and "held_out" in summary:

@@ -212,6 +212,8 @@ def draft(labels, suggestions, shape):
     given = np.full(shape, NOT_ANNOTATED, np.uint8) if labels is None else np.asarray(labels)
     ids = given if labels is None else class_ids(given)
     found = without_unpainted(ids)[0].copy()
+    if not np.isin(found, (0, NOT_ANNOTATED), invert=True).any():  # nothing is painted yet
+        found[:] = NOT_ANNOTATED
     for suggestion in suggestions:
         found[suggestion.z] = suggestion.labels
     if not np.array_equal(ids, given):

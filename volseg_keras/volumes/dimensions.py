@@ -51,6 +51,15 @@ def channels_of(image):
     return image.shape[3] if len(image.shape) == 4 else 1
 
 
+def plausible_size(voxel_size):
+    """Return a voxel size, `(z, y, x)` in nm, or None for one that no micrograph of tissue has.
+
+    Programs write 1 mm or 1 angstrom where they know none.
+    """
+    good = voxel_size and all(LEAST <= side <= MOST for side in voxel_size)
+    return voxel_size if good else None
+
+
 def dims_for(volume, voxel_size=None):
     """Return `network_dims` of a stack; what its voxel size does not tell is measured.
 
@@ -60,8 +69,7 @@ def dims_for(volume, voxel_size=None):
         volume: as of `section_thickness`.
         voxel_size: `(z, y, x)` in nm, or None if unknown.
     """
-    if voxel_size and not all(LEAST <= side <= MOST for side in voxel_size):
-        voxel_size = None  # what programs write that know none, such as 1 mm or 1 angstrom
+    voxel_size = plausible_size(voxel_size)
     thickness = None if voxel_size else section_thickness(volume)
     return network_dims(volume.shape[:3], voxel_size, thickness)
 
