@@ -69,8 +69,8 @@ def calibrate(path, parts, batches=()):
         A dict of `statistics`, "as trained" or "recalibrated"; `views`, `smoothing` and `zooms`,
         see `PredictionDefaults`; `threshold` (0.5 for more than two classes);
         `held_out_jaccard`, the mean over the parts of the mean Jaccard index of the
-        foreground classes, at a threshold of 0.5; and `held_out`, the index of each by name. Without
-        parts: `statistics`, a threshold of 0.5 and None for `held_out_jaccard`.
+        foreground classes, at a threshold of 0.5; and `held_out`, the index of each part by its
+        name. Without parts: `statistics`, a threshold of 0.5 and None for `held_out_jaccard`.
     """
     path = Path(path)
     network, own = split_normalization(keras.saving.load_model(path, compile=False))
