@@ -18,8 +18,7 @@ from scipy import ndimage
 
 from ..errors import require
 from ..resources import free_memory
-from ..volumes import mrc
-from ..volumes.formats import kind_of
+from ..volumes.formats import FORMATS, kind_of
 from ..volumes.source import checked_size
 from ..volumes.writing import create_volume
 from .clean_labels import CONNECTIVITY
@@ -115,7 +114,8 @@ def write_instances(
 
 def check_takes_ids(output):
     """Raise ValueError for a file of a format that has no 32-bit integers."""
-    good = kind_of(Path(output)) not in mrc.SUFFIXES
+    kind = kind_of(Path(output))
+    good = kind is None or FORMATS[kind].holds_32_bits
     require(good, "output", "a format that has 32-bit integers, such as .tif", output)
 
 

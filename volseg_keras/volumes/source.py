@@ -161,3 +161,9 @@ def check_number(name, value, count, names=""):
 def listed(names):
     """Return names as one text, only the first of many."""
     return ", ".join(list(names)[:MOST]) + (", ..." if len(names) > MOST else "")
+
+
+def join_slabs(slabs):
+    """Return z slabs as one array, float16 as float32 for formats that do not have it."""
+    data = np.concatenate(list(slabs))
+    return data.astype(np.float32) if data.dtype == np.float16 else data

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import invalid, require
 from ..resources import check_memory
-from .formats import FORMATS, LEVELLED, NAMED, checked_kind, kind_of
+from .formats import FORMATS, checked_kind, kind_of, suffixes
 from .geometry import Geometry
 from .labels import whole_numbers
 from .slice_folder import as_grey, find_slices, read_slices
@@ -211,15 +211,15 @@ def read_source(path, inside, level, series=None):
     if not are_slices:
         require(path.exists(), "path", "a file that exists", path, FileNotFoundError)
         kind = kind or checked_kind(path)
-    expected = f"FILE::NAME for {', '.join(NAMED)} only"
-    good = not inside or kind in NAMED and not are_slices
+    expected = f"FILE::NAME for {suffixes('holds_arrays')} only"
+    good = not inside or kind and FORMATS[kind].holds_arrays and not are_slices
     require(good, "path", expected, f"{path}::{inside}")
     for name, value in (("level", level), ("series", series)):
-        good = not value or kind in LEVELLED and not are_slices
+        good = not value or kind and FORMATS[kind].has_levels and not are_slices
         require(good, name, f"0 for {path}, which has only one", value)
     if are_slices:
         return read_slices(find_slices(path))
-    return FORMATS[kind][0](path, inside, level, series)
+    return FORMATS[kind].read(path, inside, level, series)
 
 
 def distinct_letters(names):

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import invalid, require
 from ..files import atomic_path
 from ..resources import free_memory
-from .formats import FORMATS, JOINED, checked_kind
+from .formats import FORMATS, checked_kind, suffixes
 from .geometry import Geometry
 from .ome_zarr import mark_labels
 from .source import checked_size, place_of
@@ -94,7 +94,7 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False, like=Non
     with atomic_path(path) as part:
         with ThreadPoolExecutor(1) as pool:
             try:  # a signal may come as soon as the thread starts, which then must be ended
-                written = pool.submit(FORMATS[kind][1], part, slabs(), shape, dtype, place)
+                written = pool.submit(FORMATS[kind].write, part, slabs(), shape, dtype, place)
                 yield append
                 if planes < shape[0]:
                     raise wrong_planes(shape, planes, (0, *shape[1:]))
@@ -148,9 +148,11 @@ def check_memory_to_write(path, shape, dtype):
         dtype: type of a voxel.
     """
     needed, free = 2 * math.prod(shape) * np.dtype(dtype).itemsize, free_memory()
-    expected = f"another format than {', '.join(JOINED)}, which are joined in memory"
+    expected = f"another format than {suffixes('is_joined')}, which are joined in memory"
     received = f"{path}, for which {needed / 2**30:.0f} GiB are needed and {free / 2**30:.0f} free"
-    require(checked_kind(path) not in JOINED or needed <= free, "output", expected, received)
+    require(
+        not FORMATS[checked_kind(path)].is_joined or needed <= free, "output", expected, received
+    )
 
 
 def writable_folder(path):
