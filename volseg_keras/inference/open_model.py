@@ -1,24 +1,13 @@
 """Open a model of any format with the fastest engine."""
 
-import hashlib
 import json
-import os
-import shutil
-import tempfile
-import time
 import warnings
-from contextlib import suppress
 from dataclasses import replace
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Lock
-
-from platformdirs import user_cache_path
 
 from ..errors import require, require_one_of
 from ..extras import install_command
-from ..files import write_json
 from ..networks.backend import check_backend, keras_backend
 from ..networks.devices import on_gpu
 from ..pretrained.checksums import check_files
@@ -31,15 +20,10 @@ from ..pretrained.presets import (
     stored_defaults,
 )
 from . import engines
+from .engine_starters import Graph, Once, SavedModelGraph
 from .ensemble import EnsemblePredictor
+from .graph_cache import graph_folder
 from .predictor import Predictor
-
-# The files of a graph in the cache.
-GRAPHS = {"openvino": "lean.xml", "onnxruntime": "lean.onnx"}
-ABOUT = "volseg.json"
-# Seconds that an unused graph is kept: every trained model leaves one of a few MB.
-KEPT = 90 * 24 * 3600
-PART = "part."  # prefix of a folder that is being written there
 
 
 def open_model(model, engine="auto", defaults=None):
@@ -124,17 +108,6 @@ def open_keras(model):
     return Predictor(Once(engines.keras_engine(model)), metadata(model))
 
 
-class Once:
-    """Starts the same engine for every volume."""
-
-    def __init__(self, engine):
-        self._engine = engine
-
-    def __call__(self, sample):
-        """Return the engine."""
-        return self._engine
-
-
 def open_savedmodel(path, engine):
     """Return a `Predictor` of a SavedModel written by `export_savedmodel`."""
     parts = (METADATA, Path("variables", "variables.index"))
@@ -162,103 +135,7 @@ def savedmodel_files(path):
     return [path / "saved_model.pb", path / METADATA, *sorted((path / "variables").glob("*"))]
 
 
-class Graph:
-    """Starts engines of a graph, which is read when the first one is needed.
-
-    Args:
-        folder: that `save_graph` wrote.
-        engine: that reads it, "openvino" or "onnxruntime".
-        about: metadata of the model.
-        owner: a `TemporaryDirectory` to keep as long as the graph.
-    """
-
-    def __init__(self, folder, engine, about, owner=None):
-        self._folder, self._name, self._about, self._owner = folder, engine, about, owner
-        self._lock, self._engines = Lock(), None
-
-    def __call__(self, sample):
-        """Return the engine for a volume that a tile is a sample of."""
-        with self._lock:
-            self._engines = self._engines or self._read()
-        return self._engines(sample)
-
-    def _read(self):
-        path, dims = self._folder / GRAPHS[self._name], self._about["spatial_dims"]
-        levels = self._about["num_classes"] == 2
-        if self._name == "onnxruntime":
-            return Once(engines.onnxruntime_engine(path, dims, levels))
-        return engines.OpenVinoEngines(path, dims, levels)
-
-    def release(self):
-        """Give back the memory that large tiles were computed in."""
-        if hasattr(self._engines, "release"):
-            self._engines.release()
-
-
-class SavedModelGraph(Graph):
-    """Starts engines of OpenVINO for a SavedModel."""
-
-    def __init__(self, folder, spatial_dims):
-        super().__init__(folder, "openvino", {"spatial_dims": spatial_dims})
-
-    def _read(self):
-        with readable(self._folder):
-            dims = self._about["spatial_dims"]
-            return engines.OpenVinoEngines(self._folder, dims, levels=False)
-
-
 def open_graph(model, engine):
-    """Return a `Predictor` of the inference graph of a .keras file or a Keras model.
-
-    A file's graph is kept in the user's cache, so that only its first use needs Keras. Graphs that
-    were not used for three months are removed.
-    """
-    owner = tempfile.TemporaryDirectory(prefix="volseg.", ignore_cleanup_errors=True)
-    folder = Path(owner.name) / engine
-    if isinstance(model, Path):
-        cache = user_cache_path("volseg_keras")
-        kept = cache / graph_key(model) / engine
-        with suppress(OSError):  # a cache that cannot be written
-            if not (kept / ABOUT).is_file():
-                save_graph(load_pretrained(model), kept, engine)
-            folder = kept
-            owner.cleanup()  # not needed, and it would be left behind if this process were killed
-            os.utime(kept / ABOUT)
-            prune(cache)
-    if not folder.exists():
-        save_graph(load_pretrained(model) if isinstance(model, Path) else model, folder, engine)
-    about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-    return Predictor(Graph(folder, engine, about, owner), about)
-
-
-def graph_key(path):
-    """Return the name of a model's folder in the cache, which changes whenever the graph would."""
-    digest = hashlib.sha256(path.read_bytes())
-    for code in sorted((Path(__file__).parents[1] / "networks").glob("*.py")):
-        digest.update(code.read_bytes())
-    for package in ("keras", "openvino"):
-        digest.update(version(package).encode())
-    return digest.hexdigest()[:24]
-
-
-def save_graph(model, folder, engine):
-    """Write the graph of an engine and its metadata; a killed run leaves no incomplete folder."""
-    from ..networks.inference_graph import export_inference_graph
-    from ..networks.models import metadata
-
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=PART, dir=folder.parent) as work:
-        part = Path(work) / engine
-        part.mkdir()
-        export_inference_graph(model, part / GRAPHS[engine])
-        write_json(part / ABOUT, metadata(model), indent=2)
-        if not (folder / ABOUT).is_file():  # another process may have been quicker
-            part.replace(folder)
-
-
-def prune(cache):
-    """Remove graphs from a cache, also incomplete ones, that were not used for `KEPT` seconds."""
-    for used in (*cache.glob(f"*/*/{ABOUT}"), *cache.glob(f"*/{PART}*")):
-        with suppress(FileNotFoundError):  # another process removes it
-            if time.time() - used.stat().st_mtime > KEPT:
-                shutil.rmtree(used.parent if used.name == ABOUT else used)
+    """Return a `Predictor` of the inference graph of a .keras file or a Keras model."""
+    folder = graph_folder(model, engine)
+    return Predictor(Graph(folder), folder.metadata)
