@@ -13,7 +13,7 @@ from ..inference.values import decoded, joined_slabs, not_background, to_labels
 from ..patches.class_ids import annotated_sections, cropped
 from ..pretrained.choice import choose_model, is_auto, rescaling
 from ..pretrained.presets import stored_threshold, trained_voxel_size
-from ..volumes.dimensions import check_shape
+from ..volumes.dimensions import check_shape, known_voxel_size
 from ..volumes.labels import NOT_ANNOTATED, class_ids, in_smallest_type
 from .annotated_sections import spread, without_unpainted
 
@@ -143,7 +143,7 @@ class SectionPredictor:
         starts = [max(0, n - SIDE) // 2 for n in volume.shape[1:]]
         self.middle = cropped(volume, (slice(None), *(slice(a, a + SIDE) for a in starts)))
         self.dims = self.predictor.spatial_dims
-        size = getattr(volume, "voxel_size", None)
+        size = known_voxel_size(volume)
         self.intensity = self.predictor.intensity(volume)
         scale = rescaling(size, trained_voxel_size(model, size), self.dims)
         self.options = PredictionOptions(tta=False, normalization=self.intensity, scale=scale)

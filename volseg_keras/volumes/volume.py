@@ -8,10 +8,11 @@ import numpy as np
 
 from ..errors import invalid, require
 from ..resources import check_memory
+from .colour import as_grey
 from .formats import FORMATS, checked_kind, kind_of, suffixes
 from .geometry import Geometry
 from .labels import whole_numbers
-from .slice_folder import as_grey, find_slices, read_slices
+from .slice_folder import find_slices, read_slices
 from .source import checked_size, split_name
 
 ZARR = (".zarray", ".zgroup", "zarr.json")  # what a folder of Zarr holds, whatever its name
