@@ -18,15 +18,14 @@ from volseg_keras.patches.augment import NONE
 from volseg_keras.patches.class_ids import annotated_sections
 from volseg_keras.pretrained import presets
 from volseg_keras.report.console import shown_by
-from volseg_keras.training import auto, starting_model
-from volseg_keras.training import parts as parts_module
+from volseg_keras.training import auto, stages, starting_model
 from volseg_keras.training.annotated_sections import without_section
 from volseg_keras.training.callbacks import Budget
 from volseg_keras.training.labelled_volumes import LabelledVolume, hold_out_parts
-from volseg_keras.training.parts import Part, train_parts
 from volseg_keras.training.request import Request
 from volseg_keras.training.run_folders import next_run, train_or_resume
 from volseg_keras.training.self_training import sure
+from volseg_keras.training.stages import Stage, train_stages
 from volseg_keras.training.starting_model import (
     Candidate,
     Start,
@@ -125,10 +124,10 @@ def test_what_is_held_out_is_cut_before_the_stack_is_rescaled(tmp_path, monkeypa
         given.append((request.labels, request.validation))
         return {"held_out_jaccard": 0.5, "steps": 1, "minutes": 0.1}
 
-    monkeypatch.setattr(parts_module, "fit_network", fit_network)
+    monkeypatch.setattr(stages, "fit_network", fit_network)
     request = Request(**dict.fromkeys(field.name for field in fields(Request)))
-    start, part = Start(2, "", None, (2, 1, 1)), Part(tmp_path, 1.0, "z=9", False)
-    train_parts([part], [labelled()], [], start, Budget(10, None), replace(request, seed=0))
+    start, stage = Start(2, "", None, (2, 1, 1)), Stage(tmp_path, 1.0, "z=9", False)
+    train_stages([stage], [labelled()], [], start, Budget(10, None), replace(request, seed=0))
     ((label,), ((held_out, truth),)) = given[0]
     assert annotated_sections(label, 255).tolist() == [4, 5, 12, 13, 26, 27]
     assert held_out.name == "a z=9" and len(annotated_sections(truth, 255)) == 2
@@ -256,7 +255,7 @@ def test_starts_that_were_not_foreseen(options, files, published, tmp_path, monk
 
 
 @pytest.mark.parametrize(
-    "begun, planned, good",
+    "begun, names, good",
     [
         ([], [1, "."], True),
         ([1], [1, "."], True),
@@ -266,14 +265,14 @@ def test_starts_that_were_not_foreseen(options, files, published, tmp_path, monk
         ([1, 2], [1, "."], False),
     ],
 )
-def test_a_run_is_resumed_part_by_part_or_not_at_all(begun, planned, good, tmp_path):
+def test_a_run_is_resumed_part_by_part_or_not_at_all(begun, names, good, tmp_path):
     folders = {number: tmp_path / "parts" / str(number) for number in (1, 2)} | {".": tmp_path}
     for name in begun:
         folders[name].mkdir(parents=True, exist_ok=True)
         (folders[name] / "checkpoint.h5").touch()
-    parts = [Part(folders[name], 0.5, None, False) for name in planned]
+    planned = [Stage(folders[name], 0.5, None, False) for name in names]
     with nullcontext() if good else pytest.raises(ValueError, match="`resume`.*same labels"):
-        auto.check_begun_parts(parts)
+        auto.check_begun_stages(planned)
 
 
 def test_ids_of_instances_are_told(capsys):

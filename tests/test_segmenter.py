@@ -14,7 +14,7 @@ from networks import settled, shallow_networks
 from volseg_keras import Segmenter, open_volume, phantom, predict_volume, save_volume
 from volseg_keras.inference import engines, segmenter
 from volseg_keras.inference.engines import OpenVinoEngines
-from volseg_keras.inference.lru_cache import Recent
+from volseg_keras.inference.lru_cache import LruCache
 from volseg_keras.inference.options import PredictionOptions
 from volseg_keras.inference.prediction import Prediction, check_size
 from volseg_keras.networks.models import split_normalization, with_normalization
@@ -199,7 +199,7 @@ def test_threads_share_a_model(path):
 def test_the_precision_is_chosen_for_every_volume_and_kept_for_the_same(path, monkeypatch):
     one = Segmenter(path, engine="openvino")
     one(IMAGE)
-    ready = one._predictor.start._engines
+    ready = one._predictor.make_engine._engines
     fake = SimpleNamespace(get_property=lambda *_: ["BF16"])
     monkeypatch.setattr(ready, "_core", fake)
     compared = []
@@ -220,7 +220,7 @@ def test_the_precision_is_chosen_for_every_volume_and_kept_for_the_same(path, mo
 
 
 def test_the_values_used_last_are_kept():
-    kept, made = Recent(2), []
+    kept, made = LruCache(2), []
     for key in "abaacab":
         assert kept.get(key, lambda key=key: made.append(key) or key.upper()) == key.upper()
     assert made == ["a", "b", "c", "b"] and [key for key, _ in kept.items()] == ["a", "b"]

@@ -6,7 +6,7 @@ from ..pretrained.presets import readable
 from . import engines
 
 
-class Once:
+class FixedEngine:
     """Starts the same engine for every volume."""
 
     def __init__(self, engine):
@@ -37,7 +37,7 @@ class Graph:
         file, about = self._folder.file, self._folder.metadata
         dims, levels = about["spatial_dims"], about["num_classes"] == 2
         if self._folder.engine == "onnxruntime":
-            return Once(engines.onnxruntime_engine(file, dims, levels))
+            return FixedEngine(engines.onnxruntime_engine(file, dims, levels))
         return engines.OpenVinoEngines(file, dims, levels)
 
     def release(self):

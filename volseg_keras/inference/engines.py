@@ -19,7 +19,7 @@ from ..networks.backend import keras_backend
 from ..networks.devices import cpu_has_bfloat16, on_gpu
 from ..onednn import lacks_onednn
 from ..resources import usable_cores
-from .lru_cache import Recent
+from .lru_cache import LruCache
 from .values import to_labels
 
 ENGINES = ("auto", "keras", "openvino", "onnxruntime")
@@ -76,7 +76,7 @@ class OpenVinoEngines:
         self._options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": usable_cores()}
         self._model = ov.convert_model(path) if path.is_dir() else self._core.read_model(path)
         self._cache = None if path.is_dir() else path.parent
-        self._compiled, self._changes = Recent(COMPILED), Recent(COMPARED)
+        self._compiled, self._changes = LruCache(COMPILED), LruCache(COMPARED)
         self._lock = RLock()
 
     def __call__(self, sample):

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from threading import RLock
 
 
-class Recent:
+class LruCache:
     """A cache of values by their keys, which keeps the ones used most recently.
 
     Threads can share it: one of them makes a value, and the others wait for it.

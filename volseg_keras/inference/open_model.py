@@ -20,7 +20,7 @@ from ..pretrained.presets import (
     stored_defaults,
 )
 from . import engines
-from .engine_starters import Graph, Once, SavedModelGraph
+from .engine_starters import FixedEngine, Graph, SavedModelGraph
 from .ensemble import EnsemblePredictor
 from .graph_cache import graph_folder
 from .predictor import Predictor
@@ -105,7 +105,7 @@ def open_keras(model):
     from ..networks.models import metadata
 
     engines.warn_if_slow()
-    return Predictor(Once(engines.keras_engine(model)), metadata(model))
+    return Predictor(FixedEngine(engines.keras_engine(model)), metadata(model))
 
 
 def open_savedmodel(path, engine):
@@ -127,7 +127,7 @@ def open_savedmodel(path, engine):
     engines.warn_if_slow()
     with readable(path):
         loaded = tf.saved_model.load(path)
-    return Predictor(Once(engines.savedmodel_engine(loaded, dims)), about)
+    return Predictor(FixedEngine(engines.savedmodel_engine(loaded, dims)), about)
 
 
 def savedmodel_files(path):

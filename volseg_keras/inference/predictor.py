@@ -27,12 +27,12 @@ class Predictor:
     """A model ready to run, of any format.
 
     Attributes:
-        start: callable from a sample tile of a volume to an engine, see `inference.engines`.
+        make_engine: callable from a sample tile of a volume to an engine, see `inference.engines`.
         metadata: as of `networks.models.metadata`.
         defaults: `PredictionDefaults`, of options that are None.
     """
 
-    start: object
+    make_engine: object
     metadata: dict
     defaults: PredictionDefaults = PredictionDefaults()
 
@@ -236,7 +236,7 @@ class Predictor:
         if intensity and denoising:
             intensity = intensity.at_contrast(denoising.contrast)
         sample = intensity.standardize(sample, own) if intensity else sample
-        engine = self.start(denoising(sample) if denoising else sample)
+        engine = self.make_engine(denoising(sample) if denoising else sample)
         if count > 1:
             engine = FlipAveraged(engine, VIEWS[self.spatial_dims][:count])
         if denoising:
@@ -251,5 +251,5 @@ class Predictor:
 
     def release(self):
         """Give back the memory that large tiles were computed in, where the engine can."""
-        if hasattr(self.start, "release"):
-            self.start.release()
+        if hasattr(self.make_engine, "release"):
+            self.make_engine.release()

@@ -14,13 +14,13 @@ from ..pretrained.choice import AUTO, choose_model, common_scale, is_auto
 from ..pretrained.presets import METRICS
 from ..volumes.dimensions import known_voxel_size
 from ..volumes.volume import open_volume
-from .lru_cache import Recent
+from .lru_cache import LruCache
 from .open_model import by_keras, find_model, open_model, savedmodel_files
 from .options import PredictionOptions
 from .values import label_map, probabilities
 
 # Models that `predict_volume` keeps.
-RECENT = Recent(4)
+RECENT = LruCache(4)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=RECENT.abandon)
 

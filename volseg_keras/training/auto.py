@@ -26,8 +26,8 @@ from .labelled_volumes import (
     paired,
     read_labels,
 )
-from .parts import planned_parts, train_parts
 from .recipes import get_recipe
+from .stages import planned_stages, train_stages
 from .starting_model import chosen_start, network_from
 
 
@@ -47,13 +47,13 @@ def fit_auto(request):
     folder, first = writable_folder(request.output), None
     if request.hold_out is None and not validation:
         first = automatic_hold_out(volumes)
-    parts = planned_parts(folder, first, request.hold_out, request.self_train)
-    check_begun_parts(parts)
+    stages = planned_stages(folder, first, request.hold_out, request.self_train)
+    check_begun_stages(stages)
     start = chosen_start(volumes, request, folder / "start.json")
     recipe = request.recipe or ("finetune" if start.name else "fast")
     budget = make_budget(get_recipe(recipe), request.steps, minutes_of(request))
     request = replace(request, recipe=recipe)
-    summary = train_parts(parts, volumes, validation, start, budget, request)
+    summary = train_stages(stages, volumes, validation, start, budget, request)
     write_json(folder / METRICS, summary, indent=2)
     return summary
 
@@ -91,7 +91,7 @@ def stacks(images, labels, request):
         labels = [read_labels(*pair, on_progress) for pair in pairs]
         channels = channels_of(images[0])
         classes = count_classes(*map(known_ids, labels))  # it warns of what is no class id
-        model = network_from(request.given, classes, dims=2, channels=channels)
+        model = network_from(request.start_model, classes, dims=2, channels=channels)
         network, own = split_normalization(model)
         normalization = training_normalization(network, own, request.normalization)
         volumes = labelled_volumes(images, labels, network, normalization, on_progress)
@@ -120,12 +120,12 @@ def only_annotated(volume):
     return replace(volume, label=label)
 
 
-def check_begun_parts(parts):
+def check_begun_stages(stages):
     """Raise ValueError if those that were begun are not the first ones of a training."""
-    folder = parts[-1].folder
+    folder = stages[-1].folder
     places = (folder, *folder.glob("parts/*"))
     begun = {place for place in places if (place / CHECKPOINT).exists()}
-    good = begun == {part.folder for part in parts[: len(begun)]}
+    good = begun == {stage.folder for stage in stages[: len(begun)]}
     expected = "a run with the same labels and options; or a new folder, such as run2"
     require(good, "resume", expected, folder)
 

@@ -128,7 +128,7 @@ class Validate(keras.callbacks.Callback):
                 self.save()
 
 
-class Finite(keras.callbacks.Callback):
+class StopIfDiverged(keras.callbacks.Callback):
     """Stop a run that diverges before a checkpoint or a model of it is saved."""
 
     def __init__(self, budget):

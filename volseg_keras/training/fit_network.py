@@ -23,7 +23,7 @@ from .annotated_sections import tell_empty_sections
 from .arguments import check_recipe, check_run, check_weights, make_budget, training_normalization
 from .batch_norm import batches_to_see
 from .calibration import calibrate
-from .callbacks import Finite, Schedule, Validate, stop_requested
+from .callbacks import Schedule, StopIfDiverged, Validate, stop_requested
 from .checkpoint import CHECKPOINT, Checkpoint
 from .devices import fastest_precision, jit_option, replicas
 from .labelled_volumes import as_list, hold_out_parts, labelled_volumes, uniquely_named
@@ -91,7 +91,7 @@ def fit_network(request):
     if budget.progress >= 1 and (summary := finished_summary(output / METRICS, budget.step)):
         return summary
     rate = partial(row.learning_rate, dims)
-    callbacks = [Schedule(budget, rate, request.stop), Finite(budget), average]
+    callbacks = [Schedule(budget, rate, request.stop), StopIfDiverged(budget), average]
     if volumes.held_out:
         parts = volumes.held_out, contrast, WHILE_TRAINING[dims]
         score_now = partial(score, model, keras_engine(model), *parts)

@@ -83,7 +83,7 @@ PART = ContextVar("part", default=(0.0, 1.0))
 
 
 @contextmanager
-def part_of_training(before, share):
+def share_of_training(before, share):
     """Have `Progress` count a run as a part of a longer one.
 
     Args:

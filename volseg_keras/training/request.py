@@ -37,7 +37,7 @@ class Request:
     stop: Event | None
 
     @property
-    def asked(self):
+    def resume_conditions(self):
         """What a run that is resumed must have been begun with, a dict."""
         asked = {
             "--from": None if self.start is None else str(self.start),
@@ -47,12 +47,12 @@ class Request:
         return json.loads(json.dumps(asked))  # as it is read from a file
 
     @property
-    def begun(self):
+    def can_resume(self):
         """Whether there is a checkpoint to resume."""
         folders = (self.output, *self.output.glob("parts/*"))
         return self.resume and any((folder / CHECKPOINT).exists() for folder in folders)
 
     @property
-    def given(self):
+    def start_model(self):
         """The name, run or file to start from, None if none was given."""
         return None if self.start in (None, SCRATCH) else str(self.start)

@@ -82,7 +82,7 @@ class Start:
         name: of the model whose weights it starts from, None for new ones.
         scale: how many voxels the network sees for one of the stack, along (z, y, x).
         looked_at: the models that were scored, `Candidate`s as dicts.
-        asked: what the run was asked for, see `Request.asked`.
+        asked: what the run was asked for, see `Request.resume_conditions`.
     """
 
     dims: int | None
@@ -103,29 +103,30 @@ def chosen_start(volumes, request, file):
     Raises:
         ValueError: the run to resume was asked for something else.
     """
-    if request.begun and file.is_file():
+    if request.can_resume and file.is_file():
         found = read_json(file)
         start = Start(**{**found, "scale": tuple(found["scale"])})
-        for option, value in request.asked.items():
+        for option, value in request.resume_conditions.items():
             before = start.asked.get(option, value)
             expected = f"the {option} that the run was begun with, {before or 'none'}"
             require(value == before, "resume", expected, value or "none")
         return start
-    if request.given:
-        tried = [request.given]
-        dims = trained_spatial_dims(request.given)
-        start = Start(dims, "as given", request.given, asked=request.asked)
+    if request.start_model:
+        tried = [request.start_model]
+        dims = trained_spatial_dims(request.start_model)
+        start = Start(dims, "as given", request.start_model, asked=request.resume_conditions)
     else:
         found = [dims_for(volume.image, volume.voxel_size) for volume in volumes]
-        start = Start(*min(found), None, asked=request.asked)  # 2D if one stack needs it
+        dims, why = min(found)  # 2D if one stack needs it
+        start = Start(dims, why, None, asked=request.resume_conditions)
         print(f"{start.dims}D: {start.why}", flush=True)
         tried = [] if request.start else suitable(volumes, start.dims)
     planned = [(name, scale) for name in tried for scale in scales(name, volumes, start.dims)]
-    if len(planned) > 1 or planned and not request.given:  # there is something to choose
-        best, *others = look(volumes, start.dims, planned)
+    if len(planned) > 1 or planned and not request.start_model:  # there is something to choose
+        best, *others = score_candidates(volumes, start.dims, planned)
         print_table(COLUMNS, [candidate.row for candidate in (best, *others)])
         start = replace(start, looked_at=tuple(asdict(each) for each in (best, *others)))
-        if best.finds or request.given:
+        if best.finds or request.start_model:
             start = replace(start, name=best.name, scale=best.scale)
     print(start_text(start), flush=True)
     write_json(file, asdict(start), indent=2)
@@ -167,7 +168,7 @@ def rescaled_to(volumes, trained, start, dims):
     return found
 
 
-def look(volumes, dims, planned):
+def score_candidates(volumes, dims, planned):
     """Score models on the annotated sections of some volumes.
 
     At most `SECTIONS` sections of a volume are predicted, and no model after `SECONDS` seconds.

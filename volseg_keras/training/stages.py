@@ -1,4 +1,4 @@
-"""The parts of a training by `fit` with `model="auto"`, one after the other."""
+"""The stages of a training by `fit` with `model="auto"`, one after the other."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from .callbacks import stop_requested
 from .checkpoint import CHECKPOINT
 from .fit_network import fit_network
 from .labelled_volumes import classes_of, hold_out_parts, uniquely_named
-from .logging_callbacks import part_of_training
+from .logging_callbacks import share_of_training
 from .self_training import confident_labels, confident_text
 from .starting_model import network_from, rescaled, rescaled_to
 from .validation import predictor_score
@@ -42,14 +42,14 @@ CHOSEN = (
 
 
 @dataclass(frozen=True)
-class Part:
-    """A part of a training.
+class Stage:
+    """A stage of a training.
 
     Attributes:
         folder: of its run.
         share: of the budget.
         hold_out: as of `fit`.
-        self_trained: whether it also learns confident predictions of the part before.
+        self_trained: whether it also learns confident predictions of the stage before.
     """
 
     folder: Path
@@ -58,76 +58,76 @@ class Part:
     self_trained: bool
 
 
-def planned_parts(folder, first, then, rounds):
-    """Return the `Part`s of a training, the last of them in the folder itself.
+def planned_stages(folder, first, then, rounds):
+    """Return the `Stage`s of a training, the last of them in the folder itself.
 
     Args:
         folder: of the whole.
-        first: hold-out of a first part of its own, None for no such part.
-        then: hold-out of all other parts.
+        first: hold-out of a first stage of its own, None for no such stage.
+        then: hold-out of all other stages.
         rounds: of self-training.
     """
     rest = (1 - FIRST if first else 1) / (1 + rounds)
     rows = [(FIRST, first, False)] if first else []
     rows += [(rest, then, number > 0) for number in range(1 + rounds)]
     folders = [folder / "parts" / str(number + 1) for number in range(len(rows) - 1)]
-    return [Part(at, *row) for at, row in zip([*folders, folder], rows, strict=True)]
+    return [Stage(at, *row) for at, row in zip([*folders, folder], rows, strict=True)]
 
 
-def train_parts(parts, volumes, validation, start, budget, request):
-    """Train part after part, each from the weights of the one before; return the last summary.
+def train_stages(stages, volumes, validation, start, budget, request):
+    """Train stage after stage, each from the weights of the one before; return the last summary.
 
     What is held out is cut from the volumes before they are rescaled: one section may become two.
     """
     classes = classes_of([volume.label for volume in volumes])
     channels = channels_of(volumes[0].image)
     source, summary, steps, minutes = start.name, {}, 0, 0.0
-    for number, part in enumerate(parts):
+    for number, stage in enumerate(stages):
         keras.utils.set_random_seed(request.seed + number)
         network = network_from(source, classes, dims=start.dims, channels=channels)
         dims = spatial_dims_of(network)
-        apart = request.hold_out is None  # held out for the first part alone
-        mixed, held_out = hold_out_parts(volumes, part.hold_out, dims, apart)
+        apart = request.hold_out is None  # held out for the first stage alone
+        mixed, held_out = hold_out_parts(volumes, stage.hold_out, dims, apart)
         mixed, held_out = rescaled(mixed, start), uniquely_named(rescaled(held_out, start))
         validated = rescaled_to(validation, mixed, start, dims)
         weights = request.weights
-        if part.self_trained:
-            mixed, weights = with_own_labels(part.folder, source, mixed, weights, summary)
-        is_new = not (part.folder / CHECKPOINT).exists()
-        if len(parts) > 1:
-            print(f"Part {number + 1} of {len(parts)}", flush=True)
-        with part_of_training(sum(other.share for other in parts[:number]), part.share):
+        if stage.self_trained:
+            mixed, weights = with_own_labels(stage.folder, source, mixed, weights, summary)
+        is_new = not (stage.folder / CHECKPOINT).exists()
+        if len(stages) > 1:
+            print(f"Part {number + 1} of {len(stages)}", flush=True)
+        with share_of_training(sum(other.share for other in stages[:number]), stage.share):
             done = fit_network(
                 replace(
                     request,
                     model=network,
                     images=mixed,
                     labels=[volume.label for volume in mixed],
-                    output=part.folder,
+                    output=stage.folder,
                     validation=[(v, v.label) for v in (*held_out, *validated)],
                     hold_out=None,
                     weights=weights,
                     seed=request.seed + number,
                     start=start.name,
-                    steps=budget.steps and max(1, round(part.share * budget.steps)),
-                    minutes=budget.seconds and part.share * budget.seconds / 60,
+                    steps=budget.steps and max(1, round(stage.share * budget.steps)),
+                    minutes=budget.seconds and stage.share * budget.seconds / 60,
                     normalization="volume",
                 )
             )
         if number == 0 and start.name and held_out and is_new:
             tell_gain(start, classes, held_out, done)
-        if part.hold_out:
-            done["hold_out"] = part.hold_out
-            write_json(part.folder / METRICS, done, indent=2)
+        if stage.hold_out:
+            done["hold_out"] = stage.hold_out
+            write_json(stage.folder / METRICS, done, indent=2)
         steps, minutes = steps + done["steps"], minutes + done["minutes"]
         done |= {"total_steps": steps, "total_minutes": round(minutes, 2)}
         kept = done["held_out_jaccard"] is None
         summary = done | {key: summary[key] for key in CHOSEN if kept and key in summary}
         if kept and "held_out" in summary:
             summary["retrained"] = True  # what was held out before was trained on since
-        source = part.folder
+        source = stage.folder
         if stop_requested(request.stop):
-            end_early(source, parts[-1].folder)
+            end_early(source, stages[-1].folder)
             break
     return summary
 
