@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
+import tifffile
 from command import volseg
 
-from volseg_keras import save_volume
+from volseg_keras import phantom, save_volume
 from volseg_keras.evaluation import evaluate
 
 # Two objects in each of four sections.
@@ -89,3 +90,14 @@ def test_the_command_skips_what_nobody_painted(tmp_path, capsys):
     assert (tmp_path / "found_scores.png").exists()
     assert volseg("evaluate", found, truth, "--json", truth) == 2
     assert "other than the input" in capsys.readouterr().err
+
+
+def test_the_picture_does_not_join_the_slices_of_the_image(tmp_path, capsys):
+    image, truth = phantom((4, 32, 32))
+    for z, section in enumerate(image):
+        tifffile.imwrite(tmp_path / f"{z}.tif", section)
+    save_volume(tmp_path / "labels.npy", truth)
+    labels = tmp_path / "labels.npy"
+    assert volseg("evaluate", labels, labels, "--image", tmp_path / "*.tif") == 2
+    assert "outside its folder of slices" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.png"))

@@ -74,6 +74,29 @@ def test_padding_does_not_count(name, dtype):
     np.testing.assert_array_equal(found.padded(framed[corner]), found.padded(framed)[corner])
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("lost", [np.s_[:], np.s_[:, 40:]])
+def test_a_section_that_was_lost_among_many_is_padding(lost, dtype):
+    image = np.random.default_rng(0).integers(60, 200, (200, 64, 64)).astype(dtype)
+    clean = Intensity.of(image)
+    image[77][lost] = 0
+    found = Intensity.of(image)
+    assert found.padding == (0,) and found.mean == pytest.approx(clean.mean, rel=1e-3)
+    padded = found.padded(image[70:80])
+    assert padded[7][lost].all() and padded.sum() == padded[7][lost].size
+
+
+def test_a_constant_section_is_padding_where_it_was_not_measured():
+    """As of a volume so large that only some of its sections are."""
+    image = np.random.default_rng(0).integers(60, 200, (4, 64, 64, 2), np.uint8)
+    image[2, ..., 1] = 90
+    found = Intensity((130.0, 130.0), (40.0, 40.0))
+    assert found.padded(image)[2, ..., 1].all() and found.padded(image).sum() == 64 * 64
+    mirrored = found.standardize(image)
+    np.testing.assert_array_equal(mirrored[2, ..., 1], mirrored[0, ..., 1])
+    assert found.padded(image[:, :32, :32]) is None  # it may be flat by nature
+
+
 def test_single_voxels_of_the_level_of_padding_are_tissue():
     image = IMAGE.copy()
     image[5, 10, 10:18] = 0

@@ -108,6 +108,24 @@ def test_mrc_of_many_programs(kind, suffix, tmp_path):
     assert not are_labels(volume)  # though voxels of 4 bits have few grey levels
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("append", [False, True])
+def test_sections_that_were_written_one_by_one_are_a_stack(compression, append, tmp_path):
+    image, path = np.arange(6 * 40 * 50, dtype=np.uint16).reshape(6, 40, 50), tmp_path / "a.tif"
+    if append:
+        for section in image:
+            tifffile.imwrite(path, section, append=True, compression=compression)
+    else:
+        with tifffile.TiffWriter(path) as file:
+            for section in image:
+                file.write(section, compression=compression)
+    volume = open_volume(path)
+    assert volume.shape == image.shape
+    np.testing.assert_array_equal(volume[...], image)
+    np.testing.assert_array_equal(volume[2:5, 3:9, 4:7], image[2:5, 3:9, 4:7])
+    np.testing.assert_array_equal(open_volume(path, series=4)[...], image[4:5])
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_suffixes_of_mrc(suffix, tmp_path):
     path = save_volume(tmp_path / f"a{suffix}", VOXELS)

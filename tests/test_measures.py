@@ -131,6 +131,26 @@ def test_the_command_writes_what_python_measures(tmp_path, monkeypatch, capsys):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["c.csv", "ids.tif", "m.csv", "mask.npy"]
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int64, np.float32])
+def test_classes_of_any_type_that_lie_on_several_objects_are_told(dtype, tmp_path):
+    labels = np.zeros((8, 8, 24), dtype)
+    labels[2:5, 2:5, 2:5] = labels[2:5, 2:5, 8:11] = 1
+    labels[2:5, 2:5, 14:17] = 2
+    np.save(tmp_path / "labels.npy", labels)
+    arguments = "measure", tmp_path / "labels.npy", "-o", tmp_path / "m.csv", "--voxel-size=5,5,5"
+    with pytest.warns(UserWarning, match="--components if they are classes"):
+        assert volseg(*arguments) == 0
+
+
+def test_the_thickness_of_a_single_section_is_told(tmp_path):
+    labels = np.zeros((1, 8, 8), np.uint16)
+    labels[0, 2:5, 2:5] = 7
+    save_volume(tmp_path / "one.tif", labels, voxel_size=(5, 5, 5))
+    arguments = "measure", tmp_path / "one.tif", "-o", tmp_path / "m.csv"
+    with pytest.warns(UserWarning, match="taken to be 5 nm thick"):
+        assert volseg(*arguments) == 0
+
+
 def test_components_of_classes_keep_their_class(tmp_path, monkeypatch):
     labels = np.zeros((5, 5, 12), np.uint8)
     labels[1:4, 1:4, 1:4], labels[1:4, 1:4, 4:7], labels[1:4, 1:4, 8:11] = 1, 2, 1

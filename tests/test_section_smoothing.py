@@ -225,3 +225,11 @@ def test_averaging_is_that_of_the_folder_unless_asked_otherwise(tmp_path):
         (model / "metrics.json").write_text(wrong)
         with pytest.raises(ValueError, match="model.*smoothing.*zooms"):
             stored_defaults(model)
+
+
+@pytest.mark.parametrize("sigma", np.linspace(0.3, 3, 12).tolist())
+def test_a_mean_of_probabilities_is_one(sigma):
+    """Not a little more, which `--instances` would refuse after all the work."""
+    ones = np.ones((12, 8, 8, 1), np.float32)
+    slabs = SectionSmoothing(sigma).slabs(iter([(0, ones)]), 0, 12, None)
+    assert 1 - 1e-6 <= max(values.max() for _, values in slabs) <= 1

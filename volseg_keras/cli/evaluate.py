@@ -58,6 +58,7 @@ def evaluate(
     if image:
         file = place_of(prediction)
         picture = writable_folder(file.parent) / f"{split_suffix(file)[0]}_scores.png"
+        check_not_input([picture], prediction, truth, image)
     result = evaluated(*maps, instances=instances, skip_empty=skip_empty)
     for note in result.notes:
         print(note)

@@ -14,6 +14,8 @@ from .common import (
     takes_volume_options,
 )
 
+FEW = 32  # different labels, fewer of which may be classes
+
 
 @takes_volume_options
 def measure(
@@ -39,17 +41,24 @@ def measure(
     require(output.suffix.lower() == ".csv", "output", "NAME.csv", output)
     output_file(output)
     from ..files import write_csv
-    from ..postprocessing.clean_labels import as_instances
+    from ..postprocessing.clean_labels import as_instances, objects_of
     from ..postprocessing.measures import COLUMNS
     from ..postprocessing.measures import measure as measured
     from ..report.console import progress_bar
 
+    thickness, height, _ = volume.voxel_size
+    if len(volume) == 1 and thickness == height and not volume_options.voxel_size:
+        warnings.warn(
+            f"the section is taken to be {thickness:g} nm thick, as high as a pixel; volumes and "
+            "surfaces are wrong otherwise: --voxel-size",
+            stacklevel=2,
+        )
     ids, classes = volume[...], None
     if components:
         ids, classes, _ = as_instances(classes_or_mask(ids, name="labels"))
     else:
         count = (distinct_values(ids) > 0).sum()
-        several = (count == 1 or ids.itemsize == 1) and as_instances(ids)[0].max(initial=0) > count
+        several = count < FEW and objects_of(ids).max(initial=0) > count
         received = f"{labels} with one label on several objects"
         require(not several or count > 1, "labels", "instance ids, or --components", received)
         if several:

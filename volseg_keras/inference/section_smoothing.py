@@ -80,7 +80,9 @@ class SectionSmoothing:
             part = values[:, y : y + rows].astype(np.float32)
             known = None if mask is None else ~mask[:, y : y + rows, :, None]
             found = _weighted(weights, part, known, start - low)
-            mean[:, y : y + rows] = np.rint(found) if mean.dtype.kind in "iu" else found
+            # Weights of float32 may add up to a little more than 1.
+            whole = mean.dtype.kind in "iu"
+            mean[:, y : y + rows] = np.rint(found) if whole else np.minimum(found, part.max())
         return mean
 
     def _weights(self, sections, neighbours):

@@ -115,6 +115,13 @@ def as_instances(labels, name="labels"):
     return components(labels) if mask else labels, (labels > 0).astype(np.uint8), mask
 
 
+def objects_of(labels):
+    """Return the connected components of the labels of a map, whatever they stand for."""
+    if labels.dtype.itemsize == 1:
+        return as_instances(labels)[0]
+    return components(whole_numbers(labels, "labels"))
+
+
 def is_mask(labels):
     """Return whether a label map has one label besides 0."""
     top = labels.max(initial=0)

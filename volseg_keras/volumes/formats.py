@@ -45,6 +45,7 @@ FORMATS = {
     ".tiff": TIFF,
     ".h5": HDF5,
     ".hdf5": HDF5,
+    ".hdf": HDF5,
     ".zarr": ZARR,
     ".nii": NIFTI,
     ".nii.gz": NIFTI,

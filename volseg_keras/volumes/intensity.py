@@ -15,8 +15,11 @@ QUANTILES = (0.001, 0.999)
 SAMPLED, LARGE = 2**25, 2**29
 # So many times fewer voxels of floats, whose levels are all distinct.
 FEWER_FLOATS = 16
-# So many equal voxels in a row are no tissue, and padding if they are this share of a volume.
-RUN, PADDING_SHARE = 16, 0.01
+# So many equal voxels in a row are no tissue, and padding if they are this share of a volume, or
+# that of a section: one that was lost, wholly or in part, among hundreds.
+RUN, PADDING_SHARE, SECTION_SHARE = 16, 0.01, 0.25
+# A block's sections are blank if they are constant and at least so wide.
+BLANK = 64
 # How many voxels of such a row may lie beyond the edge of a block.
 BEYOND = 12
 # If fewer voxels are outside such rows, the image is flat by nature and all of it counts.
@@ -34,7 +37,7 @@ class Intensity:
         mean: mean intensity, a tuple for several channels.
         deviation: standard deviation, a tuple for several channels.
         padding: intensities that are padding where at least 16 voxels in a row along x have them;
-            None if that was not measured.
+            None if that was not measured. Sections that are constant are padding in any case.
 
     Example:
         >>> intensity = Intensity.of(volume)
@@ -65,12 +68,12 @@ class Intensity:
             channels = [cls.of(channel) for channel in _channels(volume)]
             means, deviations = zip(*((c.mean, c.deviation) for c in channels), strict=True)
             return cls(means, deviations, tuple(sorted({p for c in channels for p in c.padding})))
-        levels, counts, in_rows = _histogram(volume, on_progress)
+        levels, counts, in_rows, wide = _histogram(volume, on_progress)
         if len(levels) <= 2:
             found = " and ".join(f"{level:g}" for level in levels)
             received = f"only {found}{' (labels?)' if len(levels) == 2 else ''}"
             raise invalid("image", "an image of more than two grey levels", received)
-        padding, counts = _padding(levels, counts, in_rows)
+        padding, counts = _padding(levels, counts, in_rows, wide)
         mean, deviation = _statistics(levels, counts)
         return cls(mean, deviation, padding)
 
@@ -104,6 +107,10 @@ class Intensity:
                 width[2] = (BEYOND, BEYOND)
                 rows = _in_rows(np.pad(alike, width, mode="edge"), RUN)[:, :, BEYOND:-BEYOND]
                 found = rows if found is None else found | rows
+        if self.padding is not None and min(block.shape[1:3]) >= BLANK:
+            blank = (block == block[:, :1, :1]).all(axis=(1, 2), keepdims=True)
+            if blank.any():
+                found = np.broadcast_to(blank, block.shape) if found is None else found | blank
         return found
 
     def standardize(self, block, own=None, padded=None):
@@ -212,11 +219,12 @@ def _mirror(image, known, axis):
     return known | filled
 
 
-def _padding(levels, counts, in_rows):
+def _padding(levels, counts, in_rows, wide):
     """Return the levels of padding of a histogram, and the counts of all that is not in rows."""
     if (counts - in_rows).sum() < LEAST_TISSUE * counts.sum():
         return (), counts
-    return tuple(levels[in_rows >= PADDING_SHARE * counts.sum()].tolist()), counts - in_rows
+    padding = (in_rows >= PADDING_SHARE * counts.sum()) | wide
+    return tuple(levels[padding].tolist()), counts - in_rows
 
 
 def _statistics(levels, counts):
@@ -232,31 +240,47 @@ def _statistics(levels, counts):
 
 
 def _histogram(volume, on_progress):
-    """Return sorted float64 levels, how often each occurs, and how often in rows of `RUN`."""
+    """Return sorted float64 levels, and three arrays of their length.
+
+    How often each occurs, how often in rows of `RUN`, and whether rows of it fill `SECTION_SHARE`
+    of a section.
+    """
     integers = volume.dtype.kind in "uib" and volume.dtype.itemsize <= 2
     found = [_counted(piece, integers) for piece in _pieces(volume, on_progress)]
-    values, counts, in_rows = (np.concatenate(column) for column in zip(*found, strict=True))
+    values, *columns = (np.concatenate(column) for column in zip(*found, strict=True))
     levels, place = np.unique(values, return_inverse=True)
-    sums = (np.bincount(place, weights=column) for column in (counts, in_rows))
-    return levels.astype(np.float64), *sums
+    counts, in_rows, wide = (np.bincount(place, weights=column) for column in columns)
+    return levels.astype(np.float64), counts, in_rows, wide > 0
 
 
 def _counted(piece, integers):
-    """Return the distinct values of a piece, and their counts, in all and in rows."""
+    """Return the columns of `_histogram` for a piece."""
     rows = np.zeros(piece.shape, bool)
     if piece.shape[-1] >= RUN:
         same = _in_rows(piece[..., 1:] == piece[..., :-1], RUN - 1)
         rows[..., 1:] |= same
         rows[..., :-1] |= same
+    wide = [_wide_levels(*pair) for pair in zip(piece, rows, strict=True)]
+    wide = np.unique(np.concatenate(wide))
     if not integers:
         values, place = np.unique(piece, return_inverse=True)
         place = place.ravel()
-        return values, np.bincount(place), np.bincount(place[rows.ravel()], minlength=len(values))
+        in_rows = np.bincount(place[rows.ravel()], minlength=len(values))
+        return values, np.bincount(place), in_rows, np.isin(values, wide)
     lowest = int(np.iinfo(piece.dtype).min) if piece.dtype.kind == "i" else 0
     size = 2 ** (8 * piece.dtype.itemsize)
     counts, in_rows = (counts_of(part, size, lowest) for part in (piece, piece[rows]))
     values = np.flatnonzero(counts)
-    return values + lowest, counts[values], in_rows[values]
+    return values + lowest, counts[values], in_rows[values], np.isin(values + lowest, wide)
+
+
+def _wide_levels(section, rows):
+    """Return the values of which rows fill `SECTION_SHARE` of a section."""
+    least = SECTION_SHARE * section.size
+    if np.count_nonzero(rows) < least:
+        return section[:0, 0]
+    values, counts = np.unique(section[rows], return_counts=True)
+    return values[counts >= least]
 
 
 def _pieces(volume, on_progress):

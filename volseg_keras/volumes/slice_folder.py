@@ -30,7 +30,7 @@ def find_slices(path):
     folder, pattern = (path.parent, path.name) if "*" in path.name else (path, "*")
     found = [
         file
-        for file in folder.glob(re.sub(r"[[?]", r"[\g<0>]", pattern))
+        for file in folder.glob(re.sub(r"[\[?]", r"[\g<0>]", pattern))
         if file.is_file() and file.suffix.lower() in IMAGES and not file.name.startswith(".")
     ]
     require(found, "path", f"images {', '.join(IMAGES)}", path, FileNotFoundError)

@@ -33,7 +33,10 @@ FILTERS = threading.Lock()
 
 def read_tiff(path, inside=None, level=0, series=None):
     """Return the `Source` of a TIFF file's only series of images, or of one by its number."""
-    with strict_tifffile(), tifffile.TiffFile(path) as tif:
+    with strict_tifffile():
+        apart = series is None and pages_are_apart(path)
+        flags = {"is_shaped": False} if apart else {}
+    with strict_tifffile(), tifffile.TiffFile(path, **flags) as tif:
         for name in re.findall(r'FileName="([^"]*)"', tif.ome_metadata or ""):
             resolve_sibling(path, name)
         number = check_complete(tif, series)
@@ -50,10 +53,21 @@ def read_tiff(path, inside=None, level=0, series=None):
             coarse = [s * float(sides.get(a, 1)) for a, s in zip("ZYX", place.sides, strict=True)]
             place = Geometry.straight(coarse, place.unit, place.origin)
         stored_limit(images.keyframe.chunks, images.dtype)
-        pages = Pages(path, number, level, images)
+        pages = Pages(path, number, level, images, flags)
         whole = all(images.pages) and images.keyframe.shape == images.shape[-2:]
         whole = whole and len(images.pages) == math.prod(images.shape[:-2])
         return Source(axes, pages if whole else pages.strips, place)
+
+
+def pages_are_apart(path):
+    """Return whether a file holds the sections of a stack as images of their own.
+
+    As Python programs leave it that write page after page, or append pages.
+    """
+    with tifffile.TiffFile(path) as tif:
+        kinds = {(series.axes, series.shape, series.dtype) for series in tif.series}
+        alike = len(kinds) == 1 and {axes for axes, *_ in kinds} == {"YX"}
+        return bool(tif.is_shaped and len(tif.series) > 1 and alike)
 
 
 def sections(series):
@@ -78,10 +92,11 @@ class Pages:
         series: number of its series.
         level: of its pyramid.
         images: of the level, as tifffile has them.
+        flags: what the file is opened with.
     """
 
-    def __init__(self, path, series, level, images):
-        self.path, self.series, self.level = path, series, level
+    def __init__(self, path, series, level, images, flags):
+        self.path, self.series, self.level, self.flags = path, series, level, flags
         self.shape, self.dtype = images.shape, images.dtype
         self.strip = images.keyframe.chunks
         self.chunks = (1,) * (len(self.shape) - 2) + self.strip
@@ -91,8 +106,8 @@ class Pages:
         """The Zarr array of the same."""
         import zarr
 
-        which = {"series": self.series, "level": self.level}
-        return zarr.open(tifffile.imread(self.path, aszarr=True, **which), mode="r")
+        file = tifffile.TiffFile(self.path, **self.flags)
+        return zarr.open(file.aszarr(series=self.series, level=self.level), mode="r")
 
     def __getitem__(self, key):
         """Read a block; `key` has an integer or slice an axis."""
@@ -104,7 +119,7 @@ class Pages:
         few = max(usable_cores(), TOGETHER // (math.prod(plane) * self.dtype.itemsize))
         block = np.empty((len(numbers), *np.broadcast_to(0, plane)[inner].shape), self.dtype)
         which = {"series": self.series, "level": self.level, "maxworkers": usable_cores()}
-        with strict_tifffile(), tifffile.TiffFile(self.path) as tif:
+        with strict_tifffile(), tifffile.TiffFile(self.path, **self.flags) as tif:
             for start in range(0, len(numbers), few):
                 some = slice(start, start + few)
                 planes = tif.asarray(numbers[some], **which).reshape(-1, *plane)
@@ -249,9 +264,7 @@ def only_large_series(tif, names):
     first, *others = own or [0]
     sizes = [tif.series[i].size for i in (first, *others)]
     if any(size >= sizes[0] for size in sizes[1:]):
-        raise ValueError(
-            f"it holds {len(sizes)} images of different kinds; choose with --series: {names}"
-        )
+        raise ValueError(f"it holds {len(sizes)} images; choose with --series: {names}")
     left = [i for i in others if not tif.series[i].keyframe.is_reduced]
     if left:
         shapes = listed([str(tif.series[i].shape) for i in left])
