@@ -93,7 +93,7 @@ def test_the_command_skips_what_nobody_painted(tmp_path, capsys):
 
 
 def test_the_picture_does_not_join_the_slices_of_the_image(tmp_path, capsys):
-    image, truth = phantom((4, 32, 32))
+    image, truth = phantom((16, 32, 32))
     for z, section in enumerate(image):
         tifffile.imwrite(tmp_path / f"{z}.tif", section)
     save_volume(tmp_path / "labels.npy", truth)
