@@ -217,7 +217,8 @@ def test_the_shortest_command(files, tmp_path, capsys):
     assert about["hold_out"] == first["hold_out"] == ["z=9"]
     assert (first["steps"], about["steps"], about["total_steps"]) == (2, 3, 5)
     assert ": 5 steps, held-out Jaccard" in out
-    assert about["threshold"] == first["threshold"] and about["held_out_jaccard"] > 0.5
+    assert about["threshold"] == np.clip(first["threshold"], 0.3, 0.7)
+    assert about["held_out_jaccard"] > 0.5
     dark, bright = told_of(run, "start.json")["looked_at"]
     assert (dark["name"], bright["name"]) == ("Dark", "Bright")
     assert dark["jaccard"] > 0.95 and bright["jaccard"] < SHARE + 0.02

@@ -264,7 +264,9 @@ def only_large_series(tif, names):
     first, *others = own or [0]
     sizes = [tif.series[i].size for i in (first, *others)]
     if any(size >= sizes[0] for size in sizes[1:]):
-        raise ValueError(f"it holds {len(sizes)} images; choose with --series: {names}")
+        kinds = {(tif.series[i].axes, tif.series[i].shape) for i in own}
+        different = " of different kinds" if len(kinds) > 1 else ""
+        raise ValueError(f"it holds {len(sizes)} images{different}; choose with --series: {names}")
     left = [i for i in others if not tif.series[i].keyframe.is_reduced]
     if left:
         shapes = listed([str(tif.series[i].shape) for i in left])
