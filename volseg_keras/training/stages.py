@@ -85,7 +85,7 @@ def train_stages(stages, volumes, validation, start, budget, request):
     """
     classes = classes_of([volume.label for volume in volumes])
     channels = channels_of(volumes[0].image)
-    source, summary, steps, minutes = start.name, {}, 0, 0.0
+    source, summary, steps = start.name, {}, 0
     for number, stage in enumerate(stages):
         keras.utils.set_random_seed(request.seed + number)
         network = network_from(source, classes, dims=start.dims, channels=channels)
@@ -123,8 +123,8 @@ def train_stages(stages, volumes, validation, start, budget, request):
         if stage.hold_out:
             done["hold_out"] = stage.hold_out
             write_json(stage.folder / METRICS, done, indent=2)
-        steps, minutes = steps + done["steps"], minutes + done["minutes"]
-        done |= {"total_steps": steps, "total_minutes": round(minutes, 2)}
+        steps += done["steps"]
+        done["total_steps"] = steps
         kept = done["held_out_jaccard"] is None
         summary = done | {key: summary[key] for key in CHOSEN if kept and key in summary}
         if kept and "held_out" in summary:
