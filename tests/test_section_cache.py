@@ -51,9 +51,9 @@ def test_a_block_is_read_as_without_the_cache(count, keys, run):
             np.testing.assert_array_equal(cache[key[0]], IMAGE[key[0]])
 
 
-@pytest.mark.parametrize("free", [2**30, 0])
-def test_sections_of_a_row_of_blocks_are_decoded_once(free, tmp_path, monkeypatch):
-    monkeypatch.setattr(section_cache, "free_memory", lambda: free)
+@pytest.mark.parametrize("small", [2**28, 0])
+def test_sections_of_a_row_of_blocks_are_decoded_once(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(section_cache, "SMALL", small)
     volume = Counted()
     cache = SectionCache(volume, 12, tmp_path)
     for start in range(0, 40, 8):
@@ -62,7 +62,7 @@ def test_sections_of_a_row_of_blocks_are_decoded_once(free, tmp_path, monkeypatc
                 key = slice(z, z + 4 if z + 4 <= start + 10 else start + 10), slice(0, 6), slice(x)
                 np.testing.assert_array_equal(cache[key], IMAGE[key])
     assert volume.decoded == Counter(range(40))
-    assert isinstance(cache.kept, np.memmap) == (free == 0)
+    assert isinstance(cache.kept, np.memmap) == (small == 0)
     assert list(tmp_path.iterdir()) == []  # the file has no name
 
 
