@@ -29,45 +29,51 @@ TOGETHER = 2**26  # bytes of planes decoded at a time
 COARSEST = 1e4  # nm; the resolution of a screen or printer is coarser
 MICRO = "\\u00B5"  # as ImageJ writes the letter
 FILTERS = threading.Lock()
+APART = {"is_shaped": False}  # to open a stack whose pages are images of their own
 
 
 def read_tiff(path, inside=None, level=0, series=None):
     """Return the `Source` of a TIFF file's only series of images, or of one by its number."""
-    with strict_tifffile():
-        apart = series is None and pages_are_apart(path)
-        flags = {"is_shaped": False} if apart else {}
-    with strict_tifffile(), tifffile.TiffFile(path, **flags) as tif:
+    with strict_tifffile(), tifffile.TiffFile(path) as tif:
+        # Before the series, which are read from the files that are named.
         for name in re.findall(r'FileName="([^"]*)"', tif.ome_metadata or ""):
             resolve_sibling(path, name)
-        number = check_complete(tif, series)
-        finest, place = tif.series[number], tiff_geometry(tif, number)
-        check_number("level", level, len(finest.levels))
-        images = finest.levels[level]
-        axes = sections(images)
-        contiguous = not level and images.dataoffset is not None and images.keyframe.parent is tif
-        if contiguous and images.dtype.kind in "uif":
-            array = tifffile.memmap(path, mode="r", series=number)
-            return Source(axes, array, place)
-        if place and level:
-            sides = dict(zip(images.axes, np.divide(finest.shape, images.shape), strict=True))
-            coarse = [s * float(sides.get(a, 1)) for a, s in zip("ZYX", place.sides, strict=True)]
-            place = Geometry.straight(coarse, place.unit, place.origin)
-        stored_limit(images.keyframe.chunks, images.dtype)
-        pages = Pages(path, number, level, images, flags)
-        whole = all(images.pages) and images.keyframe.shape == images.shape[-2:]
-        whole = whole and len(images.pages) == math.prod(images.shape[:-2])
-        return Source(axes, pages if whole else pages.strips, place)
+        if series is None and pages_are_apart(tif):
+            with tifffile.TiffFile(path, **APART) as stack:
+                return tiff_source(path, stack, level, series, APART)
+        return tiff_source(path, tif, level, series, {})
 
 
-def pages_are_apart(path):
-    """Return whether a file holds the sections of a stack as images of their own.
+def tiff_source(path, tif, level, series, flags):
+    """Return the `Source` of an open file; `flags` are what it was opened with."""
+    number = check_complete(tif, series)
+    finest, place = tif.series[number], tiff_geometry(tif, number)
+    check_number("level", level, len(finest.levels))
+    images = finest.levels[level]
+    axes = sections(images)
+    contiguous = not level and images.dataoffset is not None and images.keyframe.parent is tif
+    if contiguous and not flags and images.dtype.kind in "uif":  # as tifffile maps it
+        array = tifffile.memmap(path, mode="r", series=number)
+        return Source(axes, array, place)
+    if place and level:
+        sides = dict(zip(images.axes, np.divide(finest.shape, images.shape), strict=True))
+        coarse = [s * float(sides.get(a, 1)) for a, s in zip("ZYX", place.sides, strict=True)]
+        place = Geometry.straight(coarse, place.unit, place.origin)
+    stored_limit(images.keyframe.chunks, images.dtype)
+    pages = Pages(path, number, level, images, flags)
+    whole = all(images.pages) and images.keyframe.shape == images.shape[-2:]
+    whole = whole and len(images.pages) == math.prod(images.shape[:-2])
+    return Source(axes, pages if whole else pages.strips, place)
+
+
+def pages_are_apart(tif):
+    """Return whether an open file holds the sections of a stack as images of their own.
 
     As Python programs leave it that write page after page, or append pages.
     """
-    with tifffile.TiffFile(path) as tif:
-        kinds = {(series.axes, series.shape, series.dtype) for series in tif.series}
-        alike = len(kinds) == 1 and {axes for axes, *_ in kinds} == {"YX"}
-        return bool(tif.is_shaped and len(tif.series) > 1 and alike)
+    kinds = {(series.axes, series.shape, series.dtype) for series in tif.series}
+    alike = len(kinds) == 1 and {axes for axes, *_ in kinds} == {"YX"}
+    return bool(tif.is_shaped and len(tif.series) > 1 and alike)
 
 
 def sections(series):
