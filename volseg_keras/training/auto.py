@@ -19,7 +19,7 @@ from .annotated_sections import (
     without_unpainted,
 )
 from .arguments import check_run, check_weights, make_budget, training_normalization
-from .checkpoint import CHECKPOINT
+from .checkpoint import CHECKPOINT, begun_folders
 from .labelled_volumes import (
     hold_out_parts,
     labelled_volumes,
@@ -123,8 +123,7 @@ def only_annotated(volume):
 def check_begun_stages(stages):
     """Raise ValueError if those that were begun are not the first ones of a training."""
     folder = stages[-1].folder
-    places = (folder, *folder.glob("parts/*"))
-    begun = {place for place in places if (place / CHECKPOINT).exists()}
+    begun = begun_folders(folder)
     good = begun == {stage.folder for stage in stages[: len(begun)]}
     expected = "a run with the same labels and options; or a new folder, such as run2"
     require(good, "resume", expected, folder)

@@ -102,6 +102,12 @@ class Checkpoint(keras.callbacks.Callback):
         self.state, self.written = None, time.monotonic()
 
 
+def begun_folders(folder):
+    """Return the folders of a run and of its stages that hold a checkpoint, a set."""
+    places = (folder, *folder.glob("parts/*"))
+    return {place for place in places if (place / CHECKPOINT).exists()}
+
+
 def variables(model):
     """Return every variable of a model of `compile_model` that training changes, in a fixed order.
 

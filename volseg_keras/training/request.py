@@ -7,7 +7,7 @@ from threading import Event
 
 import keras
 
-from .checkpoint import CHECKPOINT
+from .checkpoint import begun_folders
 from .recipes import Recipe
 
 SCRATCH = "scratch"
@@ -49,8 +49,7 @@ class Request:
     @property
     def can_resume(self):
         """Whether there is a checkpoint to resume."""
-        folders = (self.output, *self.output.glob("parts/*"))
-        return self.resume and any((folder / CHECKPOINT).exists() for folder in folders)
+        return self.resume and bool(begun_folders(self.output))
 
     @property
     def start_model(self):
