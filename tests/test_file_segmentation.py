@@ -186,7 +186,7 @@ def test_another_volume_of_the_same_name_is_not_gone_on_with(tmp_path, network):
 def test_a_tile_and_a_scale_that_are_given_are_taken(tmp_path, network):
     given = PredictionOptions(scale=(1, 0.5, 0.5), tile=(48, 64, 80))
     job = job_of(tmp_path, network, phantom((16, 32, 48), seed=1)[0], prediction=given)
-    assert job.with_scale(job.source.open()).prediction == given
+    assert job.complete(job.source.open())[0].prediction == given
     assert start(job).read().tile == (16, 32, 48)  # no larger than the volume
 
 

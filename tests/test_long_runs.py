@@ -51,7 +51,7 @@ def shallow_keras():
 
 
 ENGINES = {
-    "the default": (lambda: open_model("H").engine(VOLUME), 1000),
+    "the default": (lambda: open_model("H").prepare(VOLUME).engine, 1000),
     "Keras": (shallow_keras, 100),
 }
 

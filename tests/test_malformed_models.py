@@ -52,6 +52,9 @@ MODELS = {
 }
 
 
+STANDARDISED = PredictionOptions(normalization=(0, 1))
+
+
 @pytest.fixture(scope="module")
 def network():
     with shallow_networks():
@@ -101,10 +104,10 @@ def test_savedmodels_that_lack_files_or_parts(file, engine, share, savedmodel, t
     raw = (path / file).read_bytes()
     (path / file).write_bytes(raw[: len(raw) // 2]) if share else (path / file).unlink()
     with pytest.raises(ValueError, match="Invalid value for `model`") as error:
-        open_model(path, engine).engine(image, PredictionOptions(normalization=(0, 1)))
+        open_model(path, engine).prepare(image, STANDARDISED).start()
     assert str(path) in str(error.value) and len(str(error.value).splitlines()) == 1
 
 
 def test_a_whole_savedmodel_opens(savedmodel):
     image = np.zeros((16, 32, 32), np.uint8)
-    assert open_model(savedmodel, "keras").engine(image, PredictionOptions(normalization=(0, 1)))
+    assert open_model(savedmodel, "keras").prepare(image, STANDARDISED).engine

@@ -26,7 +26,7 @@ def tiles_alone(model, volume):
     from volseg_keras.inference.tiling import read_tiles
 
     predictor = recent_model(model)
-    engine = predictor.engine(volume)
+    engine = predictor.prepare(volume).engine
     tiles = list(read_tiles(volume, tile_plan(volume.shape, predictor.spatial_dims)))
     return lambda: [engine(tile) for tile in tiles]
 

@@ -1,11 +1,10 @@
 """Several models whose probabilities are averaged."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..errors import require
 from ..pretrained.prediction_defaults import PredictionDefaults
 from .engine_wrappers import Ensemble, InThickTiles
-from .options import PredictionOptions
 from .predictor import Predictor
 from .tiled_prediction import voxels_at_once
 
@@ -77,22 +76,17 @@ class EnsemblePredictor(Predictor):
         parts = [f"{len(self.members)} models", *([str(smoothing)] if smoothing.sigma else [])]
         return f"Probabilities are averaged over {' and '.join(parts)}"
 
-    def engine(self, volume, options=None):
+    def engine(self, volume, options):
         """Return the engine that averages those of the members; see `Predictor.engine`."""
-        options = options or PredictionOptions()
-        intensity = self.intensity(volume, options.normalization)
-        options = replace(options, normalization=intensity or "model")
-        engines = (self._member(each, volume, options, intensity) for each in self.members)
-        return Ensemble(tuple(engines))
+        members = [member.prepare(volume, options) for member in self.members]
+        return Ensemble(tuple(map(self._engine_of, members)))
 
-    def _member(self, member, volume, options, intensity):
-        """Return the engine of a member for the tiles of all of them."""
-        engine = member.engine(volume, options)
+    def _engine_of(self, member):
+        """Return the engine of a member, a `PreparedPrediction`, for the tiles of all of them."""
         if member.spatial_dims == self.spatial_dims:
-            return engine
-        smoothing = member.section_smoothing(volume, options)
-        voxels = voxels_at_once(member.spatial_dims, max(member.scales(options))) // 2
-        return InThickTiles(engine, voxels, smoothing, intensity)
+            return member.engine
+        voxels = voxels_at_once(member.spatial_dims, max(member.scales)) // 2
+        return InThickTiles(member.engine, voxels, member.sections, member.intensity)
 
     def release(self):
         """Give back the memory of all members."""

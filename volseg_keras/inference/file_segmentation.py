@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from ..volumes.dimensions import lacks_thickness
 from ..volumes.volume import Volume, open_volume
 from .job import OutputFiles
 from .job_store import JobStore
-from .resumable_job import dask, finish_job, run_job, start_job
+from .resumable_job import dask, finish_job, prepared_again, run_job, start_job
 from .segmenter import recent_model
 from .sinks import (
     ArraySink,
@@ -111,10 +111,9 @@ def segment_file(job, display=None):
 
 def _completed(job, image, display):
     """Choose the model, threshold and scale that a job leaves open, and say what was chosen."""
-    job, reason = job.with_model(image)
-    complete = job.with_threshold().with_scale(image)
-    if reason:
-        display.say(reason)
+    complete, choice = job.complete(image)
+    if choice.reason:
+        display.say(choice.reason)
     if complete.threshold != job.threshold:
         display.say(f"Threshold of the model: {complete.threshold:.4g}")
     if complete.prediction.scale != (1, 1, 1):
@@ -122,12 +121,6 @@ def _completed(job, image, display):
         if lacks_thickness(image):
             display.say("The thickness of sections was measured; --voxel-size states it")
     return complete
-
-
-def _say_how(display, *facts):
-    """Say how a volume is predicted, without what is not done."""
-    for fact in filter(None, facts):
-        display.say(str(fact))
 
 
 class Segmentation(NamedTuple):
@@ -141,11 +134,10 @@ class Segmentation(NamedTuple):
 def segment_in_memory(job, files, image, display):
     """Predict slab by slab, post-process and write; return the `Segmentation`."""
     with display.wait("opening the model"):
-        pixels, predictor, engine, options = _open_and_read(job, image)
-    smoothing = predictor.section_smoothing(pixels, options)
-    intensity = None if options.normalization == "model" else options.normalization
-    averaging = predictor.averaging_text(smoothing, options)
-    _say_how(display, intensity, predictor.denoising(pixels, options), averaging)
+        prepared = _open_and_read(job, image)
+    for line in prepared.description:
+        display.say(line)
+    pixels = prepared.volume
     steps, shape = job.steps, image.shape
     labels = np.empty(shape, np.uint8)
     probability = np.empty(shape, np.float32) if steps.instances else None
@@ -160,11 +152,10 @@ def segment_in_memory(job, files, image, display):
             file = FileSink.open(files.probability, image, np.float32)
             to_probability.append(opened.enter_context(file))
         sinks = Sinks(tuple(to_labels), tuple(to_probability))
-        opened.callback(predictor.release)
-        slabs = predictor.slabs(pixels, options, engine=engine, on_progress=on_progress)
+        opened.callback(prepared.predictor.release)
         found = [
             sinks.write_prediction(planes_of(z, len(values), shape), values, job.threshold)
-            for z, values in slabs
+            for z, values in prepared.slabs(on_progress)
         ]
     if not steps.is_needed:
         return Segmentation(summarize(found, shape), pixels, labels)
@@ -177,25 +168,15 @@ def segment_in_memory(job, files, image, display):
 
 
 def _open_and_read(job, image):
-    """Read a volume while the model is opened.
-
-    Returns:
-        The voxels, the `Predictor`, its engine, and the `PredictionOptions` of the engine, with the
-        `Intensity` of the volume.
-    """
+    """Read a volume while the model is opened; return the `PreparedPrediction` of its voxels."""
     pool = ThreadPoolExecutor(1)
     reading = pool.submit(image.__getitem__, ...)
     pool.shutdown(wait=False)  # errors of the model do not wait for the volume
     predictor = recent_model(list(job.model.names), job.model.engine)
-    predictor.check_labels(job.threshold, job.steps.instances)
-    predictor.check_volume(image)
-    predictor.check_options(job.prediction)
-    options = job.prediction
-    pixels = image if options.normalization == "model" else reading.result()
-    intensity = predictor.intensity(pixels, options.normalization)
-    options = predictor.resolved(pixels, replace(options, normalization=intensity or "model"))
-    engine = predictor.engine(pixels, options)
-    return reading.result(), predictor, engine, options
+    predictor.check(image, job.prediction, job.threshold, job.steps.instances)
+    prepared = predictor.prepare(reading.result(), job.prediction)
+    prepared.start()
+    return prepared
 
 
 def segment_in_store(job, files, image, display):
@@ -204,14 +185,12 @@ def segment_in_store(job, files, image, display):
         if job.is_shared:
             dask()
         store = start_job(job, image)
-    stored = store.read()
-    predictor = recent_model(list(job.model.names), job.model.engine)
-    averaging = predictor.averaging_text(stored.sections, stored.prediction)
-    denoising = predictor.denoising(image, stored.prediction)
-    _say_how(display, stored.intensity, denoising, averaging)
+    prepared = prepared_again(store.read(), image)
+    for line in prepared.description:
+        display.say(line)
     with display.progress("predicting") as on_progress:
         run_job(store, workers=job.workers, cluster=job.cluster, on_progress=on_progress)
-    predictor.release()
+    prepared.predictor.release()
     needed = job.steps.is_needed
     finishing = display.progress("post-processing") if needed else display.wait("writing")
     with finishing as on_progress:

@@ -8,8 +8,7 @@ import numpy as np
 
 from ..errors import invalid, require
 from ..postprocessing.pipeline import PostProcessing
-from ..pretrained.choice import AUTO, choose_model, common_scale, scale_to
-from ..pretrained.presets import mean_threshold
+from ..pretrained.choice import AUTO, Choice, choose_model, scale_to
 from ..volumes.dimensions import known_voxel_size
 from ..volumes.formats import split_suffix
 from ..volumes.volume import open_volume
@@ -59,6 +58,10 @@ class ModelChoice:
     def is_auto(self):
         """Whether a model is to be chosen for the volume."""
         return self.names == (AUTO,)
+
+    def choice(self, image):
+        """Return the `Choice` of models for a volume."""
+        return choose_model(image) if self.is_auto else Choice(self.names, "")
 
     def find(self):
         """Raise ValueError for a model that does not exist, before anything is read."""
@@ -114,27 +117,24 @@ class Job:
         """Whether several processes work on it."""
         return bool(self.workers or self.cluster)
 
-    def with_threshold(self):
-        """Return the job with a number for "auto"."""
-        if self.threshold != "auto":
-            return self
-        return replace(self, threshold=mean_threshold(self.model.names))
+    def complete(self, image):
+        """Return the job with the models, threshold and scale that it leaves open.
 
-    def with_model(self, image):
-        """Return the job with a model for "auto", and a line on the choice, or None."""
-        if not self.model.is_auto:
-            return self, None
-        choice = choose_model(image)
-        return replace(self, model=replace(self.model, names=choice.models)), choice.reason
+        Args:
+            image: the `Volume` to segment.
 
-    def with_scale(self, image):
-        """Return the job with the scale that `rescale` stands for, unless a scale is given."""
+        Returns:
+            The job, and the `Choice` of its models.
+        """
+        choice = self.model.choice(image)
+        threshold = choice.threshold if self.threshold == "auto" else self.threshold
+        job = replace(self, threshold=threshold, model=replace(self.model, names=choice.models))
         given = self.rescale is None and self.prediction.scale != (1, 1, 1)
         if given or self.rescale is False:
-            return self
-        find = scale_to if self.rescale else common_scale
-        scale = find(self.model.names, known_voxel_size(image))
-        return replace(self, rescale=False, prediction=replace(self.prediction, scale=scale))
+            return job, choice
+        known = known_voxel_size(image)
+        scale = scale_to(choice.models, known) if self.rescale else choice.scale(image)
+        return replace(job, rescale=False, prediction=replace(self.prediction, scale=scale)), choice
 
 
 def checked_threshold(value):

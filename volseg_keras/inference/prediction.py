@@ -7,10 +7,8 @@ import numpy as np
 
 from ..errors import require
 from ..postprocessing.pipeline import PostProcessing
-from ..pretrained.choice import choose_model, common_scale, is_auto, scale_text
-from ..pretrained.presets import mean_threshold
+from ..pretrained.choice import Choice, scale_text
 from ..resources import free_memory
-from ..volumes.dimensions import known_voxel_size
 from ..volumes.volume import as_volume
 from .options import PredictionOptions
 from .segmenter import predicted, recent_model
@@ -52,17 +50,14 @@ class Prediction:
         Raises:
             ValueError: there is no such model, or the volume does not fit it or the memory.
         """
-        volume, models, description = as_volume(volume), [model], f"Model {model}"
+        volume = as_volume(volume)
         check_size(volume.shape)
-        if is_auto(model):
-            choice = choose_model(volume)
-            models, description = list(choice.models), choice.reason
-        scale = common_scale(models, known_voxel_size(volume))
-        description = description if scale == (1, 1, 1) else f"{description}. {scale_text(scale)}"
-        predictor, threshold = recent_model(models), mean_threshold(models)
+        choice = Choice.of(volume, model)
+        scale, predictor = choice.scale(volume), recent_model(list(choice.models))
         options = PredictionOptions(scale=scale)
         values = predicted(predictor, options, volume, on_progress, joined_slabs)
-        return cls(values, volume.voxel_size, threshold, description)
+        facts = [choice.reason, *([] if scale == (1, 1, 1) else [scale_text(scale)])]
+        return cls(values, volume.voxel_size, choice.threshold, ". ".join(facts))
 
     @property
     def probability(self):

@@ -18,8 +18,9 @@ from .engine_wrappers import (
     Standardized,
 )
 from .options import PredictionOptions
-from .section_smoothing import SectionSmoothing, padding_of
-from .tiled_prediction import halo_of, planned_slabs, sample_tile, smallest, tile_plan
+from .prepared_prediction import PreparedPrediction
+from .section_smoothing import SectionSmoothing
+from .tiled_prediction import halo_of, sample_tile, smallest
 
 
 @dataclass(frozen=True)
@@ -76,31 +77,39 @@ class Predictor:
         expected = f"one for as many channels as the volume has, {channels_of(volume)}"
         require(channels_of(volume) == own, "model", expected, f"{own} channels")
 
-    def slabs(self, volume, options=None, *, engine=None, on_progress=None):
-        """Yield finished z slabs `(z, values)`; see `tiled_prediction.planned_slabs`.
+    def check(self, volume, options, threshold=0.5, instances=False):
+        """Raise ValueError unless a volume can be predicted as asked for.
+
+        Args:
+            volume: `(z, y, x)` or `(z, y, x, channels)` array-like; no voxel of it is read.
+            options: `PredictionOptions`.
+            threshold: as of `check_labels`.
+            instances: as of `check_labels`.
+        """
+        self.check_labels(threshold, instances)
+        self.check_volume(volume)
+        self.check_options(options)
+
+    def prepare(self, volume, options=None):
+        """Return the `PreparedPrediction` of a volume, which is measured for it.
 
         Args:
             volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.
-            options: `PredictionOptions`.
-            engine: of `engine` for the same options, if it was made before.
-            on_progress: called with the number of tiles done and their total.
+            options: `PredictionOptions`; those that have no effect are ignored, see `check`.
+
+        Raises:
+            ValueError: the model takes another number of channels, or the volume is constant.
         """
         options = options or PredictionOptions()
+        self.check_volume(volume)
         intensity = self.intensity(volume, options.normalization)
-        options = replace(options, normalization=intensity or "model")
-        axes = tile_plan(
-            volume.shape,
-            self.spatial_dims,
-            options.tile,
-            scales=self.scales(options),
-            halo=self.halo(options),
-        )
-        engine = engine or self.engine(volume, options)
-        slabs = planned_slabs(engine, volume, axes, on_progress)
-        smoothing = self.section_smoothing(volume, options)
-        if not smoothing.sigma:
-            return slabs
-        return smoothing.slabs(slabs, 0, volume.shape[0], padding_of(volume, intensity))
+        options = self.resolved(volume, replace(options, normalization=intensity or "model"))
+        sections = self.section_smoothing(volume, options)
+        return PreparedPrediction(self, volume, options, intensity, sections)
+
+    def slabs(self, volume, options=None, on_progress=None):
+        """Yield finished z slabs `(z, values)` of a volume; see `prepare` and its `slabs`."""
+        return self.prepare(volume, options).slabs(on_progress)
 
     def model_scale(self, scale):
         """Return a scale, set to 1 along z for a 2D network."""
@@ -217,18 +226,13 @@ class Predictor:
         expected = "'volume' or (mean, standard deviation) for a model without constants"
         require(self.metadata["normalization"], "normalization", expected, "'model'")
 
-    def engine(self, volume, options=None):
+    def engine(self, volume, options):
         """Return the engine of raw intensities for the tiles of a volume.
 
         Args:
             volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.
-            options: `PredictionOptions`.
-
-        Raises:
-            ValueError: the model takes another number of channels.
+            options: `PredictionOptions`, as of `resolved`.
         """
-        self.check_volume(volume)
-        options = options or PredictionOptions()
         own = self.metadata["normalization"]
         intensity = self.intensity(volume, options.normalization)
         sample = sample_tile(volume, self.spatial_dims)

@@ -9,6 +9,7 @@ from ..errors import invalid, require
 from ..extras import install_command
 from ..resources import free_memory, usable_cores
 from .job_store import JobStore, StoredJob
+from .prepared_prediction import PreparedPrediction
 from .section_cache import with_cache
 from .section_smoothing import padding_of
 from .segmenter import recent_model
@@ -35,9 +36,7 @@ def start_job(job, image):
     good, received = job.resume or not store.is_begun, f"{store.folder} holds unfinished work"
     require(good, "output", "a new name, or `resume`", received, FileExistsError)
     predictor = recent_model(list(job.model.names), job.model.engine)
-    predictor.check_labels(job.threshold, job.steps.instances)
-    predictor.check_volume(image)
-    predictor.check_options(job.prediction)
+    predictor.check(image, job.prediction, job.threshold, job.steps.instances)
     scale = predictor.model_scale(job.prediction.scale)
     stored = StoredJob.of(
         replace(job, prediction=replace(job.prediction, scale=scale)), image.shape
@@ -46,19 +45,19 @@ def start_job(job, image):
     if store.is_begun:
         store.check_same(stored)
         return store
-    dims, scales = predictor.spatial_dims, predictor.scales(job.prediction)
-    voxels = voxels_at_once(dims, max(scales), memory_of_worker(job))
-    halo, tile = predictor.halo(job.prediction), job.prediction.tile
+    prepared = predictor.prepare(image, stored.prediction)
+    dims, halo, tile = prepared.spatial_dims, prepared.halo, job.prediction.tile
+    voxels = voxels_at_once(dims, max(prepared.scales), memory_of_worker(job))
     stored = replace(
         stored,
-        prediction=predictor.resolved(image, stored.prediction),
-        intensity=predictor.intensity(image, job.prediction.normalization),
+        prediction=replace(prepared.options, normalization=job.prediction.normalization),
+        intensity=prepared.intensity,
         block=tuple(BLOCK),
         halo=halo,
         tile=fitted_tile(tile, image.shape, dims)
         if tile
         else block_tile(image.shape, BLOCK, dims, voxels, halo),
-        sections=predictor.section_smoothing(image, job.prediction),
+        sections=prepared.sections,
     )
     try:
         store.create(stored)
@@ -79,19 +78,25 @@ def memory_of_worker(job):
     return min(filter(None, limits), default=free_memory())
 
 
+def prepared_again(job, image):
+    """Return the `PreparedPrediction` of a `StoredJob`, of which the volume was measured before."""
+    predictor = recent_model(list(job.model.names), job.model.engine)
+    options = replace(job.prediction, normalization=job.intensity or "model")
+    return PreparedPrediction(predictor, image, options, job.intensity, job.sections)
+
+
 @lru_cache(maxsize=1)
 def _opened(folder, job_id):
     """Return what a process needs for the blocks of a job; its id, since folders are used again."""
     store = JobStore(folder)
     job = store.read()
     image = job.source.open()
-    predictor = recent_model(list(job.model.names), job.model.engine)
-    options = replace(job.prediction, normalization=job.intensity or "model")
-    engine, dims = predictor.engine(image, options), predictor.spatial_dims
+    prepared = prepared_again(job, image)
+    dims = prepared.spatial_dims
     halo = job.halo or halo_of(dims, job.prediction.seamless, job.prediction.scale)
     count = max(job.block[0] + 2 * (halo[0] + job.sections.reach), job.tile[0])
     image = with_cache(image, count, store.folder.parent, max(job.block[1:]))
-    return job, image, dims, halo, engine, store.sinks()
+    return job, image, dims, halo, prepared.engine, store.sinks()
 
 
 def run_block(folder, index):

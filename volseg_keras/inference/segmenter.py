@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ..networks.backend import check_backend
-from ..pretrained.choice import AUTO, choose_model, common_scale, is_auto
+from ..pretrained.choice import AUTO, choose_model, is_auto
 from ..pretrained.presets import METRICS
-from ..volumes.dimensions import known_voxel_size
 from ..volumes.volume import open_volume
 from .lru_cache import LruCache
 from .open_model import by_keras, find_model, open_model, savedmodel_files
@@ -141,8 +140,7 @@ def chosen_model(volume, engine, options, rescale):
     """Return the `Predictor` of the models that suit a volume, and options with their scale."""
     choice = choose_model(volume)
     if rescale:
-        scale = common_scale(choice.models, known_voxel_size(volume))
-        options = replace(options, scale=scale)
+        options = replace(options, scale=choice.scale(volume))
     return recent_model(list(choice.models), engine), options
 
 
@@ -213,10 +211,9 @@ class _Opened:
 
 def predicted(predictor, options, volume, on_progress, joined):
     """Return what `joined` makes of the slabs of a volume."""
-    predictor.check_volume(volume)
-    predictor.check_options(options)
+    predictor.check(volume, options)
     try:
-        return joined(predictor.slabs(volume, options, on_progress=on_progress))
+        return joined(predictor.slabs(volume, options, on_progress))
     finally:
         predictor.release()
 

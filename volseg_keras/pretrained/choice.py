@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import require
-from ..volumes.dimensions import check_axes, dims_for
-from .presets import published, trained_spatial_dims, trained_voxel_size
+from ..volumes.dimensions import check_axes, dims_for, known_voxel_size
+from .presets import mean_threshold, published, trained_spatial_dims, trained_voxel_size
 
 AUTO = "auto"  # as the name of a model
 # By number of spatial axes, the best first; the first one that is published is used.
@@ -29,10 +29,29 @@ class Choice:
     models: tuple
     reason: str
 
+    @classmethod
+    def of(cls, volume, model=AUTO):
+        """Return the choice of a model that is given by name, or that of `choose_model` for "auto".
+
+        Args:
+            volume: as of `choose_model`.
+            model: name of a published model, run or file, or "auto".
+        """
+        return choose_model(volume) if is_auto(model) else cls((model,), f"Model {model}")
+
     @property
     def model(self):
         """The model that suits best."""
         return self.models[0]
+
+    @property
+    def threshold(self):
+        """Mean of the foreground probabilities that are stored with the models as the least."""
+        return mean_threshold(self.models)
+
+    def scale(self, volume):
+        """Return how many voxels the models see for one of a volume; see `common_scale`."""
+        return common_scale(self.models, known_voxel_size(volume))
 
 
 def is_auto(model):

@@ -234,9 +234,9 @@ def scored(name, scale, views):
     predictor, scores = open_model(name), {}
     for volume, parts in views:
         options = PredictionOptions(tta=False, normalization=volume.intensity, scale=scale)
-        engine = predictor.engine(parts[0].image, options)
+        prepared = predictor.prepare(parts[0].image, options)
         for part in parts:
-            found = joined_slabs(predictor.slabs(part.image, options, engine=engine))
+            found = joined_slabs(prepared.slabs(part=part.image))
             pairs = product(present_ids(known_ids(volume.label)), enumerate(foreground_maps(found)))
             for class_id, (number, probability) in pairs:
                 truth = np.where(part.label == NOT_ANNOTATED, NOT_ANNOTATED, part.label == class_id)

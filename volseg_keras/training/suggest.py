@@ -11,9 +11,8 @@ from ..inference.options import PredictionOptions
 from ..inference.tiled_prediction import HALO
 from ..inference.values import decoded, joined_slabs, not_background, to_labels
 from ..patches.class_ids import annotated_sections, cropped
-from ..pretrained.choice import choose_model, is_auto, rescaling
-from ..pretrained.presets import stored_threshold, trained_voxel_size
-from ..volumes.dimensions import check_shape, known_voxel_size
+from ..pretrained.choice import Choice
+from ..volumes.dimensions import check_shape
 from ..volumes.labels import NOT_ANNOTATED, class_ids, in_smallest_type
 from .annotated_sections import spread, without_unpainted
 
@@ -73,10 +72,8 @@ def suggest(model, volume, count=3, labels=None, on_progress=None):
         ...     print(section.z)
     """
     require_positive(count=count)
-    if is_auto(model):
-        model = choose_model(volume).model
     annotated = [] if labels is None else annotated_of(volume, labels)
-    predictor = SectionPredictor(model, volume, on_progress)
+    predictor = SectionPredictor(Choice.of(volume, model).model, volume, on_progress)
     uncertainties, appearances = predictor.sections(annotated)
     columns = zip(*appearances.values(), strict=True)
     scaled = np.array([robust_deviations(column) for column in columns]).T
@@ -132,22 +129,20 @@ class SectionPredictor:
     """Predicts the sections of a stack one by one.
 
     Args:
-        model: as of `suggest`.
+        model: as of `suggest`, but for "auto".
         volume: `(z, y, x)` array-like of grey levels.
         on_progress: as of `suggest`.
     """
 
     def __init__(self, model, volume, on_progress=None):
-        self.predictor, self.threshold = open_model(model), stored_threshold(model)
         self.volume, self.on_progress = volume, on_progress
+        choice = Choice.of(volume, model)
+        self.threshold = choice.threshold
+        options = PredictionOptions(tta=False, scale=choice.scale(volume))
+        self.prepared = open_model(choice.model).prepare(volume, options)
         starts = [max(0, n - SIDE) // 2 for n in volume.shape[1:]]
         self.middle = cropped(volume, (slice(None), *(slice(a, a + SIDE) for a in starts)))
-        self.dims = self.predictor.spatial_dims
-        size = known_voxel_size(volume)
-        self.intensity = self.predictor.intensity(volume)
-        scale = rescaling(size, trained_voxel_size(model, size), self.dims)
-        self.options = PredictionOptions(tta=False, normalization=self.intensity, scale=scale)
-        self.engine = self.predictor.engine(volume, self.options)
+        self.dims = self.prepared.spatial_dims
 
     def sections(self, annotated):
         """Return mean uncertainty and appearance of every predicted section, as dicts by z."""
@@ -162,8 +157,7 @@ class SectionPredictor:
         """Yield z and the probabilities `(y, x, maps)` of sections, one by one."""
         depth = self.volume.shape[0]
         if self.dims == 3:
-            progress = {"engine": self.engine, "on_progress": self.on_progress}
-            for first, values in self.predictor.slabs(self.middle, self.options, **progress):
+            for first, values in self.prepared.slabs(self.on_progress, self.middle):
                 yield from enumerate(map(decoded, values), first)
             return
         chosen = sorted({*spread(range(depth), LOOKED_AT), *annotated})
@@ -176,12 +170,11 @@ class SectionPredictor:
         """Return the probabilities `(y, x, maps)` of a section, predicted with its context."""
         first = max(0, z - HALO[self.dims][0])
         block = np.asarray(volume[first : z + HALO[self.dims][0] + 1])
-        slabs = self.predictor.slabs(block, self.options, engine=self.engine)
-        return decoded(joined_slabs(slabs)[z - first])
+        return decoded(joined_slabs(self.prepared.slabs(part=block))[z - first])
 
     def appearance(self, z, probability):
         """Return numbers that describe how a section looks and, the last, its position."""
-        grey = self.intensity.standardize(np.asarray(self.middle[z : z + 1]))[0]
+        grey = self.prepared.intensity.standardize(np.asarray(self.middle[z : z + 1]))[0]
         sharpness = np.abs(np.diff(grey, axis=-1)).mean()
         return grey.mean(), grey.std(), sharpness, not_background(probability).mean(), z
 
