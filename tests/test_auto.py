@@ -22,6 +22,7 @@ from volseg_keras.training import auto, stages, starting_model
 from volseg_keras.training.annotated_sections import without_section
 from volseg_keras.training.callbacks import Budget
 from volseg_keras.training.labelled_volumes import LabelledVolume, hold_out_parts
+from volseg_keras.training.recipes import get_recipe
 from volseg_keras.training.request import Request
 from volseg_keras.training.run_folders import next_run, train_or_resume
 from volseg_keras.training.self_training import sure
@@ -363,6 +364,13 @@ def test_wrong_input_is_refused_before_any_work(arguments, told, tmp_path):
     with pytest.raises(ValueError, match=told):
         fit(images=IMAGE, labels=sparse(), **options)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_of_other_axes_is_refused_before_models_are_scored(tmp_path, monkeypatch):
+    monkeypatch.setattr(starting_model, "score_candidates", None)
+    recipe = replace(get_recipe("fast"), batch={3: 1})
+    with pytest.raises(ValueError, match="`batch`.* for 2 spatial axes"):
+        fit("auto", IMAGE, sparse(), output=tmp_path, recipe=recipe)
 
 
 def test_stop_keeps_the_best_so_far(tmp_path):

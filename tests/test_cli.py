@@ -152,6 +152,10 @@ def replaced(old, new):
         (("evaluate", "label.tif", "label.tif", "--json", "."), "Expected a file"),
         (("measure", "label.tif", "-o", "a.csv", "--voxel-size", "5,5,5"), "Expected a file"),
         (("report", "image.tif", "--labels", "label.tif", "-o", "r.html", "--run", "."), "loss"),
+        (
+            ("publish", "run", "--data", ".", "--voxel-size", "5,5,5", "-o", "mito-2d"),
+            "--voxel-size",
+        ),
         (("export", "nothing", "-o", "out"), "`model`"),
         (("export", "nothing", "-o", "out", "--format", "keras"), ".keras"),
     ],

@@ -40,16 +40,16 @@ def publish(
     from ..pretrained.summaries import AS_IT_IS
     from ..publishing.zoo import get_row
 
+    given, reading = (image, label, about), volume_options.as_arguments()
+    require(
+        data and not any(given) and not reading or not data and all(given),
+        "data",
+        "--data alone for a model of `volseg reproduce`, or else IMAGE LABEL --about",
+        " ".join([f"data={data}, image={image}, label={label}, about={about}", *reading]),
+    )
     missing = [n for n in (KERAS, METRICS) if not (run / n).is_file()]
     received = f"{run} without {' and '.join(missing)}"
     require(not missing, "run", "the folder of a run", received)
-    given = (image, label, about)
-    require(
-        data and not any(given) or not data and all(given),
-        "data",
-        "--data for a model of `volseg reproduce`, or else IMAGE LABEL --about",
-        f"data={data}, image={image}, label={label}, about={about}",
-    )
     text = about.read_text(encoding="utf-8") if about else ""
     row = get_row(output.name) if data else None
     opened = volume_options.open_all(image=image, label=label) if image else None

@@ -29,6 +29,8 @@ from ..volumes.dimensions import channels_of, dims_for
 from ..volumes.labels import NOT_ANNOTATED, present_ids
 from ..volumes.resampling import resample, resample_labels
 from .annotated_sections import section_view, spread
+from .arguments import check_recipe
+from .recipes import get_recipe
 
 # The network to train from scratch, by the number of axes.
 NETWORKS = {2: "D", 3: "H"}
@@ -122,6 +124,8 @@ def chosen_start(volumes, request, file):
         print(f"{start.dims}D: {start.why}", flush=True)
         tried = [] if request.start else suitable(volumes, start.dims)
     planned = [(name, scale) for name in tried for scale in scales(name, volumes, start.dims)]
+    if request.recipe:
+        check_recipe(get_recipe(request.recipe), start.dims)
     if len(planned) > 1 or planned and not request.start_model:  # there is something to choose
         best, *others = score_candidates(volumes, start.dims, planned)
         print_table(COLUMNS, [candidate.row for candidate in (best, *others)])
