@@ -17,7 +17,7 @@ def doctor(
     """
     from rich.console import Console
 
-    from ..diagnosis import as_dict, default_engine_works, diagnose, lines
+    from ..diagnosis.report import as_dict, default_engine_works, diagnose, lines
     from .common import quiet
 
     with Console().status("trying the engines"), quiet():
