@@ -206,9 +206,9 @@ def segment_in_store(job, files, image, display):
         store = start_job(job, image)
     stored = store.read()
     predictor = recent_model(list(job.model.names), job.model.engine)
-    averaging = predictor.averaging_text(stored.sections, stored.prediction)
-    denoising = predictor.denoising(image, stored.prediction)
-    _say_how(display, stored.intensity, denoising, averaging)
+    averaging = predictor.averaging_text(stored.plan.sections, stored.identity.prediction)
+    denoising = predictor.denoising(image, stored.identity.prediction)
+    _say_how(display, stored.plan.intensity, denoising, averaging)
     with display.progress("predicting") as on_progress:
         run_job(store, workers=job.workers, cluster=job.cluster, on_progress=on_progress)
     predictor.release()

@@ -2,17 +2,18 @@
 
 import shutil
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 
 from ..errors import invalid, require
 from ..extras import install_command
 from ..resources import free_memory, usable_cores
-from .job_store import JobStore, StoredJob
+from .job_store import JobStore
 from .section_cache import with_cache
 from .section_smoothing import padding_of
 from .segmenter import recent_model
 from .sinks import write_labels
+from .stored_job import JobIdentity, JobPlan, StoredJob
 from .tiled_prediction import fitted_tile, halo_of, voxels_at_once
 from .volume_blocks import BLOCK, block_tile, blocks, predict_block
 
@@ -38,20 +39,17 @@ def start_job(job, image):
     predictor.check_labels(job.threshold, job.steps.instances)
     predictor.check_volume(image)
     predictor.check_options(job.prediction)
-    scale = predictor.model_scale(job.prediction.scale)
-    stored = StoredJob.of(
-        replace(job, prediction=replace(job.prediction, scale=scale)), image.shape
-    )
-    stored = replace(stored, defaults=tuple(map(asdict, predictor.all_defaults)))
+    prediction = replace(job.prediction, scale=predictor.model_scale(job.prediction.scale))
+    asked = replace(job, prediction=prediction)
+    identity = JobIdentity.of(asked, image.shape, predictor.all_defaults)
     if store.is_begun:
-        store.check_same(stored)
+        store.check_same(identity)
         return store
     dims, scales = predictor.spatial_dims, predictor.scales(job.prediction)
     voxels = voxels_at_once(dims, max(scales), memory_of_worker(job))
     halo, tile = predictor.halo(job.prediction), job.prediction.tile
-    stored = replace(
-        stored,
-        prediction=predictor.resolved(image, stored.prediction),
+    identity = replace(identity, prediction=predictor.resolved(image, prediction))
+    plan = JobPlan(
         intensity=predictor.intensity(image, job.prediction.normalization),
         block=tuple(BLOCK),
         halo=halo,
@@ -61,11 +59,11 @@ def start_job(job, image):
         sections=predictor.section_smoothing(image, job.prediction),
     )
     try:
-        store.create(stored)
+        store.create(StoredJob(identity, plan))
     except FileExistsError:
         if not job.resume:
             raise
-        store.check_same(stored)
+        store.check_same(identity)
     return store
 
 
@@ -84,13 +82,14 @@ def _opened(folder, job_id):
     """Return what a process needs for the blocks of a job; its id, since folders are used again."""
     store = JobStore(folder)
     job = store.read()
-    image = job.source.open()
-    predictor = recent_model(list(job.model.names), job.model.engine)
-    options = replace(job.prediction, normalization=job.intensity or "model")
+    asked, plan = job.identity, job.plan
+    image = asked.source.open()
+    predictor = recent_model(list(asked.model.names), asked.model.engine)
+    options = replace(asked.prediction, normalization=plan.intensity or "model")
     engine, dims = predictor.engine(image, options), predictor.spatial_dims
-    halo = job.halo or halo_of(dims, job.prediction.seamless, job.prediction.scale)
-    count = max(job.block[0] + 2 * (halo[0] + job.sections.reach), job.tile[0])
-    image = with_cache(image, count, store.folder.parent, max(job.block[1:]))
+    halo = plan.halo or halo_of(dims, asked.prediction.seamless, asked.prediction.scale)
+    count = max(plan.block[0] + 2 * (halo[0] + plan.sections.reach), plan.tile[0])
+    image = with_cache(image, count, store.folder.parent, max(plan.block[1:]))
     return job, image, dims, halo, engine, store.sinks()
 
 
@@ -98,10 +97,11 @@ def run_block(folder, index):
     """Predict a block of the job in a folder, write it, and then its mark; return the number."""
     store = JobStore(folder)
     job, image, dims, halo, engine, sinks = _opened(str(folder), store.read().id)
-    block = blocks(job.shape, job.block)[index]
-    padded = padding_of(image, job.intensity, block[1:])
-    values = predict_block(engine, image, block, dims, job.tile, halo, job.sections, padded)
-    store.mark(index, sinks.write_prediction(block, values, job.threshold))
+    asked, plan = job.identity, job.plan
+    block = blocks(asked.shape, plan.block)[index]
+    padded = padding_of(image, plan.intensity, block[1:])
+    values = predict_block(engine, image, block, dims, plan.tile, halo, plan.sections, padded)
+    store.mark(index, sinks.write_prediction(block, values, asked.threshold))
     return index
 
 
@@ -174,7 +174,7 @@ def finish_job(store, job, files, on_progress=None):
     Returns:
         The `SegmentationSummary`.
     """
-    image, steps = store.read().source.open(), job.steps
+    image, steps = store.read().identity.source.open(), job.steps
     if not steps.is_needed:
         summary = store.summary()
         store.deliver({"probability": files.probability, "labels": files.labels}, image)
