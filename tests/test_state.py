@@ -22,7 +22,7 @@ from networks import MAKE_SHALLOW, settled, shallow_networks
 import volseg_keras
 from volseg_keras import build_model, open_volume, phantom, save_volume
 from volseg_keras.cli import command as cli
-from volseg_keras.cli.common import quiet
+from volseg_keras.cli.terminal import quiet
 from volseg_keras.networks.models import split_normalization, with_normalization
 from volseg_keras.volumes.tiff_checks import strict_tifffile
 

@@ -18,7 +18,7 @@ def doctor(
     from rich.console import Console
 
     from ..diagnosis.report import as_dict, default_engine_works, diagnose, lines
-    from .common import quiet
+    from .terminal import quiet
 
     with Console().status("trying the engines"), quiet():
         checks = diagnose()
