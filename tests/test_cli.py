@@ -19,7 +19,7 @@ from networks import shallow_networks
 
 from volseg_keras import demo, open_volume, phantom, save_volume
 from volseg_keras.cli import command as cli
-from volseg_keras.cli.common import PACKAGE, quiet
+from volseg_keras.cli.terminal import PACKAGE, quiet
 from volseg_keras.demo import clear
 from volseg_keras.export.export_model import FORMATS
 from volseg_keras.inference.engines import ENGINES

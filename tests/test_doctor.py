@@ -15,18 +15,11 @@ from packaging.requirements import Requirement
 
 import volseg_keras
 from volseg_keras.cli.export import FormatName
-from volseg_keras.diagnosis import (
-    OPTIONAL,
-    Check,
-    as_dict,
-    attempt,
-    default_engine_works,
-    lines,
-    missing,
-    section_checks,
-    size_of_files,
-    versions,
-)
+from volseg_keras.diagnosis.check import Check, attempt, section_checks
+from volseg_keras.diagnosis.machine import size_of_files
+from volseg_keras.diagnosis.packages import missing, versions
+from volseg_keras.diagnosis.report import as_dict, default_engine_works, lines
+from volseg_keras.extras import OPTIONAL
 
 PACKAGE = str(Path(volseg_keras.__file__).parents[1])
 MAIN = "from volseg_keras import cli; cli.main()"

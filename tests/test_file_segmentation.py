@@ -27,6 +27,7 @@ from volseg_keras.inference.job import Job, ModelChoice, OutputFiles, SourceVolu
 from volseg_keras.inference.job_store import JobStore
 from volseg_keras.inference.options import PredictionOptions
 from volseg_keras.inference.segmenter import predict_volume
+from volseg_keras.inference.stored_job import StoredJob
 from volseg_keras.inference.tiled_prediction import voxels_at_once
 from volseg_keras.inference.volume_blocks import axis_plan, block_tile, blocks, predict_block
 from volseg_keras.networks.models import with_normalization
@@ -144,7 +145,7 @@ def test_a_job_of_an_earlier_version_is_gone_on_with(tmp_path, network):
     begun = start(job)
     text = JOB_JSON.format(folder=tmp_path, network=network, sha256=sha256(network))
     (begun.folder / "job.json").write_text(text)
-    assert start(job).read().intensity == Intensity(120.0, 30.0, [])
+    assert start(job).read().plan.intensity == Intensity(120.0, 30.0, [])
     resumable_job.run_job(begun)
     finish(begun, job, tmp_path / "p.zarr")
     want = predict_volume(network, volume, engine="openvino", normalization=(120.0, 30.0))
@@ -159,7 +160,7 @@ def test_constants_in_a_job_of_an_earlier_version_are_a_list(deviation, good, tm
     text = JOB_JSON.format(folder=tmp_path, network=network, sha256=sha256(network))
     (begun.folder / "job.json").write_text(text.replace('"volume"', "[120.0, 30.0]"))
     if good:
-        assert start(job).read().prediction.normalization == Intensity(120.0, 30.0, None)
+        assert start(job).read().identity.prediction.normalization == Intensity(120.0, 30.0, None)
         return
     with pytest.raises(ValueError, match="`resume`.*normalization, .*30.0"):
         start(job)
@@ -187,7 +188,7 @@ def test_a_tile_and_a_scale_that_are_given_are_taken(tmp_path, network):
     given = PredictionOptions(scale=(1, 0.5, 0.5), tile=(48, 64, 80))
     job = job_of(tmp_path, network, phantom((16, 32, 48), seed=1)[0], prediction=given)
     assert job.complete(job.source.open())[0].prediction == given
-    assert start(job).read().tile == (16, 32, 48)  # no larger than the volume
+    assert start(job).read().plan.tile == (16, 32, 48)  # no larger than the volume
 
 
 def test_workers_share_the_memory(tmp_path, monkeypatch):
@@ -209,7 +210,8 @@ def test_a_job_that_another_process_starts_meanwhile(
     create = JobStore.create
 
     def beaten(store, stored):
-        create(store, replace(stored, id="the other one", threshold=threshold))
+        other = replace(stored.identity, threshold=threshold)
+        create(store, StoredJob(other, stored.plan, "the other one"))
         create(store, stored)
 
     monkeypatch.setattr(JobStore, "create", beaten)
@@ -305,7 +307,7 @@ def test_a_half_written_job_is_begun_again(tmp_path, network):
     volume = phantom((16, 32, 32), seed=1)[0]
     job = job_of(tmp_path, network, volume)
     (start(job).folder / "job.json").unlink()
-    assert start(job).read().shape == (16, 32, 32)
+    assert start(job).read().identity.shape == (16, 32, 32)
 
 
 def test_of_runs_that_start_together_one_begins(tmp_path, network):

@@ -4,8 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volseg_keras import phantom, predict_volume
-from volseg_keras.volumes import intensity
-from volseg_keras.volumes.intensity import RUN, Intensity
+from volseg_keras.volumes import intensity_measurement
+from volseg_keras.volumes.intensity import Intensity
+from volseg_keras.volumes.padding import RUN, in_rows
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(40, 256, (20, 40, 44)).astype(np.uint8)
@@ -35,7 +36,7 @@ def test_a_few_saturated_voxels_change_nothing(dtype):
 
 @pytest.mark.parametrize("constant, value", [("SAMPLED", 2000), ("LARGE", 4000)])
 def test_a_large_volume_is_sampled(constant, value, monkeypatch):
-    monkeypatch.setattr(intensity, constant, value)
+    monkeypatch.setattr(intensity_measurement, constant, value)
     image = RNG.normal(5, 2, (20, 30, 40)).astype(np.float32)
     pieces = []
     found = Intensity.of(image, lambda done, total: pieces.append((done, total)))
@@ -109,7 +110,7 @@ def test_single_voxels_of_the_level_of_padding_are_tissue():
 @given(st.lists(st.booleans(), min_size=1, max_size=80), st.integers(1, 20))
 def test_rows_are_those_of_at_least_so_many_voxels(line, length):
     mask = np.array(line)[None, None]
-    found = intensity._in_rows(mask, length)[0, 0] if len(line) >= length else mask[0, 0] & False
+    found = in_rows(mask, length)[0, 0] if len(line) >= length else mask[0, 0] & False
     text = "".join("x" if voxel else " " for voxel in line)
     want = [
         len(text[:i].rsplit(" ", 1)[-1]) + len(text[i:].split(" ", 1)[0]) >= length and voxel

@@ -3,6 +3,15 @@
 import re
 from importlib.metadata import PackageNotFoundError, requires
 
+# Optional features: the extra of setup.cfg, its packages, and what they are for.
+OPTIONAL = {
+    "onnx": (("onnxruntime", "tf2onnx", "onnx"), "the engine onnxruntime, export to ONNX"),
+    "bioimageio": (("bioimageio.core", "bioimageio.spec", "pydantic"), "packages for bioimage.io"),
+    "cluster": (("dask", "distributed"), "prediction by several processes"),
+    "napari": (("napari",), "the window of volseg view"),
+    "tfds": (("tensorflow-datasets",), "TensorFlow Datasets"),
+}
+
 
 def install_command(extra):
     """Return the command that installs what an extra of this package needs.

@@ -1,9 +1,6 @@
-"""Options, checks and output that several commands share."""
+"""Options that several commands share, and how their text is read."""
 
-import os
-import sys
-import warnings
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -15,12 +12,9 @@ import typer
 
 from ..errors import invalid, require
 
-PACKAGE = Path(__file__).parents[1]
 VolumeFile = Annotated[
     Path, typer.Argument(help="Volume, axes z, y, x; FILE::NAME for HDF5 and Zarr.")
 ]
-
-
 Probability = Annotated[
     Path | None, typer.Option(help="Probability volume, shown as an optional overlay.")
 ]
@@ -85,47 +79,16 @@ class VolumeOptions:
         return open_volume(path, **asdict(self))
 
     def open_all(self, **paths):
-        """Open volumes that belong together; an option applies to those that it is valid for.
+        """Open volumes that belong together, see `open_together`; None is left out."""
+        from ..volumes.opening import open_together
 
-        So `--channel` applies to an image, but not to its labels, which have no channels.
+        return open_together(paths, **asdict(self))
 
-        Args:
-            **paths: files by their roles; None is left out.
+    def open_labelled(self, name, files):
+        """Open images that are each followed by their labels, see `open_labelled`."""
+        from ..volumes.opening import open_labelled
 
-        Returns:
-            The open volumes by the same names.
-
-        Raises:
-            ValueError: a volume cannot be opened, or an option is valid for none.
-        """
-        from ..volumes.geometry import differ
-        from ..volumes.volume import open_volume
-
-        opened, refused = {}, {}
-        given = {name: value for name, value in asdict(self).items() if value is not None}
-        unused = dict.fromkeys(given)
-        for role, path in paths.items():
-            kept = dict(given)
-            while path is not None and role not in opened:
-                try:
-                    opened[role] = open_volume(path, **kept)
-                except ValueError as error:
-                    name = getattr(error, "argument", None)
-                    if kept.pop(name, None) is None:
-                        raise
-                    refused.setdefault(name, error)
-            for name in kept if path is not None else ():
-                unused.pop(name, None)
-        for name in unused:
-            if name in refused:
-                raise refused[name]
-        first, *others = opened
-        for role in others:
-            if difference := differ(opened[first], opened[role]):
-                warnings.warn(
-                    f"{role} does not cover the same place as {first}: {difference}", stacklevel=2
-                )
-        return opened
+        return open_labelled(name, files, **asdict(self))
 
 
 def takes_volume_options(command):
@@ -141,88 +104,6 @@ def takes_volume_options(command):
     added = [p.replace(kind=Parameter.KEYWORD_ONLY) for p in shared.values()]
     run.__signature__ = Signature([*own, *added])
     return run
-
-
-def output_file(path):
-    """Return a path whose file can be written, or raise ValueError or OSError."""
-    from ..volumes.writing import writable_folder
-
-    require(not path.is_dir(), "output", "a file", f"folder {path}")
-    return writable_folder(path.parent) / path.name
-
-
-@contextmanager
-def quiet():
-    """Hide what TensorFlow writes to standard error while it starts.
-
-    Warnings of this package are shown in the end.
-    """
-    caught = []
-    try:
-        with silent_stderr(), warnings.catch_warnings(record=True) as caught:
-            yield
-    finally:
-        for warning in caught:
-            if Path(warning.filename).absolute().is_relative_to(PACKAGE):
-                place = warning.filename, warning.lineno
-                warnings.warn_explicit(warning.message, warning.category, *place)
-
-
-@contextmanager
-def silent_stderr():
-    """Redirect the file of standard error, if there is one, to the null device."""
-    flush()
-    try:
-        saved = os.dup(2)
-    except OSError:  # a program without a console
-        yield
-        return
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    try:
-        yield
-    finally:
-        flush()
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)
-
-
-def flush():
-    """Flush standard error, if there is one."""
-    if sys.stderr:
-        sys.stderr.flush()
-
-
-def display():
-    """Return the `Display` of a job on this terminal."""
-    from functools import partial
-
-    from ..inference.file_segmentation import Display
-    from ..report.console import progress_bar
-
-    return Display(partial(print, flush=True), waiting, progress_bar)
-
-
-@contextmanager
-def waiting(what):
-    """Show a step that takes a while on a terminal, without the output of TensorFlow."""
-    from rich.console import Console
-
-    with Console().status(what), quiet():
-        yield
-
-
-def start_keras():
-    """Import Keras and its backend without their greetings."""
-    from ..networks.backend import check_backend
-
-    check_backend()
-    with quiet():
-        import keras
-
-        keras.ops.zeros(1)
-    return keras
 
 
 def normalization(text):

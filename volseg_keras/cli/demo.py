@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..errors import require
-from .common import start_keras
+from .terminal import start_keras
 
 
 def demo(

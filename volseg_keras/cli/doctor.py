@@ -17,8 +17,8 @@ def doctor(
     """
     from rich.console import Console
 
-    from ..diagnosis import as_dict, default_engine_works, diagnose, lines
-    from .common import quiet
+    from ..diagnosis.report import as_dict, default_engine_works, diagnose, lines
+    from .terminal import quiet
 
     with Console().status("trying the engines"), quiet():
         checks = diagnose()

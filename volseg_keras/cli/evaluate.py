@@ -5,12 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .common import (
-    SkipEmpty,
-    VolumeOptions,
-    output_file,
-    takes_volume_options,
-)
+from .common import SkipEmpty, VolumeOptions, takes_volume_options
 
 
 @takes_volume_options
@@ -47,10 +42,10 @@ def evaluate(
     from ..report.plots import check_shapes, overlay
     from ..volumes.formats import split_suffix
     from ..volumes.source import place_of
-    from ..volumes.writing import check_not_input, writable_folder
+    from ..volumes.writing import check_not_input, checked_file, writable_folder
 
     if json_file:
-        output_file(json_file)
+        checked_file(json_file)
         check_not_input([json_file], *filter(None, (prediction, truth, image)))
     opened = volume_options.open_all(truth=truth, prediction=prediction, image=image)
     maps, grey = (opened["truth"], opened["prediction"]), opened.get("image")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .common import quiet, start_keras
+from .terminal import quiet, start_keras
 
 
 class FormatName(StrEnum):

@@ -1,20 +1,12 @@
 """`volseg measure`."""
 
-import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..errors import require
-from .common import (
-    VolumeFile,
-    VolumeOptions,
-    output_file,
-    takes_volume_options,
-)
-
-FEW = 32  # different labels, fewer of which may be classes
+from .common import VolumeFile, VolumeOptions, takes_volume_options
 
 
 @takes_volume_options
@@ -33,41 +25,22 @@ def measure(
 
     Example: volseg measure instances.tif -o measures.csv --voxel-size 5,5,5
     """
-    from ..volumes.labels import classes_or_mask, distinct_values, whole_numbers
+    from ..volumes.writing import checked_file
 
     volume = volume_options.open(labels)
     expected = f"--voxel-size z,y,x in nm, which is missing in {labels}"
     require(volume.voxel_size, "voxel_size", expected, "none")
     require(output.suffix.lower() == ".csv", "output", "NAME.csv", output)
-    output_file(output)
+    checked_file(output)
     from ..files import write_csv
-    from ..postprocessing.clean_labels import as_instances, objects_of
-    from ..postprocessing.measures import COLUMNS
+    from ..postprocessing.measures import COLUMNS, instances_to_measure, warn_of_assumed_thickness
     from ..postprocessing.measures import measure as measured
     from ..report.console import progress_bar
 
-    thickness, height, _ = volume.voxel_size
-    if len(volume) == 1 and thickness == height and not volume_options.voxel_size:
-        warnings.warn(
-            f"the section is taken to be {thickness:g} nm thick, as high as a pixel; volumes and "
-            "surfaces are wrong otherwise: --voxel-size",
-            stacklevel=2,
-        )
-    ids, classes = volume[...], None
-    if components:
-        ids, classes, _ = as_instances(classes_or_mask(ids, name="labels"))
-    else:
-        count = (distinct_values(ids) > 0).sum()
-        several = count < FEW and objects_of(ids).max(initial=0) > count
-        received = f"{labels} with one label on several objects"
-        require(not several or count > 1, "labels", "instance ids, or --components", received)
-        if several:
-            warnings.warn(
-                "some labels lie on several objects: give --components if they are classes",
-                stacklevel=2,
-            )
+    if not volume_options.voxel_size:
+        warn_of_assumed_thickness(volume)
+    ids, classes = instances_to_measure(volume[...], components, labels)
     with progress_bar("measuring") as on_progress:
-        ids = whole_numbers(ids, "labels")
         rows = measured(ids, volume.voxel_size, classes=classes, on_progress=on_progress)
     write_csv(output, COLUMNS, rows)
     print(f"Wrote {output} ({len(rows)} objects)")

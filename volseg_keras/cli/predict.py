@@ -7,14 +7,8 @@ from typing import Annotated
 
 import typer
 
-from .common import (
-    VolumeFile,
-    VolumeOptions,
-    display,
-    normalization,
-    numbers,
-    takes_volume_options,
-)
+from .common import VolumeFile, VolumeOptions, normalization, numbers, takes_volume_options
+from .terminal import display
 
 MOST = 0.5  # a larger share of foreground is likely to be a mistake
 

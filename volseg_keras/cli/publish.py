@@ -6,11 +6,8 @@ from typing import Annotated
 import typer
 
 from ..errors import require
-from .common import (
-    VolumeOptions,
-    start_keras,
-    takes_volume_options,
-)
+from .common import VolumeOptions, takes_volume_options
+from .terminal import start_keras
 
 
 @takes_volume_options

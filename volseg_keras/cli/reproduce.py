@@ -8,7 +8,7 @@ import typer
 
 from ..errors import require
 from ..networks.variants import VARIANTS
-from .common import start_keras
+from .terminal import start_keras
 
 # Options that a published model's own row stands for.
 OF_TABLE_1 = ("rows", "recipe", "minutes", "seeds")

@@ -6,12 +6,8 @@ from typing import Annotated
 import typer
 
 from ..errors import require
-from .common import (
-    VolumeFile,
-    VolumeOptions,
-    start_keras,
-    takes_volume_options,
-)
+from .common import VolumeFile, VolumeOptions, takes_volume_options
+from .terminal import start_keras
 
 
 @takes_volume_options
@@ -38,7 +34,7 @@ def suggest(
 
     Example: volseg suggest stack.tif --model run --labels labels.tif -n 3
     """
-    from ..volumes.writing import check_not_input, checked_output, save_volume, writable_folder
+    from ..volumes.writing import check_not_input, checked_output, writable_folder
 
     opened = volume_options.open_all(volume=volume, labels=labels)
     image, known = opened["volume"], opened.get("labels")
@@ -51,19 +47,15 @@ def suggest(
     writable_folder(output)
     start_keras()
     from ..report.console import print_table, progress_bar
-    from ..report.section import draw_section
-    from ..training.suggest import draft, is_of_grey_levels
     from ..training.suggest import suggest as suggested
+    from ..training.suggestion_files import draw_suggestions, write_draft
 
     with progress_bar("looking at sections") as on_progress:
         found = suggested(model, image, count, known, on_progress)
-    rows = []
-    for section in found:
-        name = f"section {section.z} (number {section.z + 1} in Fiji)"
-        file = output / f"section_{section.z:04d}.png"
-        draw_section(section.plane, section.labels, section.uncertainty, file, name)
-        numbers = f"{section.mean_uncertainty:.2%}", f"{section.distance:.1f}"
-        rows.append((str(section.z), *numbers, file.name))
+    rows = [
+        (str(s.z), f"{s.mean_uncertainty:.2%}", f"{s.distance:.1f}", picture.name)
+        for s, picture in zip(found, draw_suggestions(found, output), strict=True)
+    ]
     print_table(("section", "uncertainty", "distance", "picture"), rows)
     print(
         "uncertainty: mean over the section without the borders of objects; distance: how much it"
@@ -71,8 +63,6 @@ def suggest(
     print("differs in position and appearance from annotated sections and those listed above")
     print(f"Wrote a picture of each to {output}")
     if write_labels:
-        mask = known is not None and is_of_grey_levels(known)
-        drawn = draft(known, found, image.shape)
-        save_volume(write_labels, drawn, like=image)
-        rest = "sections without any label are" if mask else "255 is"
+        is_mask = write_draft(write_labels, known, found, image)
+        rest = "sections without any label are" if is_mask else "255 is"
         print(f"Wrote {write_labels}, a draft to correct: {rest} not annotated")

@@ -1,20 +1,13 @@
 """`volseg train`."""
 
 import shlex
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..errors import require
-from .common import (
-    VolumeOptions,
-    normalization,
-    numbers,
-    start_keras,
-    takes_volume_options,
-)
+from .common import VolumeOptions, normalization, numbers, takes_volume_options
+from .terminal import start_keras
 
 
 @takes_volume_options
@@ -112,59 +105,41 @@ def train(
 
     Example: volseg train stack.tif labels.tif -o run
     """
+    from ..training.network_choice import check_network
+
     statistics = normalization(normalize)
-    model = None if model == "auto" else model
-    check_network(start, model, self_train)
+    network = None if model == "auto" else model
+    check_network(network, start, self_train)
     shares = numbers("weights", weights)
-    trained = opened_pairs("volumes", volumes, volume_options)
-    validated = opened_pairs("validate", validate or [], volume_options)
+    trained = volume_options.open_labelled("volumes", volumes)
+    validated = volume_options.open_labelled("validate", validate or [])
     start_keras()
-    import keras
+    from ..training.fit_volumes import fit_volumes
 
-    from ..networks.models import build_model
-    from ..patches.class_ids import known_ids
-    from ..training.arguments import check_run, make_budget
-    from ..training.checkpoint import CHECKPOINT
-    from ..training.devices import data_parallel
-    from ..training.fit import fit
-    from ..training.labelled_volumes import with_class_ids
-    from ..training.recipes import get_recipe
-    from ..volumes.labels import count_classes
-
-    make_budget(get_recipe(recipe or "fast"), steps, minutes)
-    if not resume:
-        check_run(output / CHECKPOINT, resume)
-    (images, labels), validated = with_class_ids(trained), with_class_ids(validated)
-    keras.utils.set_random_seed(seed)
-    with data_parallel() if all_gpus else nullcontext():
-        network = "auto"
-        if model:
-            classes = count_classes(*map(known_ids, labels))
-            network = build_model(model, num_classes=classes)
-        summary = fit(
-            network,
-            images,
-            labels,
-            output=output,
-            recipe=recipe,
-            steps=steps,
-            minutes=minutes,
-            batch_size=batch_size,
-            hold_out=hold_out[0] if hold_out and len(hold_out) == 1 else hold_out,
-            validation=zip(*validated, strict=True),
-            weights=shares,
-            resume=resume,
-            seed=seed,
-            start=start,
-            normalization=statistics,
-            self_train=int(self_train),
-        )
+    summary = fit_volumes(
+        network,
+        trained,
+        output=output,
+        validation=validated,
+        recipe=recipe,
+        steps=steps,
+        minutes=minutes,
+        batch_size=batch_size,
+        hold_out=hold_out[0] if hold_out and len(hold_out) == 1 else hold_out,
+        weights=shares,
+        resume=resume,
+        seed=seed,
+        start=start,
+        normalization=statistics,
+        self_train=int(self_train),
+        all_gpus=all_gpus,
+    )
     count = summary.get("total_steps", summary["steps"])
     print(
         f"Trained {summary['variant'].upper()}: {count} steps{held_out_text(summary)}. "
         f"Model, history and curve: {output}"
     )
-    if not model:
+    if not network:
         given = ["--model", str(output), *volume_options.as_arguments()]
         given += [] if normalize == "volume" else ["--normalize", constants(summary)]
         again = shlex.join(["volseg", "predict", str(volumes[0]), *given])
@@ -176,44 +151,6 @@ def constants(summary):
     pair = summary["normalization"].values()
     single = not any(isinstance(value, list | tuple) for value in pair)
     return ",".join(f"{value:.6g}" for value in pair) if single else "model"
-
-
-def check_network(start, model, self_train):
-    """Raise ValueError unless the network, or the model to start from, exists."""
-    from ..networks.variants import get_variant
-    from ..pretrained.presets import model_file
-
-    expected = "none with --from, which determines the network"
-    require(not (start and model), "model", expected, f"model={model}, from={start}")
-    require(not (self_train and model), "self_train", "no --model with it", model)
-    if start and start != "scratch":
-        model_file(start)
-    if model:
-        get_variant(model)
-
-
-def opened_pairs(name, files, volume_options):
-    """Return open `(image, labels)` of files in turn.
-
-    Args:
-        name: of the argument.
-        files: an image, its labels, and so on.
-        volume_options: how to read them.
-
-    Raises:
-        ValueError: the number of files is odd, or labels have another shape than their image.
-    """
-    expected = "each image followed by its labels"
-    require(len(files) % 2 == 0, name, expected, f"{len(files)} files")
-    pairs = zip(files[::2], files[1::2], strict=True)
-    opened = []
-    for image, label in pairs:
-        pair = volume_options.open_all(image=image, label=label)
-        shape, found = pair["image"].shape[:3], pair["label"].shape
-        expected = f"labels of the shape (z, y, x) of {image}, {shape}"
-        require(found == shape, name, expected, f"{label} of shape {found}")
-        opened.append((pair["image"], pair["label"]))
-    return opened
 
 
 def held_out_text(summary):

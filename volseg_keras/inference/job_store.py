@@ -9,158 +9,23 @@ many workers, gives the same voxels as an uninterrupted one on machines of one k
 import json
 import shutil
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 
-from ..errors import invalid, require
+from ..errors import invalid
 from ..files import work_folder, write_json
-from ..pretrained.presets import is_model, weights_digest
 from ..resources import free_memory
 from ..volumes.formats import kind_of
-from ..volumes.intensity import Intensity
 from ..volumes.ome_zarr import finish_zarr, mark_labels, start_zarr
-from ..volumes.source import split_name
 from ..volumes.writing import create_volume, place_like
-from .job import ModelChoice, SourceVolume
-from .options import PredictionOptions
-from .section_smoothing import SectionSmoothing
 from .sinks import ArraySink, BlockSummary, Sinks, summarize
+from .stored_job import StoredJob
 from .volume_blocks import blocks
 
 JOB = "job.json"
-FORMAT = 2  # of job.json
 ARRAYS = {"labels": np.uint8, "probability": np.float32}
-# Entries that follow from the others and are not compared when a job is resumed.
-DERIVED = ("id", "intensity", "block", "halo", "tile", "sections")
-# Entries that follow from the model or the volume where they are not asked for.
-OF_MODEL = ("tta", "zooms", "denoise")
-# Entries that jobs of earlier versions do not have.
-LATER = ("defaults", "file")
-# Entries that go by other names on a command line.
-ASKED_BY = {"probability": "--probability or --instances", "file": "file [bytes, time]"}
-
-
-@dataclass(frozen=True)
-class StoredJob:
-    """The content of job.json.
-
-    Attributes:
-        source: `SourceVolume`, absolute.
-        shape: `(z, y, x)` of the volume.
-        model: `ModelChoice`, absolute.
-        sha256: of the weights of the models.
-        threshold: least foreground probability, of two classes.
-        prediction: `PredictionOptions`.
-        probability: whether to keep it.
-        id: distinguishes several jobs of one output in one process.
-        intensity: `Intensity` to standardise with, None for the models' own constants.
-        block: `(z, y, x)` of a block.
-        halo: `(z, y, x)` of context of a tile; empty in jobs of an earlier version.
-        tile: `(z, y, x)` of a tile.
-        sections: `SectionSmoothing`.
-        defaults: the `PredictionDefaults` of every model, as dicts; empty in earlier jobs.
-        file: size in bytes and time of change, in ns, of the source; empty for a folder.
-    """
-
-    source: SourceVolume
-    shape: tuple
-    model: ModelChoice
-    sha256: tuple
-    threshold: float
-    prediction: PredictionOptions
-    probability: bool
-    id: str = ""
-    intensity: Intensity | None = None
-    block: tuple = ()
-    halo: tuple = ()
-    tile: tuple = ()
-    sections: SectionSmoothing = SectionSmoothing()
-    defaults: tuple = ()
-    file: tuple = ()
-
-    @classmethod
-    def of(cls, job, shape):
-        """Return the content of job.json for a `Job`."""
-        source = replace(job.source, path=str(Path(job.source.path).absolute()))
-        names = [str(Path(name).absolute()) if is_model(name) else name for name in job.model.names]
-        model = replace(job.model, names=tuple(names))
-        hashes = tuple(map(weights_digest, job.model.names))
-        kept = job.probability or job.steps.instances  # instances are found in the probability
-        return cls(
-            source=source,
-            shape=tuple(shape),
-            model=model,
-            sha256=hashes,
-            threshold=job.threshold,
-            prediction=job.prediction,
-            probability=kept,
-            id=uuid4().hex,
-            file=_stamp(job.source.path),
-        )
-
-    def to_json(self):
-        """Return the dict that job.json holds."""
-        intensity = self.intensity
-        return {
-            "format": FORMAT,
-            "source": asdict(self.source),
-            "shape": self.shape,
-            "model": self.model.names,
-            "sha256": self.sha256,
-            "engine": self.model.engine,
-            "threshold": self.threshold,
-            **self.prediction.to_json(),
-            "probability": self.probability,
-            "id": self.id,
-            "intensity": asdict(intensity) if intensity else None,
-            "block": self.block,
-            "halo": self.halo,
-            "tile": self.tile,
-            "sections": asdict(self.sections),
-            "defaults": self.defaults,
-            "file": self.file,
-        }
-
-    @classmethod
-    def from_json(cls, found):
-        """Return the `StoredJob` of a dict of `to_json`."""
-        intensity = found["intensity"]
-        return cls(
-            source=SourceVolume(**found["source"]),
-            shape=tuple(found["shape"]),
-            model=ModelChoice(tuple(found["model"]), found["engine"]),
-            sha256=tuple(found["sha256"]),
-            threshold=found["threshold"],
-            prediction=PredictionOptions.from_json(found),
-            probability=found["probability"],
-            id=found["id"],
-            intensity=Intensity(**intensity) if intensity else None,
-            block=tuple(found["block"]),
-            halo=tuple(found.get("halo", ())),
-            tile=tuple(found["tile"]),
-            sections=SectionSmoothing(**found.get("sections", {})),
-            defaults=tuple(found.get("defaults", ())),
-            file=tuple(found.get("file", ())),
-        )
-
-
-def _stamp(source):
-    """Return size and time of change, in ns, of the file of FILE::NAME, empty for a folder."""
-    file = split_name(source)[0]
-    return (file.stat().st_size, file.stat().st_mtime_ns) if file.is_file() else ()
-
-
-def plainly(name, value):
-    """Return the entry of job.json such that entries that mean the same are equal."""
-    if name == "tta":
-        return "all" if value is True else max(1, int(value or 0))
-    if name == "denoise":
-        sides = value["sigma"] if isinstance(value, dict) else [value or 0]
-        return value if any(sides) else 0
-    return value
 
 
 class JobStore:
@@ -197,8 +62,8 @@ class JobStore:
             new = work / "store"
             (new / "done").mkdir(parents=True)
             for name, dtype in ARRAYS.items():
-                if name == "labels" or job.probability:
-                    start_zarr(new / f"{name}.zarr", job.shape, dtype)
+                if name == "labels" or job.identity.probability:
+                    start_zarr(new / f"{name}.zarr", job.identity.shape, dtype)
             write_json(new / JOB, job.to_json())
             if self.folder.exists() and not self.is_begun:
                 with suppress(FileNotFoundError):  # another process may have moved it away
@@ -224,23 +89,9 @@ class JobStore:
             expected = f"work of this version in {self.folder}"
             raise invalid("resume", expected, f"{JOB} without a valid entry {error}") from error
 
-    def check_same(self, job):
-        """Raise ValueError unless the unfinished work is that of a `StoredJob`."""
-        found, given = self._json(), json.loads(json.dumps(job.to_json()))
-        if isinstance(pair := found.get("normalization"), list):  # of an earlier version
-            found["normalization"] = dict(zip(("mean", "deviation"), pair, strict=True))
-        for entries in (found, given):
-            if isinstance(entries.get("normalization"), dict):  # padding is measured anew
-                entries["normalization"].pop("padding", None)
-        for name, value in given.items():
-            stored = found.get(name)
-            open_still = name in OF_MODEL and value is None or name in LATER and not stored
-            same = plainly(name, stored) == plainly(name, value)
-            # Several models keep None, by which each of them averages as it was trained to.
-            same &= name not in OF_MODEL or name not in found or stored is not None
-            good = name in DERIVED or open_still or same
-            expected = f"the unfinished run's {ASKED_BY.get(name, name)}, {stored}"
-            require(good, "resume", expected, value)
+    def check_same(self, identity):
+        """Raise ValueError unless the unfinished work has a `JobIdentity`."""
+        identity.check_same(self._json())
 
     def pending(self):
         """Return the numbers of the blocks that are not done."""
@@ -259,7 +110,7 @@ class JobStore:
     def count_blocks(self):
         """Return how many blocks there are, done or not."""
         job = self.read()
-        return len(blocks(job.shape, job.block))
+        return len(blocks(job.identity.shape, job.plan.block))
 
     def array(self, name, mode="r"):
         """Return one of `ARRAYS`, None if it is not kept."""
@@ -277,7 +128,7 @@ class JobStore:
         """Return the `SegmentationSummary` of a job whose blocks are done."""
         marks = [self._mark(i) for i in range(self.count_blocks())]
         found = (BlockSummary(**json.loads(mark.read_text(encoding="utf-8"))) for mark in marks)
-        return summarize(found, self.read().shape)
+        return summarize(found, self.read().identity.shape)
 
     def deliver(self, files, image):
         """Turn arrays into files.

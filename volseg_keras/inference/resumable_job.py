@@ -2,18 +2,19 @@
 
 import shutil
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 
 from ..errors import invalid, require
 from ..extras import install_command
 from ..resources import free_memory, usable_cores
-from .job_store import JobStore, StoredJob
+from .job_store import JobStore
 from .prepared_prediction import PreparedPrediction
 from .section_cache import with_cache
 from .section_smoothing import padding_of
 from .segmenter import recent_model
 from .sinks import write_labels
+from .stored_job import JobIdentity, JobPlan, StoredJob
 from .tiled_prediction import fitted_tile, halo_of, voxels_at_once
 from .volume_blocks import BLOCK, block_tile, blocks, predict_block
 
@@ -37,20 +38,18 @@ def start_job(job, image):
     require(good, "output", "a new name, or `resume`", received, FileExistsError)
     predictor = recent_model(list(job.model.names), job.model.engine)
     predictor.check(image, job.prediction, job.threshold, job.steps.instances)
-    scale = predictor.model_scale(job.prediction.scale)
-    stored = StoredJob.of(
-        replace(job, prediction=replace(job.prediction, scale=scale)), image.shape
-    )
-    stored = replace(stored, defaults=tuple(map(asdict, predictor.all_defaults)))
+    prediction = replace(job.prediction, scale=predictor.model_scale(job.prediction.scale))
+    asked = replace(job, prediction=prediction)
+    identity = JobIdentity.of(asked, image.shape, predictor.all_defaults)
     if store.is_begun:
-        store.check_same(stored)
+        store.check_same(identity)
         return store
-    prepared = predictor.prepare(image, stored.prediction)
-    dims, halo, tile = prepared.spatial_dims, prepared.halo, job.prediction.tile
+    prepared = predictor.prepare(image, prediction)
+    dims, halo, tile = prepared.spatial_dims, prepared.halo, prediction.tile
     voxels = voxels_at_once(dims, max(prepared.scales), memory_of_worker(job))
-    stored = replace(
-        stored,
-        prediction=replace(prepared.options, normalization=job.prediction.normalization),
+    resolved = replace(prepared.options, normalization=prediction.normalization)
+    identity = replace(identity, prediction=resolved)
+    plan = JobPlan(
         intensity=prepared.intensity,
         block=tuple(BLOCK),
         halo=halo,
@@ -60,11 +59,11 @@ def start_job(job, image):
         sections=prepared.sections,
     )
     try:
-        store.create(stored)
+        store.create(StoredJob(identity, plan))
     except FileExistsError:
         if not job.resume:
             raise
-        store.check_same(stored)
+        store.check_same(identity)
     return store
 
 
@@ -80,33 +79,57 @@ def memory_of_worker(job):
 
 def prepared_again(job, image):
     """Return the `PreparedPrediction` of a `StoredJob`, of which the volume was measured before."""
-    predictor = recent_model(list(job.model.names), job.model.engine)
-    options = replace(job.prediction, normalization=job.intensity or "model")
-    return PreparedPrediction(predictor, image, options, job.intensity, job.sections)
+    asked, plan = job.identity, job.plan
+    predictor = recent_model(list(asked.model.names), asked.model.engine)
+    options = replace(asked.prediction, normalization=plan.intensity or "model")
+    return PreparedPrediction(predictor, image, options, plan.intensity, plan.sections)
+
+
+class OpenJob:
+    """What a process needs for the blocks of a job: the volume, the model and the arrays.
+
+    Args:
+        store: `JobStore` of the job.
+    """
+
+    def __init__(self, store):
+        self.store, job = store, store.read()
+        self.asked, self.plan = job.identity, job.plan
+        image = self.asked.source.open()
+        self.prepared = prepared_again(job, image)
+        dims, options = self.prepared.spatial_dims, self.prepared.options
+        self.halo = self.plan.halo or halo_of(dims, options.seamless, options.scale)
+        context = self.halo[0] + self.plan.sections.reach
+        count = max(self.plan.block[0] + 2 * context, self.plan.tile[0])
+        self.image = with_cache(image, count, store.folder.parent, max(self.plan.block[1:]))
+        self.sinks = store.sinks()
+
+    def run(self, index):
+        """Predict a block, write it, and then its mark."""
+        plan = self.plan
+        block = blocks(self.asked.shape, plan.block)[index]
+        values = predict_block(
+            self.prepared.engine,
+            self.image,
+            block,
+            self.prepared.spatial_dims,
+            plan.tile,
+            self.halo,
+            plan.sections,
+            padding_of(self.image, plan.intensity, block[1:]),
+        )
+        self.store.mark(index, self.sinks.write_prediction(block, values, self.asked.threshold))
 
 
 @lru_cache(maxsize=1)
 def _opened(folder, job_id):
-    """Return what a process needs for the blocks of a job; its id, since folders are used again."""
-    store = JobStore(folder)
-    job = store.read()
-    image = job.source.open()
-    prepared = prepared_again(job, image)
-    dims = prepared.spatial_dims
-    halo = job.halo or halo_of(dims, job.prediction.seamless, job.prediction.scale)
-    count = max(job.block[0] + 2 * (halo[0] + job.sections.reach), job.tile[0])
-    image = with_cache(image, count, store.folder.parent, max(job.block[1:]))
-    return job, image, dims, halo, prepared.engine, store.sinks()
+    """Return the `OpenJob` of a folder and of its id, since folders are used again."""
+    return OpenJob(JobStore(folder))
 
 
 def run_block(folder, index):
-    """Predict a block of the job in a folder, write it, and then its mark; return the number."""
-    store = JobStore(folder)
-    job, image, dims, halo, engine, sinks = _opened(str(folder), store.read().id)
-    block = blocks(job.shape, job.block)[index]
-    padded = padding_of(image, job.intensity, block[1:])
-    values = predict_block(engine, image, block, dims, job.tile, halo, job.sections, padded)
-    store.mark(index, sinks.write_prediction(block, values, job.threshold))
+    """Run a block of the job in a folder, by its number, which is returned."""
+    _opened(str(folder), JobStore(folder).read().id).run(index)
     return index
 
 
@@ -179,7 +202,7 @@ def finish_job(store, job, files, on_progress=None):
     Returns:
         The `SegmentationSummary`.
     """
-    image, steps = store.read().source.open(), job.steps
+    image, steps = store.read().identity.source.open(), job.steps
     if not steps.is_needed:
         summary = store.summary()
         store.deliver({"probability": files.probability, "labels": files.labels}, image)

@@ -1,12 +1,15 @@
 """Measurements of instances: volume, surface, position and shape, a row each."""
 
+import warnings
+
 import numpy as np
 from scipy import ndimage
 from skimage.measure import marching_cubes, mesh_surface_area
 
 from ..errors import require
+from ..volumes.labels import classes_or_mask, distinct_values, whole_numbers
 from ..volumes.source import checked_size
-from .clean_labels import touches_border
+from .clean_labels import as_instances, objects_of, touches_border
 
 AXES = "zyx"
 COLUMNS = (
@@ -26,6 +29,7 @@ COLUMNS = (
 SMOOTHING = 0.7
 KEPT = 0.8  # share of an object that smoothing has to leave
 LARGEST_ID = 2**22
+FEW = 32  # different labels, fewer of which may be classes
 
 
 def measure(labels, voxel_size, *, classes=None, on_progress=None):
@@ -76,6 +80,45 @@ def measure(labels, voxel_size, *, classes=None, on_progress=None):
         if on_progress:
             on_progress(len(rows), len(found))
     return rows
+
+
+def instances_to_measure(labels, components, source):
+    """Return the instance ids and, of components, the class ids of a label map as a file holds it.
+
+    Warns if labels may be classes, as several of them lie on more than one object.
+
+    Args:
+        labels: `(z, y, x)` instance ids; or with `components` class ids or a mask.
+        components: whether instances are the connected components.
+        source: what an error calls the map, for example its file.
+
+    Raises:
+        ValueError: a label is no whole number, or a single label lies on several objects.
+    """
+    if components:
+        ids, classes, _ = as_instances(classes_or_mask(labels, name="labels"))
+        return ids, classes
+    count = (distinct_values(labels) > 0).sum()
+    several = count < FEW and objects_of(labels).max(initial=0) > count
+    received = f"{source} with one label on several objects"
+    require(not several or count > 1, "labels", "instance ids, or --components", received)
+    if several:
+        warnings.warn(
+            "some labels lie on several objects: give --components if they are classes",
+            stacklevel=2,
+        )
+    return whole_numbers(labels, "labels"), None
+
+
+def warn_of_assumed_thickness(volume):
+    """Warn of a `Volume` of one section whose thickness may have been taken from its pixels."""
+    thickness, height, _ = volume.voxel_size
+    if len(volume) == 1 and thickness == height:
+        warnings.warn(
+            f"the section is taken to be {thickness:g} nm thick, as high as a pixel; volumes and "
+            "surfaces are wrong otherwise: --voxel-size",
+            stacklevel=2,
+        )
 
 
 def relabel(labels):

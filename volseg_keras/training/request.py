@@ -8,9 +8,8 @@ from threading import Event
 import keras
 
 from .checkpoint import begun_folders
+from .network_choice import SCRATCH
 from .recipes import Recipe
-
-SCRATCH = "scratch"
 
 
 @dataclass(frozen=True)

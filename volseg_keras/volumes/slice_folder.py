@@ -11,7 +11,8 @@ import tifffile
 
 from ..errors import require
 from .source import Source, listed, stored_limit
-from .tiff import check_complete, tiff_geometry
+from .tiff_checks import check_complete
+from .tiff_geometry import read_geometry
 
 IMAGES = (".png", ".tif", ".tiff")
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -70,7 +71,7 @@ def read_slices(paths):
 def plane_geometry(path):
     """Return the `Geometry` of a slice, or None."""
     with tifffile.TiffFile(path) as tif:
-        return tiff_geometry(tif, 0)
+        return read_geometry(tif, 0)
 
 
 def warn_of_gaps(paths):

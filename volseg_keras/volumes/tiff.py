@@ -1,34 +1,20 @@
 """TIFF stacks, read lazily and written slice by slice."""
 
-import logging
 import math
 import re
-import threading
-import warnings
-from contextlib import contextmanager
 from functools import cached_property
 
 import numpy as np
 import tifffile
-from tifffile import COMPRESSION, PHOTOMETRIC, PLANARCONFIG, RESUNIT
+from tifffile import PHOTOMETRIC, PLANARCONFIG
 
 from ..resources import usable_cores
-from .geometry import Geometry, ascii_unit, geometry_of, in_nm, positive
-from .source import MOST, Source, check_number, listed, resolve_sibling, stored_limit
-
-# Messages that tifffile logs before it continues with missing or empty pages.
-SIGNS_OF_DAMAGE = (
-    "invalid page offset",
-    "invalid offset to page",
-    "corrupted",
-    "failed to read",
-    "index out of range",
-)
+from .geometry import Geometry
+from .source import Source, check_number, resolve_sibling, stored_limit
+from .tiff_checks import check_complete, strict_tifffile
+from .tiff_geometry import imagej_options, ome_options, read_geometry
 
 TOGETHER = 2**26  # bytes of planes decoded at a time
-COARSEST = 1e4  # nm; the resolution of a screen or printer is coarser
-MICRO = "\\u00B5"  # as ImageJ writes the letter
-FILTERS = threading.Lock()
 APART = {"is_shaped": False}  # to open a stack whose pages are images of their own
 
 
@@ -47,7 +33,7 @@ def read_tiff(path, inside=None, level=0, series=None):
 def tiff_source(path, tif, level, series, flags):
     """Return the `Source` of an open file; `flags` are what it was opened with."""
     number = check_complete(tif, series)
-    finest, place = tif.series[number], tiff_geometry(tif, number)
+    finest, place = tif.series[number], read_geometry(tif, number)
     check_number("level", level, len(finest.levels))
     images = finest.levels[level]
     axes = sections(images)
@@ -155,159 +141,3 @@ def write_tiff(path, slabs, shape, dtype, place):
         photometric="minisblack",
         **(ome_options(place) if is_ome else imagej_options(shape, place)),
     )
-
-
-def ome_options(place):
-    """Return options of tifffile for OME-TIFF at a `Geometry`, which may be None."""
-    metadata = {"axes": "ZYX"}
-    place = place and place.in_unit("nm", "um", "mm", "angstrom")
-    if place:
-        unit = {1: "nm", 1e3: "µm", 1e6: "mm", 0.1: "Å"}[in_nm(place.unit)]
-        for axis, side in zip("ZYX", place.sides, strict=True):
-            if positive(side):
-                metadata |= {f"PhysicalSize{axis}": side, f"PhysicalSize{axis}Unit": unit}
-    return {"ome": True, "metadata": metadata}
-
-
-def imagej_options(shape, place):
-    """Return options of tifffile for a stack of ImageJ at a `Geometry`, which may be None.
-
-    Its own `imagej=True` takes neither integers of 32 bits nor more than 4 GB.
-    """
-    lines = ["ImageJ=1.54f", f"images={shape[0]}", f"slices={shape[0]}", "loop=false"]
-    place = place and (place if in_nm(place.unit) else place.in_unit("nm"))
-    options = {"metadata": None, "resolutionunit": RESUNIT.NONE}
-    if place:
-        z, y, x = map(positive, place.sides)
-        unit = place.unit.replace("µ", MICRO).replace("μ", MICRO)
-        lines.append(f"unit={ascii_unit(unit)}")
-        if x and y:
-            options["resolution"] = (1 / x, 1 / y)
-        if z:
-            lines.append(f"spacing={z!r}")
-        if place.is_straight and x and y:
-            pairs = zip("xyz", place.origin, (x, y, z), strict=True)
-            lines += [f"{a}origin={-o / s!r}" for a, o, s in pairs if o and s]
-    options["description"] = "\n".join([*lines, ""])
-    return options
-
-
-def tiff_geometry(tif, series):
-    """Return the `Geometry` of a TIFF as far as it is known, or None.
-
-    Args:
-        tif: an open `tifffile.TiffFile`.
-        series: number of a series.
-    """
-    if tif.is_shaped and "voxel_size_nm" in (tif.shaped_metadata or [{}])[0]:
-        return Geometry.straight(tif.shaped_metadata[0]["voxel_size_nm"])
-    if tif.is_ome:
-        images = tifffile.xml2dict(tif.ome_metadata)["OME"].get("Image")
-        if not images:  # they are described in another file
-            return None
-        images = images if isinstance(images, list) else [images]
-        pixels = images[min(series, len(images) - 1)]["Pixels"]
-        sizes = [pixels.get(f"PhysicalSize{axis}") for axis in "ZYX"]
-        units = [pixels.get(f"PhysicalSize{axis}Unit", "µm") for axis in "ZYX"]
-        return geometry_of(sizes, units)
-    tags = tif.series[series].keyframe.tags
-    samples = [tags[name].value for name in ("YResolution", "XResolution") if name in tags]
-    sides = [below / above if above else None for above, below in samples]
-    if len(sides) < 2:
-        return None
-    if tif.is_imagej:
-        about = tif.imagej_metadata
-        unit, sides = about.get("unit"), [about.get("spacing"), *sides]
-        if not in_nm(unit):
-            return None
-        pairs = zip("zyx", sides, strict=True)
-        corner = [-float(about.get(f"{a}origin") or 0) * (s or 0) for a, s in pairs]
-        return geometry_of(sides, [about.get(f"{a}unit") or unit for a in "zyx"], corner)
-    unit = {RESUNIT.CENTIMETER: "cm", RESUNIT.INCH: "inch"}.get(
-        tags["ResolutionUnit"].value if "ResolutionUnit" in tags else None
-    )
-    microscopic = unit and all(side and side * in_nm(unit) < COARSEST for side in sides)
-    return geometry_of([None, *sides], 3 * [unit]) if microscopic else None
-
-
-def check_complete(tif, number=None):
-    """Return the number of the series to read: the chosen one, or the only large one of the file.
-
-    Files of OME-TIFF may describe series that lie in other files. Smaller series, such as a
-    thumbnail or a page of another size in a stack, are left out with a warning.
-
-    Raises:
-        ValueError: data are missing, or other series hold as much as the first.
-    """
-    count = len(tif.series)
-    texts = [f"{i}: {s.axes} {s.shape} {s.dtype}" for i, s in enumerate(tif.series[:MOST])]
-    names = "; ".join(texts)
-    if not count:
-        raise ValueError("it holds no image")
-    if number is not None:
-        check_number("series", number, count, names)
-    if number is None:
-        number = only_large_series(tif, names)
-    images, starts = tif.series[number], []
-    for page in filter(None, images.pages):
-        size = page.parent.filehandle.size  # of OME-TIFF, pages may lie in several files
-        spans = zip(page.dataoffsets, page.databytecounts, strict=True)
-        if any(offset + count > size for offset, count in spans):
-            raise ValueError("the file is cut off")
-        if page.parent is tif and any(page.databytecounts):
-            starts += page.dataoffsets[:1]
-    # All pages are read by the size of the first, which would take those of smaller ones too far.
-    plain = images.keyframe.compression == COMPRESSION.NONE
-    size = sum(images.keyframe.databytecounts) if plain else 0
-    if np.diff(np.unique(starts)).min(initial=size) < size:
-        raise ValueError("its pages are of different sizes")
-    return number
-
-
-def only_large_series(tif, names):
-    """Return the number of the largest series that lies in a file, of which there must be one."""
-    own = [i for i, series in enumerate(tif.series) if series.keyframe.parent is tif]
-    first, *others = own or [0]
-    sizes = [tif.series[i].size for i in (first, *others)]
-    if any(size >= sizes[0] for size in sizes[1:]):
-        kinds = {(tif.series[i].axes, tif.series[i].shape) for i in own}
-        different = " of different kinds" if len(kinds) > 1 else ""
-        raise ValueError(f"it holds {len(sizes)} images{different}; choose with --series: {names}")
-    left = [i for i in others if not tif.series[i].keyframe.is_reduced]
-    if left:
-        shapes = listed([str(tif.series[i].shape) for i in left])
-        warnings.warn(
-            f"images of other sizes in the file are left out: {shapes} beside "
-            f"{tif.series[first].shape}; a stack with pages of several sizes lacks sections",
-            stacklevel=2,
-        )
-    return first
-
-
-@contextmanager
-def strict_tifffile():
-    """Raise ValueError for damage that tifffile only logs, such as missing pages of a cut file.
-
-    The messages of this thread are hidden from the user. Other threads may do the same meanwhile,
-    or read good files: each has its own filter, and the list of filters is replaced, not changed,
-    since another thread may be iterating over it.
-    """
-    own, records = threading.get_ident(), []
-
-    def keep(record):
-        if record.thread != own:
-            return True
-        records.append(record)
-        return False
-
-    logger = logging.getLogger("tifffile")
-    with FILTERS:
-        logger.filters = [*logger.filters, keep]
-    try:
-        yield
-    finally:
-        with FILTERS:
-            logger.filters = [other for other in logger.filters if other is not keep]
-    for message in (record.getMessage() for record in records):
-        if any(sign in message for sign in SIGNS_OF_DAMAGE):
-            raise ValueError(message)

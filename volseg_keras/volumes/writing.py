@@ -131,6 +131,12 @@ def checked_output(path):
     return writable_folder(path.parent) / path.name
 
 
+def checked_file(path):
+    """Return a path that a table or text can be written to, or raise ValueError or OSError."""
+    require(not path.is_dir(), "output", "a file", f"folder {path}")
+    return writable_folder(path.parent) / path.name
+
+
 def check_not_input(written, *paths):
     """Raise ValueError if a file to write is a volume of `paths`, or in one's folder of slices."""
     sources = [place_of(path).resolve() for path in paths]

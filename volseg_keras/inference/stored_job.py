@@ -1,0 +1,201 @@
+"""What the store of a job keeps in job.json: what was asked for, and how it is done."""
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from uuid import uuid4
+
+from ..errors import require
+from ..pretrained.presets import is_model, weights_digest
+from ..volumes.intensity import Intensity
+from ..volumes.source import split_name
+from .job import ModelChoice, SourceVolume
+from .options import PredictionOptions
+from .section_smoothing import SectionSmoothing
+
+FORMAT = 2  # of job.json
+# Entries that follow from the model or the volume where they are not asked for.
+OF_MODEL = ("tta", "zooms", "denoise")
+# Entries that jobs of earlier versions do not have.
+LATER = ("defaults", "file")
+# Entries that go by other names on a command line.
+ASKED_BY = {"probability": "--probability or --instances", "file": "file [bytes, time]"}
+
+
+@dataclass(frozen=True)
+class JobIdentity:
+    """What a job was asked for; a run that resumes it must ask for the same.
+
+    Attributes:
+        source: `SourceVolume`, absolute.
+        shape: `(z, y, x)` of the volume.
+        model: `ModelChoice`, absolute.
+        sha256: of the weights of the models.
+        threshold: least foreground probability, of two classes.
+        prediction: `PredictionOptions`; in a store without None for what the model or the volume
+            decides.
+        probability: whether to keep it.
+        defaults: the `PredictionDefaults` of every model, as dicts; empty in earlier jobs.
+        file: size in bytes and time of change, in ns, of the source; empty for a folder.
+    """
+
+    source: SourceVolume
+    shape: tuple
+    model: ModelChoice
+    sha256: tuple
+    threshold: float
+    prediction: PredictionOptions
+    probability: bool
+    defaults: tuple = ()
+    file: tuple = ()
+
+    @classmethod
+    def of(cls, job, shape, defaults):
+        """Return the identity of a `Job` on a volume of a shape, with the models' defaults."""
+        source = replace(job.source, path=str(Path(job.source.path).absolute()))
+        names = [str(Path(name).absolute()) if is_model(name) else name for name in job.model.names]
+        return cls(
+            source=source,
+            shape=tuple(shape),
+            model=replace(job.model, names=tuple(names)),
+            sha256=tuple(map(weights_digest, job.model.names)),
+            threshold=job.threshold,
+            prediction=job.prediction,
+            # Instances are found in the probability.
+            probability=job.probability or job.steps.instances,
+            defaults=tuple(map(asdict, defaults)),
+            file=_stamp(job.source.path),
+        )
+
+    def to_json(self):
+        """Return its entries of job.json."""
+        return {
+            "format": FORMAT,
+            "source": asdict(self.source),
+            "shape": self.shape,
+            "model": self.model.names,
+            "sha256": self.sha256,
+            "engine": self.model.engine,
+            "threshold": self.threshold,
+            **self.prediction.to_json(),
+            "probability": self.probability,
+            "defaults": self.defaults,
+            "file": self.file,
+        }
+
+    @classmethod
+    def from_json(cls, found):
+        """Return the identity in a dict of job.json."""
+        return cls(
+            source=SourceVolume(**found["source"]),
+            shape=tuple(found["shape"]),
+            model=ModelChoice(tuple(found["model"]), found["engine"]),
+            sha256=tuple(found["sha256"]),
+            threshold=found["threshold"],
+            prediction=PredictionOptions.from_json(found),
+            probability=found["probability"],
+            defaults=tuple(found.get("defaults", ())),
+            file=tuple(found.get("file", ())),
+        )
+
+    def check_same(self, found):
+        """Raise ValueError unless a job.json, of this or an earlier version, has this identity.
+
+        Args:
+            found: the dict that it holds, which is changed.
+        """
+        given = json.loads(json.dumps(self.to_json()))
+        if isinstance(pair := found.get("normalization"), list):  # of an earlier version
+            found["normalization"] = dict(zip(("mean", "deviation"), pair, strict=True))
+        for entries in (found, given):
+            if isinstance(entries.get("normalization"), dict):  # padding is measured anew
+                entries["normalization"].pop("padding", None)
+        for name, value in given.items():
+            stored = found.get(name)
+            open_still = name in OF_MODEL and value is None or name in LATER and not stored
+            same = _plainly(name, stored) == _plainly(name, value)
+            # Several models keep None, by which each of them averages as it was trained to.
+            same &= name not in OF_MODEL or name not in found or stored is not None
+            expected = f"the unfinished run's {ASKED_BY.get(name, name)}, {stored}"
+            require(open_still or same, "resume", expected, value)
+
+
+@dataclass(frozen=True)
+class JobPlan:
+    """How a job is done: measured when it is begun, and the same for all of its blocks.
+
+    Attributes:
+        intensity: `Intensity` to standardise with, None for the models' own constants.
+        block: `(z, y, x)` of a block.
+        halo: `(z, y, x)` of context of a tile; empty in jobs of an earlier version.
+        tile: `(z, y, x)` of a tile.
+        sections: `SectionSmoothing`.
+    """
+
+    intensity: Intensity | None
+    block: tuple
+    halo: tuple
+    tile: tuple
+    sections: SectionSmoothing
+
+    def to_json(self):
+        """Return its entries of job.json."""
+        return {
+            "intensity": asdict(self.intensity) if self.intensity else None,
+            "block": self.block,
+            "halo": self.halo,
+            "tile": self.tile,
+            "sections": asdict(self.sections),
+        }
+
+    @classmethod
+    def from_json(cls, found):
+        """Return the plan in a dict of job.json."""
+        intensity = found["intensity"]
+        return cls(
+            intensity=Intensity(**intensity) if intensity else None,
+            block=tuple(found["block"]),
+            halo=tuple(found.get("halo", ())),
+            tile=tuple(found["tile"]),
+            sections=SectionSmoothing(**found.get("sections", {})),
+        )
+
+
+@dataclass(frozen=True)
+class StoredJob:
+    """The content of job.json.
+
+    Attributes:
+        identity: `JobIdentity`.
+        plan: `JobPlan`.
+        id: distinguishes several jobs of one output in one process.
+    """
+
+    identity: JobIdentity
+    plan: JobPlan
+    id: str = field(default_factory=lambda: uuid4().hex)
+
+    def to_json(self):
+        """Return the dict that job.json holds."""
+        return {**self.identity.to_json(), **self.plan.to_json(), "id": self.id}
+
+    @classmethod
+    def from_json(cls, found):
+        """Return the `StoredJob` of a dict of `to_json`."""
+        return cls(JobIdentity.from_json(found), JobPlan.from_json(found), found["id"])
+
+
+def _stamp(source):
+    """Return size and time of change, in ns, of the file of FILE::NAME, empty for a folder."""
+    file = split_name(source)[0]
+    return (file.stat().st_size, file.stat().st_mtime_ns) if file.is_file() else ()
+
+
+def _plainly(name, value):
+    """Return the entry of job.json such that entries that mean the same are equal."""
+    if name == "tta":
+        return "all" if value is True else max(1, int(value or 0))
+    if name == "denoise":
+        sides = value["sigma"] if isinstance(value, dict) else [value or 0]
+        return value if any(sides) else 0
+    return value

@@ -1,0 +1,77 @@
+"""`fit` on open volumes, with a network by its name and labels as files hold them."""
+
+from contextlib import nullcontext
+
+import keras
+
+from ..networks.models import build_model
+from ..patches.class_ids import known_ids
+from ..volumes.labels import count_classes
+from .arguments import check_run, make_budget
+from .checkpoint import CHECKPOINT
+from .devices import data_parallel
+from .fit import fit
+from .labelled_volumes import with_class_ids
+from .recipes import get_recipe
+
+
+def fit_volumes(
+    network,
+    volumes,
+    *,
+    output,
+    validation=(),
+    recipe=None,
+    steps=None,
+    minutes=None,
+    resume=False,
+    seed=0,
+    all_gpus=False,
+    **options,
+):
+    """Train on open volumes, as `fit` does.
+
+    Budget and output are checked before the labels are read, which may take minutes.
+
+    Args:
+        network: a name of `networks.variants.VARIANTS`, for new weights and as many classes as
+            the labels have; or None, "auto" of `fit`.
+        volumes: pairs of an open image and its labels.
+        output: folder of the run.
+        validation: further pairs to validate on.
+        recipe: as of `fit`.
+        steps: as of `fit`.
+        minutes: as of `fit`.
+        resume: as of `fit`.
+        seed: as of `fit`, and of the new weights.
+        all_gpus: use all GPUs for each step.
+        **options: others of `fit`.
+
+    Returns:
+        What `fit` returns.
+
+    Raises:
+        ValueError, FileExistsError, FloatingPointError: as `fit`.
+    """
+    make_budget(get_recipe(recipe or "fast"), steps, minutes)
+    if not resume:
+        check_run(output / CHECKPOINT, resume)
+    (images, labels), validation = with_class_ids(volumes), with_class_ids(validation)
+    keras.utils.set_random_seed(seed)
+    with data_parallel() if all_gpus else nullcontext():
+        model = "auto"
+        if network:
+            model = build_model(network, num_classes=count_classes(*map(known_ids, labels)))
+        return fit(
+            model,
+            images,
+            labels,
+            output=output,
+            recipe=recipe,
+            steps=steps,
+            minutes=minutes,
+            validation=zip(*validation, strict=True),
+            resume=resume,
+            seed=seed,
+            **options,
+        )
