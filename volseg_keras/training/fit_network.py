@@ -13,7 +13,8 @@ from ..networks import losses
 from ..networks.metrics import Jaccard
 from ..networks.models import spatial_dims_of, split_normalization
 from ..patches.augment import NONE
-from ..patches.sampler import PatchMix, PatchSampler
+from ..patches.patch_mix import PatchMix
+from ..patches.sampler import PatchSampler
 from ..pretrained.presets import KERAS, METRICS
 from ..report.console import progress_bar
 from ..volumes.dimensions import plausible_size
