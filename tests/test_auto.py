@@ -21,7 +21,8 @@ from volseg_keras.report.console import shown_by
 from volseg_keras.training import auto, stages, starting_model
 from volseg_keras.training.annotated_sections import without_section
 from volseg_keras.training.callbacks import Budget
-from volseg_keras.training.labelled_volumes import LabelledVolume, hold_out_parts
+from volseg_keras.training.hold_out import HoldOut, hold_out_parts
+from volseg_keras.training.labelled_volumes import LabelledVolume
 from volseg_keras.training.request import Request
 from volseg_keras.training.run_folders import next_run, train_or_resume
 from volseg_keras.training.self_training import sure
@@ -126,7 +127,7 @@ def test_what_is_held_out_is_cut_before_the_stack_is_rescaled(tmp_path, monkeypa
 
     monkeypatch.setattr(stages, "fit_network", fit_network)
     request = Request(**dict.fromkeys(field.name for field in fields(Request)))
-    start, stage = Start(2, "", None, (2, 1, 1)), Stage(tmp_path, 1.0, "z=9", False)
+    start, stage = Start(2, "", None, (2, 1, 1)), Stage(tmp_path, 1.0, HoldOut.parse("z=9"), False)
     train_stages([stage], [labelled()], [], start, Budget(10, None), replace(request, seed=0))
     ((label,), ((held_out, truth),)) = given[0]
     assert annotated_sections(label, 255).tolist() == [4, 5, 12, 13, 26, 27]
@@ -321,17 +322,31 @@ def test_sure_labels_lie_beyond_the_threshold():
 
 @pytest.mark.parametrize("dims, depth", [(2, 15), (3, 16)])
 def test_a_section_is_held_out(dims, depth):
-    (inner,), (out,) = hold_out_parts([labelled()], "z=9", dims)
+    (inner,), (out,) = hold_out_parts([labelled()], HoldOut.parse("z=9"), dims)
     assert out.label.shape[0] == depth and out.name == "a z=9"
     assert annotated_sections(inner.label, 255).tolist() == [2, 6, 13]
     assert np.count_nonzero(out.label != 255) == 64 * 64
     assert np.count_nonzero(out.label == 1) == LABEL[9].sum()
 
 
-@pytest.mark.parametrize("text", ["z=16", "z=-1", "z=", "z=a"])
-def test_a_section_that_is_none_is_refused(text):
-    with pytest.raises(ValueError, match="z=0 to z=15"):
-        hold_out_parts([labelled()], text)
+def test_a_section_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="z=0 to z=15.*hold_out='z=16'"):
+        hold_out_parts([labelled()], HoldOut.parse("z=16"))
+
+
+@pytest.mark.parametrize("text", ["z=-1", "z=", "z=a", "x:0", "w:0:32", "x:0:1:2", 5])
+def test_a_text_that_is_no_part_is_refused(text):
+    with pytest.raises(ValueError, match="`hold_out`.*a section, such as z=7"):
+        HoldOut.parse(text)
+
+
+@pytest.mark.parametrize(
+    "given, texts",
+    [("x:0:32", ["x:0:32"]), ("none", [None]), (["z=7", "none", None], ["z=7", None, None])],
+)
+def test_a_hold_out_is_told_as_it_was_given(given, texts):
+    hold_out = HoldOut.parse(given)
+    assert hold_out.given == given and HoldOut.of(hold_out.parts).given == texts
 
 
 @pytest.mark.parametrize("near", [0, 1])

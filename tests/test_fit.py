@@ -27,7 +27,7 @@ from volseg_keras.networks.models import split_normalization, with_normalization
 from volseg_keras.scores import TIE
 from volseg_keras.training import fit_network as fitting
 from volseg_keras.training.fit_network import make_patches, read_volumes
-from volseg_keras.training.hold_out import split
+from volseg_keras.training.hold_out import HoldOut
 from volseg_keras.training.labelled_volumes import labelled_volumes
 from volseg_keras.training.recipes import RECIPES
 from volseg_keras.training.request import Request
@@ -237,7 +237,8 @@ def test_networks_of_fixed_sizes_are_refused_at_once(tmp_path):
 )
 def test_split(text, inner, outer):
     volume = np.arange(10 * 20 * 100).reshape(10, 20, 100)
-    got = split(text, volume.shape)
+    (band,) = HoldOut.parse(text).parts
+    got = band.slices(volume.shape)
     np.testing.assert_array_equal(volume[got[0]], volume[inner])
     np.testing.assert_array_equal(volume[got[1]], volume[outer])
 
@@ -288,7 +289,9 @@ def little_memory(monkeypatch):
 def seen(image, label):
     """Return all arrays that four steps of a training and its validation see."""
     nothing = dict.fromkeys(field.name for field in fields(Request))
-    request = Request(**nothing | {"images": image, "labels": label, "hold_out": "x:0:32"})
+    request = Request(
+        **nothing | {"images": image, "labels": label, "hold_out": HoldOut.parse("x:0:32")}
+    )
     found = read_volumes(tiny_network(), request, "volume")
     patches = make_patches(found.inner, RECIPES["quick"], 3, 0, None)
     batches = [array for step in range(4) for array in patches.batch(step, 2)]

@@ -15,7 +15,8 @@ from volseg_keras.training import calibration
 from volseg_keras.training.annotated_sections import without_context
 from volseg_keras.training.batch_norm import batch_norms, batches_to_see, recalibrate_batch_norm
 from volseg_keras.training.callbacks import Budget, Schedule, Validate
-from volseg_keras.training.labelled_volumes import LabelledVolume, hold_out_parts, labelled_volumes
+from volseg_keras.training.hold_out import HoldOut, hold_out_parts
+from volseg_keras.training.labelled_volumes import LabelledVolume, labelled_volumes
 from volseg_keras.training.prediction_mode import prediction_mode
 from volseg_keras.training.recipes import get_recipe
 from volseg_keras.training.validation import HeldOutScores
@@ -234,7 +235,7 @@ def test_a_held_out_section_has_neighbours_that_do_not_count():
     label[[5, 15, 25], :, :24], label[[5, 15, 25], :, 24:] = 0, 1
     image = np.random.default_rng(0).normal(size=label.shape)
     volume = LabelledVolume("a", image, label, Intensity.of(image))
-    (inner,), (held_out,) = hold_out_parts([volume], "z=15", dims=2)
+    (inner,), (held_out,) = hold_out_parts([volume], HoldOut.parse("z=15"), dims=2)
     assert annotated_sections(inner.label, NOT_ANNOTATED).tolist() == [5, 25]
     assert annotated_sections(held_out.label, NOT_ANNOTATED).tolist() == [8]
     np.testing.assert_array_equal(held_out.image, image[7:24])

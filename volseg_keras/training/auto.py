@@ -20,8 +20,8 @@ from .annotated_sections import (
 )
 from .arguments import check_run, check_weights, make_budget, training_normalization
 from .checkpoint import CHECKPOINT, begun_folders
+from .hold_out import HoldOut, Section, hold_out_parts
 from .labelled_volumes import (
-    hold_out_parts,
     labelled_volumes,
     paired,
     read_labels,
@@ -139,14 +139,14 @@ def check_self_training(volumes, rounds):
 
 
 def automatic_hold_out(volumes):
-    """Return a text such as "z=7" for the first volume with enough sections; say so."""
-    texts = []
+    """Return the `HoldOut` of a section of the first volume with enough of them; say so."""
+    parts = []
     for volume in volumes:
         if isinstance(volume.label, ClassIds):
             print(f"{volume.name}: larger than a quarter of the free memory: nothing is held out")
-        z = None if any(texts) else section_to_hold_out(volume.label)
-        texts.append(None if z is None else f"z={z}")
-        if z is None and not any(texts) and has_enough(volume.label):
+        z = None if any(parts) else section_to_hold_out(volume.label)
+        parts.append(None if z is None else Section(z))
+        if z is None and not any(parts) and has_enough(volume.label):
             print(
                 f"{volume.name}: nothing is held out, since every annotated section has class ids "
                 "of its own; are they ids of instances?"
@@ -156,4 +156,4 @@ def automatic_hold_out(volumes):
                 f"{volume.name}: section {z} is held out to choose threshold and averaging; then "
                 "all are trained on"
             )
-    return texts if any(texts) else None
+    return HoldOut.of(parts) if any(parts) else None

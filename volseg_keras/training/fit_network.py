@@ -27,7 +27,8 @@ from .calibration import calibrate
 from .callbacks import Schedule, StopIfDiverged, Validate, stop_requested
 from .checkpoint import CHECKPOINT, Checkpoint
 from .devices import fastest_precision, jit_option, replicas
-from .labelled_volumes import as_list, hold_out_parts, labelled_volumes, uniquely_named
+from .hold_out import hold_out_parts
+from .labelled_volumes import as_list, labelled_volumes, uniquely_named
 from .logging_callbacks import History, Progress
 from .muon import MuonAdamW
 from .prediction_mode import prediction_mode
@@ -131,7 +132,7 @@ def settings(request, row, batch, volumes):
     }
     return {
         "recipe": recipe if named else "custom",
-        "hold_out": request.hold_out,
+        "hold_out": request.hold_out and request.hold_out.given,
         "seed": int(request.seed),
         **{name: value for name, value in unusual.items() if value},
         "volumes": [described(volume) for volume in volumes.given],

@@ -5,21 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import invalid, require
-from ..patches.class_ids import ClassIds, cropped, foreground_voxels, known_ids
+from ..errors import require
+from ..patches.class_ids import ClassIds, cropped, known_ids
 from ..resources import free_memory
 from ..volumes.dimensions import channels_of, check_shape
 from ..volumes.intensity import Intensity
 from ..volumes.labels import NOT_ANNOTATED, class_ids
 from ..volumes.volume import checked_finite
-from .annotated_sections import section_view, without_section
-from .hold_out import section, split
 
 # Larger volumes than this share of the free memory are read patch by patch.
 MEMORY_SHARE = 1 / 4
-# Sections on each side of a held-out section, over which probabilities can be averaged: as many as
-# count for isotropic voxels. Some of them may be trained on.
-NEIGHBOURS = 8
 
 
 @dataclass(frozen=True)
@@ -165,48 +160,3 @@ def largest_class(label):
 def classes_of(labels):
     """Return the number of classes of class ids."""
     return max(2, 1 + max(map(largest_class, labels)))
-
-
-def hold_out_parts(volumes, hold_out, dims=3, apart=False):
-    """Return the parts to train on, and those that are held out.
-
-    Args:
-        volumes: `LabelledVolume`s.
-        hold_out: text such as "x:0:256", or "z=7" for a section, for every volume; or a list of
-            one, or None, for each.
-        dims: axes of the network, 2 or 3.
-        apart: leave out the neighbours of a section too, see `without_section`.
-
-    Raises:
-        ValueError: a text is no such part, or there is no foreground in it or beside it.
-    """
-    texts = as_list(hold_out) if isinstance(hold_out, list | tuple) else [hold_out] * len(volumes)
-    expected = f"one part for all volumes, or one or none for each of {len(volumes)}"
-    require(len(texts) == len(volumes), "hold_out", expected, len(texts))
-    inner, held_out = [], []
-    for volume, text in zip(volumes, texts, strict=True):
-        if text in (None, "none"):
-            inner.append(volume)
-            continue
-        parts = both_parts(volume, text, dims, apart)
-        try:
-            for part in parts:
-                foreground_voxels(part.label, NOT_ANNOTATED)
-        except ValueError as error:
-            expected = "annotated foreground both inside and outside this part"
-            raise invalid("hold_out", expected, f"hold_out={text!r}") from error
-        inner.append(parts[0])
-        held_out.append(parts[1])
-    return inner, held_out
-
-
-def both_parts(volume, text, dims, apart):
-    """Return the part of a `LabelledVolume` to train on, and the one that is held out."""
-    z = section(text, volume.label.shape[0])
-    if z is not None:
-        good = not isinstance(volume.label, ClassIds)
-        expected = "AXIS:START:STOP for a volume larger than a quarter of the free memory"
-        require(good, "hold_out", expected, f"hold_out={text!r}")
-        return without_section(volume, z, apart), section_view(volume, z, dims, NEIGHBOURS)
-    kept, out = split(text, tuple(volume.label.shape))
-    return volume.part(kept, volume.name), volume.part(out, f"{volume.name} {text}")

@@ -8,6 +8,7 @@ from threading import Event
 import keras
 
 from .checkpoint import begun_folders
+from .hold_out import HoldOut
 from .recipes import Recipe
 
 SCRATCH = "scratch"
@@ -25,7 +26,7 @@ class Request:
     steps: int | None
     minutes: float | None
     batch_size: int | None
-    hold_out: str | list | None
+    hold_out: HoldOut | None
     validation: list
     weights: list | None
     resume: bool
@@ -42,7 +43,7 @@ class Request:
         asked = {
             "--from": None if self.start is None else str(self.start),
             "--self-train": self.self_train,
-            "--hold-out": self.hold_out,
+            "--hold-out": self.hold_out and self.hold_out.given,
         }
         return json.loads(json.dumps(asked))  # as it is read from a file
 

@@ -19,7 +19,8 @@ from ..volumes.writing import writable_folder
 from .callbacks import stop_requested
 from .checkpoint import CHECKPOINT
 from .fit_network import fit_network
-from .labelled_volumes import classes_of, hold_out_parts, uniquely_named
+from .hold_out import HoldOut, hold_out_parts
+from .labelled_volumes import classes_of, uniquely_named
 from .logging_callbacks import share_of_training
 from .self_training import confident_labels, confident_text
 from .starting_model import network_from, rescaled, rescaled_to
@@ -52,13 +53,13 @@ class Stage:
     Attributes:
         folder: of its run.
         share: of the budget.
-        hold_out: as of `fit`.
+        hold_out: a `HoldOut`, or None.
         self_trained: whether it also learns confident predictions of the stage before.
     """
 
     folder: Path
     share: float
-    hold_out: object
+    hold_out: HoldOut | None
     self_trained: bool
 
 
@@ -67,8 +68,8 @@ def planned_stages(folder, first, then, rounds):
 
     Args:
         folder: of the whole.
-        first: hold-out of a first stage of its own, None for no such stage.
-        then: hold-out of all other stages.
+        first: `HoldOut` of a first stage of its own, None for no such stage.
+        then: `HoldOut` of all other stages, or None.
         rounds: of self-training.
     """
     rest = (1 - FIRST if first else 1) / (1 + rounds)
@@ -121,7 +122,7 @@ def train_stages(stages, volumes, validation, start, budget, request):
         if number == 0 and start.name and held_out and is_new:
             tell_gain(start, classes, held_out, done)
         if stage.hold_out:
-            done["hold_out"] = stage.hold_out
+            done["hold_out"] = stage.hold_out.given
             write_json(stage.folder / METRICS, done, indent=2)
         steps += done["steps"]
         done["total_steps"] = steps
