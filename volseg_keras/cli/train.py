@@ -122,7 +122,6 @@ def train(
     import keras
 
     from ..networks.models import build_model
-    from ..patches.class_ids import known_ids
     from ..training.arguments import check_run, make_budget
     from ..training.checkpoint import CHECKPOINT
     from ..training.devices import data_parallel
@@ -139,7 +138,7 @@ def train(
     with data_parallel() if all_gpus else nullcontext():
         network = "auto"
         if model:
-            classes = count_classes(*map(known_ids, labels))
+            classes = count_classes(*(label.present for label in labels))
             network = build_model(model, num_classes=classes)
         summary = fit(
             network,

@@ -12,7 +12,7 @@ from ..volumes.volume import checked_finite
 from .augment import Augment, draw, place, shade, stain
 from .batches import Patches, Sample
 from .box import Box
-from .class_ids import ClassIds, annotated_sections, foreground_voxels
+from .class_ids import ArrayClassIds, ClassIds
 from .myelin import add_sheath
 
 
@@ -25,7 +25,7 @@ class PatchSampler(Patches):
     Args:
         image: `(z, y, x)` or `(z, y, x, channels)` array-like of grey levels.
         label: `(z, y, x)` array-like of class ids; a mask of 0 and 255 is one of 0 and 1, unless
-            255 is `ignore_class`.
+            255 is `ignore_class`. Or `ClassIds`.
         patch_shape: `(z, y, x)` in voxels, or `(y, x)` for slices of 2D networks.
         seed: integer seed.
         foreground_fraction: share of patches placed with a foreground voxel near their centre; the
@@ -69,8 +69,9 @@ class PatchSampler(Patches):
     ):
         self.image = image
         self.channels = channels_of(image)
-        lazy = isinstance(label, ClassIds)
-        self.label = label if lazy else class_ids(label, mask=ignore_class != NOT_ANNOTATED)
+        if not isinstance(label, ClassIds):
+            label = ArrayClassIds(class_ids(label, mask=ignore_class != NOT_ANNOTATED))
+        self.label = label
         self.spatial_dims = len(patch_shape)
         self.patch_shape = (1,) * (3 - len(patch_shape)) + tuple(patch_shape)
         self.seed = seed
@@ -79,8 +80,8 @@ class PatchSampler(Patches):
         self.augment = augment or Augment()
         self.voxel_size = voxel_size
         self._check(mirror)
-        self.foreground = foreground_voxels(self.label, ignore_class)
-        self.annotated = annotated_sections(self.label, ignore_class)
+        self.foreground = self.label.foreground_voxels(ignore_class)
+        self.annotated = self.label.annotated_sections(ignore_class)
         found = checked_normalization(normalization)
         expected = "'volume' or (mean, standard deviation)"
         require(found != "model", "normalization", expected, "'model'")

@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass
 
 from ..errors import invalid, require
-from ..patches.class_ids import ClassIds, foreground_voxels
 from ..volumes.labels import NOT_ANNOTATED
 from .annotated_sections import section_view, without_section
 
@@ -78,7 +77,7 @@ class Section:
         depth, received = volume.label.shape[0], f"hold_out='{self}'"
         require(self.z < depth, "hold_out", f"z=0 to z={depth - 1}", received)
         expected = "AXIS:START:STOP for a volume larger than a quarter of the free memory"
-        require(not isinstance(volume.label, ClassIds), "hold_out", expected, received)
+        require(volume.label.in_memory, "hold_out", expected, received)
         rest = without_section(volume, self.z, apart)
         return rest, section_view(volume, self.z, dims, NEIGHBOURS)
 
@@ -160,7 +159,7 @@ def hold_out_parts(volumes, hold_out, dims=3, apart=False):
         pair = part.split(volume, dims, apart)
         try:
             for one in pair:
-                foreground_voxels(one.label, NOT_ANNOTATED)
+                one.label.foreground_voxels(NOT_ANNOTATED)
         except ValueError as error:
             expected = "annotated foreground both inside and outside this part"
             raise invalid("hold_out", expected, f"hold_out='{part}'") from error
