@@ -117,8 +117,8 @@ def fit_volumes(plan, volumes):
     """Train a network on `Volumes`, which are open.
 
     Args:
-        plan: a `Plan`, of whose request the images, labels, `validation`, `hold_out` and
-            `normalization` are not read: `volumes` are what was made of them.
+        plan: a `Plan`. Of its request images, labels, `validation` and `normalization` are not
+            used, and `hold_out` is only noted: `volumes` are what was made of them.
         volumes: the `Volumes`.
 
     Returns:
