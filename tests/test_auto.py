@@ -15,13 +15,14 @@ from one_pixel import one_pixel_network, publish_one_pixel_networks
 from volseg_keras import PatchSampler, build_model, fit, open_volume, phantom, save_volume
 from volseg_keras.networks.models import with_normalization
 from volseg_keras.patches.augment import NONE
-from volseg_keras.patches.class_ids import annotated_sections
+from volseg_keras.patches.class_ids import ArrayClassIds
 from volseg_keras.pretrained import presets
 from volseg_keras.report.console import shown_by
 from volseg_keras.training import auto, stages, starting_model
 from volseg_keras.training.annotated_sections import without_section
 from volseg_keras.training.callbacks import Budget
-from volseg_keras.training.labelled_volumes import LabelledVolume, hold_out_parts
+from volseg_keras.training.hold_out import HoldOut, hold_out_parts
+from volseg_keras.training.labelled_volumes import LabelledVolume
 from volseg_keras.training.recipes import get_recipe
 from volseg_keras.training.request import Request
 from volseg_keras.training.run_folders import next_run, train_or_resume
@@ -35,6 +36,7 @@ from volseg_keras.training.starting_model import (
     scales,
     with_new_head,
 )
+from volseg_keras.training.training_volumes import Stacks, read_stacks
 from volseg_keras.volumes.dimensions import network_dims
 from volseg_keras.volumes.intensity import Intensity
 
@@ -81,7 +83,7 @@ def test_two_or_three_axes(shape, voxel_size, dims, why):
 
 
 def labelled(voxel_size=None):
-    return LabelledVolume("a", IMAGE, sparse(), Intensity.of(IMAGE), voxel_size)
+    return LabelledVolume("a", IMAGE, ArrayClassIds(sparse()), Intensity.of(IMAGE), voxel_size)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +112,7 @@ def test_a_resampled_stack_keeps_its_labels_and_intensity():
 def test_no_annotated_section_is_lost_when_sections_get_thicker(scale):
     label = resampled_volume(labelled(), (scale, 1, 1)).label
     assert len(label) == 16 * scale or scale in (0.8, 2.5)
-    annotated = annotated_sections(label, 255)
+    annotated = label.annotated_sections(255)
     assert len(annotated) >= len(ANNOTATED)
     for section in label[annotated]:
         assert any((section == LABEL[z]).all() for z in ANNOTATED)
@@ -121,17 +123,18 @@ def test_what_is_held_out_is_cut_before_the_stack_is_rescaled(tmp_path, monkeypa
     """Of twice as many sections, two are the one that is held out."""
     given = []
 
-    def fit_network(request):
-        given.append((request.labels, request.validation))
+    def fit_volumes(plan, volumes):
+        given.append(volumes)
         return {"held_out_jaccard": 0.5, "steps": 1, "minutes": 0.1}
 
-    monkeypatch.setattr(stages, "fit_network", fit_network)
+    monkeypatch.setattr(stages, "fit_volumes", fit_volumes)
     request = Request(**dict.fromkeys(field.name for field in fields(Request)))
-    start, stage = Start(2, "", None, (2, 1, 1)), Stage(tmp_path, 1.0, "z=9", False)
-    train_stages([stage], [labelled()], [], start, Budget(10, None), replace(request, seed=0))
-    ((label,), ((held_out, truth),)) = given[0]
-    assert annotated_sections(label, 255).tolist() == [4, 5, 12, 13, 26, 27]
-    assert held_out.name == "a z=9" and len(annotated_sections(truth, 255)) == 2
+    start, stage = Start(2, "", None, (2, 1, 1)), Stage(tmp_path, 1.0, HoldOut.parse("z=9"), False)
+    given_stacks = Stacks([labelled()], [], 2)
+    train_stages([stage], given_stacks, start, Budget(10, None), replace(request, seed=0))
+    (inner,), (held_out,) = given[0].inner, given[0].held_out
+    assert inner.label.annotated_sections(255).tolist() == [4, 5, 12, 13, 26, 27]
+    assert held_out.name == "a z=9" and len(held_out.label.annotated_sections(255)) == 2
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -140,20 +143,21 @@ def test_a_section_is_looked_at_where_its_objects_are(dims):
     label = np.full((5, 3000, 3000), 255, np.uint8)
     label[1] = label[3] = 0
     label[3, :20, :20] = label[3, -20:, -20:] = 1
-    volume = LabelledVolume("a", np.zeros_like(label), label, Intensity(0.0, 1.0))
+    ids = ArrayClassIds(label)
+    volume = LabelledVolume("a", np.zeros_like(label), ids, Intensity(0.0, 1.0))
     (view,) = starting_model.views_of(volume, dims)
-    assert (view.label == 1).sum() == 400
+    assert (np.asarray(view.label) == 1).sum() == 400
 
 
 def test_neighbours_of_a_held_out_section_are_not_trained_on_if_others_are():
     label = np.zeros((100, 8, 8), np.uint8)
     label[:, 2:5] = 1
-    volume = LabelledVolume("a", label, label, Intensity(0.0, 1.0))
-    left = annotated_sections(without_section(volume, 50, apart=True).label, 255)
+    volume = LabelledVolume("a", label, ArrayClassIds(label), Intensity(0.0, 1.0))
+    left = without_section(volume, 50, apart=True).label.annotated_sections(255)
     assert left.tolist() == [*range(34), *range(67, 100)]
-    few = replace(volume, label=label[:30])
-    assert len(annotated_sections(without_section(few, 9, apart=True).label, 255)) == 29
-    assert len(annotated_sections(without_section(volume, 50).label, 255)) == 99
+    few = replace(volume, label=ArrayClassIds(label[:30]))
+    assert len(without_section(few, 9, apart=True).label.annotated_sections(255)) == 29
+    assert len(without_section(volume, 50).label.annotated_sections(255)) == 99
 
 
 @pytest.mark.parametrize(
@@ -281,13 +285,13 @@ def test_ids_of_instances_are_told(capsys):
     labels = sparse()
     for number, z in enumerate(ANNOTATED, 1):
         labels[z][labels[z] == 1] = 3 * number
-    volume = replace(labelled(), label=labels)
+    volume = replace(labelled(), label=ArrayClassIds(labels))
     assert auto.automatic_hold_out([volume]) is None
     assert "are they ids of instances?" in capsys.readouterr().out
     request = Request(**dict.fromkeys(field.name for field in fields(Request)))
-    request = replace(request, validation=(), normalization="volume")
+    request = replace(request, images=IMAGE, labels=labels, normalization="volume")
     with pytest.warns(UserWarning, match="have no voxel of 1, 2, 4"):
-        auto.stacks([IMAGE], [labels], request)
+        read_stacks(request)
 
 
 def test_a_run_that_was_killed_in_its_first_part_is_not_begun_again(files, tmp_path, capsys):
@@ -322,17 +326,31 @@ def test_sure_labels_lie_beyond_the_threshold():
 
 @pytest.mark.parametrize("dims, depth", [(2, 15), (3, 16)])
 def test_a_section_is_held_out(dims, depth):
-    (inner,), (out,) = hold_out_parts([labelled()], "z=9", dims)
+    (inner,), (out,) = hold_out_parts([labelled()], HoldOut.parse("z=9"), dims)
     assert out.label.shape[0] == depth and out.name == "a z=9"
-    assert annotated_sections(inner.label, 255).tolist() == [2, 6, 13]
-    assert np.count_nonzero(out.label != 255) == 64 * 64
-    assert np.count_nonzero(out.label == 1) == LABEL[9].sum()
+    assert inner.label.annotated_sections(255).tolist() == [2, 6, 13]
+    assert np.count_nonzero(np.asarray(out.label) != 255) == 64 * 64
+    assert np.count_nonzero(np.asarray(out.label) == 1) == LABEL[9].sum()
 
 
-@pytest.mark.parametrize("text", ["z=16", "z=-1", "z=", "z=a"])
-def test_a_section_that_is_none_is_refused(text):
-    with pytest.raises(ValueError, match="z=0 to z=15"):
-        hold_out_parts([labelled()], text)
+def test_a_section_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="z=0 to z=15.*hold_out='z=16'"):
+        hold_out_parts([labelled()], HoldOut.parse("z=16"))
+
+
+@pytest.mark.parametrize("text", ["z=-1", "z=", "z=a", "x:0", "w:0:32", "x:0:1:2", 5])
+def test_a_text_that_is_no_part_is_refused(text):
+    with pytest.raises(ValueError, match="`hold_out`.*a section, such as z=7"):
+        HoldOut.parse(text)
+
+
+@pytest.mark.parametrize(
+    "given, texts",
+    [("x:0:32", ["x:0:32"]), ("none", [None]), (["z=7", "none", None], ["z=7", None, None])],
+)
+def test_a_hold_out_is_told_as_it_was_given(given, texts):
+    hold_out = HoldOut.parse(given)
+    assert hold_out.given == given and HoldOut.of(hold_out.parts).given == texts
 
 
 @pytest.mark.parametrize("near", [0, 1])

@@ -2,14 +2,9 @@ import numpy as np
 import pytest
 
 from volseg_keras import open_volume, save_volume
-from volseg_keras.patches import class_ids as module
-from volseg_keras.patches.class_ids import (
-    ClassIds,
-    Crop,
-    annotated_sections,
-    cropped,
-    foreground_voxels,
-)
+from volseg_keras.patches import marked_voxels
+from volseg_keras.patches.class_ids import ArrayClassIds, FileClassIds
+from volseg_keras.patches.crop import Crop, cropped
 from volseg_keras.training.annotated_sections import without_unpainted
 
 RNG = np.random.default_rng(0)
@@ -48,43 +43,43 @@ def test_a_part_of_several_channels():
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
 @pytest.mark.parametrize("key", KEYS, ids=str)
 def test_class_ids_of_a_file(key, dtype):
-    ids = ClassIds.scan(LABEL.astype(dtype))
+    ids = FileClassIds.scan(LABEL.astype(dtype))
     np.testing.assert_array_equal(ids[key], LABEL[key])
-    mask = ClassIds.scan((LABEL == 1).astype(dtype) * 255)
+    mask = FileClassIds.scan((LABEL == 1).astype(dtype) * 255)
     np.testing.assert_array_equal(np.asarray(mask), LABEL == 1)
-    part = cropped(mask, np.s_[1:5, :, 3:])
+    part = mask.cropped(np.s_[1:5, :, 3:])
     np.testing.assert_array_equal(part[:], LABEL[1:5, :, 3:] == 1)
 
 
 def test_labels_that_are_no_classes_are_refused():
     with pytest.raises(ValueError, match="`label`"):
-        ClassIds.scan(LABEL.astype(np.int32) - 1)
+        FileClassIds.scan(LABEL.astype(np.int32) - 1)
 
 
 def test_foreground_voxels_of_a_file_are_those_of_an_array(volume):
     told = []
-    ids = ClassIds.scan(volume, lambda *done: told.append(done))
+    ids = FileClassIds.scan(volume, lambda *done: told.append(done))
     assert told[-1] == (4, 4)
-    for one in (ids, LABEL, volume):
-        found = foreground_voxels(one, 255)
+    for one in (ids, ArrayClassIds(LABEL)):
+        found = one.foreground_voxels(255)
         np.testing.assert_array_equal(np.sort(found), np.flatnonzero(LABEL == 1))
     part = np.s_[:9, 40:290, 3:17]
-    found = foreground_voxels(cropped(ids, part), 255)
+    found = ids.cropped(part).foreground_voxels(255)
     np.testing.assert_array_equal(np.sort(found), np.flatnonzero(LABEL[part] == 1))
     with pytest.raises(ValueError, match="foreground"):
-        foreground_voxels(cropped(ids, np.s_[:1, :, :]), 255)
+        ids.cropped(np.s_[:1, :, :]).foreground_voxels(255)
     with pytest.raises(ValueError, match="foreground"):
-        foreground_voxels(LABEL[:1], 255)
+        ArrayClassIds(LABEL[:1]).foreground_voxels(255)
 
 
 def test_foreground_is_kept_though_most_of_a_file_is_not_annotated(monkeypatch):
-    monkeypatch.setattr(module, "KEPT", 500)
+    monkeypatch.setattr(marked_voxels, "KEPT", 500)
     label = np.full(LABEL.shape, 255, np.uint8)
     label[5], label[9, 3, 2:8] = 0, 1
-    ids = ClassIds.scan(label)
-    np.testing.assert_array_equal(foreground_voxels(ids, 255), np.flatnonzero(label == 1))
-    mask = ClassIds.scan(np.where(label == 1, 255, 0))
-    np.testing.assert_array_equal(foreground_voxels(mask, 255), np.flatnonzero(label == 1))
+    ids = FileClassIds.scan(label)
+    np.testing.assert_array_equal(ids.foreground_voxels(255), np.flatnonzero(label == 1))
+    mask = FileClassIds.scan(np.where(label == 1, 255, 0))
+    np.testing.assert_array_equal(mask.foreground_voxels(255), np.flatnonzero(label == 1))
 
 
 @pytest.mark.parametrize("key", KEYS, ids=str)
@@ -93,29 +88,30 @@ def test_foreground_is_kept_though_most_of_a_file_is_not_annotated(monkeypatch):
 def test_unpainted_sections_of_a_file_are_those_of_an_array(white, elsewhere, key):
     label = np.where(LABEL == 1, 1, 0).astype(np.uint8)
     label[3:40] = label[66:] = elsewhere
-    want, count = without_unpainted(label)
-    found, unpainted = without_unpainted(ClassIds.scan(white * label))
+    want, count = without_unpainted(ArrayClassIds(label))
+    found, unpainted = without_unpainted(FileClassIds.scan(white * label))
     assert count == unpainted == 42 and len(found) == len(want)
     np.testing.assert_array_equal(found[key], want[key])
-    np.testing.assert_array_equal(foreground_voxels(found, 255), foreground_voxels(want, 255))
-    sections = annotated_sections(want, 255)
-    np.testing.assert_array_equal(annotated_sections(found, 255), sections)
-    part = cropped(found, np.s_[1:45, 10:, :])
+    np.testing.assert_array_equal(found.foreground_voxels(255), want.foreground_voxels(255))
+    sections = want.annotated_sections(255)
+    np.testing.assert_array_equal(found.annotated_sections(255), sections)
+    part = found.cropped(np.s_[1:45, 10:, :])
     np.testing.assert_array_equal(part[:], want[1:45, 10:])
-    np.testing.assert_array_equal(annotated_sections(part, 255), [0, 1, *range(39, 44)])
+    np.testing.assert_array_equal(part.annotated_sections(255), [0, 1, *range(39, 44)])
 
 
 def test_sections_of_background_alone_are_annotated():
     label = np.full(LABEL.shape, 255, np.uint8)
     label[5], label[9, 3, 2:8], label[11, 0, 0] = 0, 1, 0
-    for one in (label, ClassIds.scan(label), without_unpainted(ClassIds.scan(label))[0]):
-        assert set(annotated_sections(one, 255)) >= {5, 9, 11}
-    assert annotated_sections(ClassIds.scan(label), 255).tolist() == [5, 9, 11]
+    in_file = FileClassIds.scan(label)
+    for one in (ArrayClassIds(label), in_file, without_unpainted(in_file)[0]):
+        assert set(one.annotated_sections(255)) >= {5, 9, 11}
+    assert in_file.annotated_sections(255).tolist() == [5, 9, 11]
 
 
 def test_of_very_many_foreground_voxels_some_are_kept(monkeypatch):
-    monkeypatch.setattr(module, "KEPT", 500)
-    found, every = foreground_voxels(LABEL, 255), np.flatnonzero(LABEL == 1)
+    monkeypatch.setattr(marked_voxels, "KEPT", 500)
+    found, every = ArrayClassIds(LABEL).foreground_voxels(255), np.flatnonzero(LABEL == 1)
     assert 200 <= len(found) <= 500 and set(found) <= set(every)
     # From everywhere.
     assert np.ptp(found) > 0.9 * np.ptp(every)

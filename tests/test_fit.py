@@ -26,11 +26,12 @@ from volseg_keras.errors import require
 from volseg_keras.networks.models import split_normalization, with_normalization
 from volseg_keras.scores import TIE
 from volseg_keras.training import fit_network as fitting
-from volseg_keras.training.fit_network import make_patches, read_volumes
-from volseg_keras.training.hold_out import split
+from volseg_keras.training.fit_network import make_patches
+from volseg_keras.training.hold_out import HoldOut
 from volseg_keras.training.labelled_volumes import labelled_volumes
 from volseg_keras.training.recipes import RECIPES
 from volseg_keras.training.request import Request
+from volseg_keras.training.training_volumes import read_volumes
 from volseg_keras.volumes.intensity import Intensity
 from volseg_keras.volumes.volume import Volume, as_volume
 
@@ -143,14 +144,14 @@ def test_a_thin_volume_gets_thin_patches(depth, height, tmp_path):
 
 def test_a_thin_volume_beside_a_thick_one_is_mirrored():
     pair = [IMAGE[-11:], IMAGE], [LABEL[-11:], LABEL]
-    volumes = labelled_volumes(*pair, tiny_network(), "volume")
+    volumes = labelled_volumes(*pair, 1, 2, "volume")
     patches = make_patches(volumes, RECIPES["quick"], 3, 0, None)
     assert [patches[i].label.shape for i in range(4)] == 4 * [(16, 32, 32)]
 
 
 @pytest.mark.parametrize("size, used", [((0.1, 0.1, 0.1), None), ((40, 6, 6), (40, 6, 6))])
 def test_sections_are_thinned_by_a_voxel_size_that_can_be_true(size, used):
-    volumes = labelled_volumes(as_volume(IMAGE, size), LABEL, tiny_network(), "volume")
+    volumes = labelled_volumes(as_volume(IMAGE, size), LABEL, 1, 2, "volume")
     (sampler,) = make_patches(volumes, RECIPES["quick"], 3, 0, None).samplers
     assert sampler.voxel_size == used
 
@@ -159,7 +160,7 @@ def test_an_annotated_slice_of_a_thin_volume_lies_anywhere_in_a_patch():
     image, truth = IMAGE[-11:], LABEL[-11:]
     label, z = np.full_like(truth, 255), truth.sum(axis=(1, 2)).argmax()
     label[z] = truth[z]
-    volumes = labelled_volumes(image, label, tiny_network(), "volume")
+    volumes = labelled_volumes(image, label, 1, 2, "volume")
     sampler = make_patches(volumes, RECIPES["quick"], 3, 0, None)
     places = set()
     for step in range(40):
@@ -237,7 +238,8 @@ def test_networks_of_fixed_sizes_are_refused_at_once(tmp_path):
 )
 def test_split(text, inner, outer):
     volume = np.arange(10 * 20 * 100).reshape(10, 20, 100)
-    got = split(text, volume.shape)
+    (band,) = HoldOut.parse(text).parts
+    got = band.slices(volume.shape)
     np.testing.assert_array_equal(volume[got[0]], volume[inner])
     np.testing.assert_array_equal(volume[got[1]], volume[outer])
 
@@ -288,8 +290,10 @@ def little_memory(monkeypatch):
 def seen(image, label):
     """Return all arrays that four steps of a training and its validation see."""
     nothing = dict.fromkeys(field.name for field in fields(Request))
-    request = Request(**nothing | {"images": image, "labels": label, "hold_out": "x:0:32"})
-    found = read_volumes(tiny_network(), request, "volume")
+    request = Request(
+        **nothing | {"images": image, "labels": label, "hold_out": HoldOut.parse("x:0:32")}
+    )
+    found = read_volumes(request, 3, 1, 2, "volume")
     patches = make_patches(found.inner, RECIPES["quick"], 3, 0, None)
     batches = [array for step in range(4) for array in patches.batch(step, 2)]
     (part,) = found.held_out

@@ -7,7 +7,7 @@ from volseg_keras import Augment, PatchSampler
 from volseg_keras.inference.tiling import Interval, read_tile
 from volseg_keras.patches.augment import NONE
 from volseg_keras.patches.box import Box
-from volseg_keras.patches.sampler import PatchMix, share_out
+from volseg_keras.patches.patch_mix import PatchMix, share_out
 from volseg_keras.volumes.intensity import Intensity
 
 RNG = np.random.default_rng(0)

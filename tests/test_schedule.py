@@ -10,12 +10,13 @@ from scipy import ndimage
 
 from volseg_keras import RankOneConv, StochasticDownsample, fit, load_pretrained
 from volseg_keras.networks.models import split_normalization, with_normalization
-from volseg_keras.patches.class_ids import annotated_sections
+from volseg_keras.patches.class_ids import ArrayClassIds
 from volseg_keras.training import calibration
 from volseg_keras.training.annotated_sections import without_context
 from volseg_keras.training.batch_norm import batch_norms, batches_to_see, recalibrate_batch_norm
 from volseg_keras.training.callbacks import Budget, Schedule, Validate
-from volseg_keras.training.labelled_volumes import LabelledVolume, hold_out_parts, labelled_volumes
+from volseg_keras.training.hold_out import HoldOut, hold_out_parts
+from volseg_keras.training.labelled_volumes import LabelledVolume, labelled_volumes
 from volseg_keras.training.prediction_mode import prediction_mode
 from volseg_keras.training.recipes import get_recipe
 from volseg_keras.training.validation import HeldOutScores
@@ -132,7 +133,7 @@ def test_statistics_settle_to_those_of_the_batches_as_the_network_predicts():
 
 @pytest.mark.parametrize("chosen", ["as trained", "recalibrated"])
 def test_calibration_tells_the_statistics_that_it_uses_however_often(chosen, tmp_path, monkeypatch):
-    volume = labelled_volumes(IMAGE, LABEL, small_network(), "volume")[0]
+    volume = labelled_volumes(IMAGE, LABEL, 1, 2, "volume")[0]
     own, told = volume.intensity, []
     model = small_network()
     with_normalization(model, own.mean, own.deviation).save(tmp_path / "model.keras")
@@ -218,7 +219,7 @@ def test_smoothing_is_chosen_on_the_held_out_part(lost, smoothing, tmp_path):
     truth = ndimage.gaussian_filter(rng.standard_normal(shape), 6) > 0
     image = np.where(truth, 1.0, -1.0) + rng.normal(0, 0.1, shape)
     image[lost] = -1
-    volume = LabelledVolume("a", image, truth.astype(np.uint8), Intensity(0.0, 1.0))
+    volume = LabelledVolume("a", image, ArrayClassIds(truth.astype(np.uint8)), Intensity(0.0, 1.0))
     inputs = keras.Input((None, None, 1))
     head = keras.layers.Conv2D(2, 1, activation="softmax")
     network = keras.Model(inputs, head(inputs))
@@ -233,9 +234,9 @@ def test_a_held_out_section_has_neighbours_that_do_not_count():
     label = np.full((30, 48, 48), NOT_ANNOTATED, np.uint8)
     label[[5, 15, 25], :, :24], label[[5, 15, 25], :, 24:] = 0, 1
     image = np.random.default_rng(0).normal(size=label.shape)
-    volume = LabelledVolume("a", image, label, Intensity.of(image))
-    (inner,), (held_out,) = hold_out_parts([volume], "z=15", dims=2)
-    assert annotated_sections(inner.label, NOT_ANNOTATED).tolist() == [5, 25]
-    assert annotated_sections(held_out.label, NOT_ANNOTATED).tolist() == [8]
+    volume = LabelledVolume("a", image, ArrayClassIds(label), Intensity.of(image))
+    (inner,), (held_out,) = hold_out_parts([volume], HoldOut.parse("z=15"), dims=2)
+    assert inner.label.annotated_sections(NOT_ANNOTATED).tolist() == [5, 25]
+    assert held_out.label.annotated_sections(NOT_ANNOTATED).tolist() == [8]
     np.testing.assert_array_equal(held_out.image, image[7:24])
     np.testing.assert_array_equal(without_context(held_out).image, image[15:16])

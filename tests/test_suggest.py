@@ -9,6 +9,7 @@ from networks import shallow_networks
 
 from volseg_keras import build_model, open_volume, phantom, save_volume, suggest
 from volseg_keras.networks.models import with_normalization
+from volseg_keras.patches.class_ids import ArrayClassIds
 from volseg_keras.training.annotated_sections import (
     section_to_hold_out,
     spread,
@@ -136,18 +137,18 @@ def test_uncertainty_is_largest_at_the_threshold():
 def test_sections_without_a_label_are_not_annotated():
     for elsewhere in (0, 1):  # 1 is what a white section of a mask becomes
         given = np.where(KNOWN == 255, np.uint8(elsewhere), KNOWN)
-        label, count = without_unpainted(given)
+        label, count = without_unpainted(ArrayClassIds(given))
         np.testing.assert_array_equal(label, KNOWN)
         assert count == 14
     partly = KNOWN.copy()
     partly[3] = 0  # background, where 255 marks what is not annotated
-    assert without_unpainted(partly)[1] == 0
+    assert without_unpainted(ArrayClassIds(partly))[1] == 0
 
 
 def test_empty_sections_that_count_as_background_are_told(capsys):
-    tell_empty_sections("a.tif", KNOWN)  # all others are 255
+    tell_empty_sections("a.tif", ArrayClassIds(KNOWN))  # all others are 255
     assert not capsys.readouterr().out
-    tell_empty_sections("a.tif", np.where(KNOWN == 255, 0, KNOWN))
+    tell_empty_sections("a.tif", ArrayClassIds(np.where(KNOWN == 255, 0, KNOWN)))
     assert capsys.readouterr().out.startswith("a.tif: 14 of 16 sections have no label")
 
 
@@ -156,7 +157,7 @@ def test_the_section_in_the_middle_is_held_out(sections, held_out):
     label = np.full_like(KNOWN, 255)
     label[sections] = 0
     label[sections, 3, 3] = 1
-    assert section_to_hold_out(label) == held_out
+    assert section_to_hold_out(ArrayClassIds(label)) == held_out
 
 
 def test_a_class_of_one_section_is_not_held_out():
@@ -164,7 +165,7 @@ def test_a_class_of_one_section_is_not_held_out():
     label[[1, 5, 9]] = 0
     label[[1, 5, 9], 3, 3] = 1
     label[5, 4, 4] = 2
-    assert section_to_hold_out(label) == 1
+    assert section_to_hold_out(ArrayClassIds(label)) == 1
 
 
 def test_spread():

@@ -50,18 +50,19 @@ def segmentation_scores(y_true, y_pred, *, num_classes=None, ignore_class=None):
     return {"classes": classes, "voc": float(np.mean(jaccard))}
 
 
-def foreground_jaccard(scores, y_true):
-    """Return the mean Jaccard index of the foreground classes that occur in a label map.
+def foreground_jaccard(jaccard, occurs):
+    """Return the mean Jaccard index of the foreground classes that have a true voxel.
 
-    If none occurs, that of all: a class that does not occur has 1, or 0 if any voxel is predicted.
+    If none has, that of all: such a class has 1, or 0 if any voxel is predicted. The VOC score of
+    `segmentation_scores` differs, to be that of Table 1: it includes background, and classes that
+    are only predicted.
 
     Args:
-        scores: of `segmentation_scores`.
-        y_true: the true label map.
+        jaccard: index of every class, in order.
+        occurs: for every class, whether any true voxel that counts is of it.
     """
-    found = {c: row["jaccard"] for c, row in enumerate(scores["classes"]) if c}
-    present = [jaccard for c, jaccard in found.items() if np.any(y_true == c)]
-    return float(np.mean(present or list(found.values())))
+    jaccard, occurs = np.asarray(jaccard)[1:], np.asarray(occurs)[1:]
+    return float(np.mean(jaccard[occurs] if occurs.any() else jaccard))
 
 
 def class_scores(true, predicted):
@@ -247,9 +248,8 @@ class Confusion:
         self.counts += np.bincount(pairs, minlength=size**2).reshape(size, size)
 
     def foreground_jaccard(self):
-        """Return the mean Jaccard index of the foreground classes; see the function."""
+        """Return the mean of the foreground classes, see the function of that name."""
         hits, true, claimed = self.counts.diagonal(), self.counts.sum(1), self.counts.sum(0)
         union = true + claimed - hits
-        jaccard = np.where(union, hits / np.maximum(union, 1), 1.0)[1:]
-        present = true[1:] > 0
-        return float(np.mean(jaccard[present] if present.any() else jaccard))
+        jaccard = np.where(union, hits / np.maximum(union, 1), 1.0)
+        return foreground_jaccard(jaccard, true > 0)

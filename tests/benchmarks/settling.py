@@ -10,6 +10,7 @@ one JSON line each. The same call goes on where it was stopped.
 import shutil
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -84,15 +85,15 @@ def scores(data, folder):
     from volseg_keras.patches.augment import NONE
     from volseg_keras.training.batch_norm import BATCHES, recalibrate_batch_norm
     from volseg_keras.training.fit_network import get_recipe, make_patches
-    from volseg_keras.training.labelled_volumes import hold_out_parts, labelled_volumes
+    from volseg_keras.training.hold_out import HoldOut, hold_out_parts
+    from volseg_keras.training.labelled_volumes import labelled_volumes
     from volseg_keras.training.validation import score
 
     network, _ = split_normalization(keras.saving.load_model(folder / "model.keras"))
     images, labels, validation = volumes(data)
-    inner, held_out = hold_out_parts(
-        labelled_volumes(images, labels, network, "volume"), ["x:0:256", None]
-    )
-    held_out += labelled_volumes(*validation, network, "volume")
+    read = partial(labelled_volumes, channels=1, num_classes=2, normalization="volume")
+    inner, held_out = hold_out_parts(read(images, labels), HoldOut.parse(["x:0:256", None]))
+    held_out += read(*validation)
     patches = make_patches(inner, replace(get_recipe("fast"), augment=NONE), 2, 0, None)
     for statistics in ("as trained", "recalibrated"):
         if statistics == "recalibrated":

@@ -114,9 +114,9 @@ def train(
     trained = volume_options.open_labelled("volumes", volumes)
     validated = volume_options.open_labelled("validate", validate or [])
     start_keras()
-    from ..training.fit_volumes import fit_volumes
+    from ..training.fit_by_name import fit_by_name
 
-    summary = fit_volumes(
+    summary = fit_by_name(
         network,
         trained,
         output=output,

@@ -195,7 +195,8 @@ class SegmentAndTrain(qt.QWidget):
         known = np.array(volume_of(self._layer("labels")))  # it may be painted on meanwhile
         options = run, self.start.currentText(), self.minutes.value(), stop
         task = partial(train_or_resume, self._volume(), known, *options)
-        self.work.start("training", task, self._trained, stop)
+        # The training shows its own progress.
+        self.work.start("training", lambda on_progress: task(), self._trained, stop)
 
     def _trained(self, trained):
         run, summary = str(trained[0]), trained[1]

@@ -13,7 +13,9 @@ class Jaccard(keras.metrics.Metric):
     """Jaccard index of a class, or the mean of several, accumulated over batches.
 
     A voxel belongs to the class of highest probability. `y_pred` is `(batch, *spatial, classes)`;
-    `y_true` is `(batch, *spatial)`, with a last axis of 1 or without, or one-hot.
+    `y_true` is `(batch, *spatial)`, with a last axis of 1 or without, or one-hot. Unlike
+    `scores.foreground_jaccard`, the mean is always over the same classes: one that occurs neither
+    in `y_true` nor in `y_pred` counts as 1.
 
     Args:
         class_id: the class to score, or a list of classes to average over.

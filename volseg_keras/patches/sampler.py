@@ -1,111 +1,19 @@
 """Random patches: number i is a pure function of (seed, i)."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import require
-from ..resources import usable_cores
 from ..volumes.dimensions import channels_of, check_shape
 from ..volumes.intensity import Intensity, checked_normalization
 from ..volumes.labels import NOT_ANNOTATED, class_ids
 from ..volumes.volume import checked_finite
 from .augment import Augment, draw, place, shade, stain
+from .batches import Patches, Sample
 from .box import Box
-from .class_ids import ClassIds, annotated_sections, foreground_voxels
+from .class_ids import ArrayClassIds, ClassIds
 from .myelin import add_sheath
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One patch: `image` float32 `(*spatial, channels)`, `label` uint8 `(*spatial)`."""
-
-    image: np.ndarray
-    label: np.ndarray
-
-
-class Patches:
-    """Patches by number, in batches.
-
-    A subclass has `patch_shape` (z, y, x), `spatial_dims`, `channels`, and gives patch `index` as a
-    `Sample` by `__getitem__`.
-
-    Attributes:
-        failure: the error that a patch of `tf_dataset` could not be read for, or None; TensorFlow
-            raises one of its own.
-    """
-
-    failure = None
-
-    def batch(self, step, batch_size):
-        """Return images `(batch, *spatial, channels)` and labels `(batch, *spatial)` of a step."""
-        samples = [self[step * batch_size + i] for i in range(batch_size)]
-        return np.stack([s.image for s in samples]), np.stack([s.label for s in samples])
-
-    def _watched_batch(self, step, batch_size):
-        """Return what `batch` does, and note its error."""
-        try:
-            return self.batch(step, batch_size)
-        except Exception as error:
-            self.failure = error
-            raise
-
-    def tf_dataset(self, batch_size, *, start=0, steps=None, workers=None):
-        """Return a `tf.data.Dataset` of batches, in the order of their number.
-
-        Args:
-            batch_size: patches a step.
-            start: the first step.
-            steps: number of steps; endless where None.
-            workers: parallel calls; where None, one for each core that may be used, at most 16.
-
-        tf.data's autotuner is switched off: its thread can keep `fit` from ending for a minute.
-        """
-        import tensorflow as tf
-
-        stop = tf.int64.max if steps is None else start + steps
-        shape = (batch_size, *self.patch_shape[-self.spatial_dims :])
-
-        def load(step):
-            image, label = tf.numpy_function(
-                lambda i: self._watched_batch(int(i), batch_size), [step], [tf.float32, tf.uint8]
-            )
-            return tf.ensure_shape(image, (*shape, self.channels)), tf.ensure_shape(label, shape)
-
-        dataset = tf.data.Dataset.range(start, stop)
-        workers = workers or min(usable_cores(), 16)
-        dataset = dataset.map(load, num_parallel_calls=workers).prefetch(2)
-        options = tf.data.Options()
-        options.autotune.enabled = False
-        return dataset.with_options(options)
-
-    def py_dataset(self, batch_size, *, start=0, steps=None, **options):
-        """Return a `keras.utils.PyDataset` of the same batches, for any backend.
-
-        Args:
-            batch_size: patches a step.
-            start: the first step.
-            steps: number of steps; endless where None.
-            **options: `workers` and `max_queue_size` of `PyDataset`.
-        """
-        import keras
-
-        patches = self
-
-        class Batches(keras.utils.PyDataset):
-            """Batches by number."""
-
-            @property
-            def num_batches(self):
-                """Number of steps, None for an endless run."""
-                return steps
-
-            def __getitem__(self, index):
-                """Return batch `start + index`."""
-                return patches.batch(start + index, batch_size)
-
-        return Batches(**options)
 
 
 class PatchSampler(Patches):
@@ -117,7 +25,7 @@ class PatchSampler(Patches):
     Args:
         image: `(z, y, x)` or `(z, y, x, channels)` array-like of grey levels.
         label: `(z, y, x)` array-like of class ids; a mask of 0 and 255 is one of 0 and 1, unless
-            255 is `ignore_class`.
+            255 is `ignore_class`. Or `ClassIds`.
         patch_shape: `(z, y, x)` in voxels, or `(y, x)` for slices of 2D networks.
         seed: integer seed.
         foreground_fraction: share of patches placed with a foreground voxel near their centre; the
@@ -161,8 +69,9 @@ class PatchSampler(Patches):
     ):
         self.image = image
         self.channels = channels_of(image)
-        lazy = isinstance(label, ClassIds)
-        self.label = label if lazy else class_ids(label, mask=ignore_class != NOT_ANNOTATED)
+        if not isinstance(label, ClassIds):
+            label = ArrayClassIds(class_ids(label, mask=ignore_class != NOT_ANNOTATED))
+        self.label = label
         self.spatial_dims = len(patch_shape)
         self.patch_shape = (1,) * (3 - len(patch_shape)) + tuple(patch_shape)
         self.seed = seed
@@ -171,8 +80,8 @@ class PatchSampler(Patches):
         self.augment = augment or Augment()
         self.voxel_size = voxel_size
         self._check(mirror)
-        self.foreground = foreground_voxels(self.label, ignore_class)
-        self.annotated = annotated_sections(self.label, ignore_class)
+        self.foreground = self.label.foreground_voxels(ignore_class)
+        self.annotated = self.label.annotated_sections(ignore_class)
         found = checked_normalization(normalization)
         expected = "'volume' or (mean, standard deviation)"
         require(found != "model", "normalization", expected, "'model'")
@@ -250,26 +159,6 @@ class PatchSampler(Patches):
         return bool(((ahead >= 0) & (ahead < reach) & (ahead % stride == 0)).any())
 
 
-class PatchMix(Patches):
-    """Patches of several volumes, shared out evenly or by weights.
-
-    Args:
-        samplers: `PatchSampler`s of one patch shape and as many channels.
-        weights: shares of the patches, one a sampler; equal by default.
-    """
-
-    def __init__(self, samplers, weights=None):
-        self.samplers = list(samplers)
-        first = self.samplers[0]
-        self.patch_shape, self.spatial_dims = first.patch_shape, first.spatial_dims
-        self.channels = first.channels
-        self.order = share_out([1] * len(self.samplers) if weights is None else weights)
-
-    def __getitem__(self, index):
-        """Return patch number `index` as a `Sample`."""
-        return self.samplers[self.order[index % len(self.order)]][index]
-
-
 def first_section(section, wanted, bounds, depth, stride):
     """Return where a patch of every `stride`-th section begins so that it contains a given one.
 
@@ -288,22 +177,3 @@ def first_section(section, wanted, bounds, depth, stride):
     before = round((section - wanted) / stride)
     before = max(before, 0, math.ceil((section - highest) / stride))
     return section - min(before, int((section - lowest) / stride), depth - 1) * stride
-
-
-def share_out(weights):
-    """Return the order in which volumes take turns, each as often as its weight asks for.
-
-    Example:
-        >>> share_out([2, 1])
-        [0, 1, 0]
-    """
-    ratios = np.array(weights, float) / min(weights)
-    # The smallest integers of about these ratios.
-    errors = [np.max(np.abs(np.rint(k * ratios) / (k * ratios) - 1)).round(9) for k in range(1, 33)]
-    counts = np.rint(ratios * (1 + int(np.argmin(errors)))).astype(int)
-    period, turns, had = counts.sum(), [], np.zeros(len(counts), int)
-    for turn in range(1, period + 1):
-        # The volume that lags furthest behind its share.
-        turns.append(int(np.argmax(counts * turn - had * period)))
-        had[turns[-1]] += 1
-    return turns

@@ -57,14 +57,14 @@ def under_shifts(predictor, image, truth, options=None, *, on_progress=None):
     All are rescaled alike, as if nobody knew that voxels of some have another size.
 
     Returns:
-        A dict from the name of each of `SHIFTS` to the mean Jaccard index of the foreground
-        classes.
+        A dict from the name of each of `SHIFTS` to its `scores.foreground_jaccard`.
     """
     table, num_classes = {}, predictor.metadata["num_classes"]
     for done, (name, shift) in enumerate(SHIFTS.items(), 1):
         copy, labels = shift(image, truth)
         row = scored(labels, label_map(predictor.slabs(copy, options)), num_classes=num_classes)
-        table[name] = foreground_jaccard(row, labels)
+        jaccard = [score["jaccard"] for score in row["classes"]]
+        table[name] = foreground_jaccard(jaccard, np.isin(range(num_classes), labels))
         if on_progress:
             on_progress(done, len(SHIFTS))
     return table

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from ..inference.tiled_prediction import HALO
-from ..patches.class_ids import ClassIds, annotated_sections, cropped, known_ids
+from ..patches.class_ids import ArrayClassIds
+from ..patches.crop import cropped
 from ..volumes.labels import NOT_ANNOTATED, present_ids
 
 # Voxels along y and x of the part of a section that is predicted and scored.
@@ -23,34 +24,25 @@ def without_unpainted(label):
     255 marks what is not annotated among class ids, every 0 is background.
 
     Args:
-        label: `(z, y, x)` class ids, an array or `ClassIds`.
+        label: `ClassIds`.
 
     Returns:
-        The class ids, and the number of sections that count as not annotated.
+        The `ClassIds`, and the number of sections that count as not annotated.
     """
-    if (known_ids(label) == NOT_ANNOTATED).any():
+    present = label.present
+    if NOT_ANNOTATED in present:
         return label, 0
-    painted = painted_sections(label)
-    if known_ids(label).max() == 1:
-        painted = painted & ~(label.full if isinstance(label, ClassIds) else label.all(axis=(1, 2)))
+    painted = label.painted
+    if present.max() == 1:
+        painted = painted & ~label.full
     if painted.all() or not painted.any():
         return label, 0
-    unpainted = int(np.count_nonzero(~painted))
-    if isinstance(label, ClassIds):
-        return label.without_sections(~painted), unpainted
-    label = label.copy()
-    label[~painted] = NOT_ANNOTATED
-    return label, unpainted
-
-
-def painted_sections(label):
-    """Return for each z whether the section has any label but 0."""
-    return label.painted if isinstance(label, ClassIds) else label.any(axis=(1, 2))
+    return label.without_sections(~painted), int(np.count_nonzero(~painted))
 
 
 def tell_empty_sections(name, label):
     """Say that most sections of a volume have no label, where they count as background."""
-    empty = int(np.count_nonzero(~painted_sections(label)))
+    empty = int(np.count_nonzero(~label.painted))
     if 2 * empty > len(label):
         print(
             f"{name}: {empty} of {len(label)} sections have no label and count as background; "
@@ -66,8 +58,7 @@ def spread(items, count):
 
 def has_enough(label):
     """Return whether so many sections are annotated that one can be held out."""
-    in_file = isinstance(label, ClassIds)
-    return not in_file and len(annotated_sections(label, NOT_ANNOTATED)) >= ENOUGH
+    return label.in_memory and len(label.annotated_sections(NOT_ANNOTATED)) >= ENOUGH
 
 
 def section_to_hold_out(label):
@@ -106,7 +97,8 @@ def section_view(volume, z, dims, context=0):
     label = np.full([p.stop - p.start for p in part], NOT_ANNOTATED, np.uint8)
     label[z - first] = truth[part[1], part[2]]
     image = np.asarray(cropped(volume.image, tuple(part)))
-    return replace(volume, name=f"{volume.name} z={z}", image=image, label=label)
+    name = f"{volume.name} z={z}"
+    return replace(volume, name=name, image=image, label=ArrayClassIds(label))
 
 
 def _middle_of_foreground(truth):
@@ -120,9 +112,9 @@ def _middle_of_foreground(truth):
 
 def without_context(volume):
     """Return a `LabelledVolume` from its first to its last annotated section."""
-    if isinstance(volume.label, ClassIds):
+    if not volume.label.in_memory:
         return volume
-    sections = annotated_sections(volume.label, NOT_ANNOTATED)
+    sections = volume.label.annotated_sections(NOT_ANNOTATED)
     return volume.part((slice(sections[0], sections[-1] + 1), *[slice(None)] * 2), volume.name)
 
 
@@ -135,12 +127,11 @@ def without_section(volume, z, apart=False):
         apart: leave out its neighbours too, which show the same objects, if half of the annotated
             sections are left then.
     """
-    label, near = np.array(volume.label), slice(max(0, z - NEAR), z + NEAR + 1)
-    label[z] = NOT_ANNOTATED
+    places = np.arange(len(volume.label))
+    label = volume.label.without_sections(places == z)
     if not apart:
         return replace(volume, label=label)
-    others = label.copy()
-    others[near] = NOT_ANNOTATED
-    left, known = (len(annotated_sections(ids, NOT_ANNOTATED)) for ids in (others, volume.label))
-    enough = 2 * left >= known and present_ids(others) == present_ids(label)
+    others = label.without_sections(np.abs(places - z) <= NEAR)
+    left, known = (len(ids.annotated_sections(NOT_ANNOTATED)) for ids in (others, volume.label))
+    enough = 2 * left >= known and present_ids(others.present) == present_ids(label.present)
     return replace(volume, label=others if enough else label)

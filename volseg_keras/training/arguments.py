@@ -6,7 +6,6 @@ import keras
 
 from ..errors import invalid, require
 from ..networks import losses
-from ..networks.models import check_sizes
 from ..pretrained.presets import KERAS, METRICS
 from ..volumes.intensity import Intensity, checked_normalization
 from .callbacks import Budget
@@ -38,18 +37,16 @@ def check_recipe(row, dims):
     require(good, "loss", "the name of a loss in `networks.losses`", row.loss)
 
 
-def training_normalization(model, own, normalization):
-    """Return "volume" or the `Intensity` to standardise with; check that the network fits patches.
+def training_normalization(own, normalization):
+    """Return "volume" or the `Intensity` to standardise with.
 
     Args:
-        model: the network.
         own: `(mean, deviation, contrast)` of the model it is from, or None.
         normalization: "volume", "model" or `(mean, standard deviation)`.
 
     Raises:
-        ValueError: the network takes no patches, or has no constants.
+        ValueError: it is none of these, or the network has no constants.
     """
-    check_sizes(model)
     normalization = checked_normalization(normalization)
     if normalization != "model":
         return normalization

@@ -3,32 +3,18 @@
 from dataclasses import replace
 from numbers import Integral
 
-from ..errors import invalid, require
+from ..errors import require
 from ..files import write_json
-from ..networks.models import split_normalization
-from ..patches.class_ids import ClassIds, foreground_voxels, known_ids
 from ..pretrained.presets import METRICS
-from ..report.console import progress_bar
-from ..volumes.dimensions import channels_of
-from ..volumes.labels import NOT_ANNOTATED, count_classes
 from ..volumes.writing import writable_folder
-from .annotated_sections import (
-    has_enough,
-    section_to_hold_out,
-    tell_empty_sections,
-    without_unpainted,
-)
-from .arguments import check_run, check_weights, make_budget, training_normalization
+from .annotated_sections import has_enough, section_to_hold_out
+from .arguments import check_run, check_weights, make_budget
 from .checkpoint import CHECKPOINT, begun_folders
-from .labelled_volumes import (
-    hold_out_parts,
-    labelled_volumes,
-    paired,
-    read_labels,
-)
+from .hold_out import HoldOut, Section, hold_out_parts
 from .recipes import get_recipe
 from .stages import planned_stages, train_stages
-from .starting_model import chosen_start, network_from
+from .starting_model import chosen_start
+from .training_volumes import read_stacks
 
 
 def fit_auto(request):
@@ -43,17 +29,17 @@ def fit_auto(request):
     Raises:
         ValueError, FileExistsError: as `fit`.
     """
-    volumes, validation = checked_volumes(request)
+    stacks = checked_stacks(request)
     folder, first = writable_folder(request.output), None
-    if request.hold_out is None and not validation:
-        first = automatic_hold_out(volumes)
+    if request.hold_out is None and not stacks.validation:
+        first = automatic_hold_out(stacks.volumes)
     stages = planned_stages(folder, first, request.hold_out, request.self_train)
     check_begun_stages(stages)
-    start = chosen_start(volumes, request, folder / "start.json")
+    start = chosen_start(stacks.volumes, request, folder / "start.json")
     recipe = request.recipe or ("finetune" if start.name else "fast")
     budget = make_budget(get_recipe(recipe), request.steps, minutes_of(request))
     request = replace(request, recipe=recipe)
-    summary = train_stages(stages, volumes, validation, start, budget, request)
+    summary = train_stages(stages, stacks, start, budget, request)
     write_json(folder / METRICS, summary, indent=2)
     return summary
 
@@ -64,8 +50,8 @@ def minutes_of(request):
     return request.minutes if given else get_recipe("finetune").minutes
 
 
-def checked_volumes(request):
-    """Return the `LabelledVolume`s to train and to validate on, before any long work.
+def checked_stacks(request):
+    """Return the `Stacks` of a `Request`, all of whose arguments are checked before any long work.
 
     Raises:
         ValueError, FileExistsError: as `fit`.
@@ -77,47 +63,11 @@ def checked_volumes(request):
     first = output / "parts" / "1" / CHECKPOINT
     begun = first.exists() and not (output / METRICS).exists()
     check_run(first if begun else output / CHECKPOINT, request.resume)
-    volumes, validation = stacks(*paired(request.images, request.labels), request)
-    check_weights(request.weights, volumes)
-    hold_out_parts(volumes, request.hold_out)
-    check_self_training(volumes, request.self_train)
-    return volumes, validation
-
-
-def stacks(images, labels, request):
-    """Return the volumes to train and to validate on as `LabelledVolume`s."""
-    with progress_bar("reading volumes") as on_progress:
-        pairs = zip(images, labels, strict=True)
-        labels = [read_labels(*pair, on_progress) for pair in pairs]
-        channels = channels_of(images[0])
-        classes = count_classes(*map(known_ids, labels))  # it warns of what is no class id
-        model = network_from(request.start_model, classes, dims=2, channels=channels)
-        network, own = split_normalization(model)
-        normalization = training_normalization(network, own, request.normalization)
-        volumes = labelled_volumes(images, labels, network, normalization, on_progress)
-        validation = ()
-        if request.validation:
-            pairs = ([pair[i] for pair in request.validation] for i in (0, 1))
-            validation = labelled_volumes(*pairs, network, normalization, on_progress)
-    for volume in volumes:
-        try:
-            foreground_voxels(volume.label, NOT_ANNOTATED)
-        except ValueError as error:
-            raise invalid("labels", "at least one foreground voxel", volume.name) from error
-    return [only_annotated(volume) for volume in volumes], [*map(only_annotated, validation)]
-
-
-def only_annotated(volume):
-    """Return a volume in which sections without labels count as not annotated; say so."""
-    label, unpainted = without_unpainted(volume.label)
-    if unpainted:
-        print(
-            f"{volume.name}: {unpainted} of {len(label)} sections are empty or full, and "
-            "count as not annotated"
-        )
-    else:
-        tell_empty_sections(volume.name, label)
-    return replace(volume, label=label)
+    stacks = read_stacks(request)
+    check_weights(request.weights, stacks.volumes)
+    hold_out_parts(stacks.volumes, request.hold_out)
+    check_self_training(stacks.volumes, request.self_train)
+    return stacks
 
 
 def check_begun_stages(stages):
@@ -133,20 +83,20 @@ def check_self_training(volumes, rounds):
     """Raise ValueError for a wrong number of rounds, or volumes that are not in memory."""
     good = isinstance(rounds, Integral) and 0 <= rounds <= 9
     require(good, "self_train", "0 to 9 rounds", rounds)
-    good = not rounds or not any(isinstance(volume.label, ClassIds) for volume in volumes)
+    good = not rounds or all(volume.label.in_memory for volume in volumes)
     expected = "0 for a volume larger than a quarter of the free memory"
     require(good, "self_train", expected, rounds)
 
 
 def automatic_hold_out(volumes):
-    """Return a text such as "z=7" for the first volume with enough sections; say so."""
-    texts = []
+    """Return the `HoldOut` of a section of the first volume with enough of them; say so."""
+    parts = []
     for volume in volumes:
-        if isinstance(volume.label, ClassIds):
+        if not volume.label.in_memory:
             print(f"{volume.name}: larger than a quarter of the free memory: nothing is held out")
-        z = None if any(texts) else section_to_hold_out(volume.label)
-        texts.append(None if z is None else f"z={z}")
-        if z is None and not any(texts) and has_enough(volume.label):
+        z = None if any(parts) else section_to_hold_out(volume.label)
+        parts.append(None if z is None else Section(z))
+        if z is None and not any(parts) and has_enough(volume.label):
             print(
                 f"{volume.name}: nothing is held out, since every annotated section has class ids "
                 "of its own; are they ids of instances?"
@@ -156,4 +106,4 @@ def automatic_hold_out(volumes):
                 f"{volume.name}: section {z} is held out to choose threshold and averaging; then "
                 "all are trained on"
             )
-    return texts if any(texts) else None
+    return HoldOut.of(parts) if any(parts) else None

@@ -7,6 +7,7 @@ from ..errors import require, require_positive
 from ..inference.engines import warn_if_slow
 from .auto import fit_auto
 from .fit_network import fit_network
+from .hold_out import HoldOut
 from .request import Request
 
 LARGEST_SEED = 2**31  # what NumPy and TensorFlow take, also with the number of a part added
@@ -108,7 +109,7 @@ def fit(
         steps=steps,
         minutes=minutes,
         batch_size=batch_size,
-        hold_out=hold_out,
+        hold_out=None if hold_out is None else HoldOut.parse(hold_out),
         validation=list(validation),
         weights=None if weights is None else [float(weight) for weight in weights],
         resume=resume,

@@ -11,27 +11,27 @@ from ..inference.engines import keras_engine
 from ..inference.tiled_prediction import MULTIPLE
 from ..networks import losses
 from ..networks.metrics import Jaccard
-from ..networks.models import spatial_dims_of, split_normalization
+from ..networks.models import check_sizes, spatial_dims_of, split_normalization
 from ..patches.augment import NONE
-from ..patches.sampler import PatchMix, PatchSampler
+from ..patches.patch_mix import PatchMix
+from ..patches.sampler import PatchSampler
 from ..pretrained.presets import KERAS, METRICS
-from ..report.console import progress_bar
 from ..volumes.dimensions import plausible_size
 from ..volumes.labels import NOT_ANNOTATED
 from ..volumes.writing import writable_folder
-from .annotated_sections import tell_empty_sections
-from .arguments import check_recipe, check_run, check_weights, make_budget, training_normalization
+from .arguments import check_recipe, check_run, make_budget, training_normalization
 from .batch_norm import batches_to_see
 from .calibration import calibrate
-from .callbacks import Schedule, StopIfDiverged, Validate, stop_requested
+from .callbacks import Budget, Schedule, StopIfDiverged, Validate, stop_requested
 from .checkpoint import CHECKPOINT, Checkpoint
 from .devices import fastest_precision, jit_option, replicas
-from .labelled_volumes import as_list, hold_out_parts, labelled_volumes, uniquely_named
 from .logging_callbacks import History, Progress
 from .muon import MuonAdamW
 from .prediction_mode import prediction_mode
-from .recipes import get_recipe
+from .recipes import Recipe, get_recipe
+from .request import Request
 from .saving import WeightExporter, described, finished_summary, write_summary
+from .training_volumes import read_volumes
 from .validation import WHILE_TRAINING, score
 from .weight_averaging import WeightAverage
 
@@ -40,24 +40,58 @@ DEFAULT = "fast"
 
 
 @dataclass(frozen=True)
-class Volumes:
-    """What a network is trained and validated on, lists of `LabelledVolume`s.
+class Plan:
+    """How a network is trained, checked before any long work.
 
     Attributes:
-        given: the volumes to train on, whole.
-        inner: the same without their held-out parts.
-        validation: further volumes to validate on.
-        held_out: all that is validated on: the held-out parts, then `validation`.
+        request: the `Request`.
+        recipe: its `Recipe`.
+        budget: its `Budget`.
+        network: what is trained, a network of standardised intensities.
+        own: `(mean, deviation, contrast)` of the model that the network is from, or None.
+        resumes: whether a checkpoint is continued from.
     """
 
-    given: list
-    inner: list
-    validation: list
-    held_out: list
+    request: Request
+    recipe: Recipe
+    budget: Budget
+    network: keras.Model
+    own: tuple | None
+    resumes: bool
+
+    @property
+    def dims(self):
+        """Axes of the network, 2 or 3."""
+        return spatial_dims_of(self.network)
+
+    @property
+    def contrast(self):
+        """Gain of the standardised intensities."""
+        return self.own[2] if self.own else 1.0
+
+    @property
+    def batch_size(self):
+        """Patches a step, on all devices."""
+        return (self.request.batch_size or self.recipe.batch[self.dims]) * replicas()
+
+
+def checked_plan(request):
+    """Return the `Plan` of a `Request` with a network for a model.
+
+    Raises:
+        ValueError, FileExistsError: as `fit`.
+    """
+    recipe = get_recipe(request.recipe or DEFAULT)
+    budget = make_budget(recipe, request.steps, request.minutes)
+    check_recipe(recipe, spatial_dims_of(request.model))
+    network, own = split_normalization(request.model)
+    check_sizes(network)
+    resumes = check_run(request.output / CHECKPOINT, request.resume)
+    return Plan(request, recipe, budget, network, own, resumes)
 
 
 def fit_network(request):
-    """Train a network; see `fit`.
+    """Read volumes and train a network on them; see `fit`.
 
     Args:
         request: a `Request` with a network for a model.
@@ -68,29 +102,46 @@ def fit_network(request):
     Raises:
         ValueError, FileExistsError, FloatingPointError: as `fit`.
     """
-    row = get_recipe(request.recipe or DEFAULT)
-    budget = make_budget(row, request.steps, request.minutes)
-    dims = spatial_dims_of(request.model)
-    check_recipe(row, dims)
-    model, own = split_normalization(request.model)
-    normalization = training_normalization(model, own, request.normalization)
-    resume = check_run(request.output / CHECKPOINT, request.resume)
-    volumes = read_volumes(model, request, normalization)
-    contrast = own[2] if own else 1.0
-    patches = make_patches(volumes.inner, row, dims, request.seed, request.weights, contrast)
-    batch = (request.batch_size or row.batch[dims]) * replicas()
-    about = settings(request, row, batch, volumes)
+    plan = checked_plan(request)
+    volumes = read_volumes(
+        request,
+        dims=plan.dims,
+        channels=plan.network.inputs[0].shape[-1],
+        num_classes=plan.network.output_shape[-1],
+        normalization=training_normalization(plan.own, request.normalization),
+    )
+    return fit_volumes(plan, volumes)
+
+
+def fit_volumes(plan, volumes):
+    """Train a network on `Volumes`, which are open.
+
+    Args:
+        plan: a `Plan`. Of its request images, labels, `validation` and `normalization` are not
+            used, and `hold_out` is only noted: `volumes` are what was made of them.
+        volumes: the `Volumes`.
+
+    Returns:
+        The dict that is written to metrics.json.
+
+    Raises:
+        ValueError, FloatingPointError: as `fit`.
+    """
+    request, recipe, budget, model = plan.request, plan.recipe, plan.budget, plan.network
+    dims, contrast, batch = plan.dims, plan.contrast, plan.batch_size
+    patches = make_patches(volumes.inner, recipe, dims, request.seed, request.weights, contrast)
+    about = settings(plan, volumes)
     output = writable_folder(request.output)
-    average = WeightAverage(budget, row.average)
+    average = WeightAverage(budget, recipe.average)
     checkpoint = Checkpoint(budget, output / CHECKPOINT, about, average)
     first = volumes.given[0].intensity
     save = WeightExporter(model, (first.mean, first.deviation, contrast), output / KERAS)
-    compile_model(model, row, dims)
-    if resume:
+    compile_model(model, recipe, dims)
+    if plan.resumes:
         checkpoint.restore(model)
     if budget.progress >= 1 and (summary := finished_summary(output / METRICS, budget.step)):
         return summary
-    rate = partial(row.learning_rate, dims)
+    rate = partial(recipe.learning_rate, dims)
     callbacks = [Schedule(budget, rate, request.stop), StopIfDiverged(budget), average]
     if volumes.held_out:
         parts = volumes.held_out, contrast, WHILE_TRAINING[dims]
@@ -99,7 +150,7 @@ def fit_network(request):
     logged = logging_callbacks(budget, output, batch, patches.patch_shape, volumes.held_out)
     callbacks += [*logged, checkpoint]
     with checkpoint.kept(), fastest_precision(model, patches.patch_shape[-dims:]) as precision:
-        train(model, patches, batch, budget, row.settle, callbacks, request)
+        train(plan, patches, callbacks)
     if not (volumes.held_out and save.path.exists()):
         with average.applied(model):
             save()
@@ -108,29 +159,23 @@ def fit_network(request):
     return write_summary(model, output, budget, about, volumes.given)
 
 
-def settings(request, row, batch, volumes):
-    """Return what a network is trained on and how, for metrics.json and checkpoints.
-
-    Args:
-        request: a `Request`.
-        row: its `Recipe`.
-        batch: patches a step.
-        volumes: the `Volumes`.
-    """
-    recipe, dims = request.recipe or DEFAULT, spatial_dims_of(request.model)
+def settings(plan, volumes):
+    """Return what a network is trained on and how, for metrics.json and checkpoints."""
+    request, dims = plan.request, plan.dims
+    recipe, batch = request.recipe or DEFAULT, plan.batch_size
     named = isinstance(recipe, str)
     # Checkpoints of 2D networks that are older than it have the same arrays, but of AdamW.
-    optimizer = row.optimizer[dims]
+    optimizer = plan.recipe.optimizer[dims]
     unusual = {
-        "custom_recipe": None if named else repr(row),
+        "custom_recipe": None if named else repr(plan.recipe),
         "from": request.start and str(request.start),
         "weights": request.weights,
-        "batch": batch if batch != row.batch[dims] else None,
+        "batch": batch if batch != plan.recipe.batch[dims] else None,
         "optimizer": optimizer if optimizer == "MuonAdamW" else None,
     }
     return {
         "recipe": recipe if named else "custom",
-        "hold_out": request.hold_out,
+        "hold_out": request.hold_out and request.hold_out.given,
         "seed": int(request.seed),
         **{name: value for name, value in unusual.items() if value},
         "volumes": [described(volume) for volume in volumes.given],
@@ -138,35 +183,10 @@ def settings(request, row, batch, volumes):
     }
 
 
-def read_volumes(model, request, normalization):
-    """Return the `Volumes` of a `Request`.
-
-    Args:
-        model: the network.
-        request: the `Request`.
-        normalization: that of the request, checked.
-    """
-    with progress_bar("reading volumes") as on_progress:
-        read = partial(read_pairs, model, normalization, on_progress)
-        given, validation = read(request.images, request.labels), []
-        check_weights(request.weights, given)
-        inner, held_out = hold_out_parts(given, request.hold_out, spatial_dims_of(model))
-        if request.validation:
-            validation = read(*map(list, zip(*request.validation, strict=True)))
-    return Volumes(given, inner, validation, uniquely_named([*held_out, *validation]))
-
-
-def read_pairs(model, normalization, on_progress, images, labels):
-    """Return images and their labels as `LabelledVolume`s; tell those that look half annotated."""
-    volumes = labelled_volumes(images, labels, model, normalization, on_progress)
-    for volume, given in zip(volumes, as_list(images), strict=True):
-        if volume is not given:
-            tell_empty_sections(volume.name, volume.label)
-    return volumes
-
-
-def train(model, patches, batch, budget, settle, callbacks, request):
+def train(plan, patches, callbacks):
     """Train until the budget is spent, the last share of it in prediction mode."""
+    request, budget, model = plan.request, plan.budget, plan.network
+    settle = plan.recipe.settle
     for until in sorted({1 - settle, 1.0}):
         budget.until = until
         if budget.progress >= until or budget.step and stop_requested(request.stop):
@@ -175,7 +195,7 @@ def train(model, patches, batch, budget, settle, callbacks, request):
             model.train_function = None  # trace a step again
             try:
                 model.fit(
-                    batches(patches, batch, budget.step),
+                    batches(patches, plan.batch_size, budget.step),
                     steps_per_epoch=request.steps_per_epoch,
                     epochs=2**31,
                     initial_epoch=budget.step // request.steps_per_epoch,

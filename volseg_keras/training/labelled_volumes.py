@@ -5,21 +5,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import invalid, require
-from ..patches.class_ids import ClassIds, cropped, foreground_voxels, known_ids
+from ..errors import require
+from ..patches.class_ids import ArrayClassIds, ClassIds, FileClassIds
+from ..patches.crop import cropped
 from ..resources import free_memory
 from ..volumes.dimensions import channels_of, check_shape
 from ..volumes.intensity import Intensity
-from ..volumes.labels import NOT_ANNOTATED, class_ids
+from ..volumes.labels import class_ids
 from ..volumes.volume import checked_finite
-from .annotated_sections import section_view, without_section
-from .hold_out import section, split
 
 # Larger volumes than this share of the free memory are read patch by patch.
 MEMORY_SHARE = 1 / 4
-# Sections on each side of a held-out section, over which probabilities can be averaged: as many as
-# count for isotropic voxels. Some of them may be trained on.
-NEIGHBOURS = 8
 
 
 @dataclass(frozen=True)
@@ -29,46 +25,44 @@ class LabelledVolume:
     Attributes:
         name: file name, or "volume 2".
         image: `(z, y, x)` or `(z, y, x, channels)` intensities.
-        label: `(z, y, x)` class ids, 255 where nothing is annotated.
+        label: its `ClassIds`, 255 where nothing is annotated.
         intensity: what the whole volume is standardised with.
         voxel_size: `(z, y, x)` in nm, or None.
     """
 
     name: str
     image: object
-    label: object
+    label: ClassIds
     intensity: Intensity
     voxel_size: tuple | None = None
 
     def part(self, slices, name):
         """Return a part with another name."""
-        image, label = cropped(self.image, slices), cropped(self.label, slices)
+        image, label = cropped(self.image, slices), self.label.cropped(slices)
         return replace(self, name=name, image=image, label=label)
 
 
-def labelled_volumes(images, labels, model, normalization, on_progress=None):
-    """Check volumes and their labels before any long work.
+def labelled_volumes(images, labels, channels, num_classes, normalization, on_progress=None):
+    """Read volumes and their labels as `LabelledVolume`s; check them before any long work.
 
     Args:
-        images: an array-like or a list of these; a `LabelledVolume` is returned as it is.
+        images: an array-like or a list of these.
         labels: as many label volumes.
-        model: the network to be trained.
+        channels: that the images must have.
+        num_classes: that no class id may reach.
         normalization: "volume", or the `Intensity` of all of them.
         on_progress: called with the number of pieces of a volume read and their total.
 
     Raises:
-        ValueError: volumes and labels do not fit each other or the network.
+        ValueError: volumes and labels do not fit each other, or have other channels or classes.
     """
     images, labels = paired(images, labels)
     volumes = []
     for name, image, label in zip(named(images), images, labels, strict=True):
-        if isinstance(image, LabelledVolume):
-            volumes.append(image)
-            continue
         voxel_size = getattr(image, "voxel_size", None)
         label = read_labels(image, label, on_progress)
-        image = checked_image(image, model.inputs[0].shape[-1], isinstance(label, ClassIds))
-        label = checked_labels(label, image, model.output_shape[-1])
+        image = checked_image(image, channels, label.in_memory)
+        check_labels(label, image, num_classes)
         if isinstance(normalization, str):
             intensity = Intensity.of(image, on_progress)
         else:
@@ -120,93 +114,36 @@ def held_in_file(image, label):
     return size > MEMORY_SHARE * free_memory()
 
 
-def checked_image(image, channels, lazy):
-    """Return an image that fits the network, in memory unless it is too large."""
-    image = image if lazy else np.asarray(image)
+def checked_image(image, channels, in_memory):
+    """Return an image that fits the network, in memory if its labels are."""
+    image = np.asarray(image) if in_memory else image
     found = channels_of(image)
     received = f"{found}, shape {tuple(image.shape)}"
     require(found == channels, "images", f"the channels of `model`, {channels}", received)
-    return image if lazy else checked_finite(image)
+    return checked_finite(image) if in_memory else image
 
 
-def checked_labels(label, image, num_classes):
-    """Return class ids that fit the image and the network."""
+def check_labels(label, image, num_classes):
+    """Raise ValueError unless class ids fit the image and the network."""
     check_shape(image, label)
-    largest = largest_class(label)
+    largest = label.largest
     expected = f"class ids below {num_classes}, the classes of `model`"
     require(largest < num_classes, "labels", expected, largest)
-    return label
 
 
 def read_labels(image, label, on_progress=None):
-    """Return class ids in memory, or as `ClassIds` if the volume is too large."""
+    """Return `ClassIds`, in memory unless the volume is too large."""
     if isinstance(label, ClassIds):
         return label
     if held_in_file(image, label):
-        return ClassIds.scan(label, on_progress)
-    return class_ids(np.asarray(label))
+        return FileClassIds.scan(label, on_progress)
+    return ArrayClassIds(class_ids(np.asarray(label)))
 
 
 def with_class_ids(pairs):
-    """Return the images and the class ids of pairs of open volumes, as two lists."""
+    """Return the images and the `ClassIds` of pairs of open volumes, as two lists."""
     from ..report.console import progress_bar
 
     with progress_bar("reading labels") as on_progress:
         labels = [read_labels(image, label, on_progress) for image, label in pairs]
     return [image for image, _ in pairs], labels
-
-
-def largest_class(label):
-    """Return the largest class id, 255 being "not annotated"."""
-    ids = known_ids(label)
-    return int(ids[ids != NOT_ANNOTATED].max(initial=0))
-
-
-def classes_of(labels):
-    """Return the number of classes of class ids."""
-    return max(2, 1 + max(map(largest_class, labels)))
-
-
-def hold_out_parts(volumes, hold_out, dims=3, apart=False):
-    """Return the parts to train on, and those that are held out.
-
-    Args:
-        volumes: `LabelledVolume`s.
-        hold_out: text such as "x:0:256", or "z=7" for a section, for every volume; or a list of
-            one, or None, for each.
-        dims: axes of the network, 2 or 3.
-        apart: leave out the neighbours of a section too, see `without_section`.
-
-    Raises:
-        ValueError: a text is no such part, or there is no foreground in it or beside it.
-    """
-    texts = as_list(hold_out) if isinstance(hold_out, list | tuple) else [hold_out] * len(volumes)
-    expected = f"one part for all volumes, or one or none for each of {len(volumes)}"
-    require(len(texts) == len(volumes), "hold_out", expected, len(texts))
-    inner, held_out = [], []
-    for volume, text in zip(volumes, texts, strict=True):
-        if text in (None, "none"):
-            inner.append(volume)
-            continue
-        parts = both_parts(volume, text, dims, apart)
-        try:
-            for part in parts:
-                foreground_voxels(part.label, NOT_ANNOTATED)
-        except ValueError as error:
-            expected = "annotated foreground both inside and outside this part"
-            raise invalid("hold_out", expected, f"hold_out={text!r}") from error
-        inner.append(parts[0])
-        held_out.append(parts[1])
-    return inner, held_out
-
-
-def both_parts(volume, text, dims, apart):
-    """Return the part of a `LabelledVolume` to train on, and the one that is held out."""
-    z = section(text, volume.label.shape[0])
-    if z is not None:
-        good = not isinstance(volume.label, ClassIds)
-        expected = "AXIS:START:STOP for a volume larger than a quarter of the free memory"
-        require(good, "hold_out", expected, f"hold_out={text!r}")
-        return without_section(volume, z, apart), section_view(volume, z, dims, NEIGHBOURS)
-    kept, out = split(text, tuple(volume.label.shape))
-    return volume.part(kept, volume.name), volume.part(out, f"{volume.name} {text}")

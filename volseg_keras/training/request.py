@@ -8,6 +8,7 @@ from threading import Event
 import keras
 
 from .checkpoint import begun_folders
+from .hold_out import HoldOut
 from .network_choice import SCRATCH
 from .recipes import Recipe
 
@@ -24,7 +25,7 @@ class Request:
     steps: int | None
     minutes: float | None
     batch_size: int | None
-    hold_out: str | list | None
+    hold_out: HoldOut | None
     validation: list
     weights: list | None
     resume: bool
@@ -41,7 +42,7 @@ class Request:
         asked = {
             "--from": None if self.start is None else str(self.start),
             "--self-train": self.self_train,
-            "--hold-out": self.hold_out,
+            "--hold-out": self.hold_out and self.hold_out.given,
         }
         return json.loads(json.dumps(asked))  # as it is read from a file
 

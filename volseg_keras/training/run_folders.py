@@ -22,7 +22,7 @@ def runs(folder):
     return (Path(folder) / f"run_{number}" for number in count(1))
 
 
-def train_or_resume(volume, labels, folder, start=None, minutes=None, stop=None, on_progress=None):
+def train_or_resume(volume, labels, folder, start=None, minutes=None, stop=None):
     """Train on a stack by `fit` with "auto", or continue a run in the folder that was cut off.
 
     If that run is of other labels, or another start, it is left, and a new one begins beside it.
@@ -34,7 +34,6 @@ def train_or_resume(volume, labels, folder, start=None, minutes=None, stop=None,
         start: as of `fit`; None or "auto" to look for one.
         minutes: as of `fit`, like `stop`.
         stop: see `minutes`.
-        on_progress: not called; `report.console.shown_by` is how to follow the training.
 
     Returns:
         The folder of the run, and the dict of `fit`.

@@ -10,10 +10,8 @@ import numpy as np
 from ..files import atomic_path, read_json, write_json
 from ..networks.devices import on_gpu
 from ..networks.models import float32_copy, spatial_dims_of, with_normalization
-from ..patches.class_ids import ClassIds
 from ..pretrained.presets import METRICS
 from ..resources import usable_cores
-from ..volumes.labels import digest
 from ..volumes.noise import noise_of
 from .devices import replicas
 
@@ -36,18 +34,11 @@ class WeightExporter:
             self.model.save(part)
 
 
-def digest_of(label):
-    """Return a hash of class ids; of those in a file, of their foreground."""
-    in_file = isinstance(label, ClassIds)
-    arrays = (label.foreground, label.classes, label.unknown) if in_file else (label,)
-    return digest(*arrays)[:16]
-
-
 def described(volume):
     """Return the entry of a volume in metrics.json."""
     shape = [int(n) for n in volume.image.shape]
     facts = {"name": volume.name, "shape": shape, "voxel_size": volume.voxel_size}
-    facts["labels"] = digest_of(volume.label)
+    facts["labels"] = volume.label.digest()[:16]
     return json.loads(json.dumps(facts | asdict(volume.intensity)))
 
 

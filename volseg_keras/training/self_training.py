@@ -28,13 +28,14 @@ def confident_labels(model, volume, threshold, defaults):
         uint8 class ids `(z, y, x)`.
     """
     predictor = open_model(model, defaults=defaults)
-    found, z = np.empty_like(volume.label), 0
+    label = np.asarray(volume.label)
+    found, z = np.empty_like(label), 0
     options = PredictionOptions(normalization=volume.intensity)
     with progress_bar("predicting sections without annotation") as on_progress:
         for _, values in predictor.slabs(volume.image, options, on_progress=on_progress):
             found[z : z + len(values)] = sure(decoded(values), threshold)
             z += len(values)
-    found[volume.label != NOT_ANNOTATED] = NOT_ANNOTATED
+    found[label != NOT_ANNOTATED] = NOT_ANNOTATED
     return found
 
 

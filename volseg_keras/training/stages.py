@@ -11,6 +11,7 @@ from ..files import atomic_path, write_json
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
 from ..networks.models import spatial_dims_of
+from ..patches.class_ids import ArrayClassIds
 from ..pretrained.prediction_defaults import PredictionDefaults
 from ..pretrained.presets import KERAS, METRICS
 from ..volumes.dimensions import channels_of
@@ -18,11 +19,13 @@ from ..volumes.labels import NOT_ANNOTATED
 from ..volumes.writing import writable_folder
 from .callbacks import stop_requested
 from .checkpoint import CHECKPOINT
-from .fit_network import fit_network
-from .labelled_volumes import classes_of, hold_out_parts, uniquely_named
+from .fit_network import checked_plan, fit_volumes
+from .hold_out import HoldOut, hold_out_parts
+from .labelled_volumes import uniquely_named
 from .logging_callbacks import share_of_training
 from .self_training import confident_labels, confident_text
 from .starting_model import network_from, rescaled, rescaled_to
+from .training_volumes import Volumes
 from .validation import predictor_score
 
 # Share of the budget that is trained with a section held out, to choose threshold and averaging.
@@ -52,13 +55,13 @@ class Stage:
     Attributes:
         folder: of its run.
         share: of the budget.
-        hold_out: as of `fit`.
+        hold_out: a `HoldOut`, or None.
         self_trained: whether it also learns confident predictions of the stage before.
     """
 
     folder: Path
     share: float
-    hold_out: object
+    hold_out: HoldOut | None
     self_trained: bool
 
 
@@ -67,8 +70,8 @@ def planned_stages(folder, first, then, rounds):
 
     Args:
         folder: of the whole.
-        first: hold-out of a first stage of its own, None for no such stage.
-        then: hold-out of all other stages.
+        first: `HoldOut` of a first stage of its own, None for no such stage.
+        then: `HoldOut` of all other stages, or None.
         rounds: of self-training.
     """
     rest = (1 - FIRST if first else 1) / (1 + rounds)
@@ -78,22 +81,28 @@ def planned_stages(folder, first, then, rounds):
     return [Stage(at, *row) for at, row in zip([*folders, folder], rows, strict=True)]
 
 
-def train_stages(stages, volumes, validation, start, budget, request):
+def train_stages(stages, stacks, start, budget, request):
     """Train stage after stage, each from the weights of the one before; return the last summary.
 
-    What is held out is cut from the volumes before they are rescaled: one section may become two.
+    What is held out is cut from the stacks before they are rescaled: one section may become two.
+
+    Args:
+        stages: `Stage`s.
+        stacks: the `Stacks`, as they were given.
+        start: the `Start`.
+        budget: of all stages.
+        request: the `Request` of the whole.
     """
-    classes = classes_of([volume.label for volume in volumes])
-    channels = channels_of(volumes[0].image)
+    classes, channels = stacks.num_classes, channels_of(stacks.volumes[0].image)
     source, summary, steps = start.name, {}, 0
     for number, stage in enumerate(stages):
         keras.utils.set_random_seed(request.seed + number)
         network = network_from(source, classes, dims=start.dims, channels=channels)
         dims = spatial_dims_of(network)
         apart = request.hold_out is None  # held out for the first stage alone
-        mixed, held_out = hold_out_parts(volumes, stage.hold_out, dims, apart)
+        mixed, held_out = hold_out_parts(stacks.volumes, stage.hold_out, dims, apart)
         mixed, held_out = rescaled(mixed, start), uniquely_named(rescaled(held_out, start))
-        validated = rescaled_to(validation, mixed, start, dims)
+        validated = rescaled_to(stacks.validation, mixed, start, dims)
         weights = request.weights
         if stage.self_trained:
             mixed, weights = with_own_labels(stage.folder, source, mixed, weights, summary)
@@ -101,27 +110,24 @@ def train_stages(stages, volumes, validation, start, budget, request):
         if len(stages) > 1:
             print(f"Part {number + 1} of {len(stages)}", flush=True)
         with share_of_training(sum(other.share for other in stages[:number]), stage.share):
-            done = fit_network(
-                replace(
-                    request,
-                    model=network,
-                    images=mixed,
-                    labels=[volume.label for volume in mixed],
-                    output=stage.folder,
-                    validation=[(v, v.label) for v in (*held_out, *validated)],
-                    hold_out=None,
-                    weights=weights,
-                    seed=request.seed + number,
-                    start=start.name,
-                    steps=budget.steps and max(1, round(stage.share * budget.steps)),
-                    minutes=budget.seconds and stage.share * budget.seconds / 60,
-                    normalization="volume",
-                )
+            own_request = replace(
+                request,
+                model=network,
+                output=stage.folder,
+                hold_out=None,
+                weights=weights,
+                seed=request.seed + number,
+                start=start.name,
+                steps=budget.steps and max(1, round(stage.share * budget.steps)),
+                minutes=budget.seconds and stage.share * budget.seconds / 60,
             )
+            validation = [*held_out, *validated]
+            volumes = Volumes(mixed, mixed, validation, uniquely_named(validation))
+            done = fit_volumes(checked_plan(own_request), volumes)
         if number == 0 and start.name and held_out and is_new:
             tell_gain(start, classes, held_out, done)
         if stage.hold_out:
-            done["hold_out"] = stage.hold_out
+            done["hold_out"] = stage.hold_out.given
             write_json(stage.folder / METRICS, done, indent=2)
         steps += done["steps"]
         done["total_steps"] = steps
@@ -176,6 +182,7 @@ def with_own_labels(folder, model, volumes, weights, summary):
     for volume, label, weight in zip(volumes, own, weights, strict=True):
         print(confident_text(label), flush=True)
         if ((label > 0) & (label != NOT_ANNOTATED)).any():
-            added.append(replace(volume, label=label, name=f"{volume.name}, own labels"))
+            name = f"{volume.name}, own labels"
+            added.append(replace(volume, label=ArrayClassIds(label), name=name))
             shares.append(weight)
     return [*volumes, *added], [*weights, *shares]

@@ -14,7 +14,7 @@ from ..inference.options import PredictionOptions
 from ..inference.values import foreground_maps, joined_slabs
 from ..networks.models import build_model, split_normalization, with_normalization
 from ..networks.variants import find_variant
-from ..patches.class_ids import ClassIds, known_ids, sections_with_foreground
+from ..patches.class_ids import ArrayClassIds
 from ..pretrained.choice import BEST, rescaling
 from ..pretrained.presets import (
     load_pretrained,
@@ -167,8 +167,7 @@ def rescaled_to(volumes, trained, start, dims):
     for volume in volumes:
         known = size and volume.voxel_size
         scale = rescaling(volume.voxel_size, size, dims) if known else start.scale
-        in_memory = not isinstance(volume.label, ClassIds)
-        found.append(resampled_volume(volume, scale) if in_memory else volume)
+        found.append(resampled_volume(volume, scale) if volume.label.in_memory else volume)
     return found
 
 
@@ -200,7 +199,7 @@ def score_candidates(volumes, dims, planned):
 
 def views_of(volume, dims):
     """Return parts of a volume around some of its sections with objects."""
-    sections = sections_with_foreground(volume.label).tolist()
+    sections = volume.label.sections_with_foreground().tolist()
     return [section_view(volume, z, dims) for z in spread(sections, SECTIONS)]
 
 
@@ -241,9 +240,10 @@ def scored(name, scale, views):
         prepared = predictor.prepare(parts[0].image, options)
         for part in parts:
             found = joined_slabs(prepared.slabs(part=part.image))
-            pairs = product(present_ids(known_ids(volume.label)), enumerate(foreground_maps(found)))
+            label = np.asarray(part.label)
+            pairs = product(present_ids(volume.label.present), enumerate(foreground_maps(found)))
             for class_id, (number, probability) in pairs:
-                truth = np.where(part.label == NOT_ANNOTATED, NOT_ANNOTATED, part.label == class_id)
+                truth = np.where(label == NOT_ANNOTATED, NOT_ANNOTATED, label == class_id)
                 each = scores.setdefault((class_id, number), ThresholdScores(NOT_ANNOTATED))
                 each.add(truth, probability)
     curve = max((each.jaccard() for each in scores.values()), key=lambda curve: curve[1:256].max())
@@ -291,4 +291,4 @@ def resampled_volume(volume, scale):
     size = volume.voxel_size
     size = size and tuple(round(a / b, 4) for a, b in zip(size, scale, strict=True))
     image, label = resample(volume.image, scale), resample_labels(volume.label, scale)
-    return replace(volume, image=image, label=label, voxel_size=size)
+    return replace(volume, image=image, label=ArrayClassIds(label), voxel_size=size)

@@ -10,7 +10,8 @@ from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
 from ..inference.tiled_prediction import HALO
 from ..inference.values import decoded, joined_slabs, not_background, to_labels
-from ..patches.class_ids import annotated_sections, cropped
+from ..patches.class_ids import ArrayClassIds
+from ..patches.crop import cropped
 from ..pretrained.choice import Choice
 from ..volumes.dimensions import check_shape
 from ..volumes.labels import NOT_ANNOTATED, class_ids, in_smallest_type
@@ -89,8 +90,8 @@ def suggest(model, volume, count=3, labels=None, on_progress=None):
 def annotated_of(volume, labels):
     """Return the z of annotated sections; without any label, a section is not annotated."""
     check_shape(volume, labels)
-    ids, _ = without_unpainted(class_ids(np.asarray(labels)))
-    return annotated_sections(ids, NOT_ANNOTATED).tolist() if (ids > 0).any() else []
+    ids, _ = without_unpainted(ArrayClassIds(class_ids(np.asarray(labels))))
+    return ids.annotated_sections(NOT_ANNOTATED).tolist() if ids.painted.any() else []
 
 
 def farthest(free, known, uncertainties, places, count):
@@ -204,7 +205,7 @@ def draft(labels, suggestions, shape):
     """
     given = np.full(shape, NOT_ANNOTATED, np.uint8) if labels is None else np.asarray(labels)
     ids = given if labels is None else class_ids(given)
-    found = without_unpainted(ids)[0].copy()
+    found = np.array(without_unpainted(ArrayClassIds(ids))[0])
     if not np.isin(found, (0, NOT_ANNOTATED), invert=True).any():  # nothing is painted yet
         found[:] = NOT_ANNOTATED
     for suggestion in suggestions:

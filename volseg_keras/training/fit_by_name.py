@@ -5,7 +5,6 @@ from contextlib import nullcontext
 import keras
 
 from ..networks.models import build_model
-from ..patches.class_ids import known_ids
 from ..volumes.labels import count_classes
 from .arguments import check_run, make_budget
 from .checkpoint import CHECKPOINT
@@ -15,7 +14,7 @@ from .labelled_volumes import with_class_ids
 from .recipes import get_recipe
 
 
-def fit_volumes(
+def fit_by_name(
     network,
     volumes,
     *,
@@ -61,7 +60,9 @@ def fit_volumes(
     with data_parallel() if all_gpus else nullcontext():
         model = "auto"
         if network:
-            model = build_model(network, num_classes=count_classes(*map(known_ids, labels)))
+            model = build_model(
+                network, num_classes=count_classes(*(label.present for label in labels))
+            )
         return fit(
             model,
             images,

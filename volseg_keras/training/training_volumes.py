@@ -1,0 +1,130 @@
+"""The volumes of a training, read and checked before any long work."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+from ..errors import invalid
+from ..networks.models import check_sizes, split_normalization
+from ..report.console import progress_bar
+from ..volumes.dimensions import channels_of
+from ..volumes.labels import NOT_ANNOTATED, count_classes
+from .annotated_sections import tell_empty_sections, without_unpainted
+from .arguments import check_weights, training_normalization
+from .hold_out import hold_out_parts
+from .labelled_volumes import labelled_volumes, paired, read_labels, uniquely_named
+from .starting_model import network_from
+
+
+@dataclass(frozen=True)
+class Volumes:
+    """What a network is trained and validated on, lists of `LabelledVolume`s.
+
+    Attributes:
+        given: the volumes to train on, whole.
+        inner: the same without their held-out parts.
+        validation: further volumes to validate on.
+        held_out: all that is validated on: the held-out parts, then `validation`.
+    """
+
+    given: list
+    inner: list
+    validation: list
+    held_out: list
+
+
+def read_volumes(request, dims, channels, num_classes, normalization):
+    """Return the `Volumes` of a `Request` for a network.
+
+    Args:
+        request: the `Request`.
+        dims: axes of the network, 2 or 3.
+        channels: of its input.
+        num_classes: of its output.
+        normalization: as of `labelled_volumes`.
+
+    Raises:
+        ValueError: volumes, labels, weights or hold-out do not fit each other or the network.
+    """
+    validation = []
+    with progress_bar("reading volumes") as on_progress:
+        options = channels, num_classes, normalization, on_progress
+        given = _read_and_told(request.images, request.labels, *options)
+        check_weights(request.weights, given)
+        inner, held_out = hold_out_parts(given, request.hold_out, dims)
+        if request.validation:
+            validation = _read_and_told(*map(list, zip(*request.validation, strict=True)), *options)
+    return Volumes(given, inner, validation, uniquely_named([*held_out, *validation]))
+
+
+def _read_and_told(images, labels, *options):
+    """Return `LabelledVolume`s; tell those that look half annotated."""
+    volumes = labelled_volumes(images, labels, *options)
+    for volume in volumes:
+        tell_empty_sections(volume.name, volume.label)
+    return volumes
+
+
+@dataclass(frozen=True)
+class Stacks:
+    """What `fit` with "auto" trains on: stacks of which a few sections may be annotated.
+
+    Attributes:
+        volumes: `LabelledVolume`s to train on.
+        validation: those to validate on.
+        num_classes: number of classes.
+    """
+
+    volumes: list
+    validation: list
+    num_classes: int
+
+
+def read_stacks(request):
+    """Return the `Stacks` of a `Request` with "auto" for a model.
+
+    Sections without labels count as not annotated. A network is loaded only if one was named to
+    start from.
+
+    Raises:
+        ValueError: volumes and labels do not fit each other or that network.
+    """
+    images, labels = paired(request.images, request.labels)
+    with progress_bar("reading volumes") as on_progress:
+        pairs = zip(images, labels, strict=True)
+        labels = [read_labels(*pair, on_progress) for pair in pairs]
+        num_classes = count_classes(*(label.present for label in labels))  # warns of odd ones
+        channels, own = channels_of(images[0]), None
+        if request.start_model:
+            network, own = split_normalization(network_from(request.start_model, num_classes))
+            check_sizes(network)
+            channels = network.inputs[0].shape[-1]
+        read = partial(
+            labelled_volumes,
+            channels=channels,
+            num_classes=num_classes,
+            normalization=training_normalization(own, request.normalization),
+            on_progress=on_progress,
+        )
+        volumes, validation = read(images, labels), []
+        if request.validation:
+            validation = read(*map(list, zip(*request.validation, strict=True)))
+    for volume in volumes:
+        try:
+            volume.label.foreground_voxels(NOT_ANNOTATED)
+        except ValueError as error:
+            raise invalid("labels", "at least one foreground voxel", volume.name) from error
+    volumes, validation = ([_only_annotated(one) for one in some] for some in (volumes, validation))
+    return Stacks(volumes, validation, num_classes)
+
+
+def _only_annotated(volume):
+    """Return a volume in which sections without labels count as not annotated; say so."""
+    label, unpainted = without_unpainted(volume.label)
+    if unpainted:
+        print(
+            f"{volume.name}: {unpainted} of {len(label)} sections are empty or full, and "
+            "count as not annotated"
+        )
+    else:
+        tell_empty_sections(volume.name, label)
+    return replace(volume, label=label)
