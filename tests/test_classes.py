@@ -24,7 +24,7 @@ from volseg_keras import (
     segmentation_scores,
 )
 from volseg_keras.networks.models import metadata
-from volseg_keras.pretrained.presets import model_card
+from volseg_keras.pretrained.stored_facts import StoredFacts
 from volseg_keras.scores import foreground_jaccard
 from volseg_keras.volumes.intensity import Intensity
 
@@ -107,7 +107,7 @@ def test_exports_say_what_keras_says(run, format, tmp_path):
     if format == "onnx":
         pytest.importorskip("tf2onnx", reason="the extra onnx is not installed")
     path = tmp_path / ("model.onnx" if format == "onnx" else format)
-    assert export_model(load_pretrained(run), path, format, card=model_card(run)) < 1e-3
+    assert export_model(load_pretrained(run), path, format, card=StoredFacts.of(run).card) < 1e-3
     if format == "savedmodel":
         got, want = (predict_volume(saved, BOTH[:2], engine="keras") for saved in (path, run))
         np.testing.assert_allclose(got, want, atol=1e-4)

@@ -75,7 +75,7 @@ def write_package(model, path, vector, card):
         model: a Keras model of grey levels.
         path: of the .zip.
         vector: pair of a batch and its probabilities.
-        card: as of `presets.model_card`.
+        card: as of `StoredFacts`.
 
     Raises:
         ValueError: the model does not standardise grey levels, or the card is not valid.

@@ -10,7 +10,7 @@ import keras
 from ..inference.engines import onnx_runner
 from ..networks.inference_graph import write_onnx
 from ..networks.models import metadata
-from ..pretrained.presets import MEASURED
+from ..pretrained.stored_facts import MEASURED
 
 OPENVINO = "model.xml"
 ONNX = ("tf2onnx", "onnx", "onnxruntime")

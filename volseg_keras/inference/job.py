@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import invalid, require
 from ..postprocessing.pipeline import PostProcessing
 from ..pretrained.choice import AUTO, choose_model, common_scale, scale_to
-from ..pretrained.presets import mean_threshold
+from ..pretrained.stored_facts import mean_threshold
 from ..volumes.dimensions import known_voxel_size
 from ..volumes.formats import split_suffix
 from ..volumes.volume import open_volume

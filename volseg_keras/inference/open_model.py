@@ -17,8 +17,8 @@ from ..pretrained.presets import (
     load_pretrained,
     model_file,
     readable,
-    stored_defaults,
 )
+from ..pretrained.stored_facts import StoredFacts
 from . import engines
 from .engine_starters import FixedEngine, Graph, SavedModelGraph
 from .ensemble import EnsemblePredictor
@@ -50,7 +50,7 @@ def open_model(model, engine="auto", defaults=None):
     if not isinstance(model, str | Path):
         return open_keras(model) if by_keras(engine) else open_graph(model, engine)
     path = find_model(model)
-    return replace(open_file(path, engine), defaults=defaults or stored_defaults(path))
+    return replace(open_file(path, engine), defaults=defaults or StoredFacts.of(path).defaults)
 
 
 def open_file(path, engine):

@@ -8,7 +8,7 @@ import numpy as np
 from ..errors import require
 from ..postprocessing.pipeline import PostProcessing
 from ..pretrained.choice import choose_model, common_scale, is_auto, scale_text
-from ..pretrained.presets import mean_threshold
+from ..pretrained.stored_facts import mean_threshold
 from ..resources import free_memory
 from ..volumes.dimensions import known_voxel_size
 from ..volumes.volume import as_volume

@@ -11,8 +11,8 @@ from ..files import atomic_path, write_json
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
 from ..networks.models import spatial_dims_of
-from ..pretrained.prediction_defaults import PredictionDefaults
 from ..pretrained.presets import KERAS, METRICS
+from ..pretrained.stored_facts import StoredFacts
 from ..volumes.dimensions import channels_of
 from ..volumes.labels import NOT_ANNOTATED
 from ..volumes.writing import writable_folder
@@ -96,7 +96,9 @@ def train_stages(stages, volumes, validation, start, budget, request):
         validated = rescaled_to(validation, mixed, start, dims)
         weights = request.weights
         if stage.self_trained:
-            mixed, weights = with_own_labels(stage.folder, source, mixed, weights, summary)
+            mixed, weights = with_own_labels(
+                stage.folder, source, mixed, weights, StoredFacts.from_json(summary)
+            )
         is_new = not (stage.folder / CHECKPOINT).exists()
         if len(stages) > 1:
             print(f"Part {number + 1} of {len(stages)}", flush=True)
@@ -159,14 +161,14 @@ def end_early(part, folder):
             copy2(part / name, file)
 
 
-def with_own_labels(folder, model, volumes, weights, summary):
+def with_own_labels(folder, model, volumes, weights, stored):
     """Return volumes, and again with confident predictions as labels; and their weights.
 
     The predictions are kept in the folder, for a run that is resumed.
     """
     weights, file = list(weights or [1.0] * len(volumes)), folder / "own_labels.npz"
     if not file.is_file():
-        chosen = summary["threshold"], PredictionDefaults.of(summary)
+        chosen = stored.threshold, stored.defaults
         found = [confident_labels(model, volume, *chosen) for volume in volumes]
         with atomic_path(writable_folder(folder) / file.name) as part, open(part, "wb") as opened:
             np.savez_compressed(opened, *found)

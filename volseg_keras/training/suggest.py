@@ -12,7 +12,7 @@ from ..inference.tiled_prediction import HALO
 from ..inference.values import decoded, joined_slabs, not_background, to_labels
 from ..patches.class_ids import annotated_sections, cropped
 from ..pretrained.choice import choose_model, is_auto, rescaling
-from ..pretrained.presets import stored_threshold, trained_voxel_size
+from ..pretrained.stored_facts import StoredFacts
 from ..volumes.dimensions import check_shape, known_voxel_size
 from ..volumes.labels import NOT_ANNOTATED, class_ids, in_smallest_type
 from .annotated_sections import spread, without_unpainted
@@ -138,14 +138,15 @@ class SectionPredictor:
     """
 
     def __init__(self, model, volume, on_progress=None):
-        self.predictor, self.threshold = open_model(model), stored_threshold(model)
+        self.predictor, stored = open_model(model), StoredFacts.of(model)
+        self.threshold = stored.threshold
         self.volume, self.on_progress = volume, on_progress
         starts = [max(0, n - SIDE) // 2 for n in volume.shape[1:]]
         self.middle = cropped(volume, (slice(None), *(slice(a, a + SIDE) for a in starts)))
         self.dims = self.predictor.spatial_dims
         size = known_voxel_size(volume)
         self.intensity = self.predictor.intensity(volume)
-        scale = rescaling(size, trained_voxel_size(model, size), self.dims)
+        scale = rescaling(size, stored.nearest_voxel_size(size), self.dims)
         self.options = PredictionOptions(tta=False, normalization=self.intensity, scale=scale)
         self.engine = self.predictor.engine(volume, self.options)
 
