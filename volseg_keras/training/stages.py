@@ -16,6 +16,7 @@ from ..pretrained.stored_facts import StoredFacts
 from ..volumes.dimensions import channels_of
 from ..volumes.labels import NOT_ANNOTATED
 from ..volumes.writing import writable_folder
+from .calibration import Calibration
 from .callbacks import stop_requested
 from .checkpoint import CHECKPOINT
 from .fit_network import fit_network
@@ -33,16 +34,6 @@ KEPT = ("history.csv", "curve.png", KERAS)
 # microscope and on four sections, had the best Jaccard index at 0.98 after the first stage, but at
 # 0.6 in the end: 0.71, where it was 0.55 at 0.98, on the other sections of the stack.
 LEAST, MOST = 0.3, 0.7
-# Entries that a run without a held-out part takes from the one before it.
-CHOSEN = (
-    "threshold",
-    "views",
-    "smoothing",
-    "zooms",
-    "held_out_jaccard",
-    "held_out",
-    "hold_out",
-)
 
 
 @dataclass(frozen=True)
@@ -85,7 +76,7 @@ def train_stages(stages, volumes, validation, start, budget, request):
     """
     classes = classes_of([volume.label for volume in volumes])
     channels = channels_of(volumes[0].image)
-    source, summary, steps = start.name, {}, 0
+    source, summary, chosen, steps = start.name, {}, None, 0
     for number, stage in enumerate(stages):
         keras.utils.set_random_seed(request.seed + number)
         network = network_from(source, classes, dims=start.dims, channels=channels)
@@ -120,18 +111,21 @@ def train_stages(stages, volumes, validation, start, budget, request):
                     normalization="volume",
                 )
             )
+        found = Calibration.from_json(done)
         if number == 0 and start.name and held_out and is_new:
-            tell_gain(start, classes, held_out, done)
+            tell_gain(start, classes, held_out, found)
         if stage.hold_out:
             done["hold_out"] = stage.hold_out
             write_json(stage.folder / METRICS, done, indent=2)
         steps += done["steps"]
         done["total_steps"] = steps
-        kept = done["held_out_jaccard"] is None
-        summary = done | {key: summary[key] for key in CHOSEN if kept and key in summary}
-        if kept and "held_out" in summary:
-            summary["retrained"] = True  # what was held out before was trained on since
-            summary["threshold"] = min(max(summary["threshold"], LEAST), MOST)
+        if chosen and chosen.held_out and not found.held_out:
+            # What was held out before was trained on since.
+            chosen = after_more_training(chosen, found.statistics)
+            kept = {"hold_out": summary["hold_out"], "retrained": True}
+            summary = done | chosen.to_json() | kept
+        else:
+            chosen, summary = found, done
         source = stage.folder
         if stop_requested(request.stop):
             end_early(source, stages[-1].folder)
@@ -139,13 +133,26 @@ def train_stages(stages, volumes, validation, start, budget, request):
     return summary
 
 
-def tell_gain(start, classes, held_out, summary):
-    """Print what the start scores on the held-out parts beside what training made of it."""
+def after_more_training(chosen, statistics):
+    """Return the `Calibration` of a network that was trained on, by then with other statistics."""
+    threshold = min(max(chosen.threshold, LEAST), MOST)
+    return replace(chosen, statistics=statistics, threshold=threshold)
+
+
+def tell_gain(start, classes, held_out, found):
+    """Print what the start scores on the held-out parts beside what training made of it.
+
+    Args:
+        start: the `Start`.
+        classes: their number.
+        held_out: `LabelledVolume`s.
+        found: the `Calibration` of the trained network.
+    """
     predictor = open_model(start.name)
     if predictor.metadata["num_classes"] != classes:
         return
     before = predictor_score(predictor, held_out, options=PredictionOptions()).mean
-    after = sum(summary["held_out"][part.name] for part in held_out) / len(held_out)
+    after = sum(found.held_out[part.name] for part in held_out) / len(held_out)
     print(f"Held-out Jaccard: {start.name} {before:.3f}, after training {after:.3f}")
     if after <= before:
         print(
