@@ -97,7 +97,7 @@ def test_constants_travel_with_every_form(saved):
     assert about["normalization"] == pytest.approx(
         {"mean": 130, "standard_deviation": 40, "contrast": 1.2}
     )
-    assert open_model(saved).metadata == about
+    assert open_model(saved).metadata.to_json() == about
 
 
 def test_a_model_without_constants_gets_a_standardised_volume():

@@ -70,9 +70,9 @@ def write_package(model, path, vector, card):
     from bioimageio.spec import save_bioimageio_package
 
     about = metadata(model)
-    received = f"{about['name']}, which takes standardised grey levels"
+    received = f"{about.name}, which takes standardised grey levels"
     expected = "one that takes grey levels, as `fit` saves it"
-    require(about["normalization"], "model", expected, received)
+    require(about.normalization, "model", expected, received)
     card = Card.from_json(card, about)
     with tempfile.TemporaryDirectory(prefix="volseg.") as folder:
         folder = Path(folder)
@@ -107,7 +107,7 @@ def documentation(card, about):
     data = card.training_data
     constants = {
         name: ", ".join(f"{number:.2f}" for number in np.atleast_1d(values))
-        for name, values in about["normalization"].items()
+        for name, values in about.normalization._asdict().items()
     }
     return DOCUMENTATION.format(
         **constants,
@@ -115,7 +115,7 @@ def documentation(card, about):
         description=card.description,
         classes=", ".join(card.classes),
         validation=card.validation,
-        axes=", ".join(["batch", *"zyx"[-about["spatial_dims"] :], "channel"]),
+        axes=", ".join(["batch", *"zyx"[-about.spatial_dims :], "channel"]),
         multiple=MULTIPLE,
         data=f"{data['name']}: {data['description']}" if data else "Not stated by its authors.",
     )

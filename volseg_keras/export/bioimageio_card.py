@@ -65,7 +65,7 @@ class Card:
 
         Args:
             entries: the dict.
-            about: metadata of the model.
+            about: `ModelMetadata` of the model.
 
         Raises:
             ValueError: the terms are missing, or an entry makes no sense.
@@ -74,7 +74,7 @@ class Card:
         expected = 'terms of its own, such as "license": "CC-BY-4.0", "authors": [{"name": '
         expected += '"Jo Doe"}] in card.json beside the model.keras of a run'
         require(not missing, "card", expected, f"no {' and no '.join(missing)}")
-        name = f"Segmentation in {about['spatial_dims']}D by volseg_keras ({about['name']})"
-        defaults = {"name": name, "classes": class_names(about["num_classes"])}
+        name = f"Segmentation in {about.spatial_dims}D by volseg_keras ({about.name})"
+        defaults = {"name": name, "classes": class_names(about.num_classes)}
         known = {each.name: entries[each.name] for each in fields(cls) if each.name in entries}
         return cls(**defaults | known)

@@ -12,6 +12,7 @@ from ..errors import invalid, require, require_one_of
 from ..extras import install_command
 from ..files import work_folder, write_json
 from ..networks.inference_graph import check_tensorflow, write_openvino
+from ..networks.metadata import Normalization
 from ..networks.models import metadata
 from ..pretrained.presets import METADATA, load_pretrained
 from ..pretrained.stored_facts import StoredFacts
@@ -144,8 +145,8 @@ def vectors_of(model):
     image = np.stack([phantom(shape, seed)[0] for seed in range(channels)], -1, dtype=np.float32)
     image = (image if dims == 3 else image[8])[tuple(slice(size) for size in sizes)][None]
     # With the statistics of the training data, for which predictions are not constant.
-    own = metadata(model)["normalization"] or {"mean": 0, "standard_deviation": 1}
-    mean, deviation = (np.asarray(own[name]) for name in ("mean", "standard_deviation"))
+    own = metadata(model).normalization or Normalization(0, 1)
+    mean, deviation = np.asarray(own.mean), np.asarray(own.standard_deviation)
     image = ((image - image.mean()) / image.std() * deviation + mean).astype(np.float32)
     smaller = [slice(size or own) for size, own in zip(fixed, SMALLER[dims], strict=True)]
     crop = image[(slice(None), *smaller)]

@@ -38,7 +38,7 @@ def write_savedmodel(model, path, *_):
 
 def stated(model, card):
     """Return the facts that an export states: constants, classes, and those of a card."""
-    return metadata(model) | {name: card[name] for name in MEASURED if card.get(name)}
+    return metadata(model).to_json() | {name: card[name] for name in MEASURED if card.get(name)}
 
 
 def write_keras(model, path, _, card):

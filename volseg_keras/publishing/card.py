@@ -27,10 +27,10 @@ def card_text(name, model, metrics, about="", row=None):
         about: paragraphs on the data, instead of those of `row`.
         row: its `PublishedModel`, or None.
     """
-    variant, facts = get_variant(metrics["variant"]), metadata(model)
+    variant, model_metadata = get_variant(metrics["variant"]), metadata(model)
     stored = StoredFacts.from_json(metrics, name)
-    constants, tests = facts["normalization"], [metrics["test"], *metrics["other_tests"]]
-    names = row.classes if row else class_names(facts["num_classes"])
+    constants, tests = model_metadata.normalization, [metrics["test"], *metrics["other_tests"]]
+    names = row.classes if row else class_names(model_metadata.num_classes)
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         name=name,
         purpose=f"{row.purpose} " if row else "",
@@ -39,9 +39,9 @@ def card_text(name, model, metrics, about="", row=None):
         axes="(z, y, x)" if variant.spatial_dims == 3 else "(y, x)",
         voxels=_voxels(stored.voxel_size_range, variant.spatial_dims),
         averaging=_averaging(stored.defaults),
-        mean=_numbers(constants["mean"]),
-        deviation=_numbers(constants["standard_deviation"]),
-        contrast=f"{constants['contrast']:g}",
+        mean=_numbers(constants.mean),
+        deviation=_numbers(constants.standard_deviation),
+        contrast=f"{constants.contrast:g}",
         classes=" / ".join(names),
         about=about.strip() or data_text(row),
         recipe=metrics["recipe"],
@@ -54,7 +54,7 @@ def card_text(name, model, metrics, about="", row=None):
         held_out=f"{metrics['held_out_jaccard']:.3f}",
         retrained=" before it was trained on too" if metrics.get("retrained") else "",
         statistics=_statistics(metrics),
-        threshold=_threshold(stored.threshold, facts),
+        threshold=_threshold(stored.threshold, model_metadata.num_classes),
         command=_command(name, metrics, row) if row else "",
         scores="\n\n".join(map(_score_table, tests)),
         tested=metrics["test"]["name"],
@@ -120,8 +120,8 @@ def _statistics(metrics):
     return ", with recalibrated batch statistics" * (metrics.get("statistics") == "recalibrated")
 
 
-def _threshold(threshold, facts):
-    if facts["num_classes"] > 2:
+def _threshold(threshold, num_classes):
+    if num_classes > 2:
         return ""
     return f", and best at a threshold of {threshold:.3f}"
 

@@ -43,7 +43,7 @@ def training_normalization(model, own, normalization):
 
     Args:
         model: the network.
-        own: `(mean, deviation, contrast)` of the model it is from, or None.
+        own: `Normalization` of the model it is from, or None.
         normalization: "volume", "model" or `(mean, standard deviation)`.
 
     Raises:
@@ -55,7 +55,7 @@ def training_normalization(model, own, normalization):
         return normalization
     expected = "'volume' or (mean, standard deviation) for a network without constants"
     require(own, "normalization", expected, "'model'")
-    return Intensity(*own[:2], padding=None)
+    return Intensity(own.mean, own.standard_deviation, padding=None)
 
 
 def check_weights(weights, volumes):

@@ -125,7 +125,7 @@ def calibrate(path, parts, batches=()):
             recalibrate_batch_norm(network, batches)
             save_atomically(network, own, path)
         return Calibration("recalibrated" if norms else "as trained")
-    engine, contrast = keras_engine(network), own[2]
+    engine, contrast = keras_engine(network), own.contrast
     trained = network.get_weights()
     found = {"as trained": (trained, score(network, engine, parts, contrast))}
     if batches and batch_norms(network):

@@ -76,7 +76,7 @@ def fit_network(request):
     normalization = training_normalization(model, own, request.normalization)
     resume = check_run(request.output / CHECKPOINT, request.resume)
     volumes = read_volumes(model, request, normalization)
-    contrast = own[2] if own else 1.0
+    contrast = own.contrast if own else 1.0
     patches = make_patches(volumes.inner, row, dims, request.seed, request.weights, contrast)
     batch = (request.batch_size or row.batch[dims]) * replicas()
     about = settings(request, row, batch, volumes)

@@ -149,7 +149,7 @@ def tell_gain(start, classes, held_out, found):
         found: the `Calibration` of the trained network.
     """
     predictor = open_model(start.name)
-    if predictor.metadata["num_classes"] != classes:
+    if predictor.metadata.num_classes != classes:
         return
     before = predictor_score(predictor, held_out, options=PredictionOptions()).mean
     after = sum(found.held_out[part.name] for part in held_out) / len(held_out)
