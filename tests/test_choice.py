@@ -10,7 +10,8 @@ from scipy import ndimage
 from volseg_keras import Segmenter, open_volume, phantom, predict_volume, save_volume
 from volseg_keras.pretrained import choice
 from volseg_keras.pretrained.choice import BEST, choose_model, common_scale, rescaling
-from volseg_keras.pretrained.presets import nearest_voxel_size, published
+from volseg_keras.pretrained.presets import published
+from volseg_keras.pretrained.stored_facts import StoredFacts
 from volseg_keras.volumes.dimensions import network_dims
 
 
@@ -81,7 +82,7 @@ def test_scale(voxel_size, trained, dims, scale):
 
 
 @pytest.mark.parametrize(
-    "about, near, size",
+    "entries, near, size",
     [
         ({}, (5, 5, 5), None),
         ({"voxel_size": [5, 5, 5]}, None, None),
@@ -90,8 +91,26 @@ def test_scale(voxel_size, trained, dims, scale):
         ({"voxel_size_range": [[5, 5, 5], [40, 6, 6]]}, (50, 8, 8), (40, 6, 6)),
     ],
 )
-def test_a_model_of_several_voxel_sizes_sees_the_nearest(about, near, size):
-    assert nearest_voxel_size(about, near) == size
+def test_a_model_of_several_voxel_sizes_sees_the_nearest(entries, near, size):
+    assert StoredFacts.from_json(entries).nearest_voxel_size(near) == size
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"voxel_size": 5},
+        {"voxel_size": [5, 5]},
+        {"voxel_size": [5, 0, 5]},
+        {"voxel_size": [5, 5, None]},
+        {"voxel_size": "5, 5, 5"},
+        {"voxel_size_range": [[5, 5, 5]]},
+        {"voxel_size_range": [[5, 5, 5], [5, 5]]},
+    ],
+    ids=str,
+)
+def test_stored_voxel_sizes_are_checked(entries):
+    with pytest.raises(ValueError, match=r"`voxel_size`.*stored with run.*"):
+        StoredFacts.from_json(entries, "run")
 
 
 @pytest.mark.parametrize(
@@ -150,8 +169,12 @@ def test_an_image_is_no_volume(call):
 def test_sections_are_not_rescaled_for_a_2d_model(tmp_path, monkeypatch):
     image = phantom((16, 24, 24))[0]
     volume = open_volume(save_volume(tmp_path / "a.tif", image, voxel_size=(5, 7, 6)))
-    monkeypatch.setattr(choice, "trained_voxel_size", lambda model, near: (40, 5, 5))
-    monkeypatch.setattr(choice, "trained_spatial_dims", {"two": 2, "three": 3}.get)
+    sizes = ((40, 5, 5), (40, 5, 5))
+    stored = {
+        name: StoredFacts(voxel_size_range=sizes, spatial_dims=dims)
+        for name, dims in (("two", 2), ("three", 3))
+    }
+    monkeypatch.setattr(StoredFacts, "of", stored.get)
     assert choice.scale_to(["two"], volume.voxel_size) == (1, 1.4, 1.2)
     assert choice.scale_to(["three"], volume.voxel_size) == (0.125, 1.4, 1.2)
 

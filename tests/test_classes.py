@@ -24,7 +24,7 @@ from volseg_keras import (
     segmentation_scores,
 )
 from volseg_keras.networks.models import metadata
-from volseg_keras.pretrained.presets import model_card
+from volseg_keras.pretrained.stored_facts import StoredFacts
 from volseg_keras.volumes.intensity import Intensity
 
 
@@ -62,12 +62,12 @@ def run(tmp_path_factory):
 
 def test_each_channel_keeps_its_statistics(run):
     about = metadata(load_pretrained(run))
-    assert (about["channels"], about["num_classes"]) == (2, 3)
+    assert (about.channels, about.num_classes) == (2, 3)
     found = Intensity.of(BOTH)
     mean, deviation = found.mean, found.deviation
     assert mean[1] == pytest.approx(3000 - 10 * mean[0], rel=0.01)
-    for name, numbers in (("mean", mean), ("standard_deviation", deviation)):
-        assert about["normalization"][name] == pytest.approx(numbers, rel=1e-3)
+    assert about.normalization.mean == pytest.approx(mean, rel=1e-3)
+    assert about.normalization.standard_deviation == pytest.approx(deviation, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,9 @@ def test_other_numbers_of_channels_are_refused_at_once(run, volume, tmp_path):
 
 def test_training_goes_on_from_a_model_of_two_channels(run, tmp_path):
     fit(load_pretrained(run), BOTH, LABEL, output=tmp_path, recipe="fast", steps=1)
-    one, other = (metadata(load_pretrained(path))["normalization"] for path in (run, tmp_path))
-    for name, numbers in one.items():
-        assert other[name] == pytest.approx(numbers)
+    one, other = (metadata(load_pretrained(path)).normalization for path in (run, tmp_path))
+    for mine, its in zip(one, other, strict=True):
+        assert mine == pytest.approx(its)
 
 
 @pytest.mark.parametrize("format", ["savedmodel", "onnx", "openvino"])
@@ -106,7 +106,7 @@ def test_exports_say_what_keras_says(run, format, tmp_path):
     if format == "onnx":
         pytest.importorskip("tf2onnx", reason="the extra onnx is not installed")
     path = tmp_path / ("model.onnx" if format == "onnx" else format)
-    assert export_model(load_pretrained(run), path, format, card=model_card(run)) < 1e-3
+    assert export_model(load_pretrained(run), path, format, card=StoredFacts.of(run).card) < 1e-3
     if format == "savedmodel":
         got, want = (predict_volume(saved, BOTH[:2], engine="keras") for saved in (path, run))
         np.testing.assert_allclose(got, want, atol=1e-4)

@@ -23,13 +23,7 @@ from volseg_keras.inference.open_model import open_model
 from volseg_keras.networks.blocks import activation, input_block, residual_block, transposed
 from volseg_keras.networks.models import softmax, with_normalization
 from volseg_keras.pretrained.prediction_defaults import PredictionDefaults
-from volseg_keras.pretrained.presets import (
-    model_card,
-    stored_defaults,
-    stored_threshold,
-    trained_spatial_dims,
-    trained_voxel_size,
-)
+from volseg_keras.pretrained.stored_facts import StoredFacts
 from volseg_keras.volumes.intensity import Intensity
 
 ELSEWHERE = """
@@ -103,7 +97,7 @@ def test_constants_travel_with_every_form(saved):
     assert about["normalization"] == pytest.approx(
         {"mean": 130, "standard_deviation": 40, "contrast": 1.2}
     )
-    assert open_model(saved).metadata == about
+    assert open_model(saved).metadata.to_json() == about
 
 
 def test_a_model_without_constants_gets_a_standardised_volume():
@@ -297,7 +291,7 @@ def test_bioimageio_describes_the_model(exported, tmp_path):
 
 def test_bioimageio_takes_2d_networks_of_three_classes(tmp_path):
     pytest.importorskip("bioimageio.core", reason="volseg_keras[bioimageio] is needed")
-    card = {**model_card("H"), "classes": ["background", "a", "b"]}
+    card = {**StoredFacts.of("H").card, "classes": ["background", "a", "b"]}
     path = tmp_path / "out.zip"
     assert export_model(tiny(2, 3), path, "bioimageio", card=card) <= TOLERANCE
 
@@ -306,7 +300,7 @@ def test_a_package_needs_terms_of_its_own(saved, tmp_path):
     pytest.importorskip("bioimageio.core", reason="volseg_keras[bioimageio] is needed")
     with pytest.raises(ValueError, match='`card`.*"license".*card.json'):
         export_model(saved, tmp_path / "out.zip", "bioimageio")
-    assert model_card("D")["license"] == "Apache-2.0"
+    assert StoredFacts.of("D").card["license"] == "Apache-2.0"
 
 
 @pytest.mark.parametrize("format", installed("savedmodel", "keras", "onnx"))
@@ -322,14 +316,15 @@ def test_exports_state_what_is_known(format, saved, tmp_path):
         assert json.loads(stated)["normalization"]["mean"] == 130 and '"threshold": 0.3' in stated
         return
     (tmp_path / "metrics.json").write_text(json.dumps({"threshold": 0.9}))  # not that of `path`
-    assert stored_threshold(path) == 0.3 and trained_spatial_dims(path) == 3
-    assert trained_voxel_size(path, (40, 4, 4)) == (40, 4, 4)
+    stored = StoredFacts.of(path)
+    assert stored.threshold == 0.3 and stored.spatial_dims == 3
+    assert stored.voxel_size_range == ((40, 4, 4), (40, 4, 4))
 
 
 def test_cards(saved):
-    assert model_card(saved) == {}
-    assert model_card("H")["classes"] == ["background", "mitochondria"]
-    assert 0 < model_card("H")["threshold"] < 1
+    assert StoredFacts.of(saved).card == {}
+    card = StoredFacts.of("H").card
+    assert card["classes"] == ["background", "mitochondria"] and 0 < card["threshold"] < 1
 
 
 def test_a_folder_tells_the_threshold_the_voxel_size_and_averaging(saved, tmp_path):
@@ -337,9 +332,10 @@ def test_a_folder_tells_the_threshold_the_voxel_size_and_averaging(saved, tmp_pa
     known = {"threshold": 0.3, "voxel_size": [40, 4, 4], "smoothing": 2.0, "zooms": [1, 0.5]}
     known |= {"views": 4, "noise": 0.3}
     (tmp_path / "metrics.json").write_text(json.dumps(known))
-    card, exported = model_card(tmp_path), tmp_path / "exported"
-    assert export_model(tiny(), exported, card=card) <= TOLERANCE
-    assert stored_threshold(exported) == 0.3
-    assert trained_voxel_size(exported, (40, 4, 4)) == (40, 4, 4)
-    assert stored_defaults(exported) == PredictionDefaults(4, 2.0, (1.0, 0.5), 0.3)
-    assert stored_threshold(saved / "savedmodel") == 0.5
+    stored, exported = StoredFacts.of(tmp_path), tmp_path / "exported"
+    assert export_model(tiny(), exported, card=stored.card) <= TOLERANCE
+    for found in (stored, StoredFacts.of(exported)):
+        assert found.threshold == 0.3
+        assert found.voxel_size_range == ((40, 4, 4), (40, 4, 4))
+        assert found.defaults == PredictionDefaults(4, 2.0, (1.0, 0.5), 0.3)
+    assert StoredFacts.of(saved / "savedmodel").threshold == 0.5

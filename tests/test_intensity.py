@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volseg_keras import phantom, predict_volume
+from volseg_keras.networks.metadata import Normalization
 from volseg_keras.volumes import intensity_measurement
 from volseg_keras.volumes.intensity import Intensity
 from volseg_keras.volumes.padding import RUN, in_rows
@@ -158,8 +159,7 @@ def test_each_channel_has_its_own():
 
 def test_intensities_of_another_network():
     """A network that standardises by constants of its own gets intensities of these."""
-    own = {"mean": 100.0, "standard_deviation": 20.0}
-    given = Intensity.of(IMAGE).standardize(IMAGE, own)
+    given = Intensity.of(IMAGE).standardize(IMAGE, Normalization(100.0, 20.0))
     assert (given.mean(), given.std()) == pytest.approx((100, 20), rel=1e-2)
 
 

@@ -18,7 +18,8 @@ from volseg_keras.networks.models import with_normalization
 from volseg_keras.postprocessing import pipeline
 from volseg_keras.postprocessing.clean_labels import components, fill_holes, median, remove_small
 from volseg_keras.postprocessing.pipeline import MedianFiltered, PostProcessing
-from volseg_keras.pretrained.presets import published, stored_threshold, trained_voxel_size
+from volseg_keras.pretrained.presets import published
+from volseg_keras.pretrained.stored_facts import StoredFacts
 
 SIDES = (8.0, 5.0, 5.0)
 CENTERS = [(20, 30, 30), (20, 30, 54), (40, 90, 90), (64, 128, 64)]
@@ -228,18 +229,19 @@ def test_the_threshold_of_a_run(text, value, folder, tmp_path):
     if text:
         (tmp_path / "metrics.json").write_text(text)
     if value:
-        assert stored_threshold(tmp_path) == stored_threshold(tmp_path / "model.keras") == value
+        for model in (tmp_path, tmp_path / "model.keras"):
+            assert StoredFacts.of(model).threshold == value
         return
     with pytest.raises(ValueError, match="stored with"):
-        stored_threshold(tmp_path)
+        StoredFacts.of(tmp_path)
 
 
 def test_the_threshold_of_a_saved_model(tmp_path):
     (tmp_path / "assets.extra").mkdir()
     (tmp_path / "assets.extra" / "volseg.json").write_text(json.dumps({"threshold": 0.3}))
-    assert stored_threshold(tmp_path) == 0.3
+    assert StoredFacts.of(tmp_path).threshold == 0.3
     told = json.loads(published()["h"].with_name("metrics.json").read_text())
-    assert stored_threshold("H") == told["threshold"]
+    assert StoredFacts.of("H").threshold == told["threshold"]
 
 
 def test_the_threshold_of_the_model_that_predicts(folder, tmp_path):
@@ -248,8 +250,7 @@ def test_the_threshold_of_the_model_that_predicts(folder, tmp_path):
     (tmp_path / "metrics.json").write_text('{"threshold": 0.4, "voxel_size": [8, 4, 4]}')
     (tmp_path / "assets.extra").mkdir()
     (tmp_path / "assets.extra" / "volseg.json").write_text("{}")
-    assert stored_threshold(tmp_path) == 0.4
-    assert trained_voxel_size(tmp_path, (4, 4, 4)) == (8, 4, 4)
+    stored = StoredFacts.of(tmp_path)
+    assert stored.threshold == 0.4 and stored.voxel_size_range == ((8, 4, 4), (8, 4, 4))
     (tmp_path / "model.keras").unlink()
-    assert stored_threshold(tmp_path) == 0.5
-    assert trained_voxel_size(tmp_path, (4, 4, 4)) is None
+    assert StoredFacts.of(tmp_path) == StoredFacts()

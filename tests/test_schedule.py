@@ -149,7 +149,7 @@ def test_calibration_tells_the_statistics_that_it_uses_however_often(chosen, tmp
     monkeypatch.setattr(calibration, "score", scored)
     for _ in range(2):
         about = calibration.calibrate(tmp_path / "model.keras", [volume], iter(batches))
-        told.append((about["statistics"], about["held_out_jaccard"]))
+        told.append((about.statistics, about.held_out_jaccard))
     assert told == 2 * [(chosen, max(better, 0.5))]
 
 
@@ -226,8 +226,8 @@ def test_smoothing_is_chosen_on_the_held_out_part(lost, smoothing, tmp_path):
     head.set_weights([np.array([-2.0, 2.0]).reshape(1, 1, 1, 2), np.zeros(2)])
     with_normalization(network, 0.0, 1.0).save(tmp_path / "model.keras")
     found = calibration.calibrate(tmp_path / "model.keras", [volume])
-    assert found["smoothing"] == smoothing and 0 < found["threshold"] < 1
-    assert found["held_out_jaccard"] > 0.8
+    assert found.smoothing == smoothing and 0 < found.threshold < 1
+    assert found.held_out_jaccard > 0.8
 
 
 def test_a_held_out_section_has_neighbours_that_do_not_count():

@@ -11,7 +11,8 @@ from volseg_keras import Segmenter, open_volume, predict_volume, save_volume
 from volseg_keras.datasets.phantom import phantom
 from volseg_keras.inference.section_smoothing import SectionSmoothing
 from volseg_keras.inference.volume_blocks import block_tile, blocks, predict_block
-from volseg_keras.pretrained.presets import model_file, stored_defaults
+from volseg_keras.pretrained.presets import model_file
+from volseg_keras.pretrained.stored_facts import StoredFacts
 from volseg_keras.publishing.robustness import framed, noisy
 from volseg_keras.volumes.section_thickness import section_thickness
 
@@ -224,7 +225,7 @@ def test_averaging_is_that_of_the_folder_unless_asked_otherwise(tmp_path):
     ):
         (model / "metrics.json").write_text(wrong)
         with pytest.raises(ValueError, match="model.*smoothing.*zooms"):
-            stored_defaults(model)
+            StoredFacts.of(model)
 
 
 @pytest.mark.parametrize("sigma", np.linspace(0.3, 3, 12).tolist())

@@ -13,7 +13,8 @@ from .inference.segmenter import predict_volume
 from .networks.inference_graph import check_tensorflow
 from .networks.models import build_model
 from .pretrained.choice import choose_model
-from .pretrained.presets import load_pretrained, model_card
+from .pretrained.presets import load_pretrained
+from .pretrained.stored_facts import StoredFacts
 from .report.console import progress_bar
 from .report.plots import overlay
 from .scores import segmentation_scores
@@ -60,7 +61,7 @@ def run(output, minutes=None):
         f"scored      precision {row['precision']:.3f}, recall {row['recall']:.3f}, "
         f"Jaccard {row['jaccard']:.3f}, VOC {scores['voc']:.3f}"
     )
-    export_savedmodel(model, output / "savedmodel", model_card(source))
+    export_savedmodel(model, output / "savedmodel", StoredFacts.of(source).card)
     say(f"exported    {output / 'savedmodel'}")
     crop = unseen[:32, :64, :64]
     again, memory = (

@@ -12,25 +12,12 @@ import tifffile
 from ..errors import require
 from ..inference.tiled_prediction import HALO, MULTIPLE
 from ..networks.inference_graph import write_onnx
-from ..networks.models import class_names, metadata
+from ..networks.models import metadata
 from ..report.plots import draw_cover
+from .bioimageio_card import Card
 from .model_formats import TOLERANCE, read_onnx, read_savedmodel, write_savedmodel
 
 BUNDLE, ONNX = "savedmodel.zip", "weights.onnx"
-CARD = {
-    "description": "Gives the probability of every class for every voxel of an image or volume.",
-    "tags": ["segmentation", "semantic-segmentation", "tensorflow", "volseg_keras"],
-    "cite": [
-        {
-            "text": "H.-C. Cheng and A. Varshney, Volume segmentation using convolutional neural "
-            "networks with limited training data, IEEE ICIP 2017, pp. 590-594",
-            "url": "https://www.semanticscholar.org/paper/d86cc655aee9596de5e0db001275c6fee495eb08",
-        }
-    ],
-    "training_data": None,
-    "voxel_size": None,
-    "validation": "Its authors give no figures.",
-}
 DOCUMENTATION = """# {name}
 
 {description}
@@ -75,7 +62,7 @@ def write_package(model, path, vector, card):
         model: a Keras model of grey levels.
         path: of the .zip.
         vector: pair of a batch and its probabilities.
-        card: as of `presets.model_card`.
+        card: as of `StoredFacts`.
 
     Raises:
         ValueError: the model does not standardise grey levels, or the card is not valid.
@@ -83,43 +70,16 @@ def write_package(model, path, vector, card):
     from bioimageio.spec import save_bioimageio_package
 
     about = metadata(model)
-    received = f"{about['name']}, which takes standardised grey levels"
+    received = f"{about.name}, which takes standardised grey levels"
     expected = "one that takes grey levels, as `fit` saves it"
-    require(about["normalization"], "model", expected, received)
-    missing = [name for name in ("license", "authors") if not card.get(name)]
-    expected = 'terms of its own, such as "license": "CC-BY-4.0", "authors": [{"name": "Jo Doe"}] '
-    expected += "in card.json beside the model.keras of a run"
-    require(not missing, "card", expected, f"no {' and no '.join(missing)}")
-    card = filled(card, about)
-    check_entries(card)
+    require(about.normalization, "model", expected, received)
+    card = Card.from_json(card, about)
     with tempfile.TemporaryDirectory(prefix="volseg.") as folder:
         folder = Path(folder)
         write_weights(model, folder)
         write_pictures(vector, folder)
         (folder / "README.md").write_text(documentation(card, about), encoding="utf-8")
         save_bioimageio_package(description(model, folder, card), output_path=path)
-
-
-def filled(card, about):
-    """Return a card with defaults for missing entries."""
-    name = f"Segmentation in {about['spatial_dims']}D by volseg_keras ({about['name']})"
-    return {"name": name, "classes": class_names(about["num_classes"]), **CARD, **card}
-
-
-def check_entries(card):
-    """Raise ValueError unless authors and citations are lists of dicts, and the data has a name."""
-    examples = {
-        "authors": '[{"name": "Jo Doe"}]',
-        "cite": '[{"text": "Doe 2020", "doi": "10.1/2"}]',
-    }
-    for name, example in examples.items():
-        entries = card[name]
-        good = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
-        require(good, name, f"a list such as {example} in card.json", entries)
-    data = card["training_data"]
-    good = not data or isinstance(data, dict) and {"name", "description"} <= set(data)
-    expected = '{"name": ..., "description": ...} in card.json, or null'
-    require(good, "training_data", expected, data)
 
 
 def write_weights(model, folder):
@@ -144,14 +104,18 @@ def write_pictures(vector, folder):
 
 def documentation(card, about):
     """Return the text that is shown with a model."""
-    data = card["training_data"]
+    data = card.training_data
     constants = {
         name: ", ".join(f"{number:.2f}" for number in np.atleast_1d(values))
-        for name, values in about["normalization"].items()
+        for name, values in about.normalization._asdict().items()
     }
     return DOCUMENTATION.format(
-        **card | constants | {"classes": ", ".join(card["classes"])},
-        axes=", ".join(["batch", *"zyx"[-about["spatial_dims"] :], "channel"]),
+        **constants,
+        name=card.name,
+        description=card.description,
+        classes=", ".join(card.classes),
+        validation=card.validation,
+        axes=", ".join(["batch", *"zyx"[-about.spatial_dims :], "channel"]),
         multiple=MULTIPLE,
         data=f"{data['name']}: {data['description']}" if data else "Not stated by its authors.",
     )
@@ -165,14 +129,17 @@ def description(model, folder, card):
         return v0_5.FileDescr(source=folder / name)
 
     return v0_5.ModelDescr(
-        **{key: card[key] for key in ("name", "description", "tags", "license")},
-        authors=[v0_5.Author(**author) for author in card["authors"]],
-        cite=[v0_5.CiteEntry(**entry) for entry in card["cite"]],
+        name=card.name,
+        description=card.description,
+        tags=card.tags,
+        license=card.license,
+        authors=[v0_5.Author(**author) for author in card.authors],
+        cite=[v0_5.CiteEntry(**entry) for entry in card.cite],
         covers=[file("cover.png")],
         documentation=file("README.md"),
         inputs=[tensor(model, card, file, "input")],
         outputs=[tensor(model, card, file, "output")],
-        training_data=card["training_data"] and v0_5.DatasetDescr(**card["training_data"]),
+        training_data=card.training_data and v0_5.DatasetDescr(**card.training_data),
         weights=weights(file),
         config=v0_5.Config(bioimageio=config(model)),
     )
@@ -189,8 +156,8 @@ def tensor(model, card, file, which):
         description={"input": "Grey levels", "output": "Probability of every class"}[which],
         axes=[
             v0_5.BatchAxis(),
-            *space_axes(model, card["voxel_size"], which),
-            v0_5.ChannelAxis(channel_names={"input": channels, "output": card["classes"]}[which]),
+            *space_axes(model, card.voxel_size, which),
+            v0_5.ChannelAxis(channel_names={"input": channels, "output": card.classes}[which]),
         ],
         test_tensor=file(f"test_{which}.npy"),
         sample_tensor=file(f"sample_{which}.tif"),

@@ -12,8 +12,10 @@ from ..errors import invalid, require, require_one_of
 from ..extras import install_command
 from ..files import work_folder, write_json
 from ..networks.inference_graph import check_tensorflow, write_openvino
+from ..networks.metadata import Normalization
 from ..networks.models import metadata
-from ..pretrained.presets import METADATA, load_pretrained, model_card
+from ..pretrained.presets import METADATA, load_pretrained
+from ..pretrained.stored_facts import StoredFacts
 from .bioimageio import read_package, write_package
 from .model_formats import (
     ONNX,
@@ -57,7 +59,7 @@ def export_model(model, path, format="savedmodel", *, card=None, say=None):
         format: a name of `FORMATS`. "savedmodel": a folder, whose endpoint `serve` gives a dict of
             `probability`. "keras": a .keras file. "onnx": an .onnx file. "openvino": a folder with
             model.xml. "bioimageio": a .zip for bioimage.io that has passed its `test_model`.
-        card: facts about the model, by default those of `presets.model_card`. "bioimageio" includes
+        card: facts about the model, by default the `card` of `StoredFacts`. "bioimageio" includes
             all; the others its threshold, its averaging and its voxel size.
         say: called with a line about the next step.
 
@@ -71,7 +73,8 @@ def export_model(model, path, format="savedmodel", *, card=None, say=None):
     """
     path, row, say = new_path(path, format), FORMATS[format], say or (lambda _: None)
     if isinstance(model, str | Path):
-        model, card = load_pretrained(model), model_card(model) if card is None else card
+        source, model = model, load_pretrained(model)
+        card = StoredFacts.of(source).card if card is None else card
     with work_folder(path) as work:
         part = work / path.name
         say(f"Writing {path}")
@@ -142,8 +145,8 @@ def vectors_of(model):
     image = np.stack([phantom(shape, seed)[0] for seed in range(channels)], -1, dtype=np.float32)
     image = (image if dims == 3 else image[8])[tuple(slice(size) for size in sizes)][None]
     # With the statistics of the training data, for which predictions are not constant.
-    own = metadata(model)["normalization"] or {"mean": 0, "standard_deviation": 1}
-    mean, deviation = (np.asarray(own[name]) for name in ("mean", "standard_deviation"))
+    own = metadata(model).normalization or Normalization(0, 1)
+    mean, deviation = np.asarray(own.mean), np.asarray(own.standard_deviation)
     image = ((image - image.mean()) / image.std() * deviation + mean).astype(np.float32)
     smaller = [slice(size or own) for size, own in zip(fixed, SMALLER[dims], strict=True)]
     crop = image[(slice(None), *smaller)]

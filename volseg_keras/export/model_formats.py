@@ -10,7 +10,7 @@ import keras
 from ..inference.engines import onnx_runner
 from ..networks.inference_graph import write_onnx
 from ..networks.models import metadata
-from ..pretrained.presets import MEASURED
+from ..pretrained.stored_facts import MEASURED
 
 OPENVINO = "model.xml"
 ONNX = ("tf2onnx", "onnx", "onnxruntime")
@@ -38,7 +38,7 @@ def write_savedmodel(model, path, *_):
 
 def stated(model, card):
     """Return the facts that an export states: constants, classes, and those of a card."""
-    return metadata(model) | {name: card[name] for name in MEASURED if card.get(name)}
+    return metadata(model).to_json() | {name: card[name] for name in MEASURED if card.get(name)}
 
 
 def write_keras(model, path, _, card):

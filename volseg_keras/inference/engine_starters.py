@@ -35,7 +35,7 @@ class Graph:
 
     def _read(self):
         file, about = self._folder.file, self._folder.metadata
-        dims, levels = about["spatial_dims"], about["num_classes"] == 2
+        dims, levels = about.spatial_dims, about.num_classes == 2
         if self._folder.engine == "onnxruntime":
             return FixedEngine(engines.onnxruntime_engine(file, dims, levels))
         return engines.OpenVinoEngines(file, dims, levels)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..networks.metadata import Normalization
 from ..volumes.intensity import Intensity
 from .denoising import Denoising
 from .section_smoothing import SectionSmoothing, padding_of
@@ -19,12 +20,12 @@ class Standardized:
     Attributes:
         engine: of standardised intensities, or of intensities that it standardises with `own`.
         intensity: `Intensity` of the raw intensities.
-        own: dict of the mean and standard_deviation that the engine itself standardises with.
+        own: `Normalization` of the engine, None if it does not standardise.
     """
 
     engine: object
     intensity: Intensity
-    own: dict | None = None
+    own: Normalization | None = None
 
     def __call__(self, tile):
         """Return the engine's values for a tile; padding is background."""

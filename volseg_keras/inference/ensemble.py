@@ -29,7 +29,7 @@ class EnsemblePredictor(Predictor):
         Raises:
             ValueError: they differ in the number of classes.
         """
-        classes = [member.metadata["num_classes"] for member in members]
+        classes = [member.metadata.num_classes for member in members]
         received = ", ".join(map(str, classes))
         require(len(set(classes)) == 1, "model", "models of the same num_classes", received)
         deep = [member.defaults.noise for member in members if member.spatial_dims == 3]

@@ -14,6 +14,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from ..files import write_json
+from ..networks.metadata import ModelMetadata
 from ..pretrained.presets import load_pretrained
 
 # The files of a graph in the cache.
@@ -31,13 +32,13 @@ class GraphFolder:
     Attributes:
         path: of the folder.
         engine: "openvino" or "onnxruntime".
-        metadata: as of `networks.models.metadata`.
+        metadata: `ModelMetadata`.
         owner: a `TemporaryDirectory` that vanishes with this, None for a folder in the cache.
     """
 
     path: Path
     engine: str
-    metadata: dict
+    metadata: ModelMetadata
     owner: tempfile.TemporaryDirectory | None = None
 
     @property
@@ -73,8 +74,8 @@ def graph_folder(model, engine):
 
 
 def read_about(folder):
-    """Return the metadata of the model whose graph is in a folder."""
-    return json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    """Return the `ModelMetadata` of the model whose graph is in a folder."""
+    return ModelMetadata.from_json(json.loads((folder / ABOUT).read_text(encoding="utf-8")))
 
 
 def graph_key(path):
@@ -97,7 +98,7 @@ def save_graph(model, folder, engine):
         part = Path(work) / engine
         part.mkdir()
         export_inference_graph(model, part / GRAPHS[engine])
-        write_json(part / ABOUT, metadata(model), indent=2)
+        write_json(part / ABOUT, metadata(model).to_json(), indent=2)
         if not (folder / ABOUT).is_file():  # another process may have been quicker
             part.replace(folder)
 

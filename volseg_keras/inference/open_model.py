@@ -10,6 +10,7 @@ from ..errors import require, require_one_of
 from ..extras import install_command
 from ..networks.backend import check_backend, keras_backend
 from ..networks.devices import on_gpu
+from ..networks.metadata import ModelMetadata
 from ..pretrained.checksums import check_files
 from ..pretrained.presets import (
     METADATA,
@@ -17,8 +18,8 @@ from ..pretrained.presets import (
     load_pretrained,
     model_file,
     readable,
-    stored_defaults,
 )
+from ..pretrained.stored_facts import StoredFacts
 from . import engines
 from .engine_starters import FixedEngine, Graph, SavedModelGraph
 from .ensemble import EnsemblePredictor
@@ -50,7 +51,7 @@ def open_model(model, engine="auto", defaults=None):
     if not isinstance(model, str | Path):
         return open_keras(model) if by_keras(engine) else open_graph(model, engine)
     path = find_model(model)
-    return replace(open_file(path, engine), defaults=defaults or stored_defaults(path))
+    return replace(open_file(path, engine), defaults=defaults or StoredFacts.of(path).defaults)
 
 
 def open_file(path, engine):
@@ -118,16 +119,15 @@ def open_savedmodel(path, engine):
     require(good, "engine", "keras or openvino for a SavedModel", engine)
     check_files(path, [file.relative_to(path).as_posix() for file in savedmodel_files(path)])
     with readable(path):
-        about = json.loads((path / METADATA).read_text(encoding="utf-8"))
-        dims = about["spatial_dims"]
+        about = ModelMetadata.from_json(json.loads((path / METADATA).read_text(encoding="utf-8")))
     if engine == "openvino":
-        return Predictor(SavedModelGraph(path, dims), about)
+        return Predictor(SavedModelGraph(path, about.spatial_dims), about)
     import tensorflow as tf
 
     engines.warn_if_slow()
     with readable(path):
         loaded = tf.saved_model.load(path)
-    return Predictor(FixedEngine(engines.savedmodel_engine(loaded, dims)), about)
+    return Predictor(FixedEngine(engines.savedmodel_engine(loaded, about.spatial_dims)), about)
 
 
 def savedmodel_files(path):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from numbers import Real
 
 from ..errors import require
+from ..networks.metadata import ModelMetadata
 from ..pretrained.prediction_defaults import PredictionDefaults
 from ..volumes.dimensions import channels_of, check_axes
 from ..volumes.intensity import Intensity, checked_normalization
@@ -29,18 +30,18 @@ class Predictor:
 
     Attributes:
         make_engine: callable from a sample tile of a volume to an engine, see `inference.engines`.
-        metadata: as of `networks.models.metadata`.
+        metadata: `ModelMetadata`.
         defaults: `PredictionDefaults`, of options that are None.
     """
 
     make_engine: object
-    metadata: dict
+    metadata: ModelMetadata
     defaults: PredictionDefaults = PredictionDefaults()
 
     @property
     def spatial_dims(self):
         """2 or 3, of the network."""
-        return self.metadata["spatial_dims"]
+        return self.metadata.spatial_dims
 
     def check_labels(self, threshold=0.5, instances=False):
         """Raise ValueError for a threshold out of range, or what needs a model of two classes.
@@ -49,7 +50,7 @@ class Predictor:
             threshold: least foreground probability.
             instances: whether instances are to be found.
         """
-        classes = self.metadata["num_classes"]
+        classes = self.metadata.num_classes
         good = isinstance(threshold, Real) and 0 < threshold < 1
         require(good, "threshold", "a number between 0 and 1", f"{threshold=}")
         good = threshold == 0.5 or classes <= 2
@@ -73,7 +74,7 @@ class Predictor:
     def check_volume(self, volume):
         """Raise ValueError for a volume of other axes or of another number of channels."""
         check_axes(volume)
-        own = self.metadata["channels"]
+        own = self.metadata.channels
         expected = f"one for as many channels as the volume has, {channels_of(volume)}"
         require(channels_of(volume) == own, "model", expected, f"{own} channels")
 
@@ -224,7 +225,7 @@ class Predictor:
     def check_constants(self):
         """Raise ValueError unless the model itself standardises intensities."""
         expected = "'volume' or (mean, standard deviation) for a model without constants"
-        require(self.metadata["normalization"], "normalization", expected, "'model'")
+        require(self.metadata.normalization, "normalization", expected, "'model'")
 
     def engine(self, volume, options):
         """Return the engine of raw intensities for the tiles of a volume.
@@ -233,7 +234,7 @@ class Predictor:
             volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.
             options: `PredictionOptions`, as of `resolved`.
         """
-        own = self.metadata["normalization"]
+        own = self.metadata.normalization
         intensity = self.intensity(volume, options.normalization)
         sample = sample_tile(volume, self.spatial_dims)
         denoising, count = self.denoising(volume, options), self.views(options)

@@ -1,6 +1,5 @@
 """Segment volumes in memory: a class that holds a model, and a function that keeps recent ones."""
 
-import json
 import os
 from dataclasses import replace
 from functools import partial
@@ -95,8 +94,8 @@ class Segmenter:
 
     @property
     def metadata(self):
-        """The dict of `networks.models.metadata`; None if each volume has a model chosen for it."""
-        return dict(self._predictor.metadata) if self._predictor else None
+        """`ModelMetadata` as a dict; None if each volume has a model chosen for it."""
+        return self._predictor.metadata.to_json() if self._predictor else None
 
     def _ready(self, volume):
         """Return predictor and options for a volume."""
@@ -242,7 +241,7 @@ def _state(model, engine):
     """Return a key for the parts of a Keras model that its engine would not notice changing."""
     from ..networks.models import metadata
 
-    about = json.dumps(metadata(model), default=str)
+    about = repr(metadata(model))
     if by_keras(engine):  # it reads the values of these variables anew
         return about, *map(id, model.variables)
     digest = sha256()

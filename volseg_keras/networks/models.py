@@ -15,6 +15,7 @@ from .blocks import (
     unet_level,
 )
 from .layers import LAST, Probability
+from .metadata import ModelMetadata, Normalization
 from .variants import get_variant
 
 ENCODER = (40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128)
@@ -146,9 +147,8 @@ def split_normalization(model):
     """Undo `with_normalization`.
 
     Returns:
-        The network of standardised grey values, and `(mean, deviation, contrast)`, the first two
-        with a number for each channel if there are several; `model` itself and None if it does not
-        standardise.
+        The network of standardised grey values, and its `Normalization`; `model` itself and None if
+        it does not standardise.
     """
     found = {layer.name: layer for layer in model.layers if isinstance(layer, layers.Rescaling)}
     if "normalization" not in found or not isinstance(model.layers[-1], keras.Model):
@@ -156,7 +156,8 @@ def split_normalization(model):
     scale, offset = (np.asarray(getattr(found["normalization"], n)) for n in ("scale", "offset"))
     scale, offset = (n.ravel() if n.ndim else n for n in (scale, offset))
     contrast = found["contrast"].scale if "contrast" in found else 1.0
-    return model.layers[-1], ((-offset / scale).tolist(), (1 / scale).tolist(), contrast)
+    constants = Normalization((-offset / scale).tolist(), (1 / scale).tolist(), contrast)
+    return model.layers[-1], constants
 
 
 def float32_copy(network):
@@ -187,15 +188,11 @@ def class_names(count):
 
 
 def metadata(model):
-    """Return the facts that users of a model need, as a dict of JSON types."""
-    constants = split_normalization(model)[1]
-    names = "mean", "standard_deviation", "contrast"
-    normalization = constants and dict(zip(names, constants, strict=True))
-    return {
-        "name": model.name,
-        "spatial_dims": spatial_dims_of(model),
-        "channels": model.inputs[0].shape[-1],
-        "num_classes": model.output_shape[-1],
-        "input": "grey levels" if normalization else "standardised grey levels",
-        "normalization": normalization,
-    }
+    """Return the `ModelMetadata` of a Keras model."""
+    return ModelMetadata(
+        name=model.name,
+        spatial_dims=spatial_dims_of(model),
+        channels=model.inputs[0].shape[-1],
+        num_classes=model.output_shape[-1],
+        normalization=split_normalization(model)[1],
+    )

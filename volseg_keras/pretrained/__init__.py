@@ -1,1 +1,1 @@
-"""Published models: their names, files and checksums."""
+"""Published models: their names, files and checksums, and what is stored with a model."""

@@ -6,7 +6,8 @@ import numpy as np
 
 from ..errors import require
 from ..volumes.dimensions import check_axes, dims_for, known_voxel_size
-from .presets import mean_threshold, published, trained_spatial_dims, trained_voxel_size
+from .presets import published
+from .stored_facts import StoredFacts, mean_threshold
 
 AUTO = "auto"  # as the name of a model
 # By number of spatial axes, the best first; the first one that is published is used.
@@ -100,8 +101,9 @@ def common_scale(models, voxel_size):
         Three numbers: 1 also if the models were trained at voxel sizes that differ by more than a
         quarter. The thickness of sections is that of the 3D models, if there are any.
     """
-    dims = [trained_spatial_dims(model) for model in models]
-    sizes = [trained_voxel_size(model, voxel_size) for model in models]
+    stored = [StoredFacts.of(model) for model in models]
+    dims = [each.spatial_dims for each in stored]
+    sizes = [each.nearest_voxel_size(voxel_size) for each in stored]
     size = None if None in dims else common_voxel_size(sizes, dims)
     if size is None:
         return (1, 1, 1)
@@ -126,8 +128,9 @@ def scale_to(models, voxel_size):
         ValueError: a voxel size is unknown, or the models have different ones.
     """
     require(voxel_size, "voxel_size", "the voxel size of the volume, to rescale", "none")
-    dims = [trained_spatial_dims(model) for model in models]
-    sizes = [trained_voxel_size(model, voxel_size) for model in models]
+    stored = [StoredFacts.of(model) for model in models]
+    dims = [each.spatial_dims for each in stored]
+    sizes = [each.nearest_voxel_size(voxel_size) for each in stored]
     size = common_voxel_size(sizes, [n or 3 for n in dims])
     known = " and ".join(map(str, {*sizes} - {None})) or "none"
     require(size, "model", "a model with one known voxel size, to rescale", known)
@@ -139,7 +142,7 @@ def common_voxel_size(sizes, dims):
     """Return the voxel size that models which see a volume together were trained at.
 
     Args:
-        sizes: `trained_voxel_size` of each.
+        sizes: `StoredFacts.nearest_voxel_size` of each.
         dims: spatial axes of each. The thickness of sections is that of the 3D ones.
 
     Returns:

@@ -23,15 +23,16 @@ class PredictionDefaults:
     noise: float | None = None
 
     @classmethod
-    def of(cls, facts, name="it"):
-        """Return the defaults among the facts of metrics.json.
+    def from_json(cls, entries, name="it"):
+        """Return the defaults among the entries of metrics.json.
 
         Raises:
             ValueError: the values are no such numbers; the message names the model.
         """
         plain = cls()
-        views, noise = facts.get("views", plain.views), facts.get("noise", plain.noise)
-        smoothing, zooms = facts.get("smoothing", plain.smoothing), facts.get("zooms", plain.zooms)
+        views, noise = entries.get("views", plain.views), entries.get("noise", plain.noise)
+        smoothing = entries.get("smoothing", plain.smoothing)
+        zooms = entries.get("zooms", plain.zooms)
         try:
             found = cls(
                 int(views),

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..networks.models import class_names, metadata
 from ..networks.variants import get_variant
-from ..pretrained.prediction_defaults import PredictionDefaults
+from ..pretrained.stored_facts import StoredFacts
 from ..pretrained.summaries import AS_IT_IS, mean_jaccard
 from .zoo import DATASETS, ZOO
 
@@ -27,20 +27,21 @@ def card_text(name, model, metrics, about="", row=None):
         about: paragraphs on the data, instead of those of `row`.
         row: its `PublishedModel`, or None.
     """
-    variant, facts = get_variant(metrics["variant"]), metadata(model)
-    constants, tests = facts["normalization"], [metrics["test"], *metrics["other_tests"]]
-    names = row.classes if row else class_names(facts["num_classes"])
+    variant, model_metadata = get_variant(metrics["variant"]), metadata(model)
+    stored = StoredFacts.from_json(metrics, name)
+    constants, tests = model_metadata.normalization, [metrics["test"], *metrics["other_tests"]]
+    names = row.classes if row else class_names(model_metadata.num_classes)
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         name=name,
         purpose=f"{row.purpose} " if row else "",
         network=variant.description,
         parameters=f"{metrics['parameters']:,}",
         axes="(z, y, x)" if variant.spatial_dims == 3 else "(y, x)",
-        voxels=_voxels(metrics, variant.spatial_dims),
-        averaging=_averaging(metrics),
-        mean=_numbers(constants["mean"]),
-        deviation=_numbers(constants["standard_deviation"]),
-        contrast=f"{constants['contrast']:g}",
+        voxels=_voxels(stored.voxel_size_range, variant.spatial_dims),
+        averaging=_averaging(stored.defaults),
+        mean=_numbers(constants.mean),
+        deviation=_numbers(constants.standard_deviation),
+        contrast=f"{constants.contrast:g}",
         classes=" / ".join(names),
         about=about.strip() or data_text(row),
         recipe=metrics["recipe"],
@@ -53,7 +54,7 @@ def card_text(name, model, metrics, about="", row=None):
         held_out=f"{metrics['held_out_jaccard']:.3f}",
         retrained=" before it was trained on too" if metrics.get("retrained") else "",
         statistics=_statistics(metrics),
-        threshold=_threshold(metrics, facts),
+        threshold=_threshold(stored.threshold, model_metadata.num_classes),
         command=_command(name, metrics, row) if row else "",
         scores="\n\n".join(map(_score_table, tests)),
         tested=metrics["test"]["name"],
@@ -88,7 +89,7 @@ def trained_on(row):
 
 
 def facts_of(name, row, metrics):
-    """Return the content of card.json, see `presets.model_card`."""
+    """Return the content of card.json, see `StoredFacts`."""
     dims = get_variant(row.network).spatial_dims
     data = [DATASETS[key] for key in trained_on(row)]
     test = metrics["test"]
@@ -119,10 +120,10 @@ def _statistics(metrics):
     return ", with recalibrated batch statistics" * (metrics.get("statistics") == "recalibrated")
 
 
-def _threshold(metrics, facts):
-    if facts["num_classes"] > 2:
+def _threshold(threshold, num_classes):
+    if num_classes > 2:
         return ""
-    return f", and best at a threshold of {metrics['threshold']:.3f}"
+    return f", and best at a threshold of {threshold:.3f}"
 
 
 def _command(name, metrics, row):
@@ -130,15 +131,13 @@ def _command(name, metrics, row):
     return f" Again:\n\n```\nvolseg reproduce {name} --data DATA{steps}\n```"
 
 
-def _voxels(metrics, dims):
-    size = metrics.get("voxel_size")
-    sides = zip(*metrics.get("voxel_size_range", (size, size) if size else ()), strict=True)
+def _voxels(size_range, dims):
+    sides = zip(*size_range or (), strict=True)
     texts = [f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}" for low, high in sides]
     return f" in voxels of {' x '.join(texts[-dims:])} nm" if texts else ""
 
 
-def _averaging(metrics):
-    own = PredictionDefaults.of(metrics)
+def _averaging(own):
     over = [f"{own.views} views"] if own.views > 1 else []
     over += [f"neighbouring sections (`--smoothing {own.smoothing:g}`)"] if own.smoothing else []
     if own.zooms != (1,):

@@ -18,14 +18,8 @@ from ..patches.class_ids import annotated_sections
 from ..pretrained.checksums import NAME as SUMS
 from ..pretrained.checksums import write_checksums
 from ..pretrained.choice import rescaling
-from ..pretrained.prediction_defaults import PredictionDefaults
-from ..pretrained.presets import (
-    KERAS,
-    METRICS,
-    load_pretrained,
-    model_card,
-    nearest_voxel_size,
-)
+from ..pretrained.presets import KERAS, METRICS, load_pretrained
+from ..pretrained.stored_facts import StoredFacts
 from ..volumes.dimensions import check_shape
 from ..volumes.labels import NOT_ANNOTATED, class_ids
 from .card import card_text, facts_of
@@ -110,7 +104,7 @@ def publish(run, output, tests, *, about="", row=None, on_progress=None):
     check_publishable(run, metrics, tests, row)
     check_output(output)
     require(row or about.strip(), "about", "paragraphs on the data, for the card", "none")
-    model = load_pretrained(run)
+    model, stored = load_pretrained(run), StoredFacts.of(run)
     classes = model.output_shape[-1]
     good = not row or classes == len(row.classes)
     require(good, "run", f"one of {row and len(row.classes)} classes", f"{classes} classes")
@@ -119,10 +113,10 @@ def publish(run, output, tests, *, about="", row=None, on_progress=None):
     with work_folder(output) as work:
         part, file = work / output.name, work / KERAS
         save_small(model, file)
-        predictor = open_model(file, defaults=PredictionDefaults.of(metrics, run))
-        scored = score_all(predictor, tests, metrics, on_progress)
+        predictor = open_model(file, defaults=stored.defaults)
+        scored = score_all(predictor, tests, stored, on_progress)
         metrics["test"], metrics["other_tests"] = scored[0], scored[1:]
-        write_files(model, run, part, metrics, about, row)
+        write_files(model, run, part, metrics, stored.card, about, row)
         file.replace(part / file.name)
         write_checksums(part)
         # It is kept if this process is killed now.
@@ -162,7 +156,7 @@ def save_small(model, path):
     plain.unlink()
 
 
-def score_all(predictor, tests, metrics, on_progress=None):
+def score_all(predictor, tests, stored, on_progress=None):
     """Return the entry of each `ScoredVolume` in metrics.json; the first one has shifts too.
 
     Volumes are rescaled to the model's voxels, and what it finds is smoothed over sections, where
@@ -170,14 +164,14 @@ def score_all(predictor, tests, metrics, on_progress=None):
     """
     scored = []
     for test, whole in zip(map(annotated_part, tests), tests, strict=True):
-        size = nearest_voxel_size(metrics, test.voxel_size)
+        size = stored.nearest_voxel_size(test.voxel_size)
         scale = rescaling(test.voxel_size, size, predictor.spatial_dims)
         options = PredictionOptions(scale=scale)
         scores = post_processed(
             predictor,
             test.image,
             test.truth,
-            metrics["threshold"],
+            stored.threshold,
             options,
             on_progress=on_progress,
         )
@@ -245,10 +239,10 @@ def check_output(output):
     require(good, "output", expected, f"{output} without {SUMS}", FileExistsError)
 
 
-def write_files(model, run, folder, metrics, about, row):
+def write_files(model, run, folder, metrics, card, about, row):
     """Write all files of a published model to a new folder."""
     facts = facts_of(folder.name, row, metrics) if row else {}
-    export_savedmodel(model, folder, model_card(run) | facts)
+    export_savedmodel(model, folder, card | facts)
     for name in ("history.csv", "curve.png", "card.json"):
         if (run / name).is_file():
             shutil.copy(run / name, folder)

@@ -30,7 +30,7 @@ def post_processed(predictor, image, truth, threshold, options=None, *, on_progr
     Returns:
         A dict from the name of each variant to its `segmentation_scores`.
     """
-    scores, num_classes = {}, predictor.metadata["num_classes"]
+    scores, num_classes = {}, predictor.metadata.num_classes
     options = options or PredictionOptions()
 
     def score(view, labels):
@@ -59,7 +59,7 @@ def under_shifts(predictor, image, truth, options=None, *, on_progress=None):
     Returns:
         A dict from the name of each of `SHIFTS` to its `scores.foreground_jaccard`.
     """
-    table, num_classes = {}, predictor.metadata["num_classes"]
+    table, num_classes = {}, predictor.metadata.num_classes
     for done, (name, shift) in enumerate(SHIFTS.items(), 1):
         copy, labels = shift(image, truth)
         row = scored(labels, label_map(predictor.slabs(copy, options)), num_classes=num_classes)

@@ -41,7 +41,7 @@ def training_normalization(own, normalization):
     """Return "volume" or the `Intensity` to standardise with.
 
     Args:
-        own: `(mean, deviation, contrast)` of the model it is from, or None.
+        own: `Normalization` of the model it is from, or None.
         normalization: "volume", "model" or `(mean, standard deviation)`.
 
     Raises:
@@ -52,7 +52,7 @@ def training_normalization(own, normalization):
         return normalization
     expected = "'volume' or (mean, standard deviation) for a network without constants"
     require(own, "normalization", expected, "'model'")
-    return Intensity(*own[:2], padding=None)
+    return Intensity(own.mean, own.standard_deviation, padding=None)
 
 
 def check_weights(weights, volumes):

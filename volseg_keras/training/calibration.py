@@ -1,6 +1,6 @@
 """Statistics, averaging and threshold of a trained network, chosen on the held-out parts."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import keras
@@ -14,6 +14,55 @@ from .batch_norm import batch_norms, recalibrate_batch_norm
 from .validation import score
 
 SAME = 1e-3  # relative difference of weights that are equal except for rounding
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How a trained network predicts best, as chosen on the parts that were held out.
+
+    Attributes:
+        statistics: of batch normalisations, "as trained" or "recalibrated".
+        views: as of `PredictionDefaults`, like `smoothing` and `zooms`.
+        smoothing: see `views`.
+        zooms: see `views`.
+        threshold: least foreground probability; 0.5 for more than two classes, or where nothing is
+            held out.
+        held_out: Jaccard index of each held-out part by its name, the mean of the foreground
+            classes, at a threshold of 0.5; empty where nothing is held out.
+    """
+
+    statistics: str
+    views: int = 1
+    smoothing: float = 0.0
+    zooms: tuple = (1.0,)
+    threshold: float = 0.5
+    held_out: dict = field(default_factory=dict)
+
+    @property
+    def held_out_jaccard(self):
+        """Mean Jaccard index of the held-out parts, None where there are none."""
+        return float(np.mean(list(self.held_out.values()))) if self.held_out else None
+
+    def to_json(self):
+        """Return the entries of metrics.json."""
+        mean = {"held_out_jaccard": self.held_out_jaccard}
+        if not self.held_out:
+            return {"statistics": self.statistics, "threshold": self.threshold, **mean}
+        return {
+            "statistics": self.statistics,
+            "views": self.views,
+            "smoothing": self.smoothing,
+            "zooms": list(self.zooms),
+            "threshold": self.threshold,
+            **mean,
+            "held_out": self.held_out,
+        }
+
+    @classmethod
+    def from_json(cls, metrics):
+        """Return what the entries of a metrics.json say, a dict with others too."""
+        found = {each.name: metrics[each.name] for each in fields(cls) if each.name in metrics}
+        return cls(**found | {"zooms": tuple(metrics.get("zooms", cls.zooms))})
 
 
 @dataclass(frozen=True)
@@ -66,11 +115,7 @@ def calibrate(path, parts, batches=()):
             `recalibrate_batch_norm`.
 
     Returns:
-        A dict of `statistics`, "as trained" or "recalibrated"; `views`, `smoothing` and `zooms`,
-        see `PredictionDefaults`; `threshold` (0.5 for more than two classes);
-        `held_out_jaccard`, the mean over the parts of the mean Jaccard index of the
-        foreground classes, at a threshold of 0.5; and `held_out`, the index of each part by its
-        name. Without parts: `statistics`, a threshold of 0.5 and None for `held_out_jaccard`.
+        A `Calibration`.
     """
     path = Path(path)
     network, own = split_normalization(keras.saving.load_model(path, compile=False))
@@ -79,9 +124,8 @@ def calibrate(path, parts, batches=()):
         if norms:
             recalibrate_batch_norm(network, batches)
             save_atomically(network, own, path)
-        statistics = "recalibrated" if norms else "as trained"
-        return {"statistics": statistics, "threshold": 0.5, "held_out_jaccard": None}
-    engine, contrast = keras_engine(network), own[2]
+        return Calibration("recalibrated" if norms else "as trained")
+    engine, contrast = keras_engine(network), own.contrast
     trained = network.get_weights()
     found = {"as trained": (trained, score(network, engine, parts, contrast))}
     if batches and batch_norms(network):
@@ -106,12 +150,11 @@ def calibrate(path, parts, batches=()):
         if averaged.mean > scores.mean + row.worth:
             scores, options = averaged, tried
     save_atomically(network, own, path)
-    return {
-        "statistics": chosen,
-        "views": max(1, int(options.tta)),
-        "smoothing": options.smoothing,
-        "zooms": list(options.zooms),
-        "threshold": scores.threshold,
-        "held_out_jaccard": scores.mean,
-        "held_out": scores.jaccard,
-    }
+    return Calibration(
+        statistics=chosen,
+        views=max(1, int(options.tta)),
+        smoothing=options.smoothing,
+        zooms=options.zooms,
+        threshold=scores.threshold,
+        held_out=scores.jaccard,
+    )

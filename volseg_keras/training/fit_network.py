@@ -155,7 +155,7 @@ def fit_volumes(plan, volumes):
         with average.applied(model):
             save()
     chosen = choose(save.path, volumes.held_out, patches, batch, budget.step)
-    about |= {**chosen, "precision": precision}
+    about |= {**chosen.to_json(), "precision": precision}
     return write_summary(model, output, budget, about, volumes.given)
 
 
@@ -210,7 +210,7 @@ def train(plan, patches, callbacks):
 
 
 def choose(path, held_out, patches, batch, steps):
-    """Return statistics, threshold and scores of a saved network; see `calibrate`."""
+    """Return the `Calibration` of a saved network, for which patches are not augmented."""
     for sampler in patches.samplers:
         sampler.augment = NONE
     steps = min(steps, batches_to_see(patches.spatial_dims, batch))

@@ -12,11 +12,12 @@ from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
 from ..networks.models import spatial_dims_of
 from ..patches.class_ids import ArrayClassIds
-from ..pretrained.prediction_defaults import PredictionDefaults
 from ..pretrained.presets import KERAS, METRICS
+from ..pretrained.stored_facts import StoredFacts
 from ..volumes.dimensions import channels_of
 from ..volumes.labels import NOT_ANNOTATED
 from ..volumes.writing import writable_folder
+from .calibration import Calibration
 from .callbacks import stop_requested
 from .checkpoint import CHECKPOINT
 from .fit_network import checked_plan, fit_volumes
@@ -36,16 +37,6 @@ KEPT = ("history.csv", "curve.png", KERAS)
 # microscope and on four sections, had the best Jaccard index at 0.98 after the first stage, but at
 # 0.6 in the end: 0.71, where it was 0.55 at 0.98, on the other sections of the stack.
 LEAST, MOST = 0.3, 0.7
-# Entries that a run without a held-out part takes from the one before it.
-CHOSEN = (
-    "threshold",
-    "views",
-    "smoothing",
-    "zooms",
-    "held_out_jaccard",
-    "held_out",
-    "hold_out",
-)
 
 
 @dataclass(frozen=True)
@@ -94,18 +85,18 @@ def train_stages(stages, stacks, start, budget, request):
         request: the `Request` of the whole.
     """
     classes, channels = stacks.num_classes, channels_of(stacks.volumes[0].image)
-    source, summary, steps = start.name, {}, 0
+    source, summary, chosen, steps = start.name, {}, None, 0
     for number, stage in enumerate(stages):
         keras.utils.set_random_seed(request.seed + number)
         network = network_from(source, classes, dims=start.dims, channels=channels)
-        dims = spatial_dims_of(network)
         apart = request.hold_out is None  # held out for the first stage alone
-        mixed, held_out = hold_out_parts(stacks.volumes, stage.hold_out, dims, apart)
-        mixed, held_out = rescaled(mixed, start), uniquely_named(rescaled(held_out, start))
-        validated = rescaled_to(stacks.validation, mixed, start, dims)
+        mixed, held_out, validated = parts_of(
+            stacks, stage.hold_out, start, spatial_dims_of(network), apart
+        )
         weights = request.weights
         if stage.self_trained:
-            mixed, weights = with_own_labels(stage.folder, source, mixed, weights, summary)
+            stored = StoredFacts.from_json(summary)
+            mixed, weights = with_own_labels(stage.folder, source, mixed, weights, stored)
         is_new = not (stage.folder / CHECKPOINT).exists()
         if len(stages) > 1:
             print(f"Part {number + 1} of {len(stages)}", flush=True)
@@ -124,18 +115,21 @@ def train_stages(stages, stacks, start, budget, request):
             validation = [*held_out, *validated]
             volumes = Volumes(mixed, mixed, validation, uniquely_named(validation))
             done = fit_volumes(checked_plan(own_request), volumes)
+        found = Calibration.from_json(done)
         if number == 0 and start.name and held_out and is_new:
-            tell_gain(start, classes, held_out, done)
+            tell_gain(start, classes, held_out, found)
         if stage.hold_out:
             done["hold_out"] = stage.hold_out.given
             write_json(stage.folder / METRICS, done, indent=2)
         steps += done["steps"]
         done["total_steps"] = steps
-        kept = done["held_out_jaccard"] is None
-        summary = done | {key: summary[key] for key in CHOSEN if kept and key in summary}
-        if kept and "held_out" in summary:
-            summary["retrained"] = True  # what was held out before was trained on since
-            summary["threshold"] = min(max(summary["threshold"], LEAST), MOST)
+        if chosen and chosen.held_out and not found.held_out:
+            # What was held out before was trained on since.
+            chosen = after_more_training(chosen, found.statistics)
+            kept = {"hold_out": summary["hold_out"], "retrained": True}
+            summary = done | chosen.to_json() | kept
+        else:
+            chosen, summary = found, done
         source = stage.folder
         if stop_requested(request.stop):
             end_early(source, stages[-1].folder)
@@ -143,13 +137,41 @@ def train_stages(stages, stacks, start, budget, request):
     return summary
 
 
-def tell_gain(start, classes, held_out, summary):
-    """Print what the start scores on the held-out parts beside what training made of it."""
+def parts_of(stacks, hold_out, start, dims, apart):
+    """Return what a stage trains on, what it holds out, and what else it validates on.
+
+    Args:
+        stacks: the `Stacks`, as they were given.
+        hold_out: the `HoldOut` of the stage, or None.
+        start: the `Start`, for whose network the parts are rescaled.
+        dims: axes of the network.
+        apart: as of `hold_out_parts`.
+    """
+    inner, held_out = hold_out_parts(stacks.volumes, hold_out, dims, apart)
+    inner, held_out = rescaled(inner, start), uniquely_named(rescaled(held_out, start))
+    return inner, held_out, rescaled_to(stacks.validation, inner, start, dims)
+
+
+def after_more_training(chosen, statistics):
+    """Return the `Calibration` of a network that was trained on, by then with other statistics."""
+    threshold = min(max(chosen.threshold, LEAST), MOST)
+    return replace(chosen, statistics=statistics, threshold=threshold)
+
+
+def tell_gain(start, classes, held_out, found):
+    """Print what the start scores on the held-out parts beside what training made of it.
+
+    Args:
+        start: the `Start`.
+        classes: their number.
+        held_out: `LabelledVolume`s.
+        found: the `Calibration` of the trained network.
+    """
     predictor = open_model(start.name)
-    if predictor.metadata["num_classes"] != classes:
+    if predictor.metadata.num_classes != classes:
         return
     before = predictor_score(predictor, held_out, options=PredictionOptions()).mean
-    after = sum(summary["held_out"][part.name] for part in held_out) / len(held_out)
+    after = sum(found.held_out[part.name] for part in held_out) / len(held_out)
     print(f"Held-out Jaccard: {start.name} {before:.3f}, after training {after:.3f}")
     if after <= before:
         print(
@@ -165,14 +187,14 @@ def end_early(part, folder):
             copy2(part / name, file)
 
 
-def with_own_labels(folder, model, volumes, weights, summary):
+def with_own_labels(folder, model, volumes, weights, stored):
     """Return volumes, and again with confident predictions as labels; and their weights.
 
     The predictions are kept in the folder, for a run that is resumed.
     """
     weights, file = list(weights or [1.0] * len(volumes)), folder / "own_labels.npz"
     if not file.is_file():
-        chosen = summary["threshold"], PredictionDefaults.of(summary)
+        chosen = stored.threshold, stored.defaults
         found = [confident_labels(model, volume, *chosen) for volume in volumes]
         with atomic_path(writable_folder(folder) / file.name) as part, open(part, "wb") as opened:
             np.savez_compressed(opened, *found)

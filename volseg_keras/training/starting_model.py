@@ -16,12 +16,8 @@ from ..networks.models import build_model, split_normalization, with_normalizati
 from ..networks.variants import find_variant
 from ..patches.class_ids import ArrayClassIds
 from ..pretrained.choice import BEST, rescaling
-from ..pretrained.presets import (
-    load_pretrained,
-    published,
-    trained_spatial_dims,
-    trained_voxel_size,
-)
+from ..pretrained.presets import load_pretrained, published
+from ..pretrained.stored_facts import StoredFacts
 from ..report.console import print_table, progress_bar
 from ..resources import free_memory
 from ..scores import ThresholdScores, best_threshold
@@ -115,7 +111,7 @@ def chosen_start(volumes, request, file):
         return start
     if request.start_model:
         tried = [request.start_model]
-        dims = trained_spatial_dims(request.start_model)
+        dims = StoredFacts.of(request.start_model).spatial_dims
         start = Start(dims, "as given", request.start_model, asked=request.resume_conditions)
     else:
         found = [dims_for(volume.image, volume.voxel_size) for volume in volumes]
@@ -211,7 +207,7 @@ def suitable(volumes, dims):
     if channels_of(volumes[0].image) != 1:
         return []
     names = [file.parent.name for file in published().values()]
-    names = [name for name in names if trained_spatial_dims(name) == dims]
+    names = [name for name in names if StoredFacts.of(name).spatial_dims == dims]
     best = {name: rank for rank, name in enumerate(BEST[dims])}
     return sorted(names, key=lambda name: (best.get(name, len(best)), name))
 
@@ -220,7 +216,7 @@ def scales(name, volumes, dims):
     """Return the scales to try a model at: 1, and that of its own voxel size if it differs."""
     sizes = {volume.voxel_size for volume in volumes}
     size = sizes.pop() if len(sizes) == 1 else None
-    scale = rescaling(size, trained_voxel_size(name, size), dims)
+    scale = rescaling(size, StoredFacts.of(name).nearest_voxel_size(size), dims)
     needed = sum(4 * math.prod(volume.image.shape) for volume in volumes)
     fits = max(1, math.prod(scale)) * needed < SHARE * free_memory()
     return [(1, 1, 1), scale] if fits and scale != (1, 1, 1) else [(1, 1, 1)]

@@ -56,7 +56,7 @@ def score(model, engine, parts, contrast=1.0, options=PLAIN_PREDICTION):
 
 def predictor_score(predictor, parts, contrast=1.0, options=PLAIN_PREDICTION):
     """Score a `Predictor`; the other arguments are those of `score`."""
-    classes = predictor.metadata["num_classes"]
+    classes = predictor.metadata.num_classes
     jaccard, curves = {}, []
     for part in parts:
         confusion = Confusion(classes, NOT_ANNOTATED)

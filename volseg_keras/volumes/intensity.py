@@ -61,15 +61,15 @@ class Intensity:
 
         Args:
             block: `(z, y, x)` or `(z, y, x, channels)`.
-            own: dict of the mean and standard_deviation that the network itself standardises with;
-                the result then has these statistics.
+            own: the `Normalization` that the network itself standardises with; the result then has
+                these statistics.
             padded: of `padded`, where it is known.
         """
         mean, deviation = np.asarray(self.mean), np.asarray(self.deviation)
         target = 0.0
         if own:
-            deviation = deviation / np.asarray(own["standard_deviation"])
-            target = np.asarray(own["mean"])
+            deviation = deviation / np.asarray(own.standard_deviation)
+            target = np.asarray(own.mean)
             mean = mean - deviation * target
         standardized = np.subtract(block, mean.astype(np.float32), dtype=np.float32)
         standardized /= deviation.astype(np.float32)

@@ -1,0 +1,150 @@
+"""What is stored with a model besides its weights, read and checked once."""
+
+import json
+import zipfile
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import require
+from ..files import read_json
+from ..networks.variants import find_variant
+from .prediction_defaults import PredictionDefaults
+from .presets import KERAS, METADATA, METRICS, is_of_savedmodel, model_file
+
+# Entries of metrics.json that exports state too.
+MEASURED = (
+    "threshold",
+    *(each.name for each in fields(PredictionDefaults)),
+    "voxel_size",
+    "voxel_size_range",
+)
+
+
+@dataclass(frozen=True)
+class StoredFacts:
+    """What is stored with a model besides its weights.
+
+    Attributes:
+        threshold: least foreground probability, chosen in training; 0.5 where none is stored.
+        defaults: `PredictionDefaults`.
+        voxel_size_range: the smallest and the largest sides `(z, y, x)` in nm of the voxels of the
+            volumes that it was trained on, or the voxel size twice; None if unknown.
+        spatial_dims: number of spatial axes, None if unknown.
+        card: the entries of JSON that go on into exports, all optional: those of `MEASURED`, name,
+            description, tags, classes, license, authors, cite, `training_data` and the text of
+            `validation`, as in the model descriptions of bioimage.io.
+    """
+
+    threshold: float = 0.5
+    defaults: PredictionDefaults = PredictionDefaults()
+    voxel_size_range: tuple | None = None
+    spatial_dims: int | None = None
+    card: dict = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, model):
+        """Read the facts of a model.
+
+        They are in metrics.json and card.json beside the model.keras of a run or a published model,
+        and of exports in assets.extra/volseg.json of a SavedModel or within the .keras file.
+
+        Args:
+            model: its name, run or file.
+
+        Raises:
+            ValueError: there is no such model, or what is stored with it makes no sense.
+        """
+        file, entries = _located_entries(model)
+        if file is None or file.name != KERAS:
+            return cls.from_json(entries, model)
+        card = _card(file.with_name("card.json"), entries)
+        return replace(cls.from_json(card | entries, model), card=card)
+
+    @classmethod
+    def from_json(cls, entries, name="it"):
+        """Return the facts among the entries of metrics.json or of the description of an export.
+
+        Args:
+            entries: a dict; others than those of the attributes stay in `card`.
+            name: of the model, for messages.
+
+        Raises:
+            ValueError: an entry makes no sense.
+        """
+        threshold = entries.get("threshold", cls.threshold)
+        good = isinstance(threshold, float) and 0 < threshold < 1
+        expected = f"a number between 0 and 1 to be stored with {name}"
+        require(good, "threshold", expected, f"threshold={threshold}")
+        network = find_variant(entries.get("variant", ""))
+        return cls(
+            threshold=threshold,
+            defaults=PredictionDefaults.from_json(entries, name),
+            voxel_size_range=_voxel_size_range(entries, name),
+            spatial_dims=entries.get("spatial_dims", network and network.spatial_dims),
+            card=entries,
+        )
+
+    def nearest_voxel_size(self, near):
+        """Return the voxel size, of those trained at, which is nearest to another.
+
+        Args:
+            near: sides `(z, y, x)` in nm, or None.
+
+        Returns:
+            `(z, y, x)` in nm: for every axis the side itself if volumes of smaller and of larger
+            ones were trained on. None if one of the two is unknown.
+        """
+        if not (near and self.voxel_size_range):
+            return None
+        return tuple(np.clip(near, *self.voxel_size_range).tolist())
+
+
+def mean_threshold(models):
+    """Return the mean of the thresholds that are stored with models."""
+    values = [StoredFacts.of(model).threshold for model in models]
+    return sum(values) / len(values)
+
+
+def _located_entries(model):
+    """Return the .keras file of a model, None for a SavedModel, and the entries stored with it."""
+    saved = Path(model) / METADATA
+    if is_of_savedmodel(saved, model):
+        return None, read_json(saved)
+    file = model_file(model)
+    beside = read_json(file.with_name(METRICS)) if file.name == KERAS else {}
+    return file, _entries_within(file) or beside
+
+
+def _entries_within(file):
+    """Return the entries in the comment of a .keras file, a zip archive; empty without one."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            found = json.loads(archive.comment)
+    except (zipfile.BadZipFile, ValueError):  # damage is told where the model is loaded
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _card(file, entries):
+    """Return what a card.json states, and of the entries of metrics.json what is measured."""
+    measured = {name: entries[name] for name in MEASURED if name in entries}
+    score = entries.get("held_out_jaccard")
+    text = "Mean Jaccard index of the foreground on the parts that were held out"
+    validation = {} if score is None else {"validation": f"{text}: {score:.3f}."}
+    return validation | read_json(file) | measured
+
+
+def _voxel_size_range(entries, name):
+    size = entries.get("voxel_size")
+    found = entries.get("voxel_size_range") or size and (size, size)
+    if not found:
+        return None
+    try:
+        good = np.shape(found) == (2, 3) and np.greater(found, 0).all()
+    except (TypeError, ValueError):
+        good = False
+    expected = f"sides (z, y, x) in nm to be stored with {name}"
+    require(good, "voxel_size", expected, f"voxel_size={found}")
+    return tuple(map(tuple, found))
