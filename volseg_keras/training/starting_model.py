@@ -120,7 +120,7 @@ def chosen_start(volumes, request, file):
         print(f"{start.dims}D: {start.why}", flush=True)
         tried = [] if request.start else suitable(volumes, start.dims)
     planned = [(name, scale) for name in tried for scale in scales(name, volumes, start.dims)]
-    if request.recipe:
+    if request.recipe and start.dims:
         check_recipe(get_recipe(request.recipe), start.dims)
     if len(planned) > 1 or planned and not request.start_model:  # there is something to choose
         best, *others = score_candidates(volumes, start.dims, planned)
