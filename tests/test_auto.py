@@ -17,6 +17,7 @@ from volseg_keras.networks.models import with_normalization
 from volseg_keras.patches.augment import NONE
 from volseg_keras.patches.class_ids import ArrayClassIds
 from volseg_keras.pretrained import presets
+from volseg_keras.pretrained.network_dims import network_dims
 from volseg_keras.report.console import shown_by
 from volseg_keras.training import auto, stages, starting_model
 from volseg_keras.training.annotated_sections import without_section
@@ -37,7 +38,6 @@ from volseg_keras.training.starting_model import (
     with_new_head,
 )
 from volseg_keras.training.training_volumes import Stacks, read_stacks
-from volseg_keras.volumes.dimensions import network_dims
 from volseg_keras.volumes.intensity import Intensity
 
 LABEL = phantom((16, 64, 64), seed=0)[1]

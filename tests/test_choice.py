@@ -10,9 +10,9 @@ from scipy import ndimage
 from volseg_keras import Segmenter, open_volume, phantom, predict_volume, save_volume
 from volseg_keras.pretrained import choice
 from volseg_keras.pretrained.choice import BEST, choose_model, common_scale, rescaling
+from volseg_keras.pretrained.network_dims import network_dims
 from volseg_keras.pretrained.presets import published
 from volseg_keras.pretrained.stored_facts import StoredFacts
-from volseg_keras.volumes.dimensions import network_dims
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from command import quick_recipe, volseg
 from networks import shallow_networks
 
 from volseg_keras import load_pretrained, phantom, save_volume
+from volseg_keras.datasets.catalogue import DATASETS
 from volseg_keras.networks.models import split_normalization
 from volseg_keras.networks.variants import VARIANTS
 from volseg_keras.pretrained.checksums import check_files
@@ -17,7 +18,7 @@ from volseg_keras.pretrained.presets import model_file
 from volseg_keras.publishing.card import trained_on
 from volseg_keras.publishing.model_table import BEGIN, END
 from volseg_keras.publishing.publish import row_trained_as, trained_as
-from volseg_keras.publishing.zoo import DATASETS, ZOO, get_row
+from volseg_keras.publishing.zoo import ZOO, get_row
 from volseg_keras.publishing.zoo_training import open_pair, train_row
 from volseg_keras.training.recipes import RECIPES
 

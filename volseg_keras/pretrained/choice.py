@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import require
-from ..volumes.dimensions import check_axes, dims_for, known_voxel_size
+from ..volumes.dimensions import check_axes, known_voxel_size
+from .network_dims import dims_for
 from .presets import published
 from .stored_facts import StoredFacts, mean_threshold
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..datasets.catalogue import DATASETS
 from ..errors import require
 from ..export.export_model import export_savedmodel
 from ..files import read_json, work_folder, write_json
@@ -25,7 +26,6 @@ from ..volumes.labels import NOT_ANNOTATED, class_ids
 from .card import card_text, facts_of
 from .model_table import write_model_tables
 from .robustness import post_processed, under_shifts
-from .zoo import DATASETS
 from .zoo_training import open_pair
 
 # Entries of the metrics.json of a run that a card, or its comparison with a row, needs.

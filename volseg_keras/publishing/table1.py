@@ -6,6 +6,7 @@ from itertools import product
 
 import numpy as np
 
+from ..datasets.catalogue import EPFL_TABLE_1, EPFL_TEST
 from ..datasets.phantom import phantom
 from ..errors import require
 from ..files import read_json, write_json
@@ -18,7 +19,7 @@ from ..volumes.labels import digest
 from ..volumes.writing import writable_folder
 from .robustness import post_processed
 from .table1_files import MEASURES, write_tables
-from .zoo import EPFL_TABLE_1, EPFL_TEST, ZOO
+from .zoo import ZOO
 from .zoo_training import find_files, open_pair, train_network
 
 SCORES = "scores.json"

@@ -16,12 +16,13 @@ from ..networks.models import build_model, split_normalization, with_normalizati
 from ..networks.variants import find_variant
 from ..patches.class_ids import ArrayClassIds
 from ..pretrained.choice import BEST, rescaling
+from ..pretrained.network_dims import dims_for
 from ..pretrained.presets import load_pretrained, published
 from ..pretrained.stored_facts import StoredFacts
 from ..report.console import print_table, progress_bar
 from ..resources import free_memory
 from ..scores import ThresholdScores, best_threshold
-from ..volumes.dimensions import channels_of, dims_for
+from ..volumes.dimensions import channels_of
 from ..volumes.labels import NOT_ANNOTATED, present_ids
 from ..volumes.resampling import resample, resample_labels
 from .annotated_sections import section_view, spread
