@@ -384,6 +384,12 @@ def test_wrong_input_is_refused_before_any_work(arguments, told, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_wrong_start_is_refused_before_labels_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(auto, "read_stacks", None)
+    with pytest.raises(ValueError, match="`model`.*nothing"):
+        fit("auto", IMAGE, sparse(), output=tmp_path, start="nothing")
+
+
 def test_a_recipe_of_other_axes_is_refused_before_models_are_scored(tmp_path, monkeypatch):
     monkeypatch.setattr(starting_model, "score_candidates", None)
     recipe = replace(get_recipe("fast"), batch={3: 1})

@@ -11,6 +11,7 @@ from .annotated_sections import has_enough, section_to_hold_out
 from .arguments import check_run, check_weights, make_budget
 from .checkpoint import CHECKPOINT, begun_folders
 from .hold_out import HoldOut, Section, hold_out_parts
+from .network_choice import check_network
 from .recipes import get_recipe
 from .stages import planned_stages, train_stages
 from .starting_model import chosen_start
@@ -58,6 +59,7 @@ def checked_stacks(request):
     """
     model = request.model
     require(model == "auto", "model", 'a Keras model or "auto"', f"{model=}")
+    check_network(None, request.start, request.self_train)
     make_budget(get_recipe(request.recipe or "finetune"), request.steps, request.minutes)
     output = request.output
     first = output / "parts" / "1" / CHECKPOINT
