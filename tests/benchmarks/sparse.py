@@ -29,11 +29,12 @@ from common import report
 
 SECTIONS, SEEDS = (4, 1, 2, 8, 16), (0, 1, 2)
 CLAIM = (4, 1), ("published", "scratch")
-COLORS = {
-    "published": "#0072b2",
-    "scratch": "#bbbbbb",
-    "self-trained": "#009e73",
-    "suggested": "#e69f00",
+# In the picture: text and colour.
+STUDIES = {
+    "published": ("from published weights", "#0072b2"),
+    "scratch": ("from scratch", "#888888"),
+    "self-trained": ("and self-training", "#009e73"),
+    "suggested": ("sections named by suggest", "#e69f00"),
 }
 VOXEL_SIZE = (40.0, 5.9, 5.9)
 
@@ -136,11 +137,14 @@ def draw(rows, path):
     for study, found in points.items():
         counts = sorted(found)
         means = [np.mean(found[count]) for count in counts]
-        panel.plot(counts, means, "-", color=COLORS[study], label=study)
+        text, color = STUDIES[study]
+        panel.plot(counts, means, "-", color=color, label=text)
         for count in counts:
-            panel.plot([count] * len(found[count]), found[count], "o", ms=3, color=COLORS[study])
+            panel.plot([count] * len(found[count]), found[count], "o", ms=3, color=color)
     panel.set_xscale("log", base=2)
-    panel.set_xticks(sorted(SECTIONS), map(str, sorted(SECTIONS)))
+    known = sorted({row["sections"] for row in rows})
+    panel.set_xticks(known, map(str, known))
+    panel.minorticks_off()
     panel.set(xlabel="annotated sections", ylim=(0, 1))
     tidy(panel, "Jaccard index")
     panel.legend(frameon=False)
@@ -158,7 +162,7 @@ def main():
     lines = folder / "sparse.jsonl"
     rows = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
     done = {Run(row["study"], row["sections"], row["seed"]) for row in rows}
-    runs = [Run(study, n, seed) for seed, n, study in product(SEEDS, SECTIONS, COLORS)]
+    runs = [Run(study, n, seed) for seed, n, study in product(SEEDS, SECTIONS, STUDIES)]
     runs.sort(key=lambda run: not (run.sections in CLAIM[0] and run.study in CLAIM[1]))
     for run in runs:
         if run in done:
