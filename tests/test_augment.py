@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from volseg_keras.patches.augment import NONE, Augment, draw, place, shade, stain
+from volseg_keras.patches.augment import NONE, Augment, change_intensities, draw, move_voxels, stain
 from volseg_keras.patches.myelin import add_sheath
 
 SHAPE = (12, 16, 16)
@@ -20,8 +20,8 @@ def only(**options):
 
 def test_nothing_is_nothing():
     plain = drawn(NONE)
-    np.testing.assert_array_equal(place(IMAGE, plain, order=1), IMAGE)
-    np.testing.assert_array_equal(shade(IMAGE, plain), IMAGE)
+    np.testing.assert_array_equal(move_voxels(IMAGE, plain, order=1), IMAGE)
+    np.testing.assert_array_equal(change_intensities(IMAGE, plain), IMAGE)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -32,7 +32,7 @@ def test_every_axis_is_flipped_in_half_of_the_draws(axis):
 
 def test_flips_and_transposition_give_all_sixteen_orientations():
     augment = only(flips=True, rotations=True)
-    seen = {place(IMAGE, drawn(augment, seed), 1).tobytes() for seed in range(200)}
+    seen = {move_voxels(IMAGE, drawn(augment, seed), 1).tobytes() for seed in range(200)}
     assert len(seen) == 16
 
 
@@ -40,7 +40,7 @@ def test_patches_that_are_not_square_are_not_transposed():
     shape = (4, 8, 12)
     image = np.zeros(shape)
     for seed in range(20):
-        assert place(image, drawn(only(rotations=True), seed, shape), 1).shape == shape
+        assert move_voxels(image, drawn(only(rotations=True), seed, shape), 1).shape == shape
 
 
 @pytest.mark.parametrize("shape", [(20, 40, 40), (1, 48, 40)])
@@ -52,7 +52,7 @@ def test_deformation_moves_voxels_as_far_as_it_says(shape):
     for axis, size in enumerate(wide):
         line = np.arange(size, dtype=np.float32)
         coordinate = np.broadcast_to(np.moveaxis(line.reshape(-1, 1, 1), 0, axis), wide)
-        moved = place(np.array(coordinate), field, order=1)
+        moved = move_voxels(np.array(coordinate), field, order=1)
         assert moved.shape == shape
         still = np.moveaxis(np.arange(shape[axis]).reshape(-1, 1, 1), 0, axis)
         shift = moved - still - margin[axis]
@@ -74,7 +74,7 @@ def test_deformation_moves_voxels_as_far_as_it_says(shape):
     ],
 )
 def test_each_grey_level_change_alone(options, changed):
-    values = [changed(shade(IMAGE, drawn(only(**options), seed))) for seed in range(8)]
+    values = [changed(change_intensities(IMAGE, drawn(only(**options), seed))) for seed in range(8)]
     assert np.ptp(values) > 0.01 * abs(np.mean(values))
 
 
@@ -86,7 +86,7 @@ def test_scale_stretches_every_axis_by_its_own_factor():
     for axis in range(3):
         line = np.arange(wide[axis], dtype=np.float32)
         coordinate = np.broadcast_to(np.moveaxis(line.reshape(-1, 1, 1), 0, axis), wide)
-        moved = np.moveaxis(place(np.array(coordinate), scaled, order=1), axis, 0)[:, 0, 0]
+        moved = np.moveaxis(move_voxels(np.array(coordinate), scaled, order=1), axis, 0)[:, 0, 0]
         slope, _ = np.polyfit(np.arange(shape[axis]), moved, 1)
         np.testing.assert_allclose(np.diff(moved), slope, atol=1e-3)
         slopes.append(slope)
@@ -132,7 +132,7 @@ def test_one_section_of_a_thick_patch_is_damaged(depth, damaged):
     kinds = set()
     for seed in range(20):
         damage = drawn(only(sections=1.0), seed, shape)
-        out = shade(place(image.copy(), damage, order=1), damage)
+        out = change_intensities(move_voxels(image.copy(), damage, order=1), damage)
         changed = np.any(out != image, axis=(1, 2)).sum()
         if damage.section and damage.section.kind == "shifted" and not any(damage.section.shift):
             continue
@@ -157,7 +157,7 @@ def test_sections_are_left_out_up_to_a_thickness():
 def test_noise_leaves_the_deviation_as_it_is():
     noisy = only(noise=1.0, probability=1.0)
     image = np.random.default_rng(2).normal(size=(16, 64, 64)).astype(np.float32)
-    deviations = [shade(image, drawn(noisy, seed)).std() for seed in range(6)]
+    deviations = [change_intensities(image, drawn(noisy, seed)).std() for seed in range(6)]
     assert deviations == pytest.approx([1] * 6, rel=0.02)
 
 

@@ -19,7 +19,7 @@ from volseg_keras.patches.class_ids import ArrayClassIds
 from volseg_keras.pretrained import presets
 from volseg_keras.pretrained.network_dims import network_dims
 from volseg_keras.report.console import shown_by
-from volseg_keras.training import auto, stages, starting_model
+from volseg_keras.training import auto, new_network, stages, starting_model
 from volseg_keras.training.annotated_sections import without_section
 from volseg_keras.training.callbacks import Budget
 from volseg_keras.training.hold_out import HoldOut, hold_out_parts
@@ -35,7 +35,6 @@ from volseg_keras.training.starting_model import (
     resampled_volume,
     rescaled_to,
     scales,
-    with_new_head,
 )
 from volseg_keras.training.training_volumes import Stacks, read_stacks
 from volseg_keras.volumes.intensity import Intensity
@@ -125,7 +124,7 @@ def test_what_is_held_out_is_cut_before_the_stack_is_rescaled(tmp_path, monkeypa
 
     def fit_volumes(plan, volumes):
         given.append(volumes)
-        return {"statistics": "as trained", "steps": 1, "minutes": 0.1}
+        return {"statistics": "as trained", "threshold": 0.5, "steps": 1, "minutes": 0.1}
 
     monkeypatch.setattr(stages, "fit_volumes", fit_volumes)
     request = Request(**dict.fromkeys(field.name for field in fields(Request)))
@@ -145,8 +144,8 @@ def test_a_section_is_looked_at_where_its_objects_are(dims):
     label[3, :20, :20] = label[3, -20:, -20:] = 1
     ids = ArrayClassIds(label)
     volume = LabelledVolume("a", np.zeros_like(label), ids, Intensity(0.0, 1.0))
-    (view,) = starting_model.views_of(volume, dims)
-    assert (np.asarray(view.label) == 1).sum() == 400
+    (crop,) = starting_model.crops_of(volume, dims)
+    assert (np.asarray(crop.label) == 1).sum() == 400
 
 
 def test_neighbours_of_a_held_out_section_are_not_trained_on_if_others_are():
@@ -176,15 +175,15 @@ def test_a_start_must_do_better_than_marking_everything(jaccard, finds):
 
 def test_a_model_of_several_classes_is_scored_by_the_one_that_fits(tmp_path):
     one_pixel_network(4, -4).save(tmp_path / "both.keras")
-    views = [(labelled(), starting_model.views_of(labelled(), 2))]
-    found = starting_model.scored(tmp_path / "both.keras", (1, 1, 1), views)
+    crops = [(labelled(), starting_model.crops_of(labelled(), 2))]
+    found = starting_model.scored(tmp_path / "both.keras", (1, 1, 1), crops)
     assert found.jaccard > 0.95 and found.finds
 
 
 @shallow_networks()
 def test_another_number_of_classes_keeps_all_but_the_head():
     model = with_normalization(build_model("D"), 128.0, 40.0)
-    new = with_new_head(model, 4)
+    new = new_network.with_new_head(model, 4)
     assert new.output_shape[-1] == 4
     pairs = list(zip(model.layers[-1].layers, new.layers[-1].layers, strict=True))
     assert len(pairs) > 15
@@ -243,7 +242,7 @@ def test_the_shortest_command(files, tmp_path, capsys):
 def test_from_scratch_where_nothing_is_found(files, published, tmp_path, monkeypatch, capsys):
     file = published / "Bright" / "model.keras"
     monkeypatch.setattr(starting_model, "published", lambda: {"bright": file})
-    monkeypatch.setitem(starting_model.NETWORKS, 2, "C")
+    monkeypatch.setitem(new_network.NETWORKS, 2, "C")
     assert train(files, tmp_path / "run", "--hold-out", "none") == 0
     assert "Starts C from scratch: no published model finds" in capsys.readouterr().out
     about = told_of(tmp_path / "run")

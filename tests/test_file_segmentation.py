@@ -176,6 +176,13 @@ def test_averages_of_several_models_are_not_changed_by_resuming(change, tmp_path
         start(replace(job, prediction=PredictionOptions(**change)))
 
 
+def test_defaults_of_the_model_may_be_spelled_out_to_resume(tmp_path, network):
+    job = job_of(tmp_path, network, phantom((16, 32, 48), seed=1)[0], resume=True)
+    begun = start(job)
+    spelled = PredictionOptions(tta=1, zooms=(1,), smoothing=0)
+    assert start(replace(job, prediction=spelled)).folder == begun.folder
+
+
 def test_another_volume_of_the_same_name_is_not_gone_on_with(tmp_path, network):
     job = job_of(tmp_path, network, phantom((16, 32, 48), seed=1)[0], resume=True)
     start(job)
@@ -187,7 +194,7 @@ def test_another_volume_of_the_same_name_is_not_gone_on_with(tmp_path, network):
 def test_a_tile_and_a_scale_that_are_given_are_taken(tmp_path, network):
     given = PredictionOptions(scale=(1, 0.5, 0.5), tile=(48, 64, 80))
     job = job_of(tmp_path, network, phantom((16, 32, 48), seed=1)[0], prediction=given)
-    assert job.complete(job.source.open())[0].prediction == given
+    assert job.resolved(job.source.open())[0].prediction == given
     assert start(job).read().plan.tile == (16, 32, 48)  # no larger than the volume
 
 

@@ -248,3 +248,15 @@ def test_a_patch_of_a_mix_is_that_of_its_volume():
 
 def intervals_of(image):
     return [Interval(0, n, 0, n, 0) for n in image.shape]
+
+
+def test_patches_of_a_seed_stay_the_same():
+    """A random number drawn more would change every patch of every training."""
+    shape = (24, 40, 44)
+    image = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    label = np.zeros(shape, np.uint8)
+    label[10:14, 20:30, 20:30] = 1
+    sampler = PatchSampler(image, label, (8, 16, 16), 3, augment=NONE, normalization=(0, 1))
+    corners = [np.unravel_index(int(sampler[i].image[0, 0, 0, 0]), shape) for i in range(4)]
+    known = [(12, 21, 11), (8, 24, 20), (13, 8, 9), (5, 5, 11)]
+    assert [tuple(map(int, corner)) for corner in corners] == known

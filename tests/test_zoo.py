@@ -10,7 +10,7 @@ from command import quick_recipe, volseg
 from networks import shallow_networks
 
 from volseg_keras import load_pretrained, phantom, save_volume
-from volseg_keras.datasets.catalogue import DATASETS
+from volseg_keras.datasets.catalogue import DATASETS, EPFL_TEST, EPFL_TRAIN
 from volseg_keras.networks.models import split_normalization
 from volseg_keras.networks.variants import VARIANTS
 from volseg_keras.pretrained.checksums import check_files
@@ -18,9 +18,18 @@ from volseg_keras.pretrained.presets import model_file
 from volseg_keras.publishing.card import trained_on
 from volseg_keras.publishing.model_table import BEGIN, END
 from volseg_keras.publishing.publish import row_trained_as, trained_as
-from volseg_keras.publishing.zoo import ZOO, get_row
+from volseg_keras.publishing.zoo import ZOO, PublishedModel, get_row
 from volseg_keras.publishing.zoo_training import open_pair, train_row
-from volseg_keras.training.recipes import RECIPES
+from volseg_keras.training.recipes import RECIPES, get_recipe
+
+
+def test_rows_say_before_a_training_what_would_fail_after_it():
+    with pytest.raises(ValueError, match="`train`.*a single file"):
+        PublishedModel("D", (EPFL_TEST,), steps=1)
+    row = PublishedModel("D", (EPFL_TRAIN,), steps=1)
+    usual = get_recipe("fast").batch[2]
+    assert row_trained_as(replace(row, batch_size=usual)) == row_trained_as(row)
+    assert row_trained_as(replace(row, batch_size=usual + 1)) != row_trained_as(row)
 
 
 def test_a_model_that_was_replaced():

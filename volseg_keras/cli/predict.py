@@ -154,9 +154,9 @@ def predict(
         ModelChoice(model, engine.value),
         threshold=threshold,
         prediction=PredictionOptions(
-            tta,
-            seamless,
-            normalization(normalize),
+            tta=tta,
+            seamless=seamless,
+            normalization=normalization(normalize),
             smoothing=smoothing,
             zooms=numbers("zooms", zooms),
             denoise=denoise,

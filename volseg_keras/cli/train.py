@@ -24,12 +24,12 @@ def train(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run.")],
     model: Annotated[
-        str | None,
+        str,
         typer.Option(
             help="Network to train from scratch: U-Net, A to H. Weights published under the same "
             "name are not used: that is --from. auto: choose a model to start from."
         ),
-    ] = None,
+    ] = "auto",
     start: Annotated[
         str | None,
         typer.Option(
@@ -108,8 +108,7 @@ def train(
     from ..training.network_choice import check_network
 
     statistics = normalization(normalize)
-    network = None if model == "auto" else model
-    check_network(network, start, self_train)
+    check_network(model, start, self_train)
     shares = numbers("weights", weights)
     trained = volume_options.open_labelled("volumes", volumes)
     validated = volume_options.open_labelled("validate", validate or [])
@@ -117,7 +116,7 @@ def train(
     from ..training.fit_by_name import fit_by_name
 
     summary = fit_by_name(
-        network,
+        model,
         trained,
         output=output,
         validation=validated,
@@ -139,7 +138,7 @@ def train(
         f"Trained {summary['variant'].upper()}: {count} steps{held_out_text(summary)}. "
         f"Model, history and curve: {output}"
     )
-    if not network:
+    if model == "auto":
         given = ["--model", str(output), *volume_options.as_arguments()]
         given += [] if normalize == "volume" else ["--normalize", constants(summary)]
         again = shlex.join(["volseg", "predict", str(volumes[0]), *given])

@@ -145,8 +145,8 @@ def vectors_of(model):
     image = np.stack([phantom(shape, seed)[0] for seed in range(channels)], -1, dtype=np.float32)
     image = (image if dims == 3 else image[8])[tuple(slice(size) for size in sizes)][None]
     # With the statistics of the training data, for which predictions are not constant.
-    own = metadata(model).normalization or Normalization(0, 1)
-    mean, deviation = np.asarray(own.mean), np.asarray(own.standard_deviation)
+    constants = metadata(model).normalization or Normalization(0, 1)
+    mean, deviation = np.asarray(constants.mean), np.asarray(constants.standard_deviation)
     image = ((image - image.mean()) / image.std() * deviation + mean).astype(np.float32)
     smaller = [slice(size or own) for size, own in zip(fixed, SMALLER[dims], strict=True)]
     crop = image[(slice(None), *smaller)]

@@ -18,19 +18,19 @@ class Standardized:
     """An engine of raw intensities.
 
     Attributes:
-        engine: of standardised intensities, or of intensities that it standardises with `own`.
+        engine: of standardised intensities, or of intensities that it standardises itself.
         intensity: `Intensity` of the raw intensities.
-        own: `Normalization` of the engine, None if it does not standardise.
+        constants: `Normalization` of the engine, None if it does not standardise.
     """
 
     engine: object
     intensity: Intensity
-    own: Normalization | None = None
+    constants: Normalization | None = None
 
     def __call__(self, tile):
         """Return the engine's values for a tile; padding is background."""
         padded = self.intensity.padded(tile)
-        values = self.engine(self.intensity.standardize(tile, self.own, padded))
+        values = self.engine(self.intensity.standardize(tile, self.constants, padded))
         if padded is None:
             return values
         values, outside = np.array(values), padded if padded.ndim == 3 else padded.all(-1)

@@ -1,5 +1,6 @@
 """Several models whose probabilities are averaged."""
 
+import math
 from dataclasses import dataclass
 
 from ..errors import require
@@ -85,8 +86,8 @@ class EnsemblePredictor(Predictor):
         """Return the engine of a member, a `PreparedPrediction`, for the tiles of all of them."""
         if member.spatial_dims == self.spatial_dims:
             return member.engine
-        voxels = voxels_at_once(member.spatial_dims, max(member.scales)) // 2
-        return InThickTiles(member.engine, voxels, member.sections, member.intensity)
+        voxels = voxels_at_once(member.spatial_dims, max(member.scales, key=math.prod)) // 2
+        return InThickTiles(member.engine, voxels, member.section_smoothing, member.intensity)
 
     def release(self):
         """Give back the memory of all members."""

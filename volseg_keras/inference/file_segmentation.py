@@ -111,7 +111,7 @@ def segment_file(job, display=None):
 
 def _completed(job, image, display):
     """Choose the model, threshold and scale that a job leaves open, and say what was chosen."""
-    complete, choice = job.complete(image)
+    complete, choice = job.resolved(image)
     if choice.reason:
         display.say(choice.reason)
     if complete.threshold != job.threshold:

@@ -117,7 +117,7 @@ class Job:
         """Whether several processes work on it."""
         return bool(self.workers or self.cluster)
 
-    def complete(self, image):
+    def resolved(self, image):
         """Return the job with the models, threshold and scale that it leaves open.
 
         Args:

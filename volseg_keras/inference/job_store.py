@@ -152,16 +152,16 @@ class JobStore:
         shutil.rmtree(self.folder)
 
 
-def _deliver(store, path, image):
+def _deliver(array_folder, path, image):
     """Rename a finished array to a Zarr output, or copy it to a file of another format."""
     import zarr
 
     if kind_of(path) == ".zarr":
-        if store.name == "labels.zarr":
-            mark_labels(store)
-        store.replace(path)
+        if array_folder.name == "labels.zarr":
+            mark_labels(array_folder)
+        array_folder.replace(path)
         return
-    array = zarr.open_array(store / "0", mode="r")
+    array = zarr.open_array(array_folder / "0", mode="r")
     fit = free_memory() * array.shape[0] // (6 * array.nbytes)  # three slabs are in memory
     planes = min(max(1, fit), array.chunks[0])
     with create_volume(path, array.shape, array.dtype, like=image) as append:

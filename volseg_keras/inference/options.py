@@ -15,7 +15,7 @@ from .denoising import Denoising
 STORED = ("tta", "seamless", "normalization", "scale", "smoothing", "zooms", "denoise")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PredictionOptions:
     """How a volume is predicted.
 

@@ -6,6 +6,7 @@ from numbers import Real
 
 from ..errors import require
 from ..networks.metadata import ModelMetadata
+from ..pretrained.choice import BEST
 from ..pretrained.prediction_defaults import PredictionDefaults
 from ..volumes.dimensions import channels_of, check_axes
 from ..volumes.intensity import Intensity, checked_normalization
@@ -69,7 +70,12 @@ class Predictor:
         for name, neutral in (("smoothing", 0), ("zooms", (1,))):
             value = getattr(options, name)
             good = value is None or value == neutral
-            require(good, name, "a 2D model such as mito-2d for it", f"{name}={value} and a 3D one")
+            require(
+                good,
+                name,
+                f"a 2D model such as {BEST[2][0]} for it",
+                f"{name}={value} and a 3D one",
+            )
 
     def check_volume(self, volume):
         """Raise ValueError for a volume of other axes or of another number of channels."""
@@ -157,6 +163,7 @@ class Predictor:
         return replace(
             options,
             tta=self.views(options) if options.tta is None else options.tta,
+            smoothing=self.chosen_smoothing(options),
             zooms=self.chosen_zooms(options),
             denoise=self.denoising(volume, options) if options.denoise is None else options.denoise,
         )
@@ -234,20 +241,20 @@ class Predictor:
             volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.
             options: `PredictionOptions`, as of `resolved`.
         """
-        own = self.metadata.normalization
+        constants = self.metadata.normalization
         intensity = self.intensity(volume, options.normalization)
         sample = sample_tile(volume, self.spatial_dims)
         denoising, count = self.denoising(volume, options), self.views(options)
         if intensity and denoising:
             intensity = intensity.at_contrast(denoising.contrast)
-        sample = intensity.standardize(sample, own) if intensity else sample
+        sample = intensity.standardize(sample, constants) if intensity else sample
         engine = self.make_engine(denoising(sample) if denoising else sample)
         if count > 1:
             engine = FlipAveraged(engine, VIEWS[self.spatial_dims][:count])
         if denoising:
             engine = Denoised(engine, denoising)
         if intensity:
-            engine = Standardized(engine, intensity, own)
+            engine = Standardized(engine, intensity, constants)
         zoomed = [
             engine if scale == (1, 1, 1) else Resampled(engine, scale, self.spatial_dims)
             for scale in self.scales(options)

@@ -18,14 +18,14 @@ class PreparedPrediction:
         volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.
         options: `PredictionOptions` as of `Predictor.resolved`.
         intensity: `Intensity` that the volume is standardised by, None for the model's constants.
-        sections: the `SectionSmoothing` of the volume.
+        section_smoothing: the `SectionSmoothing` of the volume.
     """
 
     predictor: object
     volume: object
     options: PredictionOptions
     intensity: Intensity | None
-    sections: SectionSmoothing
+    section_smoothing: SectionSmoothing
 
     @property
     def spatial_dims(self):
@@ -55,7 +55,7 @@ class PreparedPrediction:
     def description(self):
         """Lines for people on what is done to the volume and what is averaged."""
         denoising = self.predictor.denoising(self.volume, self.options)
-        averaging = self.predictor.averaging_text(self.sections, self.options)
+        averaging = self.predictor.averaging_text(self.section_smoothing, self.options)
         return [str(fact) for fact in (self.intensity, denoising, averaging) if fact]
 
     def slabs(self, on_progress=None, part=None):
@@ -74,7 +74,7 @@ class PreparedPrediction:
             halo=self.halo,
         )
         slabs = planned_slabs(self.engine, volume, axes, on_progress)
-        if not self.sections.sigma:
+        if not self.section_smoothing.sigma:
             return slabs
         padded = padding_of(volume, self.intensity)
-        return self.sections.slabs(slabs, 0, volume.shape[0], padded)
+        return self.section_smoothing.slabs(slabs, 0, volume.shape[0], padded)

@@ -1,5 +1,6 @@
 """Work block by block in a store: started, resumed, shared among processes, finished."""
 
+import math
 import shutil
 from contextlib import ExitStack
 from dataclasses import replace
@@ -45,26 +46,33 @@ def start_job(job, image):
         store.check_same(identity)
         return store
     prepared = predictor.prepare(image, prediction)
-    dims, halo, tile = prepared.spatial_dims, prepared.halo, prediction.tile
-    voxels = voxels_at_once(dims, max(prepared.scales), memory_of_worker(job))
     resolved = replace(prepared.options, normalization=prediction.normalization)
     identity = replace(identity, prediction=resolved)
-    plan = JobPlan(
-        intensity=prepared.intensity,
-        block=tuple(BLOCK),
-        halo=halo,
-        tile=fitted_tile(tile, image.shape, dims)
-        if tile
-        else block_tile(image.shape, BLOCK, dims, voxels, halo),
-        sections=prepared.sections,
-    )
     try:
-        store.create(StoredJob(identity, plan))
+        store.create(StoredJob(identity, new_plan(prepared, memory_of_worker(job))))
     except FileExistsError:
         if not job.resume:
             raise
         store.check_same(identity)
     return store
+
+
+def new_plan(prepared, memory):
+    """Return the `JobPlan` of a `PreparedPrediction`, with tiles for its blocks.
+
+    Tiles of a volume in memory are planned by `tile_plan`.
+
+    Args:
+        prepared: the `PreparedPrediction`.
+        memory: bytes that each process may take.
+    """
+    shape, dims, halo = prepared.volume.shape, prepared.spatial_dims, prepared.halo
+    if tile := prepared.options.tile:
+        tile = fitted_tile(tile, shape, dims)
+    else:
+        voxels = voxels_at_once(dims, max(prepared.scales, key=math.prod), memory)
+        tile = block_tile(shape, BLOCK, dims, voxels, halo)
+    return JobPlan(prepared.intensity, tuple(BLOCK), halo, tile, prepared.section_smoothing)
 
 
 def memory_of_worker(job):
@@ -82,7 +90,7 @@ def prepared_again(job, image):
     asked, plan = job.identity, job.plan
     predictor = recent_model(list(asked.model.names), asked.model.engine)
     options = replace(asked.prediction, normalization=plan.intensity or "model")
-    return PreparedPrediction(predictor, image, options, plan.intensity, plan.sections)
+    return PreparedPrediction(predictor, image, options, plan.intensity, plan.section_smoothing)
 
 
 class OpenJob:
@@ -99,7 +107,7 @@ class OpenJob:
         self.prepared = prepared_again(job, image)
         dims, options = self.prepared.spatial_dims, self.prepared.options
         self.halo = self.plan.halo or halo_of(dims, options.seamless, options.scale)
-        context = self.halo[0] + self.plan.sections.reach
+        context = self.halo[0] + self.plan.section_smoothing.reach
         count = max(self.plan.block[0] + 2 * context, self.plan.tile[0])
         self.image = with_cache(image, count, store.folder.parent, max(self.plan.block[1:]))
         self.sinks = store.sinks()
@@ -115,10 +123,11 @@ class OpenJob:
             self.prepared.spatial_dims,
             plan.tile,
             self.halo,
-            plan.sections,
+            plan.section_smoothing,
             padding_of(self.image, plan.intensity, block[1:]),
         )
-        self.store.mark(index, self.sinks.write_prediction(block, values, self.asked.threshold))
+        summary = self.sinks.write_prediction(block, values, self.asked.threshold)
+        self.store.mark(index, summary)
 
 
 @lru_cache(maxsize=1)

@@ -87,7 +87,14 @@ class Segmenter:
         denoise=None,
     ):
         self.options = PredictionOptions(
-            tta, seamless, normalization, given_scale(scale), tile, smoothing, zooms, denoise
+            tta=tta,
+            seamless=seamless,
+            normalization=normalization,
+            scale=given_scale(scale),
+            tile=tile,
+            smoothing=smoothing,
+            zooms=zooms,
+            denoise=denoise,
         )
         self._engine, self._rescale = engine, scale is None
         self._predictor = None if is_auto(model) else open_model(model, engine)
@@ -185,7 +192,14 @@ def predict_volume(
         ValueError, FileNotFoundError: an argument is not valid; the message names it.
     """
     options = PredictionOptions(
-        tta, seamless, normalization, given_scale(scale), tile, smoothing, zooms, denoise
+        tta=tta,
+        seamless=seamless,
+        normalization=normalization,
+        scale=given_scale(scale),
+        tile=tile,
+        smoothing=smoothing,
+        zooms=zooms,
+        denoise=denoise,
     )
     volume = _lazy_array(volume)
     if is_auto(model):

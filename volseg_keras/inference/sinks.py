@@ -1,6 +1,6 @@
 """Where blocks of a segmentation are written: to memory, to a file, or to a shared store.
 
-A sink has a method `write(box, values)`; a box is three slices (z, y, x) of the volume.
+A sink has a method `write(block, values)`; a block is three slices (z, y, x) of the volume.
 """
 
 import math
@@ -24,9 +24,9 @@ class ArraySink:
 
     array: object
 
-    def write(self, box, values):
+    def write(self, block, values):
         """Put the values of a block in their place."""
-        self.array[box] = values
+        self.array[block] = values
 
 
 class FileSink:
@@ -46,7 +46,7 @@ class FileSink:
         with create_volume(path, image.shape, dtype, labels=labels, like=image) as append:
             yield cls(append)
 
-    def write(self, box, values):
+    def write(self, block, values):
         """Write the next slab."""
         self._append(values)
 
@@ -63,11 +63,11 @@ class Sinks:
     labels: tuple
     probability: tuple = ()
 
-    def write_prediction(self, box, values, threshold):
+    def write_prediction(self, block, values, threshold):
         """Write labels and probability of the values that a network gives for a block.
 
         Args:
-            box: of the block.
+            block: of the block.
             values: `(z, y, x, maps)` of an engine.
             threshold: as of `to_labels`.
 
@@ -77,14 +77,14 @@ class Sinks:
         if self.probability:
             probability = not_background(values)
             for sink in self.probability:
-                sink.write(box, probability)
-        return self.write_labels(box, to_labels(values, threshold))
+                sink.write(block, probability)
+        return self.write_labels(block, to_labels(values, threshold))
 
-    def write_labels(self, box, labels):
+    def write_labels(self, block, labels):
         """Write the labels of a block; return the `BlockSummary`."""
         for sink in self.labels:
-            sink.write(box, labels)
-        return BlockSummary.of(box, labels)
+            sink.write(block, labels)
+        return BlockSummary.of(block, labels)
 
 
 class SegmentationSummary(NamedTuple):
@@ -112,14 +112,14 @@ class BlockSummary:
     highest: int
 
     @classmethod
-    def of(cls, box, labels):
+    def of(cls, block, labels):
         """Return the summary of the labels of a block."""
         counts = np.array([np.count_nonzero(plane) for plane in labels])
         plane = int(counts.argmax())
         found = labels[plane] > 0
         y = int(np.count_nonzero(found, axis=1).argmax())
         x = int(np.where(found[y], np.count_nonzero(found, axis=0), 0).argmax())
-        center = tuple(s.start + i for s, i in zip(box, (plane, y, x), strict=True))
+        center = tuple(s.start + i for s, i in zip(block, (plane, y, x), strict=True))
         return cls(int(counts.sum()), int(counts[plane]), center, int(labels.max()))
 
 
@@ -133,7 +133,7 @@ def summarize(blocks, shape):
 
 
 def planes_of(z, depth, shape):
-    """Return the box of `depth` whole planes of a volume, from z on."""
+    """Return the block of `depth` whole planes of a volume, from z on."""
     return (slice(z, z + depth), slice(0, shape[1]), slice(0, shape[2]))
 
 

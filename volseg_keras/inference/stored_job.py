@@ -15,7 +15,7 @@ from .section_smoothing import SectionSmoothing
 
 FORMAT = 2  # of job.json
 # Entries that follow from the model or the volume where they are not asked for.
-OF_MODEL = ("tta", "zooms", "denoise")
+OF_MODEL = ("tta", "smoothing", "zooms", "denoise")
 # Entries that jobs of earlier versions do not have.
 LATER = ("defaults", "file")
 # Entries that go by other names on a command line.
@@ -129,14 +129,14 @@ class JobPlan:
         block: `(z, y, x)` of a block.
         halo: `(z, y, x)` of context of a tile; empty in jobs of an earlier version.
         tile: `(z, y, x)` of a tile.
-        sections: `SectionSmoothing`.
+        section_smoothing: `SectionSmoothing`.
     """
 
     intensity: Intensity | None
     block: tuple
     halo: tuple
     tile: tuple
-    sections: SectionSmoothing
+    section_smoothing: SectionSmoothing
 
     def to_json(self):
         """Return its entries of job.json."""
@@ -145,7 +145,7 @@ class JobPlan:
             "block": self.block,
             "halo": self.halo,
             "tile": self.tile,
-            "sections": asdict(self.sections),
+            "sections": asdict(self.section_smoothing),
         }
 
     @classmethod
@@ -157,7 +157,7 @@ class JobPlan:
             block=tuple(found["block"]),
             halo=tuple(found.get("halo", ())),
             tile=tuple(found["tile"]),
-            sections=SectionSmoothing(**found.get("sections", {})),
+            section_smoothing=SectionSmoothing(**found.get("sections", {})),
         )
 
 

@@ -40,6 +40,8 @@ def multiples(spatial_dims):
 def tile_plan(shape, spatial_dims, tile=None, *, scales=((1, 1, 1),), halo=None):
     """Return the tiling of a volume for networks of two or three spatial axes.
 
+    Blocks of a volume in a store have the tile of `resumable_job.new_plan`.
+
     Args:
         shape: `(z, y, x)` of the volume; an axis of channels is not cut.
         spatial_dims: 2 or 3; a 2D network needs no context along z.
@@ -55,7 +57,7 @@ def tile_plan(shape, spatial_dims, tile=None, *, scales=((1, 1, 1),), halo=None)
     halo = halo or halo_of(spatial_dims, scale=smallest(scales))
     fade = FADE[spatial_dims]
     if not tile:
-        voxels = voxels_at_once(spatial_dims, max(scales))
+        voxels = voxels_at_once(spatial_dims, max(scales, key=math.prod))
         tile = best_tile(shape, halo, fade, multiples(spatial_dims), voxels)
     return plan(shape, fitted_tile(tile, shape, spatial_dims), halo, fade)
 

@@ -130,11 +130,11 @@ def tiled_slabs(volume, axes, engine):
     Yields:
         `(z, slab)`: the first z and probabilities `(depth, y, x, classes)`.
     """
-    blocks = prefetch(map(engine, prefetch(read_tiles(volume, axes))))
+    predicted = prefetch(map(engine, prefetch(read_tiles(volume, axes))))
     first, *others = axes
     pending = None
     for interval in first:
-        slab = join(blocks, (interval,), others)
+        slab = join(predicted, (interval,), others)
         if pending is not None:
             fade_in(slab, pending, interval.fade, axis=0)
         done = len(slab) - following_fade(first, interval)
@@ -158,15 +158,15 @@ def prefetch(items):
             yield value
 
 
-def join(blocks, chosen, axes):
+def join(predicted, chosen, axes):
     """Join the next tiles, all those that share the intervals `chosen` of the first axes."""
     if not axes:
-        block = next(blocks)
+        block = next(predicted)
         return block[tuple(slice(i.keep_start - i.start, i.keep_stop - i.start) for i in chosen)]
     axis, whole = len(chosen), None
     low, high = axes[0][0].keep_start, axes[0][-1].keep_stop
     for interval in axes[0]:
-        block = join(blocks, (*chosen, interval), axes[1:])
+        block = join(predicted, (*chosen, interval), axes[1:])
         if whole is None:
             whole = np.empty(
                 (*block.shape[:axis], high - low, *block.shape[axis + 1 :]), block.dtype

@@ -12,7 +12,8 @@ SPACING = 32
 # Share of a change of the voxel size in which y and x differ; most voxels that a section shifts by.
 ANISOTROPY, SHIFT = 0.15, 6
 # Random numbers of a patch in the order in which they are drawn: coins from 0 to 1, amounts from -1
-# to 1. A damaged section is either shifted or of another level.
+# to 1. A damaged section is either shifted or of another level. Add none: every patch of every seed
+# would be another one. A new change draws from a generator of its own, as `stain` does.
 COINS = (
     *("flip z", "flip y", "flip x", "transpose", "elastic", "gamma", "noise", "blur", "shading"),
     *("inversion", "section", "thickness"),
@@ -82,7 +83,7 @@ NONE = Augment(flips=False, rotations=False, contrast=0.0, brightness=0.0)
 
 
 @dataclass(frozen=True)
-class Section:
+class SectionDamage:
     """Damage of one section: a grey level instead of it, noise over it, or a shift (y, x)."""
 
     index: int
@@ -119,7 +120,7 @@ class Draw:
     shading: np.ndarray | None
     noise: tuple
     staining: tuple
-    section: Section | None
+    section: SectionDamage | None
     myelin: int | None
 
     @property
@@ -170,7 +171,7 @@ def draw(rng, shape, augment, voxel_size=None):
         kind = ("missing", "noisy", "shifted")[int(3 * abs(amount["kind"])) % 3]
         level = amount["level or shift y"]
         shift = round(SHIFT * level), round(SHIFT * amount["shift x"])
-        section = Section(noise_seed // 2 % shape[0], kind, 3 * level, shift)
+        section = SectionDamage(noise_seed // 2 % shape[0], kind, 3 * level, shift)
     gamma, noise, blur, shading = (
         coin[name] < augment.probability for name in ("gamma", "noise", "blur", "shading")
     )
@@ -192,7 +193,7 @@ def draw(rng, shape, augment, voxel_size=None):
     )
 
 
-def place(array, drawn, order):
+def move_voxels(array, drawn, order):
     """Deform, flip and transpose an array that has `drawn.margin` voxels around it.
 
     Args:
@@ -254,7 +255,7 @@ def stain(image, label, staining):
     return image + ndimage.gaussian_filter(offsets[label], sigma)[..., None]
 
 
-def shade(image, drawn):
+def change_intensities(image, drawn):
     """Change the grey levels of a standardised float32 image, of one or several channels."""
     if drawn.exponent != 1:
         # Within 4 standard deviations of the mean, where nearly all grey levels lie.

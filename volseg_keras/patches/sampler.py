@@ -9,7 +9,7 @@ from ..volumes.dimensions import channels_of, check_shape
 from ..volumes.intensity import Intensity, checked_normalization
 from ..volumes.labels import NOT_ANNOTATED, class_ids
 from ..volumes.volume import checked_finite
-from .augment import Augment, draw, place, shade, stain
+from .augment import Augment, change_intensities, draw, move_voxels, stain
 from .batches import Patches, Sample
 from .box import Box
 from .class_ids import ArrayClassIds, ClassIds
@@ -115,22 +115,22 @@ class PatchSampler(Patches):
         rng = np.random.Generator(np.random.Philox(key=key))
         drawn = draw(rng, self.patch_shape, self.augment, self.voxel_size)
         stride = (drawn.stride, 1, 1)
-        box = Box(self.place(rng, stride), self.patch_shape, drawn.margin, stride)
+        box = Box(self.draw_corner(rng, stride), self.patch_shape, drawn.margin, stride)
         image = self.intensity.standardize(checked_finite(box.read(self.image)))
-        image = place(image.reshape(*image.shape[:3], self.channels), drawn, order=1)
-        label = place(box.read(self.label), drawn, order=0)
+        image = move_voxels(image.reshape(*image.shape[:3], self.channels), drawn, order=1)
+        label = move_voxels(box.read(self.label), drawn, order=0)
         image = stain(image, label, drawn.staining)
         if drawn.myelin is not None:
             image, label = np.array(image), np.array(label)
             add_sheath(image, label, drawn.myelin)
-        image = shade(image, drawn)
+        image = change_intensities(image, drawn)
         shape = self.patch_shape[-self.spatial_dims :]
         return Sample(
             np.ascontiguousarray(image, np.float32).reshape(*shape, self.channels),
             np.ascontiguousarray(label, np.uint8).reshape(shape),
         )
 
-    def place(self, rng, stride):
+    def draw_corner(self, rng, stride):
         """Draw the corner of a patch; it lies outside a volume that is smaller than the patch."""
         volume, patch = np.array(self.label.shape), np.array(self.patch_shape)
         reach = (patch - 1) * stride + 1

@@ -85,7 +85,7 @@ def choose_model(volume):
     require(model, "model", expected, ", ".join(sorted(known)) or "none")
     models, reason = [model], f"Model {model}, {dims}D: {why}"
     partner = BEST[OTHER[dims]][0]
-    if model == BEST[dims][0] and partner in known and volume.shape[0] >= FEWEST:
+    if model == BEST[dims][0] and partner.lower() in known and volume.shape[0] >= FEWEST:
         models.append(partner)
         reason += f"; averaged with {partner}"
     return Choice(tuple(models), reason)

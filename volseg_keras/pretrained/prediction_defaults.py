@@ -22,6 +22,10 @@ class PredictionDefaults:
     zooms: tuple = (1.0,)
     noise: float | None = None
 
+    def averaging_to_json(self):
+        """Return the entries of metrics.json on what is averaged."""
+        return {"views": self.views, "smoothing": self.smoothing, "zooms": list(self.zooms)}
+
     @classmethod
     def from_json(cls, entries, name="it"):
         """Return the defaults among the entries of metrics.json.

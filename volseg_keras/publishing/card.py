@@ -138,11 +138,15 @@ def _voxels(size_range, dims):
     return f" in voxels of {' x '.join(texts[-dims:])} nm" if texts else ""
 
 
-def _averaging(own):
-    over = [f"{own.views} views"] if own.views > 1 else []
-    over += [f"neighbouring sections (`--smoothing {own.smoothing:g}`)"] if own.smoothing else []
-    if own.zooms != (1,):
-        over.append(f"zooms (`--zooms {','.join(f'{zoom:g}' for zoom in own.zooms)}`)")
+def _averaging(defaults):
+    over = [f"{defaults.views} views"] if defaults.views > 1 else []
+    over += (
+        [f"neighbouring sections (`--smoothing {defaults.smoothing:g}`)"]
+        if defaults.smoothing
+        else []
+    )
+    if defaults.zooms != (1,):
+        over.append(f"zooms (`--zooms {','.join(f'{zoom:g}' for zoom in defaults.zooms)}`)")
     return f", averages probabilities over {' and '.join(over)}" if over else ""
 
 

@@ -14,13 +14,14 @@ from ..files import read_json, work_folder, write_json
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
 from ..networks.inference_graph import check_tensorflow
-from ..networks.variants import find_variant
+from ..networks.variants import find_variant, get_variant
 from ..patches.class_ids import annotated_sections
 from ..pretrained.checksums import NAME as SUMS
 from ..pretrained.checksums import write_checksums
 from ..pretrained.choice import rescaling
 from ..pretrained.presets import KERAS, METRICS, load_pretrained
 from ..pretrained.stored_facts import StoredFacts
+from ..training.recipes import get_recipe
 from ..volumes.dimensions import check_shape
 from ..volumes.labels import NOT_ANNOTATED, class_ids
 from .card import card_text, facts_of
@@ -220,7 +221,9 @@ def trained_as(metrics):
 def row_trained_as(row):
     """Return the text of `trained_as` for a run of a `PublishedModel`."""
     names = ([Path(pair.name).name for pair in pairs] for pairs in (row.train, row.validate))
-    training = row.network, row.recipe, row.seed, row.start, row.batch_size
+    usual = get_recipe(row.recipe).batch[get_variant(row.network).spatial_dims]
+    batch = None if row.batch_size == usual else row.batch_size
+    training = row.network, row.recipe, row.seed, row.start, batch
     return _training_text(*training, *names, [pair.hold_out for pair in row.train])
 
 

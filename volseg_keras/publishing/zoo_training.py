@@ -11,7 +11,7 @@ from ..networks.models import build_model, split_normalization
 from ..networks.variants import find_variant, get_variant
 from ..pretrained.presets import published
 from ..training.fit import fit
-from ..training.starting_model import network_from
+from ..training.new_network import network_from
 from ..volumes.labels import NOT_ANNOTATED, class_ids
 from ..volumes.volume import as_volume, open_volume
 

@@ -14,34 +14,34 @@ from .recipes import BY_AXES
 LARGEST_RATIO = 1000  # of the shares of two volumes
 
 
-def make_budget(row, steps, minutes):
+def make_budget(recipe, steps, minutes):
     """Return the budget, or raise ValueError."""
     good = steps is None or minutes is None
     require(good, "minutes", "either `steps` or `minutes`", f"{steps=}, {minutes=}")
     for name, value in (("steps", steps), ("minutes", minutes)):
         require(value is None or value > 0, name, "a positive number", f"{name}={value}")
-    if steps is None and (minutes := minutes or row.minutes):
+    if steps is None and (minutes := minutes or recipe.minutes):
         return Budget(None, 60.0 * minutes)
-    return Budget(steps or row.steps, None)
+    return Budget(steps or recipe.steps, None)
 
 
-def check_recipe(row, dims):
+def check_recipe(recipe, dims):
     """Raise ValueError for a `Recipe` that does not suit networks of so many spatial axes."""
     for name in BY_AXES:
-        value = getattr(row, name)
+        value = getattr(recipe, name)
         require(dims in value, name, f"a value for {dims} spatial axes", f"{name}={value}")
-    name = row.optimizer[dims]
+    name = recipe.optimizer[dims]
     good = name == "MuonAdamW" or hasattr(keras.optimizers, name)
     require(good, "optimizer", "MuonAdamW or the name of a Keras optimizer", name)
-    good = hasattr(losses, row.loss)
-    require(good, "loss", "the name of a loss in `networks.losses`", row.loss)
+    good = hasattr(losses, recipe.loss)
+    require(good, "loss", "the name of a loss in `networks.losses`", recipe.loss)
 
 
-def training_normalization(own, normalization):
+def training_normalization(constants, normalization):
     """Return "volume" or the `Intensity` to standardise with.
 
     Args:
-        own: `Normalization` of the model it is from, or None.
+        constants: `Normalization` of the model it is from, or None.
         normalization: "volume", "model" or `(mean, standard deviation)`.
 
     Raises:
@@ -51,8 +51,8 @@ def training_normalization(own, normalization):
     if normalization != "model":
         return normalization
     expected = "'volume' or (mean, standard deviation) for a network without constants"
-    require(own, "normalization", expected, "'model'")
-    return Intensity(own.mean, own.standard_deviation, padding=None)
+    require(constants, "normalization", expected, "'model'")
+    return Intensity(constants.mean, constants.standard_deviation, padding=None)
 
 
 def check_weights(weights, volumes):

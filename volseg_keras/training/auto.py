@@ -5,6 +5,7 @@ from numbers import Integral
 
 from ..errors import require
 from ..files import write_json
+from ..pretrained.choice import AUTO
 from ..pretrained.presets import METRICS
 from ..volumes.writing import writable_folder
 from .annotated_sections import has_enough, section_to_hold_out
@@ -58,8 +59,8 @@ def checked_stacks(request):
         ValueError, FileExistsError: as `fit`.
     """
     model = request.model
-    require(model == "auto", "model", 'a Keras model or "auto"', f"{model=}")
-    check_network(None, request.start, request.self_train)
+    require(model == AUTO, "model", 'a Keras model or "auto"', f"{model=}")
+    check_network(AUTO, request.start, request.self_train)
     make_budget(get_recipe(request.recipe or "finetune"), request.steps, request.minutes)
     output = request.output
     first = output / "parts" / "1" / CHECKPOINT

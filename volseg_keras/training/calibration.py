@@ -1,6 +1,6 @@
 """Statistics, averaging and threshold of a trained network, chosen on the held-out parts."""
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import keras
@@ -10,6 +10,7 @@ from ..files import atomic_path
 from ..inference.engines import keras_engine
 from ..inference.options import PLAIN_PREDICTION
 from ..networks.models import spatial_dims_of, split_normalization, with_normalization
+from ..pretrained.prediction_defaults import PredictionDefaults
 from .batch_norm import batch_norms, recalibrate_batch_norm
 from .validation import score
 
@@ -22,9 +23,7 @@ class Calibration:
 
     Attributes:
         statistics: of batch normalisations, "as trained" or "recalibrated".
-        views: as of `PredictionDefaults`, like `smoothing` and `zooms`.
-        smoothing: see `views`.
-        zooms: see `views`.
+        averaging: its part of `PredictionDefaults`: views, smoothing and zooms.
         threshold: least foreground probability; 0.5 for more than two classes, or where nothing is
             held out.
         held_out: Jaccard index of each held-out part by its name, the mean of the foreground
@@ -32,9 +31,7 @@ class Calibration:
     """
 
     statistics: str
-    views: int = 1
-    smoothing: float = 0.0
-    zooms: tuple = (1.0,)
+    averaging: PredictionDefaults = PredictionDefaults()
     threshold: float = 0.5
     held_out: dict = field(default_factory=dict)
 
@@ -50,9 +47,7 @@ class Calibration:
             return {"statistics": self.statistics, "threshold": self.threshold, **mean}
         return {
             "statistics": self.statistics,
-            "views": self.views,
-            "smoothing": self.smoothing,
-            "zooms": list(self.zooms),
+            **self.averaging.averaging_to_json(),
             "threshold": self.threshold,
             **mean,
             "held_out": self.held_out,
@@ -61,8 +56,12 @@ class Calibration:
     @classmethod
     def from_json(cls, metrics):
         """Return what the entries of a metrics.json say, a dict with others too."""
-        found = {each.name: metrics[each.name] for each in fields(cls) if each.name in metrics}
-        return cls(**found | {"zooms": tuple(metrics.get("zooms", cls.zooms))})
+        return cls(
+            statistics=metrics["statistics"],
+            averaging=PredictionDefaults.from_json(metrics),
+            threshold=metrics["threshold"],
+            held_out=metrics.get("held_out", {}),
+        )
 
 
 @dataclass(frozen=True)
@@ -92,10 +91,10 @@ AVERAGING = (
 )
 
 
-def save_atomically(network, own, path):
+def save_atomically(network, constants, path):
     """Write the .keras file of a network and what it standardises with."""
     with atomic_path(path) as part:
-        with_normalization(network, *own).save(part)
+        with_normalization(network, *constants).save(part)
 
 
 def calibrate(path, parts, batches=()):
@@ -118,14 +117,14 @@ def calibrate(path, parts, batches=()):
         A `Calibration`.
     """
     path = Path(path)
-    network, own = split_normalization(keras.saving.load_model(path, compile=False))
+    network, constants = split_normalization(keras.saving.load_model(path, compile=False))
     if not parts:
         norms = batches and batch_norms(network)
         if norms:
             recalibrate_batch_norm(network, batches)
-            save_atomically(network, own, path)
+            save_atomically(network, constants, path)
         return Calibration("recalibrated" if norms else "as trained")
-    engine, contrast = keras_engine(network), own.contrast
+    engine, contrast = keras_engine(network), constants.contrast
     trained = network.get_weights()
     found = {"as trained": (trained, score(network, engine, parts, contrast))}
     if batches and batch_norms(network):
@@ -149,12 +148,10 @@ def calibrate(path, parts, batches=()):
         print(f"averaged over {row.over}: held-out {averaged.mean:.3f}", flush=True)
         if averaged.mean > scores.mean + row.worth:
             scores, options = averaged, tried
-    save_atomically(network, own, path)
+    save_atomically(network, constants, path)
     return Calibration(
         statistics=chosen,
-        views=max(1, int(options.tta)),
-        smoothing=options.smoothing,
-        zooms=options.zooms,
+        averaging=PredictionDefaults(max(1, int(options.tta)), options.smoothing, options.zooms),
         threshold=scores.threshold,
         held_out=scores.jaccard,
     )

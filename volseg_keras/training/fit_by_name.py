@@ -5,6 +5,7 @@ from contextlib import nullcontext
 import keras
 
 from ..networks.models import build_model
+from ..pretrained.choice import AUTO
 from ..volumes.labels import count_classes
 from .arguments import check_run, make_budget
 from .checkpoint import CHECKPOINT
@@ -34,7 +35,7 @@ def fit_by_name(
 
     Args:
         network: a name of `networks.variants.VARIANTS`, for new weights and as many classes as
-            the labels have; or None, "auto" of `fit`.
+            the labels have; or "auto".
         volumes: pairs of an open image and its labels.
         output: folder of the run.
         validation: further pairs to validate on.
@@ -58,8 +59,8 @@ def fit_by_name(
     (images, labels), validation = with_class_ids(volumes), with_class_ids(validation)
     keras.utils.set_random_seed(seed)
     with data_parallel() if all_gpus else nullcontext():
-        model = "auto"
-        if network:
+        model = AUTO
+        if network != AUTO:
             model = build_model(
                 network, num_classes=count_classes(*(label.present for label in labels))
             )

@@ -10,6 +10,7 @@ import numpy as np
 from ..inference.engines import keras_engine
 from ..inference.tiled_prediction import MULTIPLE
 from ..networks import losses
+from ..networks.metadata import Normalization
 from ..networks.metrics import Jaccard
 from ..networks.models import check_sizes, spatial_dims_of, split_normalization
 from ..patches.augment import NONE
@@ -48,7 +49,7 @@ class Plan:
         recipe: its `Recipe`.
         budget: its `Budget`.
         network: what is trained, a network of standardised intensities.
-        own: `(mean, deviation, contrast)` of the model that the network is from, or None.
+        constants: `Normalization` of the model that the network is from, or None.
         resumes: whether a checkpoint is continued from.
     """
 
@@ -56,7 +57,7 @@ class Plan:
     recipe: Recipe
     budget: Budget
     network: keras.Model
-    own: tuple | None
+    constants: Normalization | None
     resumes: bool
 
     @property
@@ -67,7 +68,7 @@ class Plan:
     @property
     def contrast(self):
         """Gain of the standardised intensities."""
-        return self.own[2] if self.own else 1.0
+        return self.constants.contrast if self.constants else 1.0
 
     @property
     def batch_size(self):
@@ -84,10 +85,10 @@ def checked_plan(request):
     recipe = get_recipe(request.recipe or DEFAULT)
     budget = make_budget(recipe, request.steps, request.minutes)
     check_recipe(recipe, spatial_dims_of(request.model))
-    network, own = split_normalization(request.model)
+    network, constants = split_normalization(request.model)
     check_sizes(network)
     resumes = check_run(request.output / CHECKPOINT, request.resume)
-    return Plan(request, recipe, budget, network, own, resumes)
+    return Plan(request, recipe, budget, network, constants, resumes)
 
 
 def fit_network(request):
@@ -108,7 +109,7 @@ def fit_network(request):
         dims=plan.dims,
         channels=plan.network.inputs[0].shape[-1],
         num_classes=plan.network.output_shape[-1],
-        normalization=training_normalization(plan.own, request.normalization),
+        normalization=training_normalization(plan.constants, request.normalization),
     )
     return fit_volumes(plan, volumes)
 
@@ -154,7 +155,7 @@ def fit_volumes(plan, volumes):
     if not (volumes.held_out and save.path.exists()):
         with average.applied(model):
             save()
-    chosen = choose(save.path, volumes.held_out, patches, batch, budget.step)
+    chosen = calibrate_saved(save.path, volumes.held_out, patches, batch, budget.step)
     about |= {**chosen.to_json(), "precision": precision}
     return write_summary(model, output, budget, about, volumes.given)
 
@@ -209,8 +210,11 @@ def train(plan, patches, callbacks):
                 raise
 
 
-def choose(path, held_out, patches, batch, steps):
-    """Return the `Calibration` of a saved network, for which patches are not augmented."""
+def calibrate_saved(path, held_out, patches, batch, steps):
+    """Return the `Calibration` of a saved network, whose file is written anew.
+
+    Statistics are taken from patches that are not augmented, and none is any more.
+    """
     for sampler in patches.samplers:
         sampler.augment = NONE
     steps = min(steps, batches_to_see(patches.spatial_dims, batch))
@@ -227,7 +231,7 @@ def logging_callbacks(budget, output, batch, patch_shape, held_out):
     return history, board, Progress(budget, names)
 
 
-def make_patches(volumes, row, dims, seed, weights, contrast=1.0):
+def make_patches(volumes, recipe, dims, seed, weights, contrast=1.0):
     """Return the patches of a recipe, not larger than the largest volume.
 
     A volume thinner than a patch is mirrored on both sides, so that an annotated slice can lie
@@ -237,7 +241,7 @@ def make_patches(volumes, row, dims, seed, weights, contrast=1.0):
     sizes = np.max([volume.label.shape[-dims:] for volume in volumes], axis=0)
     patch = [
         min(p, max(int(n) // MULTIPLE, 1) * MULTIPLE)
-        for p, n in zip(row.patch[dims], sizes, strict=True)
+        for p, n in zip(recipe.patch[dims], sizes, strict=True)
     ]
     samplers = (
         PatchSampler(
@@ -245,8 +249,8 @@ def make_patches(volumes, row, dims, seed, weights, contrast=1.0):
             volume.label,
             patch,
             seed,
-            foreground_fraction=row.foreground_fraction,
-            augment=row.augment,
+            foreground_fraction=recipe.foreground_fraction,
+            augment=recipe.augment,
             normalization=volume.intensity.at_contrast(contrast),
             ignore_class=NOT_ANNOTATED,
             mirror=True,
@@ -257,17 +261,17 @@ def make_patches(volumes, row, dims, seed, weights, contrast=1.0):
     return PatchMix(samplers, weights)
 
 
-def compile_model(model, row, dims):
+def compile_model(model, recipe, dims):
     """Compile with the recipe's optimizer and loss."""
-    name = row.optimizer[dims]
+    name = recipe.optimizer[dims]
     kind = MuonAdamW if name == "MuonAdamW" else getattr(keras.optimizers, name)
-    optimizer = kind(row.rate[dims], **row.optimizer_options)
+    optimizer = kind(recipe.rate[dims], **recipe.optimizer_options)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "alpha"])
     classes = model.output_shape[-1]
     one, all_of_them = (1, 1) if classes == 2 else (None, list(range(1, classes)))
     model.compile(
         optimizer,
-        loss=getattr(losses, row.loss)(class_id=one, ignore_class=NOT_ANNOTATED),
+        loss=getattr(losses, recipe.loss)(class_id=one, ignore_class=NOT_ANNOTATED),
         metrics=[Jaccard(all_of_them, ignore_class=NOT_ANNOTATED)],
         jit_compile=jit_option(),
     )

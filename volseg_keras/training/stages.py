@@ -24,8 +24,9 @@ from .fit_network import checked_plan, fit_volumes
 from .hold_out import HoldOut, hold_out_parts
 from .labelled_volumes import uniquely_named
 from .logging_callbacks import share_of_training
+from .new_network import network_from
 from .self_training import confident_labels, confident_text
-from .starting_model import network_from, rescaled, rescaled_to
+from .starting_model import rescaled, rescaled_to
 from .training_volumes import Volumes
 from .validation import predictor_score
 

@@ -12,12 +12,10 @@ from ..files import read_json, write_json
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
 from ..inference.values import foreground_maps, joined_slabs
-from ..networks.models import build_model, split_normalization, with_normalization
-from ..networks.variants import find_variant
 from ..patches.class_ids import ArrayClassIds
 from ..pretrained.choice import BEST, rescaling
 from ..pretrained.network_dims import dims_for
-from ..pretrained.presets import load_pretrained, published
+from ..pretrained.presets import published
 from ..pretrained.stored_facts import StoredFacts
 from ..report.console import print_table, progress_bar
 from ..resources import free_memory
@@ -27,10 +25,9 @@ from ..volumes.labels import NOT_ANNOTATED, present_ids
 from ..volumes.resampling import resample, resample_labels
 from .annotated_sections import section_view, spread
 from .arguments import check_recipe
+from .new_network import NETWORKS
 from .recipes import get_recipe
 
-# The network to train from scratch, by the number of axes.
-NETWORKS = {2: "D", 3: "H"}
 # Sections of a volume to score models on, and seconds after which no further model is scored.
 SECTIONS, SECONDS = 4, 90
 # A model finds something if its Jaccard index exceeds that of marking everything by so much.
@@ -182,19 +179,19 @@ def score_candidates(volumes, dims, planned):
         A list of `Candidate`, the best first.
     """
     tried, started = [], time.monotonic()
-    views = [(volume, views_of(volume, dims)) for volume in volumes]
+    crops = [(volume, crops_of(volume, dims)) for volume in volumes]
     with progress_bar("looking at published models") as on_progress:
         for done, (name, scale) in enumerate(planned):
             on_progress(done, len(planned))
             if time.monotonic() - started > SECONDS:
                 print(f"Skipped for lack of time: {', '.join(n for n, _ in planned[done:])}")
                 break
-            tried.append(scored(name, scale, views))
+            tried.append(scored(name, scale, crops))
         on_progress(len(planned), len(planned))
     return sorted(tried, key=lambda candidate: -candidate.jaccard)
 
 
-def views_of(volume, dims):
+def crops_of(volume, dims):
     """Return parts of a volume around some of its sections with objects."""
     sections = volume.label.sections_with_foreground().tolist()
     return [section_view(volume, z, dims) for z in spread(sections, SECTIONS)]
@@ -223,16 +220,16 @@ def scales(name, volumes, dims):
     return [(1, 1, 1), scale] if fits and scale != (1, 1, 1) else [(1, 1, 1)]
 
 
-def scored(name, scale, views):
+def scored(name, scale, crops):
     """Return the `Candidate` of a model at a scale.
 
     Args:
         name: of the model.
         scale: as of `Candidate`.
-        views: pairs of a `LabelledVolume` and its parts to predict.
+        crops: pairs of a `LabelledVolume` and its parts to predict.
     """
     predictor, scores = open_model(name), {}
-    for volume, parts in views:
+    for volume, parts in crops:
         options = PredictionOptions(tta=False, normalization=volume.intensity, scale=scale)
         prepared = predictor.prepare(parts[0].image, options)
         for part in parts:
@@ -246,34 +243,6 @@ def scored(name, scale, views):
     curve = max((each.jaccard() for each in scores.values()), key=lambda curve: curve[1:256].max())
     best = curve[1:256].max()
     return Candidate(name, scale, float(best), best_threshold(curve), float(curve[0]))
-
-
-def network_from(name, num_classes, dims=None, channels=1):
-    """Return a network with published weights, or those of a run or a file, or a new one.
-
-    Args:
-        name: as of `load_pretrained`, or None for a network with new weights.
-        num_classes: number of classes; weights of another number get a new head.
-        dims: axes of a new network.
-        channels: of the image.
-    """
-    if name is None:
-        return build_model(NETWORKS[dims], num_classes=num_classes, in_channels=channels)
-    model = load_pretrained(name)
-    return model if model.output_shape[-1] == num_classes else with_new_head(model, num_classes)
-
-
-def with_new_head(model, num_classes):
-    """Return a model with the weights of another except for a new last convolution."""
-    network, own = split_normalization(model)
-    expected = "a network of `build_model` under its own name, to give it another number of classes"
-    require(find_variant(network.name), "start", expected, network.name)
-    channels = network.inputs[0].shape[-1]
-    new = build_model(network.name, num_classes=num_classes, in_channels=channels)
-    for old, layer in zip(network.layers, new.layers, strict=True):
-        if [w.shape for w in old.weights] == [w.shape for w in layer.weights]:
-            layer.set_weights(old.get_weights())
-    return with_normalization(new, *own) if own else new
 
 
 def resampled_volume(volume, scale):

@@ -12,7 +12,7 @@ from .annotated_sections import tell_empty_sections, without_unpainted
 from .arguments import check_weights, training_normalization
 from .hold_out import hold_out_parts
 from .labelled_volumes import labelled_volumes, paired, read_labels, uniquely_named
-from .starting_model import network_from
+from .new_network import network_from
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Volumes:
     Attributes:
         given: the volumes to train on, whole.
         inner: the same without their held-out parts.
-        validation: further volumes to validate on.
+        validation: further volumes to validate on; in a stage of "auto" all that are, since parts
+            were cut from the stacks before.
         held_out: all that is validated on: the held-out parts, then `validation`.
     """
 
@@ -93,16 +94,16 @@ def read_stacks(request):
         pairs = zip(images, labels, strict=True)
         labels = [read_labels(*pair, on_progress) for pair in pairs]
         num_classes = count_classes(*(label.present for label in labels))  # warns of odd ones
-        channels, own = channels_of(images[0]), None
+        channels, constants = channels_of(images[0]), None
         if request.start_model:
-            network, own = split_normalization(network_from(request.start_model, num_classes))
+            network, constants = split_normalization(network_from(request.start_model, num_classes))
             check_sizes(network)
             channels = network.inputs[0].shape[-1]
         read = partial(
             labelled_volumes,
             channels=channels,
             num_classes=num_classes,
-            normalization=training_normalization(own, request.normalization),
+            normalization=training_normalization(constants, request.normalization),
             on_progress=on_progress,
         )
         volumes, validation = read(images, labels), []

@@ -56,20 +56,20 @@ class Intensity:
         """Return where a block of the volume is padding, of the block's shape; None if nowhere."""
         return None if self.padding is None else find_padding(block, self.padding)
 
-    def standardize(self, block, own=None, padded=None):
+    def standardize(self, block, constants=None, padded=None):
         """Return a block of the volume as float32, standardised.
 
         Args:
             block: `(z, y, x)` or `(z, y, x, channels)`.
-            own: the `Normalization` that the network itself standardises with; the result then has
-                these statistics.
+            constants: the `Normalization` that the network itself standardises with; the result
+                then has these statistics.
             padded: of `padded`, where it is known.
         """
         mean, deviation = np.asarray(self.mean), np.asarray(self.deviation)
         target = 0.0
-        if own:
-            deviation = deviation / np.asarray(own.standard_deviation)
-            target = np.asarray(own.mean)
+        if constants:
+            deviation = deviation / np.asarray(constants.standard_deviation)
+            target = np.asarray(constants.mean)
             mean = mean - deviation * target
         standardized = np.subtract(block, mean.astype(np.float32), dtype=np.float32)
         standardized /= deviation.astype(np.float32)

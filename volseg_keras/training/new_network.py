@@ -1,0 +1,37 @@
+"""The network that a training begins with: new, published, or with a new last convolution."""
+
+from ..errors import require
+from ..networks.models import build_model, split_normalization, with_normalization
+from ..networks.variants import find_variant
+from ..pretrained.presets import load_pretrained
+
+# The network to train from scratch, by the number of axes.
+NETWORKS = {2: "D", 3: "H"}
+
+
+def network_from(name, num_classes, dims=None, channels=1):
+    """Return a network with published weights, or those of a run or a file, or a new one.
+
+    Args:
+        name: as of `load_pretrained`, or None for a network with new weights.
+        num_classes: number of classes; weights of another number get a new head.
+        dims: axes of a new network.
+        channels: of the image.
+    """
+    if name is None:
+        return build_model(NETWORKS[dims], num_classes=num_classes, in_channels=channels)
+    model = load_pretrained(name)
+    return model if model.output_shape[-1] == num_classes else with_new_head(model, num_classes)
+
+
+def with_new_head(model, num_classes):
+    """Return a model with the weights of another except for a new last convolution."""
+    network, constants = split_normalization(model)
+    expected = "a network of `build_model` under its own name, to give it another number of classes"
+    require(find_variant(network.name), "start", expected, network.name)
+    channels = network.inputs[0].shape[-1]
+    new = build_model(network.name, num_classes=num_classes, in_channels=channels)
+    for old, layer in zip(network.layers, new.layers, strict=True):
+        if [w.shape for w in old.weights] == [w.shape for w in layer.weights]:
+            layer.set_weights(old.get_weights())
+    return with_normalization(new, *constants) if constants else new
