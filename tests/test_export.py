@@ -327,6 +327,17 @@ def test_cards(saved):
     assert card["classes"] == ["background", "mitochondria"] and 0 < card["threshold"] < 1
 
 
+def test_a_card_states_voxels_or_pixels_but_not_how_to_predict(saved, tmp_path):
+    shutil.copy(saved / "model.keras", tmp_path)
+    (tmp_path / "metrics.json").write_text("{}")
+    for size, known in (([40, 4, 4], ((40, 4, 4), (40, 4, 4))), ([4, 4], None)):
+        card = {"voxel_size": size, "threshold": 0.7}
+        (tmp_path / "card.json").write_text(json.dumps(card))
+        found = StoredFacts.of(tmp_path)
+        assert (found.voxel_size_range, found.threshold) == (known, 0.5)
+        assert found.card["voxel_size"] == size
+
+
 def test_a_folder_tells_the_threshold_the_voxel_size_and_averaging(saved, tmp_path):
     shutil.copy(saved / "model.keras", tmp_path)
     known = {"threshold": 0.3, "voxel_size": [40, 4, 4], "smoothing": 2.0, "zooms": [1, 0.5]}

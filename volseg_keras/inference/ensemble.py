@@ -1,7 +1,7 @@
 """Several models whose probabilities are averaged."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import require
 from ..pretrained.prediction_defaults import PredictionDefaults
@@ -79,15 +79,17 @@ class EnsemblePredictor(Predictor):
 
     def engine(self, volume, options):
         """Return the engine that averages those of the members; see `Predictor.engine`."""
-        members = [member.prepare(volume, options) for member in self.members]
-        return Ensemble(tuple(map(self._engine_of, members)))
+        engines = (self._engine_of(member, volume, options) for member in self.members)
+        return Ensemble(tuple(engines))
 
-    def _engine_of(self, member):
-        """Return the engine of a member, a `PreparedPrediction`, for the tiles of all of them."""
-        if member.spatial_dims == self.spatial_dims:
-            return member.engine
-        voxels = voxels_at_once(member.spatial_dims, max(member.scales, key=math.prod)) // 2
-        return InThickTiles(member.engine, voxels, member.section_smoothing, member.intensity)
+    def _engine_of(self, member, volume, options):
+        """Return the engine of a member for the tiles of all of them."""
+        if member.spatial_dims == self.spatial_dims:  # their mean is smoothed, if any of it
+            return member.prepare(volume, replace(options, smoothing=0)).engine
+        prepared = member.prepare(volume, options)
+        voxels = voxels_at_once(prepared.spatial_dims, max(prepared.scales, key=math.prod)) // 2
+        smoothing, intensity = prepared.section_smoothing, prepared.intensity
+        return InThickTiles(prepared.engine, voxels, smoothing, intensity)
 
     def release(self):
         """Give back the memory of all members."""

@@ -47,8 +47,9 @@ class StoredFacts:
     def of(cls, model):
         """Read the facts of a model.
 
-        They are in metrics.json and card.json beside the model.keras of a run or a published model,
-        and of exports in assets.extra/volseg.json of a SavedModel or within the .keras file.
+        They are in metrics.json beside the model.keras of a run or a published model, where voxel
+        sizes may be in card.json instead, and of exports in assets.extra/volseg.json of a
+        SavedModel or within the .keras file.
 
         Args:
             model: its name, run or file.
@@ -60,7 +61,8 @@ class StoredFacts:
         if file is None or file.name != KERAS:
             return cls.from_json(entries, model)
         card = _card(file.with_name("card.json"), entries)
-        return replace(cls.from_json(card | entries, model), card=card)
+        sizes = {name: value for name, value in card.items() if name.startswith("voxel_size")}
+        return replace(cls.from_json(sizes | entries, model), card=card)
 
     @classmethod
     def from_json(cls, entries, name="it"):
@@ -139,7 +141,7 @@ def _card(file, entries):
 def _voxel_size_range(entries, name):
     size = entries.get("voxel_size")
     found = entries.get("voxel_size_range") or size and (size, size)
-    if not found:
+    if not found or np.shape(size) == (2,):  # of pixels alone, in the card of a 2D model
         return None
     try:
         good = np.shape(found) == (2, 3) and np.greater(found, 0).all()

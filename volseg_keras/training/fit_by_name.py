@@ -11,6 +11,7 @@ from .arguments import check_run, make_budget
 from .checkpoint import CHECKPOINT
 from .devices import data_parallel
 from .fit import fit
+from .hold_out import HoldOut
 from .labelled_volumes import with_class_ids
 from .recipes import get_recipe
 
@@ -21,6 +22,7 @@ def fit_by_name(
     *,
     output,
     validation=(),
+    hold_out=None,
     recipe=None,
     steps=None,
     minutes=None,
@@ -31,7 +33,7 @@ def fit_by_name(
 ):
     """Train on open volumes, as `fit` does.
 
-    Budget and output are checked before the labels are read, which may take minutes.
+    Budget, hold-out and output are checked before the labels are read, which may take minutes.
 
     Args:
         network: a name of `networks.variants.VARIANTS`, for new weights and as many classes as
@@ -39,6 +41,7 @@ def fit_by_name(
         volumes: pairs of an open image and its labels.
         output: folder of the run.
         validation: further pairs to validate on.
+        hold_out: as of `fit`.
         recipe: as of `fit`.
         steps: as of `fit`.
         minutes: as of `fit`.
@@ -54,6 +57,8 @@ def fit_by_name(
         ValueError, FileExistsError, FloatingPointError: as `fit`.
     """
     make_budget(get_recipe(recipe or "fast"), steps, minutes)
+    if hold_out is not None:
+        HoldOut.parse(hold_out)
     if not resume:
         check_run(output / CHECKPOINT, resume)
     (images, labels), validation = with_class_ids(volumes), with_class_ids(validation)
@@ -73,6 +78,7 @@ def fit_by_name(
             steps=steps,
             minutes=minutes,
             validation=zip(*validation, strict=True),
+            hold_out=hold_out,
             resume=resume,
             seed=seed,
             **options,
