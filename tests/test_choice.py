@@ -99,7 +99,6 @@ def test_a_model_of_several_voxel_sizes_sees_the_nearest(entries, near, size):
     "entries",
     [
         {"voxel_size": 5},
-        {"voxel_size": [5, 5]},
         {"voxel_size": [5, 0, 5]},
         {"voxel_size": [5, 5, None]},
         {"voxel_size": "5, 5, 5"},
