@@ -116,7 +116,7 @@ def replaced(old, new):
         (replaced("image.tif", "four.tif"), "(z, y, x)"),
         (replaced("image.tif", "text.tif"), "text.tif"),
         (replaced("label.tif", "shorter.tif"), "(31, 64, 96)"),
-        (replaced("label.tif", "background.tif"), "foreground"),
+        (replaced("label.tif", "background.tif"), "at least one object"),
         (replaced("label.tif", "fractions.tif"), "`label`"),
         ((*TRAIN, "--model", "Z"), "U-Net, A, B"),
         ((*TRAIN, "--model", "D", "--from", "H"), "model=D, from=H"),

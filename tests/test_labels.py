@@ -130,7 +130,7 @@ def test_commands_take_masks_and_floats(tmp_path, capsys):
     labels = save_volume(tmp_path / "labels.tif", MASK.astype(np.float32), voxel_size=(5, 5, 5))
     assert volseg("evaluate", labels, truth, "--instances") == 0
     told = capsys.readouterr().out
-    assert "VOC 100.0" in told and "1 true and 1 predicted" in told
+    assert "VOC 100.0 %" in told and "1 true and 1 predicted" in told
     page = tmp_path / "page.html"
     assert volseg("report", truth, "--labels", labels, "--truth", truth, "-o", page) == 0
     assert volseg("measure", labels, "-o", tmp_path / "m.csv", "--components") == 0

@@ -37,13 +37,17 @@ def test_the_time_left_of_a_resumed_run_is_that_of_its_present_speed(clock, caps
 def test_the_time_left_of_a_budget_in_minutes(clock):
     progress = Progress(Budget(steps=None, seconds=600, step=5, spent=470))
     progress.on_train_begin()
-    assert progress.time_left() == "2:10"
+    assert progress.time_left() == "  2:10 left"
 
 
 def test_the_time_left_within_the_first_epoch(clock):
     budget = Budget(steps=100, seconds=None)
     progress = Progress(budget)
     progress.on_train_begin()
-    assert progress.time_left() == "0:00"
-    clock.now, budget.step = 8, 4
-    assert progress.time_left() == "3:12"
+    assert progress.time_left() == ""
+    clock.now, budget.step = 80, 1  # compiled within the first step
+    progress.on_train_batch_end(0)
+    assert progress.time_left() == ""
+    clock.now, budget.step = 88, 5
+    progress.on_train_batch_end(4)
+    assert progress.time_left() == "  3:10 left"

@@ -71,6 +71,18 @@ def test_overlay_is_to_scale(tmp_path):
     assert tall[0] - 1.75 * 160 == pytest.approx(210 * voxel, abs=2)
 
 
+def test_overlay_draws_voxels_as_they_are(tmp_path):
+    options = {"path": tmp_path / "a.png", "voxel_size": (40, 8, 8)}
+    tall = imread(overlay(*volume((20, 50, 100)), **options)).shape
+    cubes = imread(overlay(*volume((100, 50, 100)), tmp_path / "b.png")).shape
+    assert tall == pytest.approx(cubes, abs=1)
+
+
+def test_overlay_of_a_section_is_one_panel(tmp_path):
+    found = imread(overlay(*volume((1, 100, 200), np.s_[:, 20:60, 20:60]), tmp_path / "a.png"))
+    assert found.shape[0] == pytest.approx((1.75 + 3.25) * 160, abs=2)
+
+
 def test_overlay_without_truth_names_none(tmp_path):
     image, labels = volume((8, 32, 32), np.s_[2:6, 8:20, 8:20])
     alone = overlay(image, labels, tmp_path / "alone.png")

@@ -96,6 +96,8 @@ def run(debug=False):
     except SystemExit as stop:
         if stop.code in INTERRUPTED:
             how = "`train`, and `predict` of large volumes, continue with --resume"
+            if sys.stdout.isatty():
+                print()  # after a line of progress
             print_error(f"interrupted. {how}; `reproduce` with the same command")
         raise
 

@@ -40,6 +40,7 @@ def evaluate(
     from ..evaluation import evaluate as evaluated
     from ..files import write_json
     from ..report.plots import check_shapes, overlay
+    from ..volumes.dimensions import known_voxel_size
     from ..volumes.formats import split_suffix
     from ..volumes.source import place_of
     from ..volumes.writing import check_not_input, checked_file, writable_folder
@@ -63,7 +64,9 @@ def evaluate(
     if json_file:
         write_json(json_file, result.scores, indent=2)
     if image:
-        drawn = overlay(grey, result.labels, picture, truth=result.true_foreground)
+        size = known_voxel_size(grey)
+        options = {"truth": result.true_foreground, "voxel_size": size}
+        drawn = overlay(grey, result.labels, picture, **options)
         print(f"Wrote {drawn}")
 
 
@@ -76,8 +79,8 @@ def print_classes(scores):
         (str(c), *(f"{100 * row[name]:.1f}" for name in names))
         for c, row in enumerate(scores["classes"])
     ]
-    print_table(("class", "precision", "recall", "Jaccard"), rows)
-    print(f"VOC {100 * scores['voc']:.1f}")
+    print_table(("class", "precision (%)", "recall (%)", "Jaccard (%)"), rows)
+    print(f"VOC {100 * scores['voc']:.1f} %")
 
 
 def print_instances(scores):
@@ -89,7 +92,8 @@ def print_instances(scores):
         (f"{row['iou']}", str(row["matched"]), *(f"{100 * row[name]:.1f}" for name in names[1:]))
         for row in scores["matches"]
     ]
-    header = ("IoU threshold", "matched", "precision", "recall", "F1", "average precision")
+    header = ("IoU threshold", "matched", "precision (%)", "recall (%)", "F1 (%)")
+    header += ("average precision (%)",)
     print_table(header, rows)
     print(
         f"{scores['true']} true and {scores['predicted']} predicted instances, "

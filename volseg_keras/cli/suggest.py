@@ -1,5 +1,6 @@
 """`volseg suggest`."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -53,10 +54,10 @@ def suggest(
     with progress_bar("looking at sections") as on_progress:
         found = suggested(model, image, count, known, on_progress)
     rows = [
-        (str(s.z), f"{s.mean_uncertainty:.2%}", f"{s.distance:.1f}", picture.name)
+        (str(s.z), str(s.z + 1), f"{s.mean_uncertainty:.2%}", f"{s.distance:.1f}", picture.name)
         for s, picture in zip(found, draw_suggestions(found, output), strict=True)
     ]
-    print_table(("section", "uncertainty", "distance", "picture"), rows)
+    print_table(("section", "in Fiji", "uncertainty", "distance", "picture"), rows)
     print(
         "uncertainty: mean over the section without the borders of objects; distance: how much it"
     )
@@ -66,3 +67,6 @@ def suggest(
         is_mask = write_draft(write_labels, known, found, image)
         rest = "sections without any label are" if is_mask else "255 is"
         print(f"Wrote {write_labels}, a draft to correct: {rest} not annotated")
+        again = ["volseg", "train", str(volume), str(write_labels), "--from", model]
+        again += [*volume_options.as_arguments(), "-o", "RUN"]
+        print(f"Next, once it is corrected: {shlex.join(again)}")

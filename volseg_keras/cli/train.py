@@ -9,6 +9,8 @@ import typer
 from .common import VolumeOptions, normalization, numbers, takes_volume_options
 from .terminal import start_keras
 
+FEW = 25  # steps that change a network hardly
+
 
 @takes_volume_options
 def train(
@@ -135,9 +137,15 @@ def train(
     )
     count = summary.get("total_steps", summary["steps"])
     print(
-        f"Trained {summary['variant'].upper()}: {count} steps{held_out_text(summary)}. "
+        f"Trained {summary['variant'].upper()}: {count} step{'s' * (count != 1)}"
+        f"{held_out_text(summary)}. "
         f"Model, history and curve: {output}"
     )
+    if count < FEW and steps is None:
+        print(
+            "So few steps teach little: much of a short time goes into compiling. Give more by "
+            "--minutes 10 and a new -o"
+        )
     if model == "auto":
         given = ["--model", str(output), *volume_options.as_arguments()]
         given += [] if normalize == "volume" else ["--normalize", constants(summary)]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..pretrained.choice import scale_text
-from ..volumes.dimensions import lacks_thickness
+from ..volumes.dimensions import known_voxel_size, lacks_thickness
 from ..volumes.volume import Volume, open_volume
 from .job import OutputFiles
 from .job_store import JobStore
@@ -105,7 +105,8 @@ def segment_file(job, display=None):
     result = work(job, files, image, display)
     from ..report.plots import overlay
 
-    overlay(result.image, result.labels, files.picture, center=result.summary.center)
+    center, size = result.summary.center, known_voxel_size(image)
+    overlay(result.image, result.labels, files.picture, center=center, voxel_size=size)
     return Outcome(result.summary, files)
 
 

@@ -18,12 +18,13 @@ LARGEST = 2000  # pixels along a side of a picture; of larger planes, every k-th
 CUT = {"color": "white", "gapcolor": "black", "lw": 0.6, "ls": (0, (4, 4)), "alpha": 0.8}
 
 
-def overlay(image, prediction, path, truth=None, center=None):
+def overlay(image, prediction, path, truth=None, center=None, voxel_size=None):
     """Draw three orthogonal slices of a volume with the outlines of its segmentation.
 
     Labels of more than 8 bits are ids of instances, each of which is shaded in a colour.
-    Slices are to scale, one voxel being a square; only an axis too thin to be seen is drawn
-    thicker, and labelled so. Array-likes that are no NumPy arrays are read in three planes only.
+    Slices are to scale; only an axis too thin to be seen is drawn thicker, and labelled so. Of a
+    single section there is only that. Array-likes that are no NumPy arrays are read in three planes
+    only.
 
     Args:
         image: Real-valued array of shape (z, y, x).
@@ -32,6 +33,7 @@ def overlay(image, prediction, path, truth=None, center=None):
         truth: Reference labels like `prediction`, or None.
         center: Voxel (z, y, x) that the slices share. By default the planes with the most
             predicted foreground about the middle, or the middle if that is not in memory.
+        voxel_size: Sides (z, y, x) of a voxel, which is drawn as a cube where they are unknown.
 
     Returns:
         The `Path` of the PNG.
@@ -41,14 +43,14 @@ def overlay(image, prediction, path, truth=None, center=None):
     """
     check_shapes(image, prediction=prediction, truth=truth)
     center = _best_center(prediction) if center is None else center
-    greys, ids = _planes(image, center), _planes(prediction, center)
+    figure, axes = _orthogonal_axes(image.shape, center, voxel_size)
+    greys, ids = (_planes(volume, center)[: len(axes)] for volume in (image, prediction))
     found = [plane > 0 for plane in ids]
-    true = None if truth is None else [p > 0 for p in _planes(truth, center)]
-    figure, axes = _orthogonal_axes(image.shape, center)
+    true = None if truth is None else [p > 0 for p in _planes(truth, center)[: len(axes)]]
     values = np.concatenate([grey.ravel() for grey in greys]).astype("float32")
     low, high = np.nanpercentile(values, (1, 99))
     z, y, x = map(every, image.shape)
-    steps = (y, x), (z, x), (y, z)
+    steps = ((y, x), (z, x), (y, z))[: len(axes)]
     for i, (ax, grey, step) in enumerate(zip(axes, greys, steps, strict=True)):
         show(ax, grey.astype("float32"), step, cmap="gray", vmin=low, vmax=high)
         if ids[i].dtype.itemsize > 1:
@@ -152,22 +154,26 @@ def show(ax, plane, step=(1, 1), **options):
     ax.imshow(plane, extent=(-0.5, width - 0.5, height - 0.5, -0.5), aspect="auto", **options)
 
 
-def _orthogonal_axes(shape, center):
-    stretch = np.maximum(1, 0.05 * max(shape) / np.array(shape))
-    sides = stretch * shape
+def _orthogonal_axes(shape, center, voxel_size=None):
+    size = np.multiply(shape, np.divide(voxel_size, min(voxel_size)) if voxel_size else 1)
+    stretch = np.maximum(1, 0.05 * max(size) / size)
+    sides, planes = stretch * size, ((2, 1, 0), (2, 0, 1), (0, 1, 2))
+    if shape[0] == 1:
+        sides[0], planes = 0, planes[:1]
     depth, height, width = inches = sides * 6.5 / (sides[0] + max(sides[1:]))
     full = np.array([max(width + depth + 1.6, 5.6), height + depth + 1.75])
     left, low = (full[0] - width - depth - 0.3) / 2, 1.05
     corners = (left, low + depth + 0.35), (left, low), (left + width + 0.3, low + depth + 0.35)
     figure, axes = Figure(figsize=full), []
-    for corner, (across, down, cut) in zip(corners, ((2, 1, 0), (2, 0, 1), (0, 1, 2)), strict=True):
+    for corner, (across, down, cut) in zip(corners, planes, strict=False):
         size = inches[[across, down]]
         ax = figure.add_axes((*corner / full, *size / full))
-        ax.axvline(center[across], **CUT)
-        ax.axhline(center[down], **CUT)
+        if len(planes) > 1:
+            ax.axvline(center[across], **CUT)
+            ax.axhline(center[down], **CUT)
         plane = "".join(sorted("zyx"[across] + "zyx"[down]))
         ax.set_title(f"{plane} at {'zyx'[cut]} = {center[cut]}", fontsize=9, loc="left", pad=4)
-        _ruler(ax.xaxis, across, size[0], stretch, shown=cut != 0)
+        _ruler(ax.xaxis, across, size[0], stretch, shown=cut != 0 or len(planes) == 1)
         _ruler(ax.yaxis, down, size[1], stretch, shown=cut != 2)
         axes.append(ax)
     return figure, axes
@@ -223,17 +229,18 @@ def _shades(ids):
 
 
 def _legend(figure, found, true):
+    count = len(found)
     found, other = (
         np.concatenate([plane.ravel() for plane in planes]) for planes in (found, true or found)
     )
-    total = (found | other).sum()
-    title = f"Foreground on {found.mean():.1%} of these planes"
+    total, where = (found | other).sum(), "this plane" if count == 1 else "these planes"
+    title = f"Foreground on {found.mean():.1%} of {where}"
     entries = [("prediction", PREDICTION)]
     if true is not None:
         both, ours, theirs = (
             part.sum() / max(total, 1) for part in (found & other, found & ~other, other & ~found)
         )
-        title = f"Both mark {both:.1%} of the foreground in these planes"
+        title = f"Both mark {both:.1%} of the foreground in {where}"
         entries = [
             (f"prediction (shaded where alone: {ours:.1%})", PREDICTION),
             (f"truth (shaded where alone: {theirs:.1%})", TRUTH),
@@ -243,7 +250,7 @@ def _legend(figure, found, true):
     ]
     figure.legend(
         handles=handles,
-        title=title if total else "No foreground in these planes",
+        title=title if total else f"No foreground in {where}",
         loc="lower center",
         ncols=2,
         frameon=False,

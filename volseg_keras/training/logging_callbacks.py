@@ -116,8 +116,11 @@ class Progress(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         """Measure the speed from here on: an earlier part of the run may have had another."""
         self.marks = deque([(time.monotonic(), self.budget.step)], RECENT + 1)
+        self.compiled = False
         if listener := LISTENER.get():
             listener("compiling the network", self.progress, 1.0)
+        elif sys.stdout.isatty():
+            print("\rcompiling the network, which takes up to a minute ", end="", flush=True)
 
     def on_epoch_end(self, epoch, logs=None):
         """Print the line of an epoch."""
@@ -129,15 +132,20 @@ class Progress(keras.callbacks.Callback):
             each = (f"{name} {logs[f'val_jaccard {name}']:.3f}" for name in self.held_out)
             held_out += f" ({', '.join(each)})"
         speed = f"{logs['mvoxel_per_s']:.2g} Mvoxel/s"
-        print(f"\r{self.line(logs)}{held_out}  {speed}  {self.time_left()} left", flush=True)
+        print(f"\r{self.line(logs)}{held_out}  {speed}{self.time_left()}", flush=True)
 
     def on_train_batch_end(self, batch, logs=None):
         """Report the step to the listener, or overwrite one line on a terminal."""
+        if not self.compiled:  # within the first step, which tells nothing of the next ones
+            self.compiled = True
+            self.marks.clear()
+            self.marks.append((time.monotonic(), self.budget.step))
         if listener := LISTENER.get():
             line = self.line(logs, width=0)
-            listener(f"{line}{self.score}  {self.time_left()} left", self.progress, 1.0)
+            listener(f"{line}{self.score}{self.time_left()}", self.progress, 1.0)
         elif sys.stdout.isatty():
-            print(f"\rstep {self.budget.step:6d}  {self.time_left()} left ", end="", flush=True)
+            text = f"step {self.budget.step:6d}{self.time_left()}"
+            print(f"\r{text:50}", end="", flush=True)
 
     def line(self, logs, width=6):
         """Return step, loss and Jaccard index as text."""
@@ -151,7 +159,7 @@ class Progress(keras.callbacks.Callback):
         return before + share * self.budget.progress
 
     def time_left(self):
-        """Return the time left of the whole training as minutes and seconds."""
+        """Return a text with the time left of the whole training, empty while it is unknown."""
         budget, marks, (before, share) = self.budget, [*self.marks], PART.get()
         whole = (1 - before) / share  # of this part and of those after it, for this one
         if budget.steps is None:
@@ -160,5 +168,7 @@ class Progress(keras.callbacks.Callback):
             if len(marks) == 1:
                 marks.append((time.monotonic(), budget.step))
             paces = [(b[0] - a[0]) / (b[1] - a[1]) for a, b in pairwise(marks) if b[1] > a[1]]
-            left = median(paces or [0.0]) * (whole * budget.steps - budget.step)
-        return "{:d}:{:02d}".format(*divmod(max(0, int(left)), 60))
+            if not paces:
+                return ""
+            left = median(paces) * (whole * budget.steps - budget.step)
+        return "  {:d}:{:02d} left".format(*divmod(max(0, int(left)), 60))

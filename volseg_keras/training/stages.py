@@ -38,6 +38,8 @@ KEPT = ("history.csv", "curve.png", KERAS)
 # microscope and on four sections, had the best Jaccard index at 0.98 after the first stage, but at
 # 0.6 in the end: 0.71, where it was 0.55 at 0.98, on the other sections of the stack.
 LEAST, MOST = 0.3, 0.7
+# Held-out Jaccard index from which labels must be those that the model itself predicted.
+SUSPICIOUS = 0.99
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,12 @@ def tell_gain(start, classes, held_out, found):
     before = predictor_score(predictor, held_out, options=PredictionOptions()).mean
     after = sum(found.held_out[part.name] for part in held_out) / len(held_out)
     print(f"Held-out Jaccard: {start.name} {before:.3f}, after training {after:.3f}")
-    if after <= before:
+    if before > SUSPICIOUS:
+        print(
+            f"{start.name} itself predicted the held-out labels, as in a draft that nobody has "
+            "corrected: this score says nothing. Correct the draft first"
+        )
+    elif after <= before:
         print(
             f"That is no better than {start.name} itself: annotate a section where it is wrong "
             "(`volseg suggest`), or train for more minutes"

@@ -113,7 +113,9 @@ def read_stacks(request):
         try:
             volume.label.foreground_voxels(NOT_ANNOTATED)
         except ValueError as error:
-            raise invalid("labels", "at least one foreground voxel", volume.name) from error
+            expected = "at least one object, painted with 1 or white on black"
+            received = f"labels of {volume.name} without any"
+            raise invalid("labels", expected, received) from error
     volumes, validation = ([_only_annotated(one) for one in some] for some in (volumes, validation))
     return Stacks(volumes, validation, num_classes)
 

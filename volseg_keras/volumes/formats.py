@@ -81,9 +81,9 @@ def split_suffix(path):
     return path.name[:cut], path.name[cut:]
 
 
-def checked_kind(path):
-    """Return the suffix by which a file's format is known, or raise ValueError."""
+def checked_kind(path, name="path"):
+    """Return the suffix by which a file's format is known, or raise ValueError naming the file."""
     kind = kind_of(path)
-    others = "Fiji saves other files as Tiff; a folder of slices may hold .png"
-    require(kind, "path", f"one of {', '.join(FORMATS)} ({others})", path)
+    others = "Fiji saves other files as Tiff; .png are read as a folder, of one or more sections"
+    require(kind, name, f"one of {', '.join(FORMATS)} ({others})", path)
     return kind

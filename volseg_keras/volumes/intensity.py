@@ -43,10 +43,12 @@ class Intensity:
     def __str__(self):
         """One-line description."""
         pairs = zip(np.atleast_1d(self.mean), np.atleast_1d(self.deviation), strict=True)
-        levels = ", ".join(f"{mean:.4g} +- {deviation:.4g}" for mean, deviation in pairs)
+        levels = "; ".join(
+            f"mean {mean:.4g}, deviation {deviation:.4g}" for mean, deviation in pairs
+        )
         padding = " and ".join(f"{level:g}" for level in self.padding or ())
         also = f"; padding of {padding} is background" if padding else ""
-        return f"Standardised with grey levels of {levels}{also}"
+        return f"Intensities are standardised by {levels}{also}"
 
     def at_contrast(self, contrast):
         """Return the statistics that multiply standardised intensities by a contrast."""

@@ -210,7 +210,7 @@ def read_source(path, inside, level, series=None):
         raise invalid("path", f"Zarr, HDF5 or TIFF: N5 is not read, but {fiji}", path)
     are_slices = "*" in path.name or path.is_dir() and kind != ".zarr"
     if not are_slices:
-        require(path.exists(), "path", "a file that exists", path, FileNotFoundError)
+        require(path.exists(), "path", "a file or folder that exists", path, FileNotFoundError)
         kind = kind or checked_kind(path)
     expected = f"FILE::NAME for {suffixes('holds_arrays')} only"
     good = not inside or kind and FORMATS[kind].holds_arrays and not are_slices
@@ -253,7 +253,7 @@ def spatial_axes(path, array, names, chosen):
         raise invalid(
             "path",
             "one grey-level volume with axes (z, y, x), or `axes`, `time` or `channel` to select "
-            "one, such as --axes zyx or --channel 0",
+            f"one, such as {'--channel 0' if {*'CS'} & {*left} else '--axes zyx or --channel 0'}",
             f"{path} with axes {names}, shape {tuple(array.shape)}, dtype {array.dtype}",
         )
     for axis, index in chosen.items():

@@ -124,7 +124,7 @@ def wrong_planes(shape, planes, last):
 def checked_output(path):
     """Return a path that a volume can be written to, or raise ValueError or OSError."""
     path = Path(path)
-    checked_kind(path)
+    checked_kind(path, "output")
     require(not path.is_dir(), "output", "a new name", f"{path} is a folder", FileExistsError)
     if path.is_symlink():
         writable_folder(path.resolve().parent)
