@@ -127,7 +127,7 @@ def test_a_run_does_not_go_on_with_other_labels(ended):
 def test_a_larger_budget_is_validated_again(ended, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(
-            "volseg_keras.training.fit_network.choose", Mock(side_effect=KeyboardInterrupt)
+            "volseg_keras.training.fit_network.calibrate_saved", Mock(side_effect=KeyboardInterrupt)
         )
         run(ended, 8, resume=True)
     # What was chosen for other weights is not told of these.

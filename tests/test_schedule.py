@@ -226,7 +226,7 @@ def test_smoothing_is_chosen_on_the_held_out_part(lost, smoothing, tmp_path):
     head.set_weights([np.array([-2.0, 2.0]).reshape(1, 1, 1, 2), np.zeros(2)])
     with_normalization(network, 0.0, 1.0).save(tmp_path / "model.keras")
     found = calibration.calibrate(tmp_path / "model.keras", [volume])
-    assert found.smoothing == smoothing and 0 < found.threshold < 1
+    assert found.averaging.smoothing == smoothing and 0 < found.threshold < 1
     assert found.held_out_jaccard > 0.8
 
 
