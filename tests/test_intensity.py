@@ -189,3 +189,14 @@ def test_the_published_model_does_not_mind(name, plain):
         found, outside[inside] = found[inside], False
         assert not outside.any()
     assert (found & want).sum() / (found | want).sum() > (0.95 if name == "in a frame" else 0.97)
+
+
+def test_statistics_and_padding_are_told_in_a_line():
+    told = str(Intensity(120.0, 30.0, (0.0, 255.0)))
+    assert (
+        told
+        == "Standardised by grey levels: mean 120, deviation 30; padding of 0 and 255 is background"
+    )
+    assert str(Intensity([1.0, 2.0], [3.0, 4.0])).endswith(
+        "mean 1, deviation 3; mean 2, deviation 4"
+    )

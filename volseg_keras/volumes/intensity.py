@@ -48,7 +48,7 @@ class Intensity:
         )
         padding = " and ".join(f"{level:g}" for level in self.padding or ())
         also = f"; padding of {padding} is background" if padding else ""
-        return f"Intensities are standardised by {levels}{also}"
+        return f"Standardised by grey levels: {levels}{also}"
 
     def at_contrast(self, contrast):
         """Return the statistics that multiply standardised intensities by a contrast."""
