@@ -15,11 +15,12 @@ def models():
     summaries = published_summaries()
     if summaries:
         rows = [
-            (row.name, row.network, score_text(row.held_out), score_text(row.test), row.trained_on)
+            (row.name, row.network, score_text(row.held_out), score_text(row.test), row.purpose)
             for row in summaries
         ]
-        header = ("published", "network", "held-out Jaccard", "test Jaccard", "trained on")
-        print_table(header, rows)
+        print_table(("published", "network", "held out", "test", "what for"), rows)
+        print("held out, test: Jaccard index of the foreground on what it was not trained on;")
+        print("the cards in the folder say of what, and what it was trained on")
     for folder in sorted({str(row.folder.parent) for row in summaries}):
         print(f"Published models: {folder}")
 

@@ -19,7 +19,7 @@ class PublishedSummary:
     Attributes:
         name: of its folder.
         network: name of its row of Table 1.
-        trained_on: name of its training data; "" if unknown.
+        purpose: what it is for, a sentence; "" if unknown.
         held_out: foreground Jaccard index on the held-out parts, None if unknown.
         test: the same on the test volume, without post-processing.
         folder: of its files.
@@ -27,7 +27,7 @@ class PublishedSummary:
 
     name: str
     network: str
-    trained_on: str
+    purpose: str
     held_out: float | None
     test: float | None
     folder: Path
@@ -44,7 +44,7 @@ def _summary(folder):
     return PublishedSummary(
         folder.name,
         network.name if network else "",
-        card.get("training_data", {}).get("name", ""),
+        card.get("description", "").partition(". ")[0],
         metrics.get("held_out_jaccard"),
         mean_jaccard(metrics["test"]["scores"][AS_IT_IS]) if "test" in metrics else None,
         folder,
