@@ -113,7 +113,7 @@ def segment_file(job, display=None):
 def _completed(job, image, display):
     """Choose the model, threshold and scale that a job leaves open, and say what was chosen."""
     complete, choice = job.resolved(image)
-    if choice.reason:
+    if job.model.is_auto:
         display.say(choice.reason)
     if complete.threshold != job.threshold:
         display.say(f"Threshold of the model: {complete.threshold:.4g}")

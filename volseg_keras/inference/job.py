@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import invalid, require
 from ..postprocessing.pipeline import PostProcessing
-from ..pretrained.choice import AUTO, Choice, choose_model, scale_to
+from ..pretrained.choice import AUTO, Choice, scale_to
 from ..volumes.dimensions import known_voxel_size
 from ..volumes.formats import split_suffix
 from ..volumes.volume import open_volume
@@ -58,10 +58,6 @@ class ModelChoice:
     def is_auto(self):
         """Whether a model is to be chosen for the volume."""
         return self.names == (AUTO,)
-
-    def choice(self, image):
-        """Return the `Choice` of models for a volume."""
-        return choose_model(image) if self.is_auto else Choice(self.names, "")
 
     def find(self):
         """Raise ValueError for a model that does not exist, before anything is read."""
@@ -126,7 +122,7 @@ class Job:
         Returns:
             The job, and the `Choice` of its models.
         """
-        choice = self.model.choice(image)
+        choice = Choice.of(image, self.model.names)
         threshold = choice.threshold if self.threshold == "auto" else self.threshold
         job = replace(self, threshold=threshold, model=replace(self.model, names=choice.models))
         given = self.rescale is None and self.prediction.scale != (1, 1, 1)

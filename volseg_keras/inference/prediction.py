@@ -52,7 +52,7 @@ class Prediction:
         """
         volume = as_volume(volume)
         check_size(volume.shape)
-        choice = Choice.of(volume, model)
+        choice = Choice.of(volume, (model,))
         scale, predictor = choice.scale(volume), recent_model(list(choice.models))
         options = PredictionOptions(scale=scale)
         values = predicted(predictor, options, volume, on_progress, joined_slabs)

@@ -32,14 +32,16 @@ class Choice:
     reason: str
 
     @classmethod
-    def of(cls, volume, model=AUTO):
-        """Return the choice of a model that is given by name, or that of `choose_model` for "auto".
+    def of(cls, volume, models):
+        """Return the choice of models that are given, or that of `choose_model` for "auto".
 
         Args:
             volume: as of `choose_model`.
-            model: name of a published model, run or file, or "auto".
+            models: tuple of names of published models, runs or files, or of "auto" alone.
         """
-        return choose_model(volume) if is_auto(model) else cls((model,), f"Model {model}")
+        if models == (AUTO,):
+            return choose_model(volume)
+        return cls(models, f"Model {' and '.join(map(str, models))}")
 
     @property
     def model(self):

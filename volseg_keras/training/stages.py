@@ -58,6 +58,19 @@ class Stage:
     hold_out: HoldOut | None
     self_trained: bool
 
+    def request_of(self, request, budget):
+        """Return a `Request` with the folder of the stage and its share of a budget.
+
+        It holds out nothing: that is cut from the stacks before.
+        """
+        return replace(
+            request,
+            output=self.folder,
+            hold_out=None,
+            steps=budget.steps and max(1, round(self.share * budget.steps)),
+            minutes=budget.seconds and self.share * budget.seconds / 60,
+        )
+
 
 def planned_stages(folder, first, then, rounds):
     """Return the `Stage`s of a training, the last of them in the folder itself.
@@ -105,15 +118,11 @@ def train_stages(stages, stacks, start, budget, request):
             print(f"Part {number + 1} of {len(stages)}", flush=True)
         with share_of_training(sum(other.share for other in stages[:number]), stage.share):
             own_request = replace(
-                request,
+                stage.request_of(request, budget),
                 model=network,
-                output=stage.folder,
-                hold_out=None,
                 weights=weights,
                 seed=request.seed + number,
                 start=start.name,
-                steps=budget.steps and max(1, round(stage.share * budget.steps)),
-                minutes=budget.seconds and stage.share * budget.seconds / 60,
             )
             validation = [*held_out, *validated]
             volumes = Volumes(mixed, mixed, validation, uniquely_named(validation))

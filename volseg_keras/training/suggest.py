@@ -74,7 +74,7 @@ def suggest(model, volume, count=3, labels=None, on_progress=None):
     """
     require_positive(count=count)
     annotated = [] if labels is None else annotated_of(volume, labels)
-    predictor = SectionPredictor(Choice.of(volume, model).model, volume, on_progress)
+    predictor = SectionPredictor(Choice.of(volume, (model,)).model, volume, on_progress)
     uncertainties, appearances = predictor.sections(annotated)
     columns = zip(*appearances.values(), strict=True)
     scaled = np.array([robust_deviations(column) for column in columns]).T
@@ -137,7 +137,7 @@ class SectionPredictor:
 
     def __init__(self, model, volume, on_progress=None):
         self.volume, self.on_progress = volume, on_progress
-        choice = Choice.of(volume, model)
+        choice = Choice.of(volume, (model,))
         self.threshold = choice.threshold
         options = PredictionOptions(tta=False, scale=choice.scale(volume))
         self.prepared = open_model(choice.model).prepare(volume, options)
