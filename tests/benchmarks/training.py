@@ -67,8 +67,12 @@ def sampler_of(name):
 def ours(name):
     """Return a function that trains a network of the package for `STEPS` steps."""
     import volseg_keras
-    from volseg_keras.training.fit_network import compile_model
     from volseg_keras.training.recipes import get_recipe
+
+    try:
+        from volseg_keras.training.fit_network import compile_model
+    except ImportError:  # where it was before
+        from volseg_keras.training.fit import compile_model
 
     patch, batch = SHAPES[name]
     model = volseg_keras.build_model(name)
