@@ -12,7 +12,7 @@ from volseg_keras import open_volume, save_volume
 from volseg_keras.volumes.labels import (
     are_labels,
     class_ids,
-    classes_or_mask,
+    class_ids_with_gaps,
     count_classes,
     in_smallest_type,
     present_ids,
@@ -99,7 +99,7 @@ def test_what_is_no_labels_is_refused_with_a_way_out(kind):
 
 def test_ids_with_gaps_are_components_all_the_same():
     ids = np.array([[0, 40, 0, 90, 0, 200]], np.uint8)[None]
-    np.testing.assert_array_equal(classes_or_mask(ids), ids)
+    np.testing.assert_array_equal(class_ids_with_gaps(ids), ids)
     found = whole_numbers(np.array([0.0, 70_000.0, -3.0]))
     assert found.dtype == np.int32 and found.tolist() == [0, 70_000, -3]
 

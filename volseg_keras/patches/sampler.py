@@ -70,7 +70,7 @@ class PatchSampler(Patches):
         self.image = image
         self.channels = channels_of(image)
         if not isinstance(label, ClassIds):
-            label = ArrayClassIds(class_ids(label, mask=ignore_class != NOT_ANNOTATED))
+            label = ArrayClassIds(class_ids(label, allow_mask=ignore_class != NOT_ANNOTATED))
         self.label = label
         self.spatial_dims = len(patch_shape)
         self.patch_shape = (1,) * (3 - len(patch_shape)) + tuple(patch_shape)

@@ -8,7 +8,7 @@ from ..errors import require
 from ..volumes.labels import (
     NOT_ANNOTATED,
     are_two,
-    classes_or_mask,
+    class_ids_with_gaps,
     distinct_values,
     whole_numbers,
 )
@@ -109,7 +109,7 @@ def as_instances(labels, name="labels"):
     least = labels.min(initial=0)
     require(least >= 0, name, "labels from 0", f"a minimum of {least}")
     if are_classes:
-        classes = classes_or_mask(labels, name=name)
+        classes = class_ids_with_gaps(labels, name=name)
         return components(classes * (classes != NOT_ANNOTATED)), classes, True
     mask = is_mask(labels)
     return components(labels) if mask else labels, (labels > 0).astype(np.uint8), mask

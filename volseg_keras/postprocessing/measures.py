@@ -7,7 +7,7 @@ from scipy import ndimage
 from skimage.measure import marching_cubes, mesh_surface_area
 
 from ..errors import require
-from ..volumes.labels import classes_or_mask, distinct_values, whole_numbers
+from ..volumes.labels import class_ids_with_gaps, distinct_values, whole_numbers
 from ..volumes.source import checked_size
 from .clean_labels import as_instances, objects_of, touches_border
 
@@ -96,7 +96,7 @@ def instances_to_measure(labels, components, source):
         ValueError: a label is no whole number, or a single label lies on several objects.
     """
     if components:
-        ids, classes, _ = as_instances(classes_or_mask(labels, name="labels"))
+        ids, classes, _ = as_instances(class_ids_with_gaps(labels, name="labels"))
         return ids, classes
     count = (distinct_values(labels) > 0).sum()
     several = count < FEW and objects_of(labels).max(initial=0) > count

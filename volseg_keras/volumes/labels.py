@@ -11,7 +11,8 @@ from .source import listed
 
 NOT_ANNOTATED = 255  # beside other labels
 MANY = 20  # more classes are likely to be a mistake
-FEW = 32  # two labels below it are class ids, two others are the grey levels of a mask
+# Two labels below it are class ids, two others are the grey levels of a mask.
+FEWEST_GREY_LEVELS = 32
 
 
 def whole_numbers(labels, name="label"):
@@ -47,7 +48,7 @@ def digest(*arrays):
     return found.hexdigest()
 
 
-def class_ids(labels, mask=True, name="label"):
+def class_ids(labels, allow_mask=True, name="label"):
     """Return uint8 class ids of a label map; two grey levels are a mask, which becomes 0 and 1.
 
     Two labels are a mask if one of them is too high for a class id, such as 0 and 128 or 0 and 255.
@@ -55,17 +56,18 @@ def class_ids(labels, mask=True, name="label"):
 
     Args:
         labels: array-like of integers, booleans, or floats without fractions.
-        mask: False to take 0 and 255 for background and "not annotated" even without other labels.
+        allow_mask: False to take 0 and 255 for background and "not annotated" even without other
+            labels.
         name: what an error calls the labels.
 
     Raises:
         ValueError: a label has a fraction or is not from 0 to 255, or most ids below the highest do
             not occur, as in a blurred mask or a map of instances.
     """
-    labels = classes_or_mask(labels, mask, name)
+    labels = class_ids_with_gaps(labels, allow_mask, name)
     present = present_ids(labels)
     top = max(present, default=0)
-    if top >= FEW and 2 * len(present) <= top:
+    if top >= FEWEST_GREY_LEVELS and 2 * len(present) <= top:
         raise invalid(
             name,
             "class ids from 0 without gaps, or a mask of two grey levels (threshold one that JPEG "
@@ -75,19 +77,16 @@ def class_ids(labels, mask=True, name="label"):
     return labels
 
 
-def classes_or_mask(labels, mask=True, name="label"):
+def class_ids_with_gaps(labels, allow_mask=True, name="label"):
     """Return what `class_ids` does, but allow any gaps between ids."""
     labels = whole_numbers(labels, name)
     require(labels.dtype.kind in "uib", name, "integers", f"dtype {labels.dtype}")
     if not labels.size or labels.dtype.kind == "b":
         return labels.astype(np.uint8)
     low, high = labels.min(), labels.max()
-    ids = (0, *range(1, FEW), NOT_ANNOTATED)
-    annotated = not mask and high == NOT_ANNOTATED
-    if not (low in ids and high in ids[:-1] or annotated) and are_two(labels, low, high):
-        foreground = labels != 0 if low == 0 or high == 0 or low == high else labels == high
-        if low not in ids[1:-1] or high != NOT_ANNOTATED:
-            return foreground.astype(np.uint8)
+    if _is_mask(labels, low, high, allow_mask):
+        foreground = high if high != 0 else low  # -1 beside 0 is a mask, too
+        return (labels == foreground).astype(np.uint8)
     require(
         low >= 0 and high <= 255,
         name,
@@ -95,6 +94,15 @@ def classes_or_mask(labels, mask=True, name="label"):
         f"dtype {labels.dtype}, from {low} to {high}",
     )
     return labels.astype(np.uint8, copy=False)
+
+
+def _is_mask(labels, low, high, allow_mask):
+    """Return whether labels from `low` to `high` are one or two grey levels, not class ids."""
+    if high == NOT_ANNOTATED:
+        are_ids = not allow_mask or 0 < low < FEWEST_GREY_LEVELS  # a class, partly annotated
+    else:
+        are_ids = 0 <= low and high < FEWEST_GREY_LEVELS
+    return not are_ids and are_two(labels, low, high)
 
 
 def are_two(labels, low, high):
@@ -149,7 +157,7 @@ def are_labels(volume):
     if dtype.kind == "f" or dtype.itemsize > 2:  # micrographs have no more than 16 bits
         return dtype.kind in "uib"
     planes = np.unique([len(volume) // 4, len(volume) // 2, 3 * len(volume) // 4])
-    return all(len(np.unique(volume[int(z)])) < FEW for z in planes)
+    return all(len(np.unique(volume[int(z)])) < FEWEST_GREY_LEVELS for z in planes)
 
 
 def in_smallest_type(labels):
@@ -168,5 +176,5 @@ def in_smallest_type(labels):
     low = labels.min(initial=0)
     require(low >= 0, "labels", "none below 0", low)
     top = labels.max(initial=0)
-    instances = top == NOT_ANNOTATED and len(np.unique(labels)) > FEW
+    instances = top == NOT_ANNOTATED and len(np.unique(labels)) > FEWEST_GREY_LEVELS
     return labels.astype(np.uint16 if instances else np.min_scalar_type(top), copy=False)
