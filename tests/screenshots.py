@@ -43,14 +43,14 @@ class Window:
         from qtpy.QtWidgets import QApplication
 
         from volseg_keras.datasets.phantom import annotated_phantom
-        from volseg_keras.napari_plugin.layers import placed
+        from volseg_keras.napari_plugin.layers import spatial_options
         from volseg_keras.napari_plugin.widget import SegmentAndTrain
 
         self.app, self.folder = QApplication.instance() or QApplication([]), folder
         self.viewer = napari.Viewer(title="volseg", show=True)
         image, labels = annotated_phantom(SHAPE)
-        self.viewer.add_image(image, name="tissue", **placed((5, 5, 5)))
-        self.viewer.add_labels(labels, name="annotation", **placed((5, 5, 5)))
+        self.viewer.add_image(image, name="tissue", **spatial_options((5, 5, 5)))
+        self.viewer.add_labels(labels, name="annotation", **spatial_options((5, 5, 5)))
         self.widget = SegmentAndTrain(self.viewer)
         self.viewer.window.add_dock_widget(self.widget, name="Segment and train")
         self.viewer.window._qt_window.resize(*SIZE)

@@ -28,8 +28,8 @@ from qtpy.QtCore import QEvent, QThreadPool  # noqa: E402
 from volseg_keras import open_volume, phantom, save_volume  # noqa: E402
 from volseg_keras.napari_plugin.layers import (  # noqa: E402
     add_volumes,
+    alignment_options,
     get_reader,
-    like,
     write_labels,
 )
 from volseg_keras.napari_plugin.widget import SegmentAndTrain  # noqa: E402
@@ -157,10 +157,10 @@ def test_files_are_read_lazily_and_written_where_they_lie(tmp_path):
 def test_layers_lie_on_their_image():
     viewer = ViewerModel()
     image = viewer.add_image(IMAGE, scale=(4, 1, 1), translate=(40, 5, 6))
-    labels = viewer.add_labels(TRUTH.astype(np.uint8), **like(image))
+    labels = viewer.add_labels(TRUTH.astype(np.uint8), **alignment_options(image))
     assert labels.scale.tolist() == [4, 1, 1] and labels.translate.tolist() == [40, 5, 6]
     section = viewer.add_image(IMAGE[0], name="section")
-    assert like(section)["axis_labels"] == tuple("zyx")
+    assert alignment_options(section)["axis_labels"] == tuple("zyx")
 
 
 def test_a_round(window, tmp_path):

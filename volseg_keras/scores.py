@@ -141,11 +141,11 @@ def shared_voxels(y_true, y_pred):
         keys = true[either].astype(np.uint64) << np.uint64(32)
         found.append(np.unique(keys | predicted[either].astype(np.uint64), return_counts=True))
     keys, counts = map(np.concatenate, zip(*found, strict=True))
-    keys, place = np.unique(keys, return_inverse=True)
+    keys, inverse = np.unique(keys, return_inverse=True)
     zero = np.zeros(1, np.uint64)
     ids = (keys >> np.uint64(32), keys & np.uint64(2**32 - 1))
     true, predicted = (np.unique(np.append(zero, i), return_inverse=True)[1][1:] for i in ids)
-    return true, predicted, np.bincount(place, weights=counts, minlength=len(keys))
+    return true, predicted, np.bincount(inverse, weights=counts, minlength=len(keys))
 
 
 def detection(matched, positives, claimed):

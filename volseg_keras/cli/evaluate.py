@@ -42,7 +42,7 @@ def evaluate(
     from ..report.plots import check_shapes, overlay
     from ..volumes.dimensions import known_voxel_size
     from ..volumes.formats import split_suffix
-    from ..volumes.source import place_of
+    from ..volumes.source import containing_file
     from ..volumes.writing import check_not_input, checked_file, writable_folder
 
     if json_file:
@@ -52,7 +52,7 @@ def evaluate(
     maps, grey = (opened["truth"], opened["prediction"]), opened.get("image")
     check_shapes(maps[0], prediction=maps[1], image=grey, of="truth")
     if image:
-        file = place_of(prediction)
+        file = containing_file(prediction)
         picture = writable_folder(file.parent) / f"{split_suffix(file)[0]}_scores.png"
         check_not_input([picture], prediction, truth, image)
     result = evaluated(*maps, instances=instances, skip_empty=skip_empty)

@@ -19,7 +19,7 @@ from ..files import work_folder, write_json
 from ..resources import free_memory
 from ..volumes.formats import kind_of
 from ..volumes.ome_zarr import finish_zarr, mark_labels, start_zarr
-from ..volumes.writing import create_volume, place_like
+from ..volumes.writing import create_volume, geometry_like
 from .sinks import ArraySink, BlockSummary, Sinks, summarize
 from .stored_job import StoredJob
 from .volume_blocks import blocks
@@ -141,7 +141,7 @@ class JobStore:
         paths = {array: Path(path) for array, path in paths.items() if array.exists()}
         for array, path in paths.items():
             if kind_of(path) == ".zarr":  # takes long, so it comes before the first renaming
-                finish_zarr(array, place_like(image))
+                finish_zarr(array, geometry_like(image))
         for array, path in paths.items():
             _deliver(array, path, image)
 

@@ -16,7 +16,7 @@ from ..volumes.volume import Volume, as_volume, open_volume
 from ..volumes.writing import check_not_input, save_volume
 
 # What of a layer says where its voxels lie.
-PLACE = ("axis_labels", "scale", "units", "translate", "rotate", "shear", "affine")
+ALIGNMENT = ("axis_labels", "scale", "units", "translate", "rotate", "shear", "affine")
 SHARE = 1 / 4  # of the free memory that labels to be painted may take
 RESULT = "volseg_keras result"  # in the metadata of a layer that the widget wrote
 
@@ -31,7 +31,8 @@ def read(path):
     """Return a file as the data of a layer: an image, read where it is shown, or labels."""
     volume = open_volume(path)
     kind = "labels" if are_labels(volume) else "image"
-    options = {"name": Path(path).stem, "metadata": {"volume": volume}, **placed(volume.voxel_size)}
+    options = {"name": Path(path).stem, "metadata": {"volume": volume}}
+    options |= spatial_options(volume.voxel_size)
     return [(to_paint(volume) if kind == "labels" else volume, options, kind)]
 
 
@@ -48,10 +49,10 @@ def write_labels(path, data, options):
 def sample():
     """Return synthetic tissue of which four sections are annotated."""
     rows = zip(annotated_phantom(), ("tissue", "annotation"), ("image", "labels"), strict=True)
-    return [(data, {"name": name, **placed((5, 5, 5))}, kind) for data, name, kind in rows]
+    return [(data, {"name": name, **spatial_options((5, 5, 5))}, kind) for data, name, kind in rows]
 
 
-def placed(size):
+def spatial_options(size):
     """Return options of a layer for a voxel size (z, y, x) in nm, or None."""
     return {"axis_labels": tuple("zyx")} | ({"scale": size, "units": 3 * ("nm",)} if size else {})
 
@@ -64,11 +65,11 @@ def volume_of(layer):
     return as_volume(data, size_in_nm(layer.scale, layer.units), layer.source.path or layer.name)
 
 
-def like(layer):
+def alignment_options(layer):
     """Return options of a layer that lies on another, of which a single image is a section."""
     if layer.ndim != 3:
-        return {"metadata": layer.metadata, **placed(size_in_nm(layer.scale, layer.units))}
-    return {"metadata": layer.metadata} | {name: getattr(layer, name) for name in PLACE}
+        return {"metadata": layer.metadata, **spatial_options(size_in_nm(layer.scale, layer.units))}
+    return {"metadata": layer.metadata} | {name: getattr(layer, name) for name in ALIGNMENT}
 
 
 def mark_result(layer, name):
@@ -86,7 +87,8 @@ def add_volumes(viewer, volumes):
     """Add open volumes, a dict by name, to a viewer, which reads the planes that it shows."""
     hidden = {"colormap": "magenta", "blending": "additive", "visible": False}
     for name, volume in volumes.items():
-        options = {"name": name, "metadata": {"volume": volume}, **placed(volume.voxel_size)}
+        options = {"name": name, "metadata": {"volume": volume}}
+        options |= spatial_options(volume.voxel_size)
         if name == "labels":
             viewer.add_labels(to_paint(volume), **options)
         else:

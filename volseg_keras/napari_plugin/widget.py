@@ -16,8 +16,15 @@ from ..pretrained.choice import AUTO, choose_model
 from ..pretrained.presets import published
 from ..training.run_folders import next_run, train_or_resume
 from ..training.suggest import draft_section, suggest
-from ..volumes.source import place_of
-from .layers import add_volumes, like, mark_result, placed, result_name, volume_of
+from ..volumes.source import containing_file
+from .layers import (
+    add_volumes,
+    alignment_options,
+    mark_result,
+    result_name,
+    spatial_options,
+    volume_of,
+)
 from .work import EXPECTED, Work, tell
 
 GLOW = {"colormap": "magenta", "blending": "additive", "opacity": 0.5, "contrast_limits": (0, 1)}
@@ -133,7 +140,7 @@ class SegmentAndTrain(qt.QWidget):
             for side, value in zip(self.sides, volume.voxel_size or (0, 0, 0), strict=True):
                 side.setValue(value)
             self.choice.setText(choose_model(volume).reason)
-            self.run.setText(str(next_run(f"{place_of(volume.path).with_suffix('')}_runs")))
+            self.run.setText(str(next_run(f"{containing_file(volume.path).with_suffix('')}_runs")))
         except EXPECTED as error:
             self.choice.setText(
                 str(error) if self.image.currentText() else "Open or choose a volume"
@@ -146,7 +153,8 @@ class SegmentAndTrain(qt.QWidget):
         if all(size) and not np.allclose(size, known, atol=0.01):  # as fields round it
             for layer in self.viewer.layers:
                 if type(layer) in (Image, Labels) and layer.ndim == 3 and layer.data.shape == shape:
-                    layer.scale, layer.units = placed(size)["scale"], placed(size)["units"]
+                    options = spatial_options(size)
+                    layer.scale, layer.units = options["scale"], options["units"]
             self._show_image()
 
     def segment(self):
@@ -168,7 +176,7 @@ class SegmentAndTrain(qt.QWidget):
             if result_name(layer) == name:
                 layer.data = data
                 return
-        layer = kind(data, name=name, **looks, **like(self.segmented))
+        layer = kind(data, name=name, **looks, **alignment_options(self.segmented))
         mark_result(layer, name)
         self.viewer.add_layer(layer)
 
@@ -185,7 +193,7 @@ class SegmentAndTrain(qt.QWidget):
     def new_labels(self):
         """Add a layer in which the image can be annotated."""
         image, data = self._layer("image"), np.zeros(self._volume().shape, np.uint8)
-        layer = Labels(data, name=f"{image.name} annotation", **like(image))
+        layer = Labels(data, name=f"{image.name} annotation", **alignment_options(image))
         self.labels.setCurrentText(self.viewer.add_layer(layer).name)
 
     def train(self):

@@ -19,10 +19,10 @@ def check_axes(volume):
 
 def lacks_thickness(volume):
     """Return whether a `Volume` has pixels as of tissue, but no thickness of its sections."""
-    place = getattr(volume, "geometry", None)
-    if place is None or place.voxel or not (scale := in_nm(place.unit)):
+    geometry = getattr(volume, "geometry", None)
+    if geometry is None or geometry.voxel or not (scale := in_nm(geometry.unit)):
         return False
-    thick, *sides = place.sides
+    thick, *sides = geometry.sides
     return isnan(thick) and all(LEAST <= scale * side <= MOST for side in sides)
 
 

@@ -231,11 +231,11 @@ def differ(one, other):
     if all(sizes) and not np.allclose(*sizes, rtol=0.01):
         texts = [" x ".join(f"{side:.4g}" for side in size) for size in sizes]
         return f"its voxels are {texts[1]} nm, not {texts[0]} nm"
-    places = [getattr(volume, "geometry", None) for volume in (one, other)]
-    if not all(places) or not all(place.voxel_size for place in places):
+    geometries = [getattr(volume, "geometry", None) for volume in (one, other)]
+    if not all(geometries) or not all(geometry.voxel_size for geometry in geometries):
         return None
-    corners = [np.array(place.in_unit("nm").in_space(RAS).origin) for place in places]
-    known = all(place.origin != (0.0, 0.0, 0.0) for place in places)
+    corners = [np.array(geometry.in_unit("nm").in_space(RAS).origin) for geometry in geometries]
+    known = all(geometry.origin != (0.0, 0.0, 0.0) for geometry in geometries)
     if known and np.abs(corners[0] - corners[1]).max() > 0.5 * min(sizes[0]):
         shift = ", ".join(f"{d:.4g}" for d in corners[1] - corners[0])
         return f"it lies ({shift}) nm (x, y, z) away"

@@ -187,14 +187,14 @@ def check_filter(number):
         )
 
 
-def write_hdf5(path, slabs, shape, dtype, place):
+def write_hdf5(path, slabs, shape, dtype, geometry):
     """Write z slabs as the dataset `data`."""
     import h5py
 
     with h5py.File(path, "w") as file:
         chunks = tuple(min(c, n) for c, n in zip(CHUNK, shape, strict=True))
         data = file.create_dataset("data", shape, dtype, chunks=chunks, compression="gzip")
-        if place and (size := place.voxel_size):
+        if geometry and (size := geometry.voxel_size):
             data.attrs["element_size_um"] = [s / 1e3 for s in size]
         fill(data, with_room(path, slabs))
 

@@ -113,8 +113,8 @@ def _histogram(volume, on_progress):
     integers = volume.dtype.kind in "uib" and volume.dtype.itemsize <= 2
     found = [_counted(piece, integers) for piece in _pieces(volume, on_progress)]
     values, *columns = (np.concatenate(column) for column in zip(*found, strict=True))
-    levels, place = np.unique(values, return_inverse=True)
-    counts, row_counts, wide = (np.bincount(place, weights=column) for column in columns)
+    levels, inverse = np.unique(values, return_inverse=True)
+    counts, row_counts, wide = (np.bincount(inverse, weights=column) for column in columns)
     return levels.astype(np.float64), counts, row_counts, wide > 0
 
 
@@ -128,10 +128,10 @@ def _counted(piece, integers):
     wide = [_wide_levels(*pair) for pair in zip(piece, rows, strict=True)]
     wide = np.unique(np.concatenate(wide))
     if not integers:
-        values, place = np.unique(piece, return_inverse=True)
-        place = place.ravel()
-        row_counts = np.bincount(place[rows.ravel()], minlength=len(values))
-        return values, np.bincount(place), row_counts, np.isin(values, wide)
+        values, inverse = np.unique(piece, return_inverse=True)
+        inverse = inverse.ravel()
+        row_counts = np.bincount(inverse[rows.ravel()], minlength=len(values))
+        return values, np.bincount(inverse), row_counts, np.isin(values, wide)
     lowest = int(np.iinfo(piece.dtype).min) if piece.dtype.kind == "i" else 0
     size = 2 ** (8 * piece.dtype.itemsize)
     counts, row_counts = (counts_of(part, size, lowest) for part in (piece, piece[rows]))

@@ -196,7 +196,7 @@ class AsUint8:
         return np.asarray(self.array[key]).astype(self.dtype)
 
 
-def write_mrc(path, slabs, shape, dtype, place):
+def write_mrc(path, slabs, shape, dtype, geometry):
     """Write z slabs as an MRC file; 8 bits become 16, which all readers support."""
     import mrcfile
 
@@ -210,18 +210,18 @@ def write_mrc(path, slabs, shape, dtype, place):
         set_statistics(file)
         if np.dtype(dtype) == np.uint8:
             file.add_label(EIGHT_BITS)
-        place = place and place.in_unit("angstrom")
-        if place and place.voxel_size:
-            file.voxel_size = place.sides[::-1]
-            if place.is_straight:
-                set_place(file.header, place)
+        geometry = geometry and geometry.in_unit("angstrom")
+        if geometry and geometry.voxel_size:
+            file.voxel_size = geometry.sides[::-1]
+            if geometry.is_straight:
+                set_position(file.header, geometry)
 
 
-def set_place(header, place):
+def set_position(header, geometry):
     """Write the position of a volume to an MRC header, with the sign that readers expect."""
-    version, flags, mirrored = place.mrc or (int(header.nversion), None, False)
-    header.origin = tuple(-v if mirrored and v else v for v in place.origin)
-    header.nzstart, header.nystart, header.nxstart = place.start
+    version, flags, mirrored = geometry.mrc or (int(header.nversion), None, False)
+    header.origin = tuple(-v if mirrored and v else v for v in geometry.origin)
+    header.nzstart, header.nystart, header.nxstart = geometry.start
     header.nversion = version
     if flags is not None:
         extra, at = bytearray(header.extra2.tobytes()), 152 - header.dtype.fields["extra2"][1]

@@ -24,10 +24,10 @@ def read_nifti(path, inside=None, level=0, series=None):
     plain = data.slope == 1 and data.inter == 0
     chunks = (*data.shape[:2], *[1] * (dims - 2)) if path.name.lower().endswith(".gz") else None
     array = Typed(data, data.dtype if plain else np.dtype(np.float32), chunks)
-    return Source("XYZTC"[:dims], array, nifti_place(image))
+    return Source("XYZTC"[:dims], array, nifti_geometry(image))
 
 
-def nifti_place(image):
+def nifti_geometry(image):
     """Return the `Geometry` of a NIfTI image, or None."""
     codes = tuple(int(image.header[f"{name}_code"]) for name in ("qform", "sform"))
     unit = image.header.get_xyzt_units()[0]
@@ -77,24 +77,24 @@ class Typed:
         return np.asarray(self.proxy[key]).astype(self.dtype)
 
 
-def write_nifti(path, slabs, shape, dtype, place):
+def write_nifti(path, slabs, shape, dtype, geometry):
     """Write z slabs, joined in memory, as a NIfTI-1 file, or NIfTI-2 if a side is too long."""
     import nibabel
 
     data = join_slabs(slabs).T
-    place = place.in_unit("mm", "um", "m") if place and in_nm(place.unit) else place
-    if not place or not np.isfinite(place.steps).all():
-        place = Geometry.straight((1, 1, 1), None)
-    place, affine = place.in_space(RAS), np.eye(4)
-    affine[:3, :3], affine[:3, 3] = np.array(place.steps)[::-1].T, place.origin
-    plain = place.codes == (0, 0)  # readers then ignore the affine
+    geometry = geometry.in_unit("mm", "um", "m") if geometry and in_nm(geometry.unit) else geometry
+    if not geometry or not np.isfinite(geometry.steps).all():
+        geometry = Geometry.straight((1, 1, 1), None)
+    geometry, affine = geometry.in_space(RAS), np.eye(4)
+    affine[:3, :3], affine[:3, 3] = np.array(geometry.steps)[::-1].T, geometry.origin
+    plain = geometry.codes == (0, 0)  # readers then ignore the affine
     kind = nibabel.Nifti1Image if max(shape) <= NIFTI_1_SIDE else nibabel.Nifti2Image
     image = kind(data, None if plain else affine, dtype=data.dtype)
     if plain:
-        image.header.set_zooms(place.sides[::-1])
-    elif place.codes:
-        image.set_sform(affine, place.codes[1])
-        image.set_qform(affine, place.codes[0])
+        image.header.set_zooms(geometry.sides[::-1])
+    elif geometry.codes:
+        image.set_sform(affine, geometry.codes[1])
+        image.set_qform(affine, geometry.codes[0])
     names = {1e6: "mm", 1e3: "micron", 1e9: "meter"}
-    image.header.set_xyzt_units(names.get(in_nm(place.unit), "unknown"))
+    image.header.set_xyzt_units(names.get(in_nm(geometry.unit), "unknown"))
     image.to_filename(path)

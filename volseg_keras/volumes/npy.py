@@ -11,7 +11,7 @@ def read_npy(path, inside=None, level=0, series=None):
     return Source(default_axes(data), data)
 
 
-def write_npy(path, slabs, shape, dtype, place):
+def write_npy(path, slabs, shape, dtype, geometry):
     """Write z slabs as a NumPy file."""
     header = np.lib.format
     about = {"descr": header.dtype_to_descr(dtype), "fortran_order": False, "shape": tuple(shape)}

@@ -34,7 +34,7 @@ def read_nrrd(path, inside=None, level=0, series=None):
     if header["encoding"] == "raw" and "byte skip" not in header and data.nbytes != len(raw):
         raise ValueError(f"it holds {len(raw)} bytes, not {data.nbytes}")
     axes = nrrd_axes(header, data)
-    return Source(axes, data, nrrd_place(header, axes))
+    return Source(axes, data, nrrd_geometry(header, axes))
 
 
 def nrrd_axes(header, data):
@@ -57,7 +57,7 @@ def nrrd_axes(header, data):
     return "".join(letters[::-1])
 
 
-def nrrd_place(header, axes):
+def nrrd_geometry(header, axes):
     """Return the `Geometry` of a NRRD file whose axes are named, slowest first, or None."""
     rows = [axes[::-1].find(a) for a in "ZYX"]
     if -1 in rows:
@@ -108,20 +108,20 @@ def nrrd_bytes(header, file):
     return raw[skip:]
 
 
-def write_nrrd(path, slabs, shape, dtype, place):
+def write_nrrd(path, slabs, shape, dtype, geometry):
     """Write z slabs, joined in memory, as a NRRD file."""
     import nrrd
 
     header = {}
-    if place and np.isfinite(place.steps).all():
-        placed = place.space or not place.is_straight or any(place.origin)
-        name = ascii_unit(place.unit)  # headers are in ASCII
+    if geometry and np.isfinite(geometry.steps).all():
+        in_space = geometry.space or not geometry.is_straight or any(geometry.origin)
+        name = ascii_unit(geometry.unit)  # headers are in ASCII
         unit = {"units": [name] * 3} if name else {}
-        header = {"spacings": place.sides[::-1], **unit}
-        if placed:
-            space = {"space": place.space} if place.space else {"space dimension": 3}
+        header = {"spacings": geometry.sides[::-1], **unit}
+        if in_space:
+            space = {"space": geometry.space} if geometry.space else {"space dimension": 3}
             unit = {"space units": [name] * 3} if name else {}
-            directions = np.array(place.steps)[::-1]
-            header = {**space, "space directions": directions, "space origin": place.origin, **unit}
+            directions, origin = np.array(geometry.steps)[::-1], geometry.origin
+            header = {**space, "space directions": directions, "space origin": origin, **unit}
             header["kinds"] = ["domain"] * 3
     nrrd.write(str(path), join_slabs(slabs), header, index_order="C")

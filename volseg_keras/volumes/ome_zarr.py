@@ -135,10 +135,10 @@ def image_source(group, image, level):
     return Source(letters, array, geometry_of(*rows, [origin.get(a, 0) for a in "ZYX"]))
 
 
-def write_zarr(path, slabs, shape, dtype, place):
+def write_zarr(path, slabs, shape, dtype, geometry):
     """Write z slabs as an OME-Zarr 0.4 image with coarser levels of every second voxel."""
     fill(start_zarr(path, shape, dtype), slabs)
-    finish_zarr(path, place)
+    finish_zarr(path, geometry)
 
 
 def start_zarr(path, shape, dtype):
@@ -148,7 +148,7 @@ def start_zarr(path, shape, dtype):
     return zarr_array(zarr.open_group(path, mode="w", zarr_format=2), 0, shape, dtype)
 
 
-def finish_zarr(path, place):
+def finish_zarr(path, geometry):
     """Add coarser levels of every second voxel, and metadata, to an image that is filled."""
     import zarr
 
@@ -163,7 +163,7 @@ def finish_zarr(path, place):
             wanted = tuple(slice(half * r.start, half * r.stop) for r, half in pairs)
             array[rows] = np.asarray(finer[wanted])[tuple(slice(None, None, h) for h in halves)]
         factors.append(tuple(f * half for f, half in zip(factors[-1], halves, strict=True)))
-    group.attrs["multiscales"] = [multiscale(factors, place)]
+    group.attrs["multiscales"] = [multiscale(factors, geometry)]
 
 
 def mark_labels(path):
@@ -188,20 +188,20 @@ def zarr_array(group, level, shape, dtype):
     return group.create_array(str(level), shape=shape, dtype=dtype, overwrite=True, **options)
 
 
-def multiscale(factors, place):
+def multiscale(factors, geometry):
     """Return the OME-Zarr 0.4 metadata of a pyramid at a `Geometry`, which may be None.
 
     Every level begins with the first voxel of the one before.
 
     Args:
         factors: how many times as large as the finest ones the voxels of each level are, (z, y, x).
-        place: the `Geometry` of the finest level.
+        geometry: the `Geometry` of the finest level.
     """
-    place = place and place.voxel_size and place.in_unit("nm", "um", "mm", "angstrom")
-    unit = {"unit": UNITS[in_nm(place.unit)]} if place else {}
-    sides, shift = place.sides if place else (1, 1, 1), []
-    if place and place.is_straight and any(place.origin):
-        shift = [{"type": "translation", "translation": list(place.origin[::-1])}]
+    geometry = geometry and geometry.voxel_size and geometry.in_unit("nm", "um", "mm", "angstrom")
+    unit = {"unit": UNITS[in_nm(geometry.unit)]} if geometry else {}
+    sides, shift = geometry.sides if geometry else (1, 1, 1), []
+    if geometry and geometry.is_straight and any(geometry.origin):
+        shift = [{"type": "translation", "translation": list(geometry.origin[::-1])}]
     datasets = [
         {
             "path": str(i),

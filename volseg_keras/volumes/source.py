@@ -83,7 +83,7 @@ def split_name(path):
     return files[i], "::".join(parts[i + 1 :]).replace("\\", "/") or None
 
 
-def place_of(path):
+def containing_file(path):
     """Return the absolute path of the file of FILE::NAME, or of the folder of a pattern."""
     file = split_name(path)[0].absolute()
     return file.parent if "*" in file.name else file

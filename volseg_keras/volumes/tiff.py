@@ -33,23 +33,23 @@ def read_tiff(path, inside=None, level=0, series=None):
 def tiff_source(path, tif, level, series, flags):
     """Return the `Source` of an open file; `flags` are what it was opened with."""
     number = check_complete(tif, series)
-    finest, place = tif.series[number], read_geometry(tif, number)
+    finest, geometry = tif.series[number], read_geometry(tif, number)
     check_number("level", level, len(finest.levels))
     images = finest.levels[level]
     axes = sections(images)
     contiguous = not level and images.dataoffset is not None and images.keyframe.parent is tif
     if contiguous and not flags and images.dtype.kind in "uif":  # as tifffile maps it
         array = tifffile.memmap(path, mode="r", series=number)
-        return Source(axes, array, place)
-    if place and level:
+        return Source(axes, array, geometry)
+    if geometry and level:
         sides = dict(zip(images.axes, np.divide(finest.shape, images.shape), strict=True))
-        coarse = [s * float(sides.get(a, 1)) for a, s in zip("ZYX", place.sides, strict=True)]
-        place = Geometry.straight(coarse, place.unit, place.origin)
+        coarse = [s * float(sides.get(a, 1)) for a, s in zip("ZYX", geometry.sides, strict=True)]
+        geometry = Geometry.straight(coarse, geometry.unit, geometry.origin)
     stored_limit(images.keyframe.chunks, images.dtype)
     pages = Pages(path, number, level, images, flags)
     whole = all(images.pages) and images.keyframe.shape == images.shape[-2:]
     whole = whole and len(images.pages) == math.prod(images.shape[:-2])
-    return Source(axes, pages if whole else pages.strips, place)
+    return Source(axes, pages if whole else pages.strips, geometry)
 
 
 def pages_are_apart(tif):
@@ -124,7 +124,7 @@ class Pages:
         return math.prod(min(1, (np.size(np.arange(n)[k]) + c) / n) for k, n, c in spans)
 
 
-def write_tiff(path, slabs, shape, dtype, place):
+def write_tiff(path, slabs, shape, dtype, geometry):
     """Write z slabs as one deflated stack that Fiji opens with its voxel size."""
     pages = (np.ascontiguousarray(page) for slab in slabs for page in slab)
     if shape[-1] == 1:  # tifffile would take this axis of single pages for samples
@@ -139,5 +139,5 @@ def write_tiff(path, slabs, shape, dtype, place):
         compression="zlib",
         maxworkers=usable_cores(),
         photometric="minisblack",
-        **(ome_options(place) if is_ome else imagej_options(shape, place)),
+        **(ome_options(geometry) if is_ome else imagej_options(shape, geometry)),
     )

@@ -47,36 +47,36 @@ def read_geometry(tif, series):
     return geometry_of([None, *sides], 3 * [unit]) if microscopic else None
 
 
-def ome_options(place):
+def ome_options(geometry):
     """Return options of tifffile for OME-TIFF at a `Geometry`, which may be None."""
     metadata = {"axes": "ZYX"}
-    place = place and place.in_unit("nm", "um", "mm", "angstrom")
-    if place:
-        unit = {1: "nm", 1e3: "µm", 1e6: "mm", 0.1: "Å"}[in_nm(place.unit)]
-        for axis, side in zip("ZYX", place.sides, strict=True):
+    geometry = geometry and geometry.in_unit("nm", "um", "mm", "angstrom")
+    if geometry:
+        unit = {1: "nm", 1e3: "µm", 1e6: "mm", 0.1: "Å"}[in_nm(geometry.unit)]
+        for axis, side in zip("ZYX", geometry.sides, strict=True):
             if positive(side):
                 metadata |= {f"PhysicalSize{axis}": side, f"PhysicalSize{axis}Unit": unit}
     return {"ome": True, "metadata": metadata}
 
 
-def imagej_options(shape, place):
+def imagej_options(shape, geometry):
     """Return options of tifffile for a stack of ImageJ at a `Geometry`, which may be None.
 
     Its own `imagej=True` takes neither integers of 32 bits nor more than 4 GB.
     """
     lines = ["ImageJ=1.54f", f"images={shape[0]}", f"slices={shape[0]}", "loop=false"]
-    place = place and (place if in_nm(place.unit) else place.in_unit("nm"))
+    geometry = geometry and (geometry if in_nm(geometry.unit) else geometry.in_unit("nm"))
     options = {"metadata": None, "resolutionunit": RESUNIT.NONE}
-    if place:
-        z, y, x = map(positive, place.sides)
-        unit = place.unit.replace("µ", MICRO).replace("μ", MICRO)
+    if geometry:
+        z, y, x = map(positive, geometry.sides)
+        unit = geometry.unit.replace("µ", MICRO).replace("μ", MICRO)
         lines.append(f"unit={ascii_unit(unit)}")
         if x and y:
             options["resolution"] = (1 / x, 1 / y)
         if z:
             lines.append(f"spacing={z!r}")
-        if place.is_straight and x and y:
-            pairs = zip("xyz", place.origin, (x, y, z), strict=True)
+        if geometry.is_straight and x and y:
+            pairs = zip("xyz", geometry.origin, (x, y, z), strict=True)
             lines += [f"{a}origin={-o / s!r}" for a, o, s in pairs if o and s]
     options["description"] = "\n".join([*lines, ""])
     return options

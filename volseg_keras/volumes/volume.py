@@ -109,14 +109,14 @@ def as_volume(array, voxel_size=None, name="array"):
     size = checked_size(voxel_size)
     shape = tuple(array.shape)
     require(len(shape) in (2, 3), "array", "axes (z, y, x), of one grey-level volume", f"{shape=}")
-    axes, place, arguments = "ZYX"[-len(array.shape) :], None, {"path": name}
+    axes, geometry, arguments = "ZYX"[-len(array.shape) :], None, {"path": name}
     if isinstance(array, Volume):
         if size in (None, array.voxel_size):
             return array
-        name, place, arguments = array.path, array.geometry, array._arguments
+        name, geometry, arguments = array.path, array.geometry, array._arguments
     if size:
-        place = place.resized(size) if place else Geometry.straight(size)
-    return Volume(name, array, axes, {}, place, arguments | {"voxel_size": size})
+        geometry = geometry.resized(size) if geometry else Geometry.straight(size)
+    return Volume(name, array, axes, {}, geometry, arguments | {"voxel_size": size})
 
 
 def full_key(key):
@@ -180,21 +180,21 @@ def open_volume(path, *, axes=None, level=0, time=None, channel=None, series=Non
         f"{expected}, such as {found.lower()}",
         f"axes={names.lower()}",
     )
-    size, place = checked_size(voxel_size), source.geometry
-    if place and axes:
-        place = place.renamed(source.axes.upper(), names)
+    size, geometry = checked_size(voxel_size), source.geometry
+    if geometry and axes:
+        geometry = geometry.renamed(source.axes.upper(), names)
     if channel is None:
         try:
             array, names = as_grey(array, names)
         except Exception as error:  # a damaged file
             raise unreadable(path, error) from error
     if size:
-        place = place.resized(size) if place else Geometry.straight(size)
+        geometry = geometry.resized(size) if geometry else Geometry.straight(size)
     colours = "S" if "S" in names and "C" not in names else "C"
     names, fixed = spatial_axes(path, array, names, {"T": time, colours: channel})
-    if place and ("Z" not in names or array.shape[names.index("Z")] == 1):
-        place = place.of_one_section()
-    return Volume(path, array, names, fixed, place, arguments)
+    if geometry and ("Z" not in names or array.shape[names.index("Z")] == 1):
+        geometry = geometry.of_one_section()
+    return Volume(path, array, names, fixed, geometry, arguments)
 
 
 def read_source(path, inside, level, series=None):

@@ -15,7 +15,7 @@ from ..resources import free_memory
 from .formats import FORMATS, checked_kind, suffixes
 from .geometry import Geometry
 from .ome_zarr import mark_labels
-from .source import checked_size, place_of
+from .source import checked_size, containing_file
 
 GIVEN_UP = object()  # for the thread that writes, instead of the next slab
 
@@ -65,7 +65,7 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False, like=Non
         ValueError: the suffix is not known.
         OSError: the file cannot be written.
     """
-    path, place = checked_output(path), place_like(like, voxel_size)
+    path, geometry = checked_output(path), geometry_like(like, voxel_size)
     kind, dtype = checked_kind(path), np.dtype(dtype)
     expected = "integers or floats of up to 64 bits, or booleans"
     require(dtype.kind in "uifb" and dtype.itemsize <= 8, "dtype", expected, dtype)
@@ -94,7 +94,7 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False, like=Non
     with atomic_path(path) as part:
         with ThreadPoolExecutor(1) as pool:
             try:  # a signal may come as soon as the thread starts, which then must be ended
-                written = pool.submit(FORMATS[kind].write, part, slabs(), shape, dtype, place)
+                written = pool.submit(FORMATS[kind].write, part, slabs(), shape, dtype, geometry)
                 yield append
                 if planes < shape[0]:
                     raise wrong_planes(shape, planes, (0, *shape[1:]))
@@ -106,13 +106,13 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False, like=Non
             mark_labels(part)
 
 
-def place_like(like, voxel_size=None):
+def geometry_like(like, voxel_size=None):
     """Return the `Geometry` of a volume, or of a voxel size (z, y, x) in nm; None if unknown."""
-    place, own = getattr(like, "geometry", None), getattr(like, "voxel_size", None)
+    geometry, own = getattr(like, "geometry", None), getattr(like, "voxel_size", None)
     size = checked_size(voxel_size) or own
     if not size:
-        return place
-    return place.resized(size) if place else Geometry.straight(size)
+        return geometry
+    return geometry.resized(size) if geometry else Geometry.straight(size)
 
 
 def wrong_planes(shape, planes, last):
@@ -139,7 +139,7 @@ def checked_file(path):
 
 def check_not_input(written, *paths):
     """Raise ValueError if a file to write is a volume of `paths`, or in one's folder of slices."""
-    sources = [place_of(path).resolve() for path in paths]
+    sources = [containing_file(path).resolve() for path in paths]
     for file in map(Path, written):
         good = not {file.resolve(), file.resolve().parent} & set(sources)
         require(good, "output", "a file other than the input, outside its folder of slices", file)
