@@ -54,7 +54,7 @@ def download(url, path, sha256=None, on_progress=None):
         except BROKEN as error:
             if wait is None:
                 reason = f"the connection broke ({error}); run again to continue"
-                raise unreachable(url, reason) from error
+                raise unreachable_error(url, reason) from error
             time.sleep(wait)
     try:
         digest = checked_digest(part, sha256, url)
@@ -94,20 +94,20 @@ def answer(url, start):
     except HTTPError as error:
         if error.code == 416 and start:
             return None
-        raise unreachable(url, f"{error.code} {error.reason}") from error
+        raise unreachable_error(url, f"{error.code} {error.reason}") from error
     except URLError as error:
-        raise unreachable(url, error.reason) from error
+        raise unreachable_error(url, error.reason) from error
 
 
 def received_span(response, url, asked):
     """Return the first byte of a response and the size of the whole file, None if unknown."""
     if "text/html" in response.headers.get("Content-Type", ""):
-        raise unreachable(url, "the server sent a web page instead of the file")
+        raise unreachable_error(url, "the server sent a web page instead of the file")
     span = re.match(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
     if response.status == 206 and span and int(span[1]) == asked:
         return asked, None if span[2] == "*" else int(span[2])
     if response.status == 206:
-        raise unreachable(url, "the server sent another part than the one requested")
+        raise unreachable_error(url, "the server sent another part than the one requested")
     size = response.headers.get("Content-Length")
     return 0, int(size) if size else None
 
@@ -141,6 +141,6 @@ def checked_digest(path, expected, url):
     return digest
 
 
-def unreachable(url, why):
+def unreachable_error(url, why):
     """Return the OSError of a download that failed."""
     return OSError(f"Cannot download {url}: {why}")

@@ -24,7 +24,7 @@ from .source import (
 )
 
 # Filters of HDF5 that need plugins, by their registered numbers.
-FILTERS = {
+FILTER_NAMES = {
     307: "bzip2",
     32000: "LZF",
     32001: "Blosc",
@@ -182,7 +182,7 @@ def check_filter(number):
         pass
     if not h5py.h5z.filter_avail(number):
         raise ValueError(
-            f"it is compressed by {FILTERS.get(number, 'a plugin')}, filter {number} of HDF5, "
+            f"it is compressed by {FILTER_NAMES.get(number, 'a plugin')}, filter {number} of HDF5, "
             "which needs: pip install hdf5plugin"
         )
 

@@ -22,7 +22,7 @@ STAMP = 1146047817
 SIGNED, UPRIGHT, HALF_BYTES = 1, 4, 16
 STANDARD = 20140  # first version of MRC2014, whose origin is the position of the first voxel
 VERSIONS = (0, 20140, 20141)
-VOLUMES = range(401, 631)  # space groups of several volumes in one file
+VOLUME_STACK_GROUPS = range(401, 631)  # space groups of several volumes in one file
 LARGEST = 1e9  # an origin beyond this, in angstrom, is garbage
 
 
@@ -78,7 +78,11 @@ def read_mrc(path, inside=None, level=0, series=None):
     names, several = header_axes(header), header.get(36, 1)
     if mode == COLOURS:
         stored, names = (*stored, 3), names + "S"
-    if header.get(88, 1) in VOLUMES and 0 < several < shape[0] and shape[0] % several == 0:
+    if (
+        header.get(88, 1) in VOLUME_STACK_GROUPS
+        and 0 < several < shape[0]
+        and shape[0] % several == 0
+    ):
         stored, names = (shape[0] // several, several, *stored[1:]), "C" + names
     shape = shape if half else stored
     if min(shape) < 1 or start < HEADER:

@@ -7,7 +7,7 @@ from tifffile import natural_sorted
 
 from .geometry import geometry_of, in_nm
 from .source import (
-    MOST,
+    MAX_LISTED,
     Source,
     check_number,
     default_axes,
@@ -87,7 +87,7 @@ def contents(group, prefix="", depth=4):
                 found[prefix + name] = node
             elif depth:
                 found |= contents(node, f"{prefix}{name}/", depth - 1)
-        if len(found) > MOST:
+        if len(found) > MAX_LISTED:  # enough for a message
             break
     return found
 

@@ -11,7 +11,7 @@ import tifffile
 
 from ..errors import require
 from .source import Source, listed, stored_limit
-from .tiff_checks import check_complete
+from .tiff_checks import choose_series
 from .tiff_geometry import read_geometry
 
 IMAGES = (".png", ".tif", ".tiff")
@@ -103,7 +103,7 @@ def read_page(path):
         ValueError: it has several sections.
     """
     with tifffile.TiffFile(path, is_ome=False) as tif:
-        check_complete(tif)
+        choose_series(tif)
         stored_limit(tif.series[0].shape, tif.series[0].dtype)
         image, axes = tif.asarray(), tif.series[0].axes
     kept = [(n, a) for n, a in zip(image.shape, axes, strict=True) if n > 1 or a in "YX"]

@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import require
 from .geometry import Geometry
 
-MOST = 20  # names that a message lists
+MAX_LISTED = 20  # names that a message lists
 PIECE = 2**30  # most bytes of a chunk, strip or tile: each is decompressed as a whole
 DEFLATE = 1032  # most bytes that zlib and gzip store in one
 
@@ -160,7 +160,7 @@ def check_number(name, value, count, names=""):
 
 def listed(names):
     """Return names as one text, only the first of many."""
-    return ", ".join(list(names)[:MOST]) + (", ..." if len(names) > MOST else "")
+    return ", ".join(list(names)[:MAX_LISTED]) + (", ..." if len(names) > MAX_LISTED else "")
 
 
 def join_slabs(slabs):

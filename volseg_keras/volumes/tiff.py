@@ -11,7 +11,7 @@ from tifffile import PHOTOMETRIC, PLANARCONFIG
 from ..resources import usable_cores
 from .geometry import Geometry
 from .source import Source, check_number, resolve_sibling, stored_limit
-from .tiff_checks import check_complete, strict_tifffile
+from .tiff_checks import choose_series, strict_tifffile
 from .tiff_geometry import imagej_options, ome_options, read_geometry
 
 TOGETHER = 2**26  # bytes of planes decoded at a time
@@ -32,7 +32,7 @@ def read_tiff(path, inside=None, level=0, series=None):
 
 def tiff_source(path, tif, level, series, flags):
     """Return the `Source` of an open file; `flags` are what it was opened with."""
-    number = check_complete(tif, series)
+    number = choose_series(tif, series)
     finest, geometry = tif.series[number], read_geometry(tif, number)
     check_number("level", level, len(finest.levels))
     images = finest.levels[level]

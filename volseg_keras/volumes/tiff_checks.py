@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 from tifffile import COMPRESSION
 
-from .source import MOST, check_number, listed
+from .source import MAX_LISTED, check_number, listed
 
 # Messages that tifffile logs before it continues with missing or empty pages.
 SIGNS_OF_DAMAGE = (
@@ -19,10 +19,10 @@ SIGNS_OF_DAMAGE = (
     "index out of range",
 )
 
-FILTERS = threading.Lock()
+FILTER_LOCK = threading.Lock()
 
 
-def check_complete(tif, number=None):
+def choose_series(tif, number=None):
     """Return the number of the series to read: the chosen one, or the only large one of the file.
 
     Files of OME-TIFF may describe series that lie in other files. Smaller series, such as a
@@ -32,7 +32,7 @@ def check_complete(tif, number=None):
         ValueError: data are missing, or other series hold as much as the first.
     """
     count = len(tif.series)
-    texts = [f"{i}: {s.axes} {s.shape} {s.dtype}" for i, s in enumerate(tif.series[:MOST])]
+    texts = [f"{i}: {s.axes} {s.shape} {s.dtype}" for i, s in enumerate(tif.series[:MAX_LISTED])]
     names = "; ".join(texts)
     if not count:
         raise ValueError("it holds no image")
@@ -93,12 +93,12 @@ def strict_tifffile():
         return False
 
     logger = logging.getLogger("tifffile")
-    with FILTERS:
+    with FILTER_LOCK:
         logger.filters = [*logger.filters, keep]
     try:
         yield
     finally:
-        with FILTERS:
+        with FILTER_LOCK:
             logger.filters = [other for other in logger.filters if other is not keep]
     for message in (record.getMessage() for record in records):
         if any(sign in message for sign in SIGNS_OF_DAMAGE):
