@@ -11,7 +11,7 @@ import zarr
 from command import volseg
 
 from volseg_keras import open_volume, save_volume, write_instances
-from volseg_keras.volumes.geometry import Geometry, differ, size_in_nm
+from volseg_keras.volumes.geometry import Geometry, difference_text, size_in_nm
 from volseg_keras.volumes.mrc import STAMP
 
 VOXELS = np.random.default_rng(0).integers(90, 170, (6, 32, 48)).astype(np.uint8)
@@ -235,7 +235,7 @@ def test_from_every_format_to_every_other(suffix, tmp_path):
         assert found.voxel_size == pytest.approx((40, 5, 4), rel=1e-6)
         corner = found.geometry.in_unit("nm").origin
         np.testing.assert_allclose(corner, (1000, 2000, 3000), rtol=1e-6)
-        assert differ(volume, found) is None
+        assert difference_text(volume, found) is None
 
 
 def test_hdf5_keeps_the_voxel_size_alone(tmp_path):

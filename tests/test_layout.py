@@ -21,6 +21,7 @@ from PIL import Image
 from volseg_keras import open_volume, save_volume
 from volseg_keras.volumes.labels import are_labels
 from volseg_keras.volumes.mrc import SUFFIXES
+from volseg_keras.volumes.volume import as_volume, with_whole_numbers
 
 RNG = np.random.default_rng(5)
 VOXELS = RNG.integers(0, 256, (5, 18, 23)).astype(np.uint8)
@@ -516,3 +517,15 @@ def test_an_open_volume_goes_to_another_process(suffix, tmp_path, monkeypatch):
     volume = pickle.loads(sent)
     np.testing.assert_array_equal(volume[2:4], VOXELS[2:4])
     assert volume.voxel_size == (1, 2, 3) and len(sent) < 1000
+
+
+def test_an_array_goes_to_another_process_as_it_is(tmp_path):
+    path = save_volume(tmp_path / "a.npy", VOXELS.astype(np.float32))
+    whole = with_whole_numbers(open_volume(path), "label")
+    for volume in (whole, as_volume(OTHER, (4, 5, 6), path), as_volume(OTHER, name="layer")):
+        other = pickle.loads(pickle.dumps(volume))
+        np.testing.assert_array_equal(other[...], volume[...])
+        assert (other.dtype, other.voxel_size) == (np.uint8, volume.voxel_size)
+        assert (other.path, other.geometry) == (volume.path, volume.geometry)
+    resized = pickle.loads(pickle.dumps(as_volume(open_volume(path), (7, 8, 9))))
+    assert resized.dtype == np.float32 and resized.voxel_size == (7, 8, 9)

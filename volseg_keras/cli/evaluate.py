@@ -43,10 +43,10 @@ def evaluate(
     from ..volumes.dimensions import known_voxel_size
     from ..volumes.formats import split_suffix
     from ..volumes.source import containing_file
-    from ..volumes.writing import check_not_input, checked_file, writable_folder
+    from ..volumes.writing import check_not_input, check_output_file, writable_folder
 
     if json_file:
-        checked_file(json_file)
+        check_output_file(json_file)
         check_not_input([json_file], *filter(None, (prediction, truth, image)))
     opened = volume_options.open_all(truth=truth, prediction=prediction, image=image)
     maps, grey = (opened["truth"], opened["prediction"]), opened.get("image")

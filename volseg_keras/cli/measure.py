@@ -25,13 +25,13 @@ def measure(
 
     Example: volseg measure instances.tif -o measures.csv --voxel-size 5,5,5
     """
-    from ..volumes.writing import checked_file
+    from ..volumes.writing import check_output_file
 
     volume = volume_options.open(labels)
     expected = f"--voxel-size z,y,x in nm, which is missing in {labels}"
     require(volume.voxel_size, "voxel_size", expected, "none")
     require(output.suffix.lower() == ".csv", "output", "NAME.csv", output)
-    checked_file(output)
+    check_output_file(output)
     from ..files import write_csv
     from ..postprocessing.measures import COLUMNS, instances_to_measure, warn_of_assumed_thickness
     from ..postprocessing.measures import measure as measured

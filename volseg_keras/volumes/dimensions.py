@@ -7,7 +7,7 @@ from .geometry import in_nm
 from .section_thickness import section_thickness
 
 # Sides of a voxel in nm, in electron microscopy of tissue.
-LEAST, MOST = 0.3, 1e4
+VOXEL_SIDE_RANGE = 0.3, 1e4
 
 
 def check_axes(volume):
@@ -20,10 +20,10 @@ def check_axes(volume):
 def lacks_thickness(volume):
     """Return whether a `Volume` has pixels as of tissue, but no thickness of its sections."""
     geometry = getattr(volume, "geometry", None)
-    if geometry is None or geometry.voxel or not (scale := in_nm(geometry.unit)):
+    if geometry is None or geometry.given_voxel_size or not (scale := in_nm(geometry.unit)):
         return False
     thick, *sides = geometry.sides
-    return isnan(thick) and all(LEAST <= scale * side <= MOST for side in sides)
+    return isnan(thick) and all(_is_plausible(scale * side) for side in sides)
 
 
 def known_voxel_size(volume):
@@ -53,8 +53,13 @@ def plausible_size(voxel_size):
 
     Programs write 1 mm or 1 angstrom where they know none.
     """
-    good = voxel_size and all(LEAST <= side <= MOST for side in voxel_size)
+    good = voxel_size and all(map(_is_plausible, voxel_size))
     return voxel_size if good else None
+
+
+def _is_plausible(side):
+    low, high = VOXEL_SIDE_RANGE
+    return low <= side <= high
 
 
 def check_shape(image, label):

@@ -74,7 +74,7 @@ class Geometry:
         origin: (x, y, z) of the first voxel.
         unit: of both, as the file spells it; None if unknown.
         space: what x, y and z are, in the terms of NRRD; None if they are just the axes.
-        voxel: sides (z, y, x) in nm that a user gave for a file without a unit.
+        given_voxel_size: sides (z, y, x) in nm that a user gave for a file without a unit.
         codes: `qform_code` and `sform_code` of NIfTI.
         start: `nzstart`, `nystart` and `nxstart` of MRC.
         mrc: `nversion` of MRC, IMOD's flags or None, and whether its origin has the sign of these.
@@ -84,7 +84,7 @@ class Geometry:
     origin: tuple = (0.0, 0.0, 0.0)
     unit: str | None = None
     space: str | None = None
-    voxel: tuple | None = None
+    given_voxel_size: tuple | None = None
     codes: tuple | None = None
     start: tuple = (0, 0, 0)
     mrc: tuple | None = None
@@ -106,7 +106,9 @@ class Geometry:
         """Sides (z, y, x) of a voxel in nm, or None if one is unknown."""
         scale, sides = in_nm(self.unit), np.array(self.sides)
         good = np.isfinite(sides).all() and (sides > 0).all()
-        return self.voxel or (tuple((sides * scale).tolist()) if scale and good else None)
+        return self.given_voxel_size or (
+            tuple((sides * scale).tolist()) if scale and good else None
+        )
 
     @property
     def is_straight(self):
@@ -126,8 +128,8 @@ class Geometry:
     def in_unit(self, *units):
         """Return the same in the first of some units, unless in one of them; None if unknown."""
         own = in_nm(self.unit)
-        if self.voxel and not own:
-            own = float(np.mean(np.divide(self.voxel, self.sides)))
+        if self.given_voxel_size and not own:
+            own = float(np.mean(np.divide(self.given_voxel_size, self.sides)))
         if not own:
             return None
         if own in map(in_nm, units):
@@ -159,7 +161,7 @@ class Geometry:
         if scale and np.allclose(ratios, scale, rtol=1e-4):
             sides = size / scale
         elif not scale and known.all() and np.allclose(ratios, ratios[0], rtol=1e-4):
-            return replace(self, voxel=tuple(voxel_size))
+            return replace(self, given_voxel_size=tuple(voxel_size))
         else:
             sides, known = size, np.zeros(3, bool)
         steps = np.array(self.steps)
@@ -216,6 +218,13 @@ def geometry_of(sizes, units, origin=None, **others):
     return Geometry.straight(sides, unit, origin[::-1], **others)
 
 
+def with_voxel_size(geometry, size):
+    """Return a `Geometry`, or None, with sides (z, y, x) in nm that a user gave, if any."""
+    if not size:
+        return geometry
+    return geometry.resized(size) if geometry else Geometry.straight(size)
+
+
 def positive(size):
     """Return a size as a number, or None."""
     try:
@@ -225,7 +234,7 @@ def positive(size):
     return number if 0 < number < float("inf") else None
 
 
-def differ(one, other):
+def difference_text(one, other):
     """Return how the geometry of two open volumes differs, None if not or if unknown."""
     sizes = [getattr(volume, "voxel_size", None) for volume in (one, other)]
     if all(sizes) and not np.allclose(*sizes, rtol=0.01):

@@ -3,7 +3,7 @@
 import warnings
 
 from ..errors import require
-from .geometry import differ
+from .geometry import difference_text
 from .volume import open_volume
 
 
@@ -43,7 +43,7 @@ def open_together(paths, **options):
             raise refused[name]
     first, *others = opened
     for role in others:
-        if difference := differ(opened[first], opened[role]):
+        if difference := difference_text(opened[first], opened[role]):
             warnings.warn(
                 f"{role} does not cover the same place as {first}: {difference}", stacklevel=2
             )

@@ -10,7 +10,7 @@ from ..errors import invalid, require
 from ..resources import check_memory
 from .colour import as_grey
 from .formats import FORMATS, checked_kind, kind_of, suffixes
-from .geometry import Geometry
+from .geometry import with_voxel_size
 from .labels import whole_numbers
 from .slice_folder import find_slices, read_slices
 from .source import checked_size, split_name
@@ -35,12 +35,12 @@ class Volume:
 
     ndim = 3
 
-    def __init__(self, path, array, axes, fixed, geometry, arguments):
+    def __init__(self, path, array, axes, fixed, geometry, reopen=None):
         self.path = path
         self.dtype = np.dtype(array.dtype)
         self.geometry = geometry
         self.voxel_size = geometry.voxel_size if geometry else None
-        self._arguments = arguments
+        self._reopen = reopen  # a function that opens it again, None if it cannot be
         self.shape = tuple(array.shape[axes.index(a)] if a in axes else 1 for a in "ZYX")
         self.grey_levels = getattr(array, "grey_levels", None)
         self._array, self._axes, self._fixed = array, axes, fixed
@@ -64,7 +64,7 @@ class Volume:
                 check_memory(math.prod(sizes) * self.dtype.itemsize)
             block = np.asarray(self._array[tuple(wanted[a] for a in self._axes)])
         except Exception as error:  # a damaged file fails anywhere in its library
-            raise unreadable(self.path, error) from error
+            raise unreadable_error(self.path, error) from error
         kept = [a for a in self._axes if a in "ZYX"]
         block = block.transpose([kept.index(a) for a in "ZYX" if a in kept])
         if "Z" not in kept:
@@ -73,8 +73,10 @@ class Volume:
         return block[tuple(whole)]
 
     def __reduce__(self):
-        """Open the file again in another process."""
-        return partial(open_volume, **self._arguments), ()
+        """Open the file again in another process, to which an array in memory is sent."""
+        if self._reopen:
+            return self._reopen, ()
+        return Volume, (self.path, self._array, self._axes, self._fixed, self.geometry)
 
     def __len__(self):
         """Return the number of z slices."""
@@ -109,14 +111,13 @@ def as_volume(array, voxel_size=None, name="array"):
     size = checked_size(voxel_size)
     shape = tuple(array.shape)
     require(len(shape) in (2, 3), "array", "axes (z, y, x), of one grey-level volume", f"{shape=}")
-    axes, geometry, arguments = "ZYX"[-len(array.shape) :], None, {"path": name}
+    axes, geometry, reopen = "ZYX"[-len(array.shape) :], None, None
     if isinstance(array, Volume):
         if size in (None, array.voxel_size):
             return array
-        name, geometry, arguments = array.path, array.geometry, array._arguments
-    if size:
-        geometry = geometry.resized(size) if geometry else Geometry.straight(size)
-    return Volume(name, array, axes, {}, geometry, arguments | {"voxel_size": size})
+        name, geometry = array.path, array.geometry
+        reopen = array._reopen and partial(array._reopen, voxel_size=size)
+    return Volume(name, array, axes, {}, with_voxel_size(geometry, size), reopen)
 
 
 def full_key(key):
@@ -162,15 +163,15 @@ def open_volume(path, *, axes=None, level=0, time=None, channel=None, series=Non
         >>> volume = volseg_keras.open_volume("stack.tif", voxel_size=(40, 6, 6))
         >>> section = volume[10]  # (y, x), read from the file
     """
-    arguments = {"path": os.path.abspath(path), "axes": axes, "level": level, "time": time}
-    arguments |= {"channel": channel, "series": series, "voxel_size": voxel_size}
+    options = {"axes": axes, "level": level, "time": time, "channel": channel, "series": series}
+    reopen = partial(open_volume, os.path.abspath(path), **options, voxel_size=voxel_size)
     file, inside = split_name(path)
     try:
         source = read_source(file, inside, level, series)
     except Exception as error:  # a damaged file fails anywhere in its library
         if hasattr(error, "argument"):  # of `errors.invalid`
             raise
-        raise unreadable(path, error) from error
+        raise unreadable_error(path, error) from error
     array, found = source.array, distinct_letters(source.axes.upper())
     names = "".join(axes.upper().split()) if axes else found
     expected = f"names of the {len(array.shape)} axes of {path}, shape {tuple(array.shape)}"
@@ -187,14 +188,13 @@ def open_volume(path, *, axes=None, level=0, time=None, channel=None, series=Non
         try:
             array, names = as_grey(array, names)
         except Exception as error:  # a damaged file
-            raise unreadable(path, error) from error
-    if size:
-        geometry = geometry.resized(size) if geometry else Geometry.straight(size)
+            raise unreadable_error(path, error) from error
+    geometry = with_voxel_size(geometry, size)
     colours = "S" if "S" in names and "C" not in names else "C"
     names, fixed = spatial_axes(path, array, names, {"T": time, colours: channel})
     if geometry and ("Z" not in names or array.shape[names.index("Z")] == 1):
         geometry = geometry.of_one_section()
-    return Volume(path, array, names, fixed, geometry, arguments)
+    return Volume(path, array, names, fixed, geometry, reopen)
 
 
 def read_source(path, inside, level, series=None):
@@ -229,7 +229,7 @@ def distinct_letters(names):
     return "".join(next(spare) if a in names[:i] else a for i, a in enumerate(names))
 
 
-def unreadable(path, error):
+def unreadable_error(path, error):
     """Return the ValueError of a damaged file, of one line."""
     known = isinstance(error, OSError | ValueError)
     error = " ".join((f"{error}" if known else f"{type(error).__name__}: {error}").split())[:300]
@@ -276,4 +276,4 @@ def with_whole_numbers(volume, name):
     if volume.dtype.kind != "f":
         return volume
     array = whole_numbers(volume, name)
-    return Volume(volume.path, array, "ZYX", {}, volume.geometry, volume._arguments)
+    return Volume(volume.path, array, "ZYX", {}, volume.geometry)

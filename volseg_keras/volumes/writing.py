@@ -13,7 +13,7 @@ from ..errors import invalid, require
 from ..files import atomic_path
 from ..resources import free_memory
 from .formats import FORMATS, checked_kind, suffixes
-from .geometry import Geometry
+from .geometry import with_voxel_size
 from .ome_zarr import mark_labels
 from .source import checked_size, containing_file
 
@@ -88,7 +88,7 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False, like=Non
         nonlocal planes
         planes += len(slab)
         if tuple(slab.shape[1:]) != tuple(shape[1:]) or planes > shape[0]:
-            raise wrong_planes(shape, planes, slab.shape)
+            raise wrong_planes_error(shape, planes, slab.shape)
         put(np.asarray(slab, dtype))
 
     with atomic_path(path) as part:
@@ -97,7 +97,7 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False, like=Non
                 written = pool.submit(FORMATS[kind].write, part, slabs(), shape, dtype, geometry)
                 yield append
                 if planes < shape[0]:
-                    raise wrong_planes(shape, planes, (0, *shape[1:]))
+                    raise wrong_planes_error(shape, planes, (0, *shape[1:]))
                 last = None
             finally:
                 put(last)
@@ -109,13 +109,10 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False, like=Non
 def geometry_like(like, voxel_size=None):
     """Return the `Geometry` of a volume, or of a voxel size (z, y, x) in nm; None if unknown."""
     geometry, own = getattr(like, "geometry", None), getattr(like, "voxel_size", None)
-    size = checked_size(voxel_size) or own
-    if not size:
-        return geometry
-    return geometry.resized(size) if geometry else Geometry.straight(size)
+    return with_voxel_size(geometry, checked_size(voxel_size) or own)
 
 
-def wrong_planes(shape, planes, last):
+def wrong_planes_error(shape, planes, last):
     """Return the ValueError of slabs that do not add up to a volume."""
     received = f"{planes} planes, the last slab of shape {tuple(last)}"
     return invalid("slab", f"planes that add up to {tuple(shape)}", received)
@@ -131,10 +128,10 @@ def checked_output(path):
     return writable_folder(path.parent) / path.name
 
 
-def checked_file(path):
-    """Return a path that a table or text can be written to, or raise ValueError or OSError."""
+def check_output_file(path):
+    """Create the folder of a table or text; raise ValueError or OSError if it cannot be written."""
     require(not path.is_dir(), "output", "a file", f"folder {path}")
-    return writable_folder(path.parent) / path.name
+    writable_folder(path.parent)
 
 
 def check_not_input(written, *paths):
