@@ -177,7 +177,7 @@ def test_formats_of_16_bits_are_refused_first(tmp_path):
 def test_little_memory_makes_thin_slabs_and_the_same_instances(monkeypatch):
     probability, tell = np.random.default_rng(0).random((60, 40, 40), np.float32), Mock()
     monkeypatch.setattr(module, "free_memory", lambda: 2**20)
-    slabs = module.instance_slabs(probability, BytesIO(), 0.4, None, 0.5, 100, None, tell)
+    slabs = module.Watershed(0.4).slabs(probability, BytesIO(), on_progress=tell)
     found = np.concatenate(list(slabs))
     assert tell.call_args.args == (40, 40)  # twenty slabs of 3 planes, found and written
     np.testing.assert_array_equal(found, instances(probability, 0.4, planes=60))
