@@ -33,9 +33,7 @@ BYTES = 200  # a voxel of a slab that is all foreground: twice what was measured
 HEIGHT_BYTES = 16  # a voxel of which only the height is held
 
 
-def instances(
-    probability, threshold=0.5, *, voxel_size=None, neck=NECK, min_voxels=MIN_VOXELS, planes=None
-):
+def instances(probability, threshold=0.5, *, voxel_size=None, neck=NECK, min_voxels=MIN_VOXELS):
     """Split the foreground of a volume into instances by a watershed.
 
     Objects are voxels of at least `threshold` that are connected by faces. An object is split
@@ -49,8 +47,6 @@ def instances(
         voxel_size: sides (z, y, x) of a voxel in nm; by default that of the volume, else a cube.
         neck: where objects are split, from 0 (nowhere) to 1 (between any two summits).
         min_voxels: smaller instances join the neighbour with the highest saddle, or are dropped.
-        planes: z planes to work on at a time, by default as many as fit in memory; the result is
-            the same.
 
     Returns:
         uint32 `(z, y, x)`: 0 for background, 1 to n for instances in order of their summits.
@@ -62,7 +58,7 @@ def instances(
         >>> ids = volseg_keras.instances(probability[..., 1], voxel_size=(5, 5, 5))
     """
     watershed = Watershed(threshold, neck, min_voxels)
-    return np.concatenate(list(watershed.slabs(probability, BytesIO(), voxel_size, planes=planes)))
+    return np.concatenate(list(watershed.slabs(probability, BytesIO(), voxel_size)))
 
 
 def write_instances(
@@ -73,7 +69,6 @@ def write_instances(
     voxel_size=None,
     neck=NECK,
     min_voxels=MIN_VOXELS,
-    planes=None,
     on_progress=None,
 ):
     """Write the instances of a volume that may be larger than memory.
@@ -81,11 +76,10 @@ def write_instances(
     Args:
         probability: a `Volume` or array-like, of which slabs are read.
         output: file to write, of a format that `create_volume` knows and that takes 32 bits.
-        threshold: as of `instances`, like `neck`, `min_voxels` and `planes`.
+        threshold: as of `instances`, like `neck` and `min_voxels`.
         voxel_size: as of `instances`; it is written too.
         neck: see `threshold`.
         min_voxels: see `threshold`.
-        planes: see `threshold`.
         on_progress: called with the number of steps done and their total, two for each slab.
 
     Returns:
@@ -104,7 +98,7 @@ def write_instances(
         create_volume(output, shape, np.uint32, voxel_size, **like) as write,
         TemporaryFile(dir=Path(output).parent) as store,
     ):
-        for slab in watershed.slabs(probability, store, voxel_size, on_progress, planes):
+        for slab in watershed.slabs(probability, store, voxel_size, on_progress):
             count = max(count, int(slab.max(initial=0)))
             write(slab)
     return count
@@ -145,7 +139,7 @@ class Watershed:
         require(0 <= neck <= 1, "neck", "a number from 0 to 1", f"{neck=}")
         require(min_voxels >= 0, "min_voxels", "a number of voxels", f"{min_voxels=}")
 
-    def slabs(self, probability, store, voxel_size=None, on_progress=None, planes=None):
+    def slabs(self, probability, store, voxel_size=None, on_progress=None):
         """Yield the uint32 slabs of the instances; the volume is checked before any work.
 
         Args:
@@ -154,16 +148,13 @@ class Watershed:
             voxel_size: sides (z, y, x) of a voxel in nm; by default that of the volume, else a
                 cube.
             on_progress: called with the number of steps done and their total, two for each slab.
-            planes: of a slab, by default as many as fit in memory.
         """
         sides = checked_size(voxel_size) or getattr(probability, "voxel_size", None)
         sides = sides or (1.0, 1.0, 1.0)
         check_probability(probability)
-        require(planes is None or planes >= 1, "planes", "a positive number", f"{planes=}")
         reach = [ceil(RADIUS * min(sides) / side) for side in sides]
         depth, plane = probability.shape[0], prod(probability.shape[1:])
-        if planes is None:
-            planes = max(min(SLAB_VOXELS, free_memory() // BYTES) // plane, 1)
+        planes = max(min(SLAB_VOXELS, free_memory() // BYTES) // plane, 1)
         cuts = [(z, min(z + planes, depth)) for z in range(0, depth, planes)]
         # Heights take little memory, and time for all planes within reach of theirs.
         thick = min(2 * reach[0], free_memory() // (HEIGHT_BYTES * plane)) // planes
