@@ -166,7 +166,7 @@ class Watershed:
             for found in basins.add(height):
                 np.save(store, found)
             tell(i + 1, 2 * len(cuts))
-        numbers = basins.merged(self.neck, self.min_voxels)
+        numbers = basins.instance_of_each_id(self.neck, self.min_voxels)
         store.seek(0)
         for i, (low, high) in enumerate(cuts):
             labels = np.zeros((high - low, *probability.shape[1:]), np.uint32)
