@@ -22,7 +22,7 @@ from ..resources import free_memory
 from ..volumes.formats import FORMATS, kind_of
 from ..volumes.source import checked_size
 from ..volumes.writing import create_volume
-from .clean_labels import CONNECTIVITY
+from .filters import CONNECTIVITY
 from .watershed import Basins
 
 # Where objects are split by default, and the least voxels of an instance.

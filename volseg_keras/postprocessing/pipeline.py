@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import require
 from ..resources import free_memory
-from .clean_labels import fill_holes, median, remove_small
+from .filters import fill_holes, median, remove_small
 from .instances import MIN_VOXELS, Watershed, check_takes_ids
 
 SLAB_VOXELS = 2**25
@@ -28,7 +28,7 @@ class PostProcessing:
         median: side in voxels of the median filter, odd, 1 for none; of the probability for
             `instances`, else of the labels, which for two classes is the same.
         instances: split the foreground into instances, see `postprocessing.instances`.
-        fill_holes: see `postprocessing.clean_labels`.
+        fill_holes: see `postprocessing.filters`.
         min_size: least voxels of a connected component, or of an instance before its holes are
             filled; by default 100 of an instance, else 1.
 
