@@ -4,13 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from volseg_keras.postprocessing.clean_labels import (
-    as_instances,
-    components,
-    fill_holes,
-    median,
-    remove_small,
-)
+from volseg_keras.postprocessing.filters import fill_holes, median, remove_small
+from volseg_keras.postprocessing.instance_ids import as_instances, components
 
 
 @st.composite
@@ -123,8 +118,8 @@ def test_a_hole_is_closed_and_of_one_object(labels, filled):
 def test_instances_of_a_label_map(row, ids, classes, joined):
     labels = np.asarray(row, getattr(row, "dtype", np.uint8)).reshape(1, 1, 4)
     found = as_instances(labels)
-    assert found[0].ravel().tolist() == ids and found[1].ravel().tolist() == classes
-    assert found[2] == joined
+    assert found.ids.ravel().tolist() == ids and found.class_ids.ravel().tolist() == classes
+    assert found.are_components == joined
 
 
 def test_holes_of_a_volume_one_voxel_thick_are_filled():
@@ -143,4 +138,4 @@ def test_labels_of_the_other_byte_order(dtype):
     assert found.dtype == swapped.dtype
     np.testing.assert_array_equal(found, shell())
     labels[6, 8, 8] = swapped[6, 8, 8] = 0
-    assert as_instances(swapped)[2]
+    assert as_instances(swapped).are_components

@@ -52,16 +52,19 @@ def test_slabs_give_what_the_whole_volume_gives(values, sides, planes, neck, sma
     options = {"voxel_size": sides, "neck": neck, "min_voxels": small}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "RADIUS", radius)
-        whole = instances(values, 0.45, planes=99, **options)
+        whole = instances(values, 0.45, **options)
         patch.setattr(module, "BLOCK", block)
-        np.testing.assert_array_equal(instances(values, 0.45, planes=planes, **options), whole)
+        patch.setattr(module, "SLAB_VOXELS", planes * values[0].size)
+        np.testing.assert_array_equal(instances(values, 0.45, **options), whole)
 
 
 @settings(max_examples=80, deadline=None)
 @given(blobs(), st.integers(1, 6))
 def test_objects_that_are_not_parted_are_connected_components(values, planes):
     mask = values >= 0.6
-    found = instances(mask, neck=0, min_voxels=0, planes=planes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "SLAB_VOXELS", planes * mask[0].size)
+        found = instances(mask, neck=0, min_voxels=0)
     assert found.dtype == np.uint32
     assert same_partition(found, ndimage.label(mask)[0])
 
@@ -131,14 +134,16 @@ def test_crumbs_join_or_go():
     assert found.max() == 1 and found[4, 4, 10] == 1 and found[4, 4, 30] == 0
 
 
-def test_files_larger_than_a_slab(tmp_path):
+def test_files_larger_than_a_slab(tmp_path, monkeypatch):
     label = phantom((40, 64, 64), seed=1)[1]
     source, output = tmp_path / "p.tif", tmp_path / "i.tif"
     save_volume(source, label.astype(np.float32), voxel_size=(8, 4, 4))
     told = []
-    count = write_instances(
-        open_volume(source), output, planes=7, on_progress=lambda *done: told.append(done)
-    )
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "SLAB_VOXELS", 7 * 64 * 64)
+        count = write_instances(
+            open_volume(source), output, on_progress=lambda *done: told.append(done)
+        )
     written = open_volume(output)
     assert written.dtype == np.uint32 and written.voxel_size == (8, 4, 4)
     want = instances(label.astype(bool), voxel_size=(8, 4, 4))
@@ -157,7 +162,6 @@ def test_files_larger_than_a_slab(tmp_path):
         (np.zeros((3, 4, 5)), {"threshold": 0}, "threshold"),
         (np.zeros((3, 4, 5)), {"neck": 1.5}, "neck"),
         (np.zeros((3, 4, 5)), {"min_voxels": -1}, "min_voxels"),
-        (np.zeros((3, 4, 5)), {"planes": 0}, "planes"),
         (np.zeros((3, 4, 5)), {"voxel_size": (1, 2)}, "voxel_size"),
     ],
 )
@@ -176,8 +180,9 @@ def test_formats_of_16_bits_are_refused_first(tmp_path):
 
 def test_little_memory_makes_thin_slabs_and_the_same_instances(monkeypatch):
     probability, tell = np.random.default_rng(0).random((60, 40, 40), np.float32), Mock()
+    whole = instances(probability, 0.4)
     monkeypatch.setattr(module, "free_memory", lambda: 2**20)
-    slabs = module.instance_slabs(probability, BytesIO(), 0.4, None, 0.5, 100, None, tell)
+    slabs = module.Watershed(0.4).slabs(probability, BytesIO(), on_progress=tell)
     found = np.concatenate(list(slabs))
     assert tell.call_args.args == (40, 40)  # twenty slabs of 3 planes, found and written
-    np.testing.assert_array_equal(found, instances(probability, 0.4, planes=60))
+    np.testing.assert_array_equal(found, whole)

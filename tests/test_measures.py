@@ -10,7 +10,7 @@ from skimage.measure import regionprops
 
 from volseg_keras import measure, phantom, save_volume
 from volseg_keras.postprocessing import measures
-from volseg_keras.postprocessing.clean_labels import components
+from volseg_keras.postprocessing.instance_ids import components
 
 SIDES = [(5, 5, 5), (40, 6, 6), (7, 11, 5)]
 

@@ -16,7 +16,8 @@ from volseg_keras.inference import resumable_job
 from volseg_keras.inference.job import Job, ModelChoice, OutputFiles, SourceVolume
 from volseg_keras.networks.models import with_normalization
 from volseg_keras.postprocessing import pipeline
-from volseg_keras.postprocessing.clean_labels import components, fill_holes, median, remove_small
+from volseg_keras.postprocessing.filters import fill_holes, median, remove_small
+from volseg_keras.postprocessing.instance_ids import components
 from volseg_keras.postprocessing.pipeline import MedianFiltered, PostProcessing
 from volseg_keras.pretrained.presets import published
 from volseg_keras.pretrained.stored_facts import StoredFacts

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import require
-from .postprocessing.clean_labels import as_instances
-from .postprocessing.measures import relabel
+from .postprocessing.instance_ids import as_instances, compact_large_ids
 from .scores import instance_scores, segmentation_scores
 from .volumes.labels import NOT_ANNOTATED, class_ids, count_classes, present_ids
 
@@ -82,7 +81,7 @@ def evaluate(truth, labels, *, instances=False, skip_empty=False):
         notes.append(f"Scored: {scored:.1%} of the voxels")
         ids = ids and [each * (true != NOT_ANNOTATED) for each in ids]
     if instances:
-        scores["instances"] = instance_scores(*(relabel(each)[0] for each in ids))
+        scores["instances"] = instance_scores(*(compact_large_ids(each)[0] for each in ids))
     return Evaluation(scores, true, found, tuple(notes))
 
 
@@ -101,12 +100,13 @@ def _leave_out_empty(true, uncounted, skip_empty):
 
 def _instances(truth, labels):
     """Return class ids and instance ids of both maps, and how instances were found."""
-    found = map(as_instances, (truth, labels), ("truth", "prediction"))
-    ids, maps, joined = map(list, zip(*found, strict=True))
-    if not all(joined):
+    found = as_instances(truth, "truth"), as_instances(labels, "prediction")
+    maps = [each.class_ids for each in found]
+    if not all(each.are_components for each in found):
         # Instance ids have no classes.
         maps = [np.where(classes == NOT_ANNOTATED, classes, classes > 0) for classes in maps]
-    return maps, ids, ["connected components" if j else "ids as they are" for j in joined]
+    ways = ["connected components" if e.are_components else "ids as they are" for e in found]
+    return maps, [each.ids for each in found], ways
 
 
 def _warn_of_ids(truth, labels, true, found):

@@ -33,7 +33,8 @@ def measure(
     require(output.suffix.lower() == ".csv", "output", "NAME.csv", output)
     check_output_file(output)
     from ..files import write_csv
-    from ..postprocessing.measures import COLUMNS, instances_to_measure, warn_of_assumed_thickness
+    from ..postprocessing.instance_ids import instances_to_measure
+    from ..postprocessing.measures import COLUMNS, warn_of_assumed_thickness
     from ..postprocessing.measures import measure as measured
     from ..report.console import progress_bar
 

@@ -185,7 +185,7 @@ class SegmentAndTrain(qt.QWidget):
             self._show(Labels, "segmented", self.prediction.labels(self.threshold.value()))
 
     def split(self):
-        """Show ids of instances: objects that touch are split at their necks."""
+        """Show ids of instances: objects that touch are split only at a narrow neck."""
         require(self.prediction, "image", "an image that has been segmented", "none")
         task = partial(self.prediction.instances, self.threshold.value())
         self.work.start("splitting", task, partial(self._show, Labels, "segmented"))

@@ -6,6 +6,7 @@ the saddles between them, highest first, unless a narrow neck separates them. He
 depend on a voxel's surroundings only, so the result is the same however a volume is cut in slabs.
 """
 
+from dataclasses import dataclass
 from io import BytesIO
 from itertools import product
 from math import ceil, prod
@@ -21,7 +22,7 @@ from ..resources import free_memory
 from ..volumes.formats import FORMATS, kind_of
 from ..volumes.source import checked_size
 from ..volumes.writing import create_volume
-from .clean_labels import CONNECTIVITY
+from .filters import CONNECTIVITY
 from .watershed import Basins
 
 # Where objects are split by default, and the least voxels of an instance.
@@ -32,9 +33,7 @@ BYTES = 200  # a voxel of a slab that is all foreground: twice what was measured
 HEIGHT_BYTES = 16  # a voxel of which only the height is held
 
 
-def instances(
-    probability, threshold=0.5, *, voxel_size=None, neck=NECK, min_voxels=MIN_VOXELS, planes=None
-):
+def instances(probability, threshold=0.5, *, voxel_size=None, neck=NECK, min_voxels=MIN_VOXELS):
     """Split the foreground of a volume into instances by a watershed.
 
     Objects are voxels of at least `threshold` that are connected by faces. An object is split
@@ -48,8 +47,6 @@ def instances(
         voxel_size: sides (z, y, x) of a voxel in nm; by default that of the volume, else a cube.
         neck: where objects are split, from 0 (nowhere) to 1 (between any two summits).
         min_voxels: smaller instances join the neighbour with the highest saddle, or are dropped.
-        planes: z planes to work on at a time, by default as many as fit in memory; the result is
-            the same.
 
     Returns:
         uint32 `(z, y, x)`: 0 for background, 1 to n for instances in order of their summits.
@@ -60,10 +57,8 @@ def instances(
     Example:
         >>> ids = volseg_keras.instances(probability[..., 1], voxel_size=(5, 5, 5))
     """
-    slabs = instance_slabs(
-        probability, BytesIO(), threshold, voxel_size, neck, min_voxels, planes, None
-    )
-    return np.concatenate(list(slabs))
+    watershed = Watershed(threshold, neck, min_voxels)
+    return np.concatenate(list(watershed.slabs(probability, BytesIO(), voxel_size)))
 
 
 def write_instances(
@@ -74,7 +69,6 @@ def write_instances(
     voxel_size=None,
     neck=NECK,
     min_voxels=MIN_VOXELS,
-    planes=None,
     on_progress=None,
 ):
     """Write the instances of a volume that may be larger than memory.
@@ -82,11 +76,10 @@ def write_instances(
     Args:
         probability: a `Volume` or array-like, of which slabs are read.
         output: file to write, of a format that `create_volume` knows and that takes 32 bits.
-        threshold: as of `instances`, like `neck`, `min_voxels` and `planes`.
+        threshold: as of `instances`, like `neck` and `min_voxels`.
         voxel_size: as of `instances`; it is written too.
         neck: see `threshold`.
         min_voxels: see `threshold`.
-        planes: see `threshold`.
         on_progress: called with the number of steps done and their total, two for each slab.
 
     Returns:
@@ -96,6 +89,7 @@ def write_instances(
         ValueError: an argument is out of its range.
         OSError: the file cannot be written.
     """
+    watershed = Watershed(threshold, neck, min_voxels)
     voxel_size = checked_size(voxel_size) or getattr(probability, "voxel_size", None)
     check_takes_ids(output)
     count, shape = 0, probability.shape
@@ -104,9 +98,7 @@ def write_instances(
         create_volume(output, shape, np.uint32, voxel_size, **like) as write,
         TemporaryFile(dir=Path(output).parent) as store,
     ):
-        for slab in instance_slabs(
-            probability, store, threshold, voxel_size, neck, min_voxels, planes, on_progress
-        ):
+        for slab in watershed.slabs(probability, store, voxel_size, on_progress):
             count = max(count, int(slab.max(initial=0)))
             write(slab)
     return count
@@ -119,33 +111,62 @@ def check_takes_ids(output):
     require(good, "output", "a format that has 32-bit integers, such as .tif", output)
 
 
-def instance_slabs(
-    probability, store, threshold, voxel_size, neck, min_voxels, planes, on_progress
-):
-    """Return an iterator over the uint32 slabs of the instances; arguments are checked first.
+@dataclass(frozen=True)
+class Watershed:
+    """A watershed that splits the foreground into instances.
 
-    Arguments are those of `write_instances`, and `store`, a binary file for the basins of the
-    foreground, which takes some bytes for each voxel of it.
+    Attributes:
+        threshold: least probability of the foreground.
+        neck: where objects are split, from 0 (nowhere) to 1 (between any two summits).
+        min_voxels: smaller instances join the neighbour with the highest saddle, or are dropped.
+
+    Raises:
+        ValueError: a number is out of its range.
+
+    Example:
+        >>> slabs = Watershed(neck=0.7).slabs(probability, BytesIO())
+        >>> ids = np.concatenate(list(slabs))  # uint32 (z, y, x)
     """
-    sides = checked_size(voxel_size) or getattr(probability, "voxel_size", None) or (1.0, 1.0, 1.0)
-    check_arguments(probability, threshold, neck, min_voxels, planes)
-    reach = [ceil(RADIUS * min(sides) / side) for side in sides]
-    depth, plane = probability.shape[0], prod(probability.shape[1:])
-    if planes is None:
-        planes = max(min(SLAB_VOXELS, free_memory() // BYTES) // plane, 1)
-    cuts = [(z, min(z + planes, depth)) for z in range(0, depth, planes)]
-    # Heights take little memory, and time for all planes within reach of theirs.
-    thick = planes * max(1, min(2 * reach[0], free_memory() // (HEIGHT_BYTES * plane)) // planes)
-    tell = on_progress or (lambda done, total: None)
 
-    def slabs():
+    threshold: float = 0.5
+    neck: float = NECK
+    min_voxels: int = MIN_VOXELS
+
+    def __post_init__(self):
+        """Check the numbers."""
+        threshold, neck, min_voxels = self.threshold, self.neck, self.min_voxels
+        require(0 < threshold <= 1, "threshold", "a number above 0, up to 1", f"{threshold=}")
+        require(0 <= neck <= 1, "neck", "a number from 0 to 1", f"{neck=}")
+        require(min_voxels >= 0, "min_voxels", "a number of voxels", f"{min_voxels=}")
+
+    def slabs(self, probability, store, voxel_size=None, on_progress=None):
+        """Yield the uint32 slabs of the instances; the volume is checked before any work.
+
+        Args:
+            probability: a `Volume` or array-like, of which slabs are read.
+            store: a binary file for the basins of the foreground, some bytes for each voxel of it.
+            voxel_size: sides (z, y, x) of a voxel in nm; by default that of the volume, else a
+                cube.
+            on_progress: called with the number of steps done and their total, two for each slab.
+        """
+        sides = checked_size(voxel_size) or getattr(probability, "voxel_size", None)
+        sides = sides or (1.0, 1.0, 1.0)
+        check_probability(probability)
+        reach = [ceil(RADIUS * min(sides) / side) for side in sides]
+        depth, plane = probability.shape[0], prod(probability.shape[1:])
+        planes = max(min(SLAB_VOXELS, free_memory() // BYTES) // plane, 1)
+        cuts = [(z, min(z + planes, depth)) for z in range(0, depth, planes)]
+        # Heights take little memory, and time for all planes within reach of theirs.
+        thick = min(2 * reach[0], free_memory() // (HEIGHT_BYTES * plane)) // planes
+        thick = planes * max(1, thick)
+        tell = on_progress or (lambda done, total: None)
         basins = Basins(probability.shape[1:])
-        thin = thin_heights(probability, planes, thick, threshold, sides, reach)
+        thin = thin_heights(probability, planes, thick, self.threshold, sides, reach)
         for i, height in enumerate(thin):
             for found in basins.add(height):
                 np.save(store, found)
             tell(i + 1, 2 * len(cuts))
-        numbers = basins.merged(neck, min_voxels)
+        numbers = basins.instance_of_each_id(self.neck, self.min_voxels)
         store.seek(0)
         for i, (low, high) in enumerate(cuts):
             labels = np.zeros((high - low, *probability.shape[1:]), np.uint32)
@@ -154,11 +175,9 @@ def instance_slabs(
             yield labels
             tell(len(cuts) + i + 1, 2 * len(cuts))
 
-    return slabs()
 
-
-def check_arguments(probability, threshold, neck, min_voxels, planes):
-    """Raise ValueError for an argument out of its range."""
+def check_probability(probability):
+    """Raise ValueError for what is no volume of probabilities."""
     shape, dtype = tuple(probability.shape), np.dtype(probability.dtype)
     require(
         len(shape) == 3 and prod(shape) and dtype.kind in "fb",
@@ -166,10 +185,6 @@ def check_arguments(probability, threshold, neck, min_voxels, planes):
         "a volume of floats",
         f"shape {shape}, dtype {dtype}",
     )
-    require(0 < threshold <= 1, "threshold", "a number above 0, up to 1", f"{threshold=}")
-    require(0 <= neck <= 1, "neck", "a number from 0 to 1", f"{neck=}")
-    require(min_voxels >= 0, "min_voxels", "a number of voxels", f"{min_voxels=}")
-    require(planes is None or planes >= 1, "planes", "a positive number", f"{planes=}")
 
 
 def thin_heights(probability, planes, thick, threshold, sides, reach):

@@ -7,9 +7,9 @@ from scipy import ndimage
 from skimage.measure import marching_cubes, mesh_surface_area
 
 from ..errors import require
-from ..volumes.labels import class_ids_with_gaps, distinct_values, whole_numbers
 from ..volumes.source import checked_size
-from .clean_labels import as_instances, objects_of, touches_border
+from .filters import touches_border
+from .instance_ids import compact_large_ids
 
 AXES = "zyx"
 COLUMNS = (
@@ -28,8 +28,6 @@ COLUMNS = (
 # sides of voxels that are longer than others, steps are higher, and are smoothed along the others.
 SMOOTHING = 0.7
 KEPT = 0.8  # share of an object that smoothing has to leave
-LARGEST_ID = 2**22
-FEW = 32  # different labels, fewer of which may be classes
 
 
 def measure(labels, voxel_size, *, classes=None, on_progress=None):
@@ -64,7 +62,7 @@ def measure(labels, voxel_size, *, classes=None, on_progress=None):
         f"shape {labels.shape}, dtype {labels.dtype}",
     )
     require(sides, "voxel_size", "(z, y, x) in nm", "None")
-    labels, ids = relabel(labels)
+    labels, ids = compact_large_ids(labels)
     boxes = ndimage.find_objects(labels)
     found = [(i, box) for i, box in enumerate(boxes, 1) if box]
     first = int(len(labels) == 1)  # a single section has no border, and no shape, along z
@@ -82,34 +80,6 @@ def measure(labels, voxel_size, *, classes=None, on_progress=None):
     return rows
 
 
-def instances_to_measure(labels, components, source):
-    """Return the instance ids and, of components, the class ids of a label map as a file holds it.
-
-    Warns if labels may be classes, as several of them lie on more than one object.
-
-    Args:
-        labels: `(z, y, x)` instance ids; or with `components` class ids or a mask.
-        components: whether instances are the connected components.
-        source: what an error calls the map, for example its file.
-
-    Raises:
-        ValueError: a label is no whole number, or a single label lies on several objects.
-    """
-    if components:
-        ids, classes, _ = as_instances(class_ids_with_gaps(labels, name="labels"))
-        return ids, classes
-    count = (distinct_values(labels) > 0).sum()
-    several = count < FEW and objects_of(labels).max(initial=0) > count
-    received = f"{source} with one label on several objects"
-    require(not several or count > 1, "labels", "instance ids, or --components", received)
-    if several:
-        warnings.warn(
-            "some labels lie on several objects: give --components if they are classes",
-            stacklevel=2,
-        )
-    return whole_numbers(labels, "labels"), None
-
-
 def warn_of_assumed_thickness(volume):
     """Warn of a `Volume` of one section whose thickness may have been taken from its pixels."""
     thickness, height, _ = volume.voxel_size
@@ -119,17 +89,6 @@ def warn_of_assumed_thickness(volume):
             "surfaces are wrong otherwise: --voxel-size",
             stacklevel=2,
         )
-
-
-def relabel(labels):
-    """Return labels renumbered without gaps if ids are large, and then their ids, else None."""
-    if labels.dtype == bool or labels.max(initial=0) <= LARGEST_ID:
-        return labels.astype(np.uint8) if labels.dtype == bool else labels, None
-    ids = np.unique(np.concatenate([np.zeros(1, labels.dtype), *map(np.unique, labels)]))
-    numbers = np.empty(labels.shape, np.uint32)
-    for plane, number in zip(labels, numbers, strict=True):
-        number[...] = np.searchsorted(ids, plane)
-    return numbers, ids
 
 
 def shape_descriptors(own, box, sides, first=0):

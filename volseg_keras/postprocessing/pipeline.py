@@ -10,8 +10,8 @@ import numpy as np
 
 from ..errors import require
 from ..resources import free_memory
-from .clean_labels import fill_holes, median, remove_small
-from .instances import MIN_VOXELS, NECK, check_takes_ids, instance_slabs
+from .filters import fill_holes, median, remove_small
+from .instances import MIN_VOXELS, Watershed, check_takes_ids
 
 SLAB_VOXELS = 2**25
 # Of a voxel, while a volume is cleaned as a whole; measured.
@@ -28,7 +28,7 @@ class PostProcessing:
         median: side in voxels of the median filter, odd, 1 for none; of the probability for
             `instances`, else of the labels, which for two classes is the same.
         instances: split the foreground into instances, see `postprocessing.instances`.
-        fill_holes: see `postprocessing.clean_labels`.
+        fill_holes: see `postprocessing.filters`.
         min_size: least voxels of a connected component, or of an instance before its holes are
             filled; by default 100 of an instance, else 1.
 
@@ -101,16 +101,9 @@ class PostProcessing:
         """
         with TemporaryFile(dir=folder) if folder else BytesIO() as basins:
             if self.instances:
-                slabs = instance_slabs(
-                    MedianFiltered(probability, self.median),
-                    basins,
-                    threshold,
-                    voxel_size,
-                    neck=NECK,
-                    min_voxels=self.min_size or MIN_VOXELS,
-                    planes=None,
-                    on_progress=on_progress,
-                )
+                watershed = Watershed(threshold, min_voxels=self.min_size or MIN_VOXELS)
+                filtered = MedianFiltered(probability, self.median)
+                slabs = watershed.slabs(filtered, basins, voxel_size, on_progress)
             else:
                 slabs = MedianFiltered(labels, self.median).slabs(on_progress)
             if not self.takes_whole_volume:

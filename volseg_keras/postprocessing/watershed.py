@@ -1,6 +1,24 @@
 """Basins of a height map that comes in slabs, and their merging."""
 
+from typing import NamedTuple
+
 import numpy as np
+
+
+class Table(NamedTuple):
+    """The basins of a slab, in order of their ids; fields are arrays.
+
+    Attributes:
+        peak: float32 heights of their summits.
+        summit: flat indices of these in the volume with a margin of one voxel.
+        size: numbers of voxels.
+        link: the id of the same basin where it is cut by the face of a slab, else its own.
+    """
+
+    peak: np.ndarray
+    summit: np.ndarray
+    size: np.ndarray
+    link: np.ndarray
 
 
 class Basins:
@@ -19,14 +37,7 @@ class Basins:
         self.last = np.zeros(self.plane, np.uint32)
         self.leaving = np.zeros((2, 0), np.int64)
         # The background is id 0.
-        self.tables = [
-            {
-                "peak": np.zeros(1, np.float32),
-                "place": np.array([-1]),
-                "size": np.array([0]),
-                "link": np.array([0]),
-            }
-        ]
+        self.tables = [Table(np.float32([0]), np.array([-1]), np.array([0]), np.array([0]))]
         self.count = 1
         self.saddles = []
 
@@ -48,7 +59,7 @@ class Basins:
         tops, basin = self.ascend(flat, nodes, own, ids)
         ids[voxels] = basin + self.count
         ids[: self.plane] = self.last
-        self.enter(flat, tops, np.bincount(basin, minlength=len(tops)), ids, depth)
+        self.add_basins(flat, tops, np.bincount(basin, minlength=len(tops)), ids, depth)
         self.saddles.append(self.find_saddles(flat, voxels, ids))
         self.last = ids[depth * self.plane : (depth + 1) * self.plane].copy()
         self.z += depth
@@ -81,22 +92,16 @@ class Basins:
         tops, basin = np.unique(parent[own], return_inverse=True)
         return nodes[tops], basin
 
-    def enter(self, flat, tops, sizes, ids, depth):
+    def add_basins(self, flat, tops, sizes, ids, depth):
         """Note the basins of a slab, and link those that end outside it."""
         place, z = tops % self.plane, tops // self.plane
         link = np.arange(self.count, self.count + len(tops))
         link[z == 0] = self.last[place[z == 0]]
         before, cut = self.leaving
-        self.tables[-1]["link"][before] = ids[self.plane + cut]
+        self.tables[-1].link[before] = ids[self.plane + cut]
         self.leaving = np.stack([np.flatnonzero(z > depth), place[z > depth]])
-        self.tables.append(
-            {
-                "peak": flat[tops],
-                "place": tops + (self.z - 1) * self.plane,
-                "size": sizes,
-                "link": link,
-            }
-        )
+        summit = tops + (self.z - 1) * self.plane
+        self.tables.append(Table(flat[tops], summit, sizes, link))
         self.count += len(tops)
 
     def find_saddles(self, flat, voxels, ids):
@@ -109,24 +114,22 @@ class Basins:
             found.append((a[meet], b[meet], np.minimum(flat[at], flat[at - step])))
         return highest_saddles(*map(np.concatenate, zip(*found, strict=True)))
 
-    def merged(self, neck, min_voxels):
+    def instance_of_each_id(self, neck, min_voxels):
         """Merge basins, see `instances`; return the number of the instance of every id."""
-        peak, place, size, link = (
-            np.concatenate([table[name] for table in self.tables])
-            for name in ("peak", "place", "size", "link")
-        )
+        peak, summit, size, link = map(np.concatenate, zip(*self.tables, strict=True))
         while (link != (further := link[link])).any():
             link = further
-        # Basins are numbered by the places of their summits: the same however the volume is cut.
+        # Basins are numbered in order of their summits: the same however the volume is cut.
         roots = np.flatnonzero(link == np.arange(len(link)))
-        roots = roots[np.argsort(place[roots])]
+        roots = roots[np.argsort(summit[roots])]
         basin = np.zeros(len(link), np.int64)
         basin[roots] = np.arange(len(roots))
         basin = basin[link]
         size = np.bincount(basin, weights=size).astype(np.int64)
         saddles = [np.concatenate(part) for part in zip(*self.saddles, strict=True)]
         saddles = highest_saddles(basin[saddles[0]], basin[saddles[1]], saddles[2])
-        group = linked(spanning_tree(*saddles, len(roots)), peak[roots], size, neck, min_voxels)
+        tree = spanning_tree(*saddles, len(roots))
+        group = merge_over_saddles(tree, peak[roots], size, neck, min_voxels)
         size = np.bincount(group, weights=size, minlength=len(roots))
         kept = size >= max(min_voxels, 1)
         return np.where(kept, np.cumsum(kept), 0).astype(np.uint32)[group[basin]]
@@ -160,7 +163,7 @@ def spanning_tree(a, b, height, count):
     return a[chosen].tolist(), b[chosen].tolist(), height[chosen].tolist()
 
 
-def linked(tree, peak, size, neck, min_voxels):
+def merge_over_saddles(tree, peak, size, neck, min_voxels):
     """Return the group of every basin after merging over the saddles of a tree."""
     peak, size, parent = peak.tolist(), size.tolist(), list(range(len(peak)))
 

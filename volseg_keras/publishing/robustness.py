@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from ..inference.options import PredictionOptions
 from ..inference.values import label_map
-from ..postprocessing.clean_labels import median
+from ..postprocessing.filters import median
 from ..pretrained.summaries import AS_IT_IS, AVERAGED
 from ..scores import foreground_jaccard, segmentation_scores
 from ..volumes.labels import NOT_ANNOTATED

@@ -1,17 +1,11 @@
-"""Clean label maps: median filter, small objects, holes, connected components."""
+"""Filters of label maps: median, small objects, holes."""
 
 import cc3d
 import numpy as np
 from scipy import ndimage
 
 from ..errors import require
-from ..volumes.labels import (
-    NOT_ANNOTATED,
-    are_two,
-    class_ids_with_gaps,
-    distinct_values,
-    whole_numbers,
-)
+from ..volumes.labels import distinct_values
 
 # Voxels are connected by faces, in objects and in the background.
 CONNECTIVITY = 6
@@ -84,48 +78,10 @@ def fill_holes(labels):
     return labels
 
 
-def components(labels):
-    """Return the uint32 connected components, by faces, of every label of a map but 0."""
-    found = cc3d.connected_components(writable(np.asarray(labels)), connectivity=CONNECTIVITY)
-    return found.astype(np.uint32, copy=False)
-
-
 def writable(labels):
     """Return labels as cc3d needs them: integers in native byte order, writable."""
     whole = labels.view(np.uint8) if labels.dtype == bool else labels
     return np.require(whole, whole.dtype.newbyteorder("="), "W")
-
-
-def as_instances(labels, name="labels"):
-    """Return the instances of a label map, its class ids, and whether instances are components.
-
-    The instances of a mask (one label besides 0) and of 8-bit labels, which are classes, 255 beside
-    others being "not annotated", are connected components; others, also floats, are instance ids of
-    one class. Errors call the label map `name`.
-    """
-    labels = np.asarray(labels)
-    are_classes = labels.dtype.itemsize == 1
-    labels = whole_numbers(labels, name)
-    least = labels.min(initial=0)
-    require(least >= 0, name, "labels from 0", f"a minimum of {least}")
-    if are_classes:
-        classes = class_ids_with_gaps(labels, name=name)
-        return components(classes * (classes != NOT_ANNOTATED)), classes, True
-    mask = is_mask(labels)
-    return components(labels) if mask else labels, (labels > 0).astype(np.uint8), mask
-
-
-def objects_of(labels):
-    """Return the connected components of the labels of a map, whatever they stand for."""
-    if labels.dtype.itemsize == 1:
-        return as_instances(labels)[0]
-    return components(whole_numbers(labels, "labels"))
-
-
-def is_mask(labels):
-    """Return whether a label map has one label besides 0."""
-    top = labels.max(initial=0)
-    return bool(top > 0 and are_two(labels, 0, top))
 
 
 def touches_border(box, shape):
