@@ -15,7 +15,7 @@ from .networks.models import build_model
 from .pretrained.choice import choose_model
 from .pretrained.presets import load_pretrained
 from .pretrained.stored_facts import StoredFacts
-from .report.console import progress_bar
+from .progress import progress_bar
 from .report.plots import overlay
 from .scores import segmentation_scores
 from .training.fit import fit

@@ -8,7 +8,7 @@ from pathlib import Path
 from . import __version__
 from .errors import require
 from .evaluation import evaluate
-from .report.console import progress_bar
+from .progress import progress_bar
 from .report.curve import training_curve
 from .report.instance_sizes import instance_sizes, size_histogram
 from .report.page import write_page

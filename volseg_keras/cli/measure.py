@@ -35,7 +35,7 @@ def measure(
     from ..files import write_csv
     from ..postprocessing.measures import COLUMNS, instances_to_measure, warn_of_assumed_thickness
     from ..postprocessing.measures import measure as measured
-    from ..report.console import progress_bar
+    from ..progress import progress_bar
 
     if not volume_options.voxel_size:
         warn_of_assumed_thickness(volume)

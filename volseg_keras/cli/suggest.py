@@ -47,7 +47,8 @@ def suggest(
     check_not_input([output / "section.png"], *filter(None, (volume, labels)))
     writable_folder(output)
     start_keras()
-    from ..report.console import print_table, progress_bar
+    from ..progress import progress_bar
+    from ..report.console import print_table
     from ..training.suggest import suggest as suggested
     from ..training.suggestion_files import draw_suggestions, write_draft
 

@@ -18,7 +18,7 @@ from ..training.run_folders import next_run, train_or_resume
 from ..training.suggest import draft_section, suggest
 from ..volumes.source import place_of
 from .layers import add_volumes, like, mark_result, placed, result_name, volume_of
-from .work import EXPECTED, Work, tell
+from .work import EXPECTED, Work, show_failure
 
 GLOW = {"colormap": "magenta", "blending": "additive", "opacity": 0.5, "contrast_limits": (0, 1)}
 CHOICES = {
@@ -88,7 +88,7 @@ class SegmentAndTrain(qt.QWidget):
         try:
             action()
         except EXPECTED as error:
-            tell(error)
+            show_failure(error)
 
     def _fill_in_and_connect(self):
         names = sorted(file.parent.name for file in published().values())

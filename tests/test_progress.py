@@ -2,7 +2,7 @@
 
 import pytest
 
-from volseg_keras.report import console
+from volseg_keras import progress
 
 
 @pytest.mark.parametrize(
@@ -25,27 +25,30 @@ from volseg_keras.report import console
 )
 def test_a_log_gets_lines(in_bytes, calls, told, monkeypatch, capsys):
     clock = iter(range(0, 1000, 5))
-    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(console, "EVERY", 5)
-    with console.progress_bar("work", in_bytes) as tell:
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(progress, "EVERY", 5)
+    with progress.progress_bar("work", in_bytes) as on_progress:
         for call in calls:
-            tell(*call)
+            on_progress(*call)
     assert capsys.readouterr().err.splitlines() == told
 
 
 def test_it_is_silent_before_it_is_time(monkeypatch, capsys):
-    with console.progress_bar("work") as tell:
-        tell(1, 2)
+    with progress.progress_bar("work") as on_progress:
+        on_progress(1, 2)
     assert capsys.readouterr().err == ""
 
 
 def test_a_program_with_a_window_shows_it_itself(capsys):
     told = []
-    with console.shown_by(lambda *what: told.append(what)), console.progress_bar("work") as tell:
-        tell(1, 2)
-    with pytest.raises(RuntimeError), console.shown_by(stop), console.progress_bar("work"):
+    with (
+        progress.shown_by(lambda *what: told.append(what)),
+        progress.progress_bar("work") as on_progress,
+    ):
+        on_progress(1, 2)
+    with pytest.raises(RuntimeError), progress.shown_by(stop), progress.progress_bar("work"):
         pass
-    with console.progress_bar("work"):  # it does not listen any more
+    with progress.progress_bar("work"):  # it does not listen any more
         pass
     assert told == [("work", 0, None), ("work", 1, 2)] and capsys.readouterr().err == ""
 
