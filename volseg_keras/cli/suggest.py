@@ -35,7 +35,8 @@ def suggest(
 
     Example: volseg suggest stack.tif --model run --labels labels.tif -n 3
     """
-    from ..volumes.writing import check_not_input, checked_output, writable_folder
+    from ..files import writable_folder
+    from ..volumes.writing import check_not_input, checked_output
 
     opened = volume_options.open_all(volume=volume, labels=labels)
     image, known = opened["volume"], opened.get("labels")

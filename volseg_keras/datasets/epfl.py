@@ -14,9 +14,10 @@ import imagecodecs
 import tifffile
 
 from ..errors import require, require_one_of
+from ..files import writable_folder
 from ..progress import progress_bar
 from ..volumes.volume import open_volume
-from ..volumes.writing import create_volume, writable_folder
+from ..volumes.writing import create_volume
 from .download import download
 
 # Linked from https://www.epfl.ch/labs/cvlab/data/data-em/ , without digests.

@@ -13,7 +13,8 @@ from PIL import Image
 
 from ..errors import require
 from ..files import atomic_path
-from .plots import busiest, check_integers, check_shapes, thinned
+from ..volumes.dimensions import check_integers, check_shapes
+from .plots import busiest, thinned
 from .slices import PLANES, averaged, cuts, nearest, outline, read_planes, read_rows
 
 # Bytes of all pictures of grey levels; with outlines a page stays below 25 MB.
