@@ -16,7 +16,8 @@ import volseg_keras
 ROOT = Path(volseg_keras.__file__).parent
 # From the ground up. A room imports from lower floors, and from itself.
 FLOORS = (
-    {"errors", "files", "extras", "onednn", "resources"},
+    {"errors", "extras", "onednn", "progress", "resources"},
+    {"files"},
     {"networks", "volumes", "scores"},
     {"patches", "postprocessing", "report"},
     {"pretrained", "datasets", "evaluation"},

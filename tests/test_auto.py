@@ -18,7 +18,7 @@ from volseg_keras.patches.augment import NONE
 from volseg_keras.patches.class_ids import ArrayClassIds
 from volseg_keras.pretrained import presets
 from volseg_keras.pretrained.network_dims import network_dims
-from volseg_keras.report.console import shown_by
+from volseg_keras.progress import shown_by
 from volseg_keras.training import auto, new_network, stages, starting_model
 from volseg_keras.training.annotated_sections import without_section
 from volseg_keras.training.callbacks import Budget

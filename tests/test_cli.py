@@ -219,9 +219,9 @@ def test_the_package_is_the_command_too():
     assert done.returncode == 2 and done.stderr.startswith("volseg: Invalid value for ")
 
 
-def test_scores_need_no_tensorflow(folder):
+def test_scores_need_no_tensorflow_and_no_drawing(folder):
     code = "import sys; from volseg_keras.cli import app; app(sys.argv[1:], standalone_mode=False)"
-    code += "; assert 'tensorflow' not in sys.modules"
+    code += "; assert not {'tensorflow', 'matplotlib'} & set(sys.modules)"
     arguments = ["evaluate", folder / "label.tif", folder / "label.tif"]
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
     subprocess.run([sys.executable, "-c", code, *arguments], check=True, env=environment)

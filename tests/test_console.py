@@ -1,54 +1,14 @@
-"""Progress in a log: lines in place of a bar."""
+"""Tables on a terminal."""
 
 import pytest
 
-from volseg_keras.report import console
+from volseg_keras.report.console import print_table
 
 
-@pytest.mark.parametrize(
-    "in_bytes, calls, told",
-    [
-        (False, [(0, 2000), (500, 2000)], ["work  0 of 2,000", "work  500 of 2,000  0:00:15 left"]),
-        (False, [(7, None)], ["work  7"]),
-        (
-            True,
-            [(0, 4e6), (1e6, 4e6)],
-            ["work  0 bytes of 4.0 MB", "work  1.0 MB of 4.0 MB  0:00:15 left"],
-        ),
-        # An earlier run had done 900: two in five seconds leave 98 for four minutes.
-        (
-            False,
-            [(900, 1000), (902, 1000)],
-            ["work  900 of 1,000", "work  902 of 1,000  0:04:05 left"],
-        ),
-    ],
-)
-def test_a_log_gets_lines(in_bytes, calls, told, monkeypatch, capsys):
-    clock = iter(range(0, 1000, 5))
-    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(console, "EVERY", 5)
-    with console.progress_bar("work", in_bytes) as tell:
-        for call in calls:
-            tell(*call)
-    assert capsys.readouterr().err.splitlines() == told
-
-
-def test_it_is_silent_before_it_is_time(monkeypatch, capsys):
-    with console.progress_bar("work") as tell:
-        tell(1, 2)
-    assert capsys.readouterr().err == ""
-
-
-def test_a_program_with_a_window_shows_it_itself(capsys):
-    told = []
-    with console.shown_by(lambda *what: told.append(what)), console.progress_bar("work") as tell:
-        tell(1, 2)
-    with pytest.raises(RuntimeError), console.shown_by(stop), console.progress_bar("work"):
-        pass
-    with console.progress_bar("work"):  # it does not listen any more
-        pass
-    assert told == [("work", 0, None), ("work", 1, 2)] and capsys.readouterr().err == ""
-
-
-def stop(what, done, total):
-    raise RuntimeError(what)
+@pytest.mark.parametrize("note, columns", [("", 2), ("marking everything scores 0.600", 3)])
+def test_notes_have_a_column_if_there_are_any(note, columns, capsys):
+    """As those on models to start a training from."""
+    print_table(("start", "threshold", ""), [("H", "0.50", ""), ("E", "0.40", note)])
+    told = capsys.readouterr().out
+    assert all(line.count("│") == columns + 1 for line in told.splitlines() if "0.50" in line)
+    assert "│      0.50 │" in told and note in told

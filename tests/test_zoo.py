@@ -10,12 +10,12 @@ from command import quick_recipe, volseg
 from networks import shallow_networks
 
 from volseg_keras import load_pretrained, phantom, save_volume
-from volseg_keras.datasets.catalogue import DATASETS, EPFL_TEST, EPFL_TRAIN
 from volseg_keras.networks.models import split_normalization
 from volseg_keras.networks.variants import VARIANTS
 from volseg_keras.pretrained.checksums import check_files
 from volseg_keras.pretrained.presets import model_file
 from volseg_keras.publishing.card import trained_on
+from volseg_keras.publishing.catalogue import DATASETS, EPFL_TEST, EPFL_TRAIN
 from volseg_keras.publishing.model_table import BEGIN, END
 from volseg_keras.publishing.publish import row_trained_as, trained_as
 from volseg_keras.publishing.zoo import ZOO, PublishedModel, get_row

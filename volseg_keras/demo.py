@@ -9,17 +9,18 @@ import numpy as np
 from .datasets.phantom import phantom
 from .errors import require
 from .export.export_model import export_savedmodel
+from .files import writable_folder
 from .inference.segmenter import predict_volume
 from .networks.inference_graph import check_tensorflow
 from .networks.models import build_model
 from .pretrained.choice import choose_model
 from .pretrained.presets import load_pretrained
 from .pretrained.stored_facts import StoredFacts
-from .report.console import progress_bar
+from .progress import progress_bar
 from .report.plots import overlay
 from .scores import segmentation_scores
 from .training.fit import fit
-from .volumes.writing import save_volume, writable_folder
+from .volumes.writing import save_volume
 
 WRITTEN = ("image.tif", "truth.tif", "labels.tif", "overlay.png", "savedmodel")
 RUN = "run"

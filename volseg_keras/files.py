@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and their hashes; imports nothing of this package."""
+"""Files written whole or not at all, folders that can be written, and hashes of files."""
 
 import atexit
 import csv
@@ -12,9 +12,12 @@ import time
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from uuid import uuid4
 
 import psutil
+
+from .errors import invalid
 
 # The name of a work folder holds its host, its process and, as process ids are reused, its run. A
 # container has process ids of its own, and perhaps the name of another host; so may a machine that
@@ -92,6 +95,18 @@ def _is_abandoned(folder):
     with suppress(FileNotFoundError):  # its process may be removing it
         return time.time() - folder.stat().st_mtime > ABANDONED
     return False
+
+
+def writable_folder(path):
+    """Create a folder and return it, or raise OSError where nothing can be written."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=path).close()
+    except OSError as error:
+        received = f"{path} ({error.strerror})"
+        raise invalid("output", "a writable folder", received, OSError) from error
+    return path
 
 
 def read_json(path):

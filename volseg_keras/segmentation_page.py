@@ -8,11 +8,11 @@ from pathlib import Path
 from . import __version__
 from .errors import require
 from .evaluation import evaluate
-from .report.console import progress_bar
+from .progress import progress_bar
 from .report.curve import training_curve
 from .report.instance_sizes import instance_sizes, size_histogram
 from .report.page import write_page
-from .report.plots import check_integers, check_shapes
+from .volumes.dimensions import check_integers, check_shapes
 from .volumes.volume import Volume, with_whole_numbers
 
 

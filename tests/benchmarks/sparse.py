@@ -94,8 +94,7 @@ def do(run, data, folder, steps, start):
     import keras
 
     from volseg_keras import fit, predict_volume, segmentation_scores
-    from volseg_keras.files import write_json
-    from volseg_keras.volumes.writing import writable_folder
+    from volseg_keras.files import writable_folder, write_json
 
     image, truth = opened(data, "training")
     path = writable_folder(folder / run.name)

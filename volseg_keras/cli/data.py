@@ -1,6 +1,5 @@
 """`volseg data epfl`."""
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +19,5 @@ def epfl(
     Example: volseg data epfl -o data
     """
     from ..datasets.epfl import fetch_epfl
-    from ..report.console import progress_bar
 
-    progress = partial(progress_bar, in_bytes=True)
-    fetch_epfl(output, source=source, progress=progress, tell=print)
+    fetch_epfl(output, source=source, tell=print)

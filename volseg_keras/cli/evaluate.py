@@ -38,12 +38,11 @@ def evaluate(
     Example: volseg evaluate labels.tif truth.tif --json scores.json --image volume.tif
     """
     from ..evaluation import evaluate as evaluated
-    from ..files import write_json
-    from ..report.plots import check_shapes, overlay
-    from ..volumes.dimensions import known_voxel_size
+    from ..files import writable_folder, write_json
+    from ..volumes.dimensions import check_shapes, known_voxel_size
     from ..volumes.formats import split_suffix
     from ..volumes.source import containing_file
-    from ..volumes.writing import check_not_input, check_output_file, writable_folder
+    from ..volumes.writing import check_not_input, check_output_file
 
     if json_file:
         check_output_file(json_file)
@@ -64,6 +63,8 @@ def evaluate(
     if json_file:
         write_json(json_file, result.scores, indent=2)
     if image:
+        from ..report.plots import overlay
+
         size = known_voxel_size(grey)
         options = {"truth": result.true_foreground, "voxel_size": size}
         drawn = overlay(grey, result.labels, picture, **options)

@@ -36,7 +36,7 @@ def measure(
     from ..postprocessing.instance_ids import instances_to_measure
     from ..postprocessing.measures import COLUMNS, warn_of_assumed_thickness
     from ..postprocessing.measures import measure as measured
-    from ..report.console import progress_bar
+    from ..progress import progress_bar
 
     if not volume_options.voxel_size:
         warn_of_assumed_thickness(volume)

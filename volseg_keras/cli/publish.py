@@ -51,8 +51,8 @@ def publish(
     row = get_row(output.name) if data else None
     opened = volume_options.open_all(image=image, label=label) if image else None
     start_keras()
+    from ..progress import progress_bar
     from ..publishing.publish import given_test, publish, zoo_tests
-    from ..report.console import progress_bar
 
     tests = zoo_tests(row, data) if row else [given_test(**opened)]
     with progress_bar("publishing") as on_progress:

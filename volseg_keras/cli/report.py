@@ -35,8 +35,8 @@ def report(
 
     Example: volseg report volume.tif --labels labels.tif --truth truth.tif -o report.html
     """
+    from ..files import writable_folder
     from ..segmentation_page import Layers, write_segmentation_page
-    from ..volumes.writing import writable_folder
 
     history = run and run / "history.csv"
     good = not history or history.is_file()

@@ -35,7 +35,8 @@ def suggest(
 
     Example: volseg suggest stack.tif --model run --labels labels.tif -n 3
     """
-    from ..volumes.writing import check_not_input, checked_output, writable_folder
+    from ..files import writable_folder
+    from ..volumes.writing import check_not_input, checked_output
 
     opened = volume_options.open_all(volume=volume, labels=labels)
     image, known = opened["volume"], opened.get("labels")
@@ -47,7 +48,8 @@ def suggest(
     check_not_input([output / "section.png"], *filter(None, (volume, labels)))
     writable_folder(output)
     start_keras()
-    from ..report.console import print_table, progress_bar
+    from ..progress import progress_bar
+    from ..report.console import print_table
     from ..training.suggest import suggest as suggested
     from ..training.suggestion_files import draw_suggestions, write_draft
 

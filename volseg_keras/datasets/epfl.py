@@ -8,15 +8,16 @@ V. Casser et al., arXiv:1812.06024 (Lucchi++: mitochondria annotated again, more
 import hashlib
 import warnings
 import zipfile
-from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 
 import imagecodecs
 import tifffile
 
 from ..errors import require, require_one_of
+from ..files import writable_folder
+from ..progress import progress_bar
 from ..volumes.volume import open_volume
-from ..volumes.writing import create_volume, writable_folder
+from ..volumes.writing import create_volume
 from .download import download
 
 # Linked from https://www.epfl.ch/labs/cvlab/data/data-em/ , without digests.
@@ -54,17 +55,15 @@ VOXELS_LUCCHI_PP = {
 }
 
 
-def fetch_epfl(folder, labels=LABELS, *, source=None, progress=None, tell=lambda line: None):
+def fetch_epfl(folder, labels=LABELS, *, source=None, tell=lambda line: None):
     """Download the volumes as `folder`/original/*.tif and `folder`/lucchi_pp/*.tif.
 
-    Complete files are kept, and a broken download is resumed.
+    Complete files are kept, and a broken download is resumed. Shows progress on standard error.
 
     Args:
         folder: folder to write.
         labels: "original", "lucchi_pp" or both.
         source: address of a folder on another server with the same files.
-        progress: called with the name of a step; returns a context manager that yields a function
-            of the number of bytes done and the total.
         tell: called with a line for every file.
 
     Returns:
@@ -76,37 +75,37 @@ def fetch_epfl(folder, labels=LABELS, *, source=None, progress=None, tell=lambda
     """
     good = not source or source.startswith(("http://", "https://"))
     require(good, "source", "http:// or https:// and a folder", f"{source=}")
-    folder, progress = writable_folder(folder), progress or (lambda what: nullcontext())
+    folder = writable_folder(folder)
     steps = {"original": fetch_original, "lucchi_pp": fetch_lucchi_pp}
     written, names = [], (labels,) if isinstance(labels, str) else tuple(labels)
     for name in names:
         require_one_of(steps, "labels", name)
     for name in names:
-        written += steps[name](folder / name, source, progress, tell)
+        written += steps[name](folder / name, source, tell)
     return written
 
 
-def fetch_original(folder, source, progress, tell):
+def fetch_original(folder, source, tell):
     """Download the four files with the original labels."""
     files = [folder / f"{name}.tif" for name in VOLUMES]
     for file in files:
         known = file.exists()
-        digest = fetch(f"{source or EPFL}/{file.name}", file, None, progress)
+        digest = fetch(f"{source or EPFL}/{file.name}", file, None)
         if not known:
             check_voxels(file, VOXELS)
         tell(f"{file} {'already present' if known else 'written'}, sha256 {digest}")
     return files
 
 
-def fetch_lucchi_pp(folder, source, progress, tell):
+def fetch_lucchi_pp(folder, source, tell):
     """Download the archive with the Lucchi++ labels and unpack it as four files."""
     files = [folder / f"{name}.tif" for name in VOLUMES]
     missing = [file for file in files if not file.exists()]
     if missing:
         archive = folder / ARCHIVE
-        fetch(f"{source or CASSER}/{ARCHIVE}", archive, ARCHIVE_SHA256, progress)
-        with progress("unpacking") as on_progress:
-            unpack(archive, missing, on_progress or (lambda done, total: None))
+        fetch(f"{source or CASSER}/{ARCHIVE}", archive, ARCHIVE_SHA256)
+        with progress_bar("unpacking", in_bytes=True) as on_progress:
+            unpack(archive, missing, on_progress)
         archive.unlink()
     for file in files:
         if file in missing:
@@ -115,9 +114,9 @@ def fetch_lucchi_pp(folder, source, progress, tell):
     return files
 
 
-def fetch(url, path, sha256, progress):
+def fetch(url, path, sha256):
     """Download a file with its progress shown."""
-    with progress(path.name) as on_progress:
+    with progress_bar(path.name, in_bytes=True) as on_progress:
         return download(url, path, sha256, on_progress)
 
 

@@ -151,15 +151,15 @@ def run_job(store, *, workers=None, cluster=None, on_progress=None):
         cluster: address of a Dask scheduler whose workers see the same files.
         on_progress: called with the number of blocks done and their total.
     """
-    tell = on_progress or (lambda done, total: None)
+    on_progress = on_progress or (lambda done, total: None)
     todo, total = store.pending(), store.count_blocks()
     before = total - len(todo)
-    tell(before, total)
+    on_progress(before, total)
     run = partial(run_block, str(store.folder))
     results = on_dask(run, todo, workers, cluster) if workers or cluster else map(run, todo)
     try:
         for done, _ in enumerate(results, before + 1):
-            tell(done, total)
+            on_progress(done, total)
     finally:
         _opened.cache_clear()  # with the sections that it keeps
 

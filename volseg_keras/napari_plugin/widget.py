@@ -25,7 +25,7 @@ from .layers import (
     spatial_options,
     volume_of,
 )
-from .work import EXPECTED, Work, tell
+from .work import EXPECTED, Work, show_failure
 
 GLOW = {"colormap": "magenta", "blending": "additive", "opacity": 0.5, "contrast_limits": (0, 1)}
 CHOICES = {
@@ -95,7 +95,7 @@ class SegmentAndTrain(qt.QWidget):
         try:
             action()
         except EXPECTED as error:
-            tell(error)
+            show_failure(error)
 
     def _fill_in_and_connect(self):
         names = sorted(file.parent.name for file in published().values())

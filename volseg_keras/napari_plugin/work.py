@@ -11,7 +11,7 @@ from napari.utils.notifications import notification_manager, show_error
 from qtpy.QtCore import QObject, QThreadPool, Signal
 from qtpy.QtWidgets import QApplication
 
-from ..report.console import progress_bar, shown_by
+from ..progress import progress_bar, shown_by
 
 EXPECTED = (ValueError, OSError, FloatingPointError)  # each of them is one line
 EVERY = 0.2  # s between signs of progress
@@ -40,7 +40,7 @@ class Work:
     def start(self, name, function, then, stop=None):
         """Start a function of `on_progress`, whose result `then` takes; an event may `stop` it."""
         self.name, self.function, self.event = name, function, stop
-        hooks = {"returned": (self._clear, then), "errored": (self._clear, tell)}
+        hooks = {"returned": (self._clear, then), "errored": (self._clear, show_failure)}
         hooks["finished"] = self._finish
         self.worker = create_worker(self, _start_thread=False, _connect=hooks)
         self.signals.busy.emit(True)
@@ -82,7 +82,7 @@ class Work:
             QThreadPool.globalInstance().waitForDone(patience)
 
 
-def tell(error):
+def show_failure(error):
     """Show an error, in one line where it is an expected one."""
     if isinstance(error, EXPECTED):
         show_error(str(error).partition("\n")[0])

@@ -5,11 +5,11 @@ from string import Template
 
 import numpy as np
 
-from ..datasets.catalogue import DATASETS
 from ..networks.models import class_names, metadata
 from ..networks.variants import get_variant
 from ..pretrained.stored_facts import StoredFacts
 from ..pretrained.summaries import AS_IT_IS, mean_jaccard
+from .catalogue import DATASETS
 from .zoo import ZOO
 
 TEMPLATE = Path(__file__).with_name("card.md")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..datasets.catalogue import DATASETS
 from ..errors import require
 from ..export.export_model import export_savedmodel
 from ..files import read_json, work_folder, write_json
@@ -25,6 +24,7 @@ from ..training.recipes import get_recipe
 from ..volumes.dimensions import check_shape
 from ..volumes.labels import NOT_ANNOTATED, class_ids
 from .card import card_text, facts_of
+from .catalogue import DATASETS
 from .model_table import write_model_tables
 from .robustness import post_processed, under_shifts
 from .zoo_training import open_pair

@@ -6,17 +6,16 @@ from itertools import product
 
 import numpy as np
 
-from ..datasets.catalogue import EPFL_TABLE_1, EPFL_TEST
 from ..datasets.phantom import phantom
 from ..errors import require
-from ..files import read_json, write_json
+from ..files import read_json, writable_folder, write_json
 from ..inference.open_model import open_model
 from ..inference.options import PLAIN_PREDICTION
 from ..networks.variants import VARIANTS, get_variant
 from ..training.arguments import make_budget
 from ..training.recipes import get_recipe
 from ..volumes.labels import digest
-from ..volumes.writing import writable_folder
+from .catalogue import EPFL_TABLE_1, EPFL_TEST
 from .robustness import post_processed
 from .table1_files import MEASURES, write_tables
 from .zoo import ZOO

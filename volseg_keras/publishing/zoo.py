@@ -5,7 +5,9 @@
 
 from dataclasses import dataclass
 
-from ..datasets.catalogue import (
+from ..errors import require
+from ..networks.variants import VARIANTS
+from .catalogue import (
     EPFL_TABLE_1,
     EPFL_TEST,
     EPFL_TRAIN,
@@ -14,8 +16,6 @@ from ..datasets.catalogue import (
     SBEM_TRAIN,
     SBEM_VALIDATION,
 )
-from ..errors import require
-from ..networks.variants import VARIANTS
 
 
 @dataclass(frozen=True)

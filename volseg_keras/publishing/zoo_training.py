@@ -5,7 +5,6 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ..datasets.catalogue import DATASETS
 from ..errors import require
 from ..networks.models import build_model, split_normalization
 from ..networks.variants import find_variant, get_variant
@@ -14,6 +13,7 @@ from ..training.fit import fit
 from ..training.new_network import network_from
 from ..volumes.labels import NOT_ANNOTATED, class_ids
 from ..volumes.volume import as_volume, open_volume
+from .catalogue import DATASETS
 
 
 def train_network(network, pairs, output, *, seed, num_classes=2, start=None, **options):

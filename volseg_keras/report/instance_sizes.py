@@ -6,7 +6,8 @@ from collections import Counter
 import numpy as np
 from matplotlib.figure import Figure
 
-from .plots import BLUE, DARK, check_integers, save_figure, tidy
+from ..volumes.dimensions import check_integers
+from .plots import BLUE, DARK, save_figure, tidy
 
 VOXELS = 2**26  # read at a time, or a plane if that is larger
 

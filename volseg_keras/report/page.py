@@ -13,7 +13,8 @@ from PIL import Image
 
 from ..errors import require
 from ..files import atomic_path
-from .plots import busiest, check_integers, check_shapes, thinned
+from ..volumes.dimensions import check_integers, check_shapes
+from .plots import busiest, thinned
 from .slices import PLANES, averaged, cuts, nearest, outline, read_planes, read_rows
 
 # Bytes of all pictures of grey levels; with outlines a page stays below 25 MB.
@@ -89,14 +90,16 @@ def _viewer(image, labels, truth, probability, voxel_size, on_progress):
     slices = cuts(image.shape)
     shown = [name for name in PLANES if name == "xy" or min(image.shape) > 1]
     read, drawn = len(read_rows(image.shape[0])), sum(len(slices[PLANES[n][2]]) for n in shown)
-    tick = _counter(len(layers) * (read + drawn), on_progress)
+    done, total = 0, len(layers) * (read + drawn)
     planes = {name: _axes(name) for name in shown}
     start = [len(at) // 2 for at in slices]
     for layer, (volume, prepare, resample, encode) in layers.items():
-        stacks = read_planes(volume, prepare, resample, tick)
+        stacks = read_planes(volume, prepare, resample, _within(on_progress, done, total))
+        done += read
         for name in shown:
             planes[name]["pixels"] = stacks[name].shape[1:]
-            planes[name][layer] = encode(stacks[name], tick)
+            planes[name][layer] = encode(stacks[name], _within(on_progress, done, total))
+            done += len(stacks[name])
             if layer == "labels":
                 start[PLANES[name][2]] = busiest((stacks[name] > 0).sum((1, 2)))
     extent = np.multiply(image.shape, voxel_size or 1)
@@ -116,16 +119,9 @@ def _axes(name):
     return {"name": name, "across": "zyx"[across], "down": "zyx"[down], "cut": "zyx"[cut]}
 
 
-def _counter(total, on_progress):
-    done = 0
-
-    def tick(planes=1):
-        nonlocal done
-        done += planes
-        if on_progress:
-            on_progress(done, total)
-
-    return tick
+def _within(on_progress, before, total):
+    """Return `on_progress` of a step that begins when `before` of all planes are done."""
+    return lambda done, _: on_progress and on_progress(before + done, total)
 
 
 def _grey_scale(image):
@@ -155,16 +151,18 @@ def _to_bytes(block):
     return (255 * block).round().astype("uint8")
 
 
-def _jpegs(stack, tick):
+def _jpegs(stack, on_progress):
     sample = stack[:: -(-len(stack) // 4)]
     for quality in (90, 80, 65, 50, 35):
         pictures = [_encoded(Image.fromarray(p), "JPEG", quality=quality) for p in sample]
         if np.mean([len(p) for p in pictures]) * len(stack) < BUDGET / len(PLANES):
             break
-    return _each(lambda p: _encoded(Image.fromarray(p), "JPEG", quality=quality), stack, tick)
+    return _each(
+        lambda p: _encoded(Image.fromarray(p), "JPEG", quality=quality), stack, on_progress
+    )
 
 
-def _clouds(stack, tick):
+def _clouds(stack, on_progress):
     alpha = bytes(int(180 * level / (LEVELS - 1)) for level in range(LEVELS))
 
     def cloud(plane):
@@ -172,18 +170,18 @@ def _clouds(stack, tick):
         picture.putpalette(PROBABILITY * LEVELS)
         return _encoded(picture, "PNG", transparency=alpha, bits=4)
 
-    return _each(cloud, stack, tick)
+    return _each(cloud, stack, on_progress)
 
 
-def _outlines(stack, tick):
-    return _each(outline, stack, tick)
+def _outlines(stack, on_progress):
+    return _each(outline, stack, on_progress)
 
 
-def _each(encode, stack, tick):
+def _each(encode, stack, on_progress):
     pictures = []
     for plane in stack:
         pictures.append(encode(plane))
-        tick()
+        on_progress(len(pictures), len(stack))
     return pictures
 
 

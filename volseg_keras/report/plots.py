@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from ..errors import require
 from ..files import atomic_path
+from ..volumes.dimensions import check_shapes
 
 # Orange and sky blue of Okabe and Ito, which colour-blind readers can tell apart.
 PREDICTION, TRUTH = "#e69f00", "#56b4e9"
@@ -89,29 +89,6 @@ def tidy(ax, label):
     ax.grid(color="#e5e5e5", lw=0.6)
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_axisbelow(True)
-
-
-def check_shapes(image, /, of="image", **others):
-    """Raise ValueError unless `image` has axes (z, y, x) and the others have its shape.
-
-    Args:
-        image: array-like.
-        of: its name in messages.
-        **others: array-likes, or None, by their names in messages.
-    """
-    shape = tuple(image.shape)
-    require(len(shape) == 3, of, "shape (z, y, x)", f"shape {shape}")
-    for name, other in others.items():
-        found = shape if other is None else tuple(other.shape)
-        require(found == shape, name, f"shape {shape} as of `{of}`", f"shape {found}")
-
-
-def check_integers(**labels):
-    """Raise ValueError unless the array-likes that are not None hold integers or booleans."""
-    for name, array in labels.items():
-        if array is not None:
-            good = np.dtype(array.dtype).kind in "uib"
-            require(good, name, "integers", f"dtype {array.dtype}")
 
 
 def _best_center(labels):

@@ -42,14 +42,14 @@ def nearest(block, size):
     return block[..., positions(block.shape[-1], size)]
 
 
-def read_planes(volume, prepare, resample, advance=None):
+def read_planes(volume, prepare, resample, on_progress=None):
     """Read the slices of a volume in one pass over z.
 
     Args:
         volume: Array-like of shape (z, y, x); it is read in slabs of `SLAB` voxels at most.
         prepare: Function of a block of voxels, called before these are resampled.
         resample: `averaged` or `nearest`.
-        advance: called with the number of z planes of each slab.
+        on_progress: called with the number of z planes read and their total.
 
     Returns:
         For each of `PLANES` an array (slice, down, across), at most `SLICES` slices of at most
@@ -68,8 +68,8 @@ def read_planes(volume, prepare, resample, advance=None):
         parts["xy"].append(resample(whole, height).swapaxes(1, 2))
         parts["xz"].append(resample(prepare(block[:, y]), width))
         parts["yz"].append(resample(prepare(block[:, :, x]).swapaxes(1, 2), height))
-        if advance:
-            advance(len(few))
+        if on_progress:
+            on_progress(i + len(few), len(rows))
     xy, xz, yz = (np.concatenate(parts[name]) for name in PLANES)
     return {"xy": xy, "xz": xz.swapaxes(0, 1), "yz": yz.transpose(1, 2, 0)}
 

@@ -4,10 +4,9 @@ from dataclasses import replace
 from numbers import Integral
 
 from ..errors import require
-from ..files import write_json
+from ..files import writable_folder, write_json
 from ..pretrained.choice import AUTO
 from ..pretrained.presets import METRICS
-from ..volumes.writing import writable_folder
 from .annotated_sections import has_enough, section_to_hold_out
 from .arguments import check_run, check_weights, make_budget
 from .checkpoint import CHECKPOINT, begun_folders

@@ -7,6 +7,7 @@ from functools import partial
 import keras
 import numpy as np
 
+from ..files import writable_folder
 from ..inference.engines import keras_engine
 from ..inference.tiled_prediction import MULTIPLE
 from ..networks import losses
@@ -19,7 +20,6 @@ from ..patches.sampler import PatchSampler
 from ..pretrained.presets import KERAS, METRICS
 from ..volumes.dimensions import plausible_size
 from ..volumes.labels import NOT_ANNOTATED
-from ..volumes.writing import writable_folder
 from .arguments import check_recipe, check_run, make_budget, training_normalization
 from .batch_norm import batches_to_see
 from .calibration import calibrate

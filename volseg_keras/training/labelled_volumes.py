@@ -142,7 +142,7 @@ def read_labels(image, label, on_progress=None):
 
 def with_class_ids(pairs):
     """Return the images and the `ClassIds` of pairs of open volumes, as two lists."""
-    from ..report.console import progress_bar
+    from ..progress import progress_bar
 
     with progress_bar("reading labels") as on_progress:
         labels = [read_labels(image, label, on_progress) for image, label in pairs]

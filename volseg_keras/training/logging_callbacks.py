@@ -13,7 +13,7 @@ from statistics import median
 import keras
 
 from ..files import write_csv
-from ..report.console import LISTENER
+from ..progress import LISTENER
 
 RECENT = 9  # epochs whose median speed gives the time left
 HISTORY = (
@@ -100,7 +100,7 @@ def share_of_training(before, share):
 class Progress(keras.callbacks.Callback):
     """Print loss, Jaccard, speed and time left: a line an epoch, and one a step on a terminal.
 
-    A listener, see `report.console.shown_by`, is called after every step.
+    A listener, see `progress.shown_by`, is called after every step.
 
     Args:
         budget: the `Budget`.

@@ -7,7 +7,7 @@ import numpy as np
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
 from ..inference.values import decoded
-from ..report.console import progress_bar
+from ..progress import progress_bar
 from ..volumes.labels import NOT_ANNOTATED
 
 # A prediction is confident if its probability is this share of the way from the threshold to 0

@@ -7,7 +7,7 @@ from shutil import copy2
 import keras
 import numpy as np
 
-from ..files import atomic_path, write_json
+from ..files import atomic_path, writable_folder, write_json
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
 from ..networks.models import spatial_dims_of
@@ -16,7 +16,6 @@ from ..pretrained.presets import KERAS, METRICS
 from ..pretrained.stored_facts import StoredFacts
 from ..volumes.dimensions import channels_of
 from ..volumes.labels import NOT_ANNOTATED
-from ..volumes.writing import writable_folder
 from .calibration import Calibration
 from .callbacks import stop_requested
 from .checkpoint import CHECKPOINT

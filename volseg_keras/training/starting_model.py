@@ -17,7 +17,8 @@ from ..pretrained.choice import BEST, rescaling
 from ..pretrained.network_dims import dims_for
 from ..pretrained.presets import published
 from ..pretrained.stored_facts import StoredFacts
-from ..report.console import print_table, progress_bar
+from ..progress import progress_bar
+from ..report.console import print_table
 from ..resources import free_memory
 from ..scores import ThresholdScores, best_threshold
 from ..volumes.dimensions import channels_of

@@ -5,7 +5,7 @@ from functools import partial
 
 from ..errors import invalid
 from ..networks.models import check_sizes, split_normalization
-from ..report.console import progress_bar
+from ..progress import progress_bar
 from ..volumes.dimensions import channels_of
 from ..volumes.labels import NOT_ANNOTATED, count_classes
 from .annotated_sections import tell_empty_sections, without_unpainted

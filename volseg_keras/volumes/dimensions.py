@@ -2,6 +2,8 @@
 
 from math import isfinite, isnan
 
+import numpy as np
+
 from ..errors import require
 from .geometry import in_nm
 from .section_thickness import section_thickness
@@ -68,3 +70,26 @@ def check_shape(image, label):
     good = len(shape) in (3, 4) and shape[:3] == tuple(label.shape)
     expected = f"the shape (z, y, x) of `image`, {shape}"
     require(good, "label", expected, f"shape {tuple(label.shape)}")
+
+
+def check_shapes(image, /, of="image", **others):
+    """Raise ValueError unless `image` has axes (z, y, x) and the others have its shape.
+
+    Args:
+        image: array-like.
+        of: its name in messages.
+        **others: array-likes, or None, by their names in messages.
+    """
+    shape = tuple(image.shape)
+    require(len(shape) == 3, of, "shape (z, y, x)", f"shape {shape}")
+    for name, other in others.items():
+        found = shape if other is None else tuple(other.shape)
+        require(found == shape, name, f"shape {shape} as of `{of}`", f"shape {found}")
+
+
+def check_integers(**labels):
+    """Raise ValueError unless the array-likes that are not None hold integers or booleans."""
+    for name, array in labels.items():
+        if array is not None:
+            good = np.dtype(array.dtype).kind in "uib"
+            require(good, name, "integers", f"dtype {array.dtype}")

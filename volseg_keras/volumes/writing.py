@@ -5,12 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Full, Queue
-from tempfile import TemporaryFile
 
 import numpy as np
 
 from ..errors import invalid, require
-from ..files import atomic_path
+from ..files import atomic_path, writable_folder
 from ..resources import free_memory
 from .formats import FORMATS, checked_kind, suffixes
 from .geometry import with_voxel_size
@@ -156,15 +155,3 @@ def check_memory_to_write(path, shape, dtype):
     require(
         not FORMATS[checked_kind(path)].is_joined or needed <= free, "output", expected, received
     )
-
-
-def writable_folder(path):
-    """Create a folder and return it, or raise OSError where nothing can be written."""
-    path = Path(path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        TemporaryFile(dir=path).close()
-    except OSError as error:
-        received = f"{path} ({error.strerror})"
-        raise invalid("output", "a writable folder", received, OSError) from error
-    return path

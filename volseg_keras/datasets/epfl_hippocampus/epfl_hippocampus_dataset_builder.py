@@ -1,12 +1,10 @@
 """The builder of `tfds.load("epfl_hippocampus/lucchi_pp")`."""
 
 import warnings
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
-from tqdm import tqdm
 
 from ...errors import require
 from ...volumes.labels import class_ids
@@ -54,7 +52,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         folder = manual_folder(dl_manager, name)
         if folder is None:
             cache = Path(dl_manager.download_dir, "epfl_hippocampus")
-            fetch_epfl(cache, (name,), progress=tqdm_bar, tell=lambda line: None)
+            fetch_epfl(cache, (name,))
             folder = cache / name
         found = {split: find_pairs(folder, part) for split, part in PARTS.items()}
         missing = [path.name for _, paths in found.values() for path in paths]
@@ -93,15 +91,3 @@ def manual_folder(dl_manager, name):
     empty = not any(find_pairs(folder, part)[0] for part in PARTS.values())
     by_default = given == Path(dl_manager.download_dir, "manual")
     return None if empty and by_default else folder
-
-
-@contextmanager
-def tqdm_bar(what):
-    """Show bytes done and time left; yields `on_progress(done, total)`."""
-    with tqdm(desc=what, unit="B", unit_scale=True) as bar:
-
-        def on_progress(done, total):
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield on_progress
