@@ -57,6 +57,13 @@ def test_instances_outside_what_counts_do_not():
     assert result.scores["instances"]["true"] == result.scores["instances"]["predicted"] == 2
 
 
+def test_sections_of_255_among_ids_of_objects_are_told():
+    ids = IDS.copy()
+    ids[0] = 255
+    with pytest.warns(UserWarning, match="fills a section of the truth and counts as an object"):
+        evaluate(ids, TRUTH, instances=True)
+
+
 @pytest.mark.parametrize("truth", [TRUTH[:1], TRUTH[0], TRUTH[:3]])
 def test_other_shapes_are_refused(truth):
     for options in ({}, {"instances": True}, {"skip_empty": True}):

@@ -1,5 +1,7 @@
 """Every format: written, read back lazily, and as other programs write it."""
 
+import warnings
+
 import h5py
 import imagecodecs
 import mrcfile
@@ -146,6 +148,63 @@ def test_slices_are_sorted_by_their_numbers(ending, tmp_path):
         np.testing.assert_array_equal(np.asarray(open_volume(path)), VOXELS.repeat(2, 0))
     with pytest.raises(FileNotFoundError, match="Expected images"):
         open_volume(folder / "*.jpg")
+
+
+@pytest.mark.parametrize(
+    "names, told",
+    [
+        (["scan", "scan1", "scan2", "scan10"], False),
+        (["scan", "scan (1)", "scan (2)"], False),
+        (["Z4", "z5", "Z6"], False),
+        (["z0", "z1", "z-2", "z-1"], True),
+        (["a_0", "a_0_mask", "a_1", "a_1_mask"], True),
+    ],
+)
+def test_slices_named_in_several_ways(names, told, tmp_path):
+    """A copy without a number comes first; what may be several volumes is told."""
+    for z, name in enumerate(names):
+        imagecodecs.imwrite(tmp_path / f"{name}.png", VOXELS[z])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = open_volume(tmp_path)[...]
+    assert told == any("named in several ways" in str(each.message) for each in caught)
+    if not told:
+        np.testing.assert_array_equal(found, VOXELS[: len(names)])
+
+
+def test_the_last_of_many_arrays_of_a_zarr_group(tmp_path):
+    group = zarr.open_group(tmp_path / "many.zarr", mode="w")
+    for number in range(25):
+        group.create_array(f"raw{number}", data=VOXELS[:2] + number)
+    path = tmp_path / "many.zarr"
+    np.testing.assert_array_equal(open_volume(path, series=24)[...], VOXELS[:2] + 24)
+
+
+def test_a_coloured_slice_among_grey_ones_is_named(tmp_path):
+    for z in range(3):
+        page = VOXELS[z] if z else VOXELS[z][..., None].repeat(3, -1)
+        imagecodecs.imwrite(tmp_path / f"{z}.png", page)
+    with pytest.raises(ValueError, match=r"[12].png is .*0.png"):
+        open_volume(tmp_path)[...]
+
+
+@pytest.mark.parametrize("kind", ["float16", "uint64", "int64"])
+def test_types_that_ome_tiff_lacks_are_refused(kind, tmp_path):
+    with pytest.raises(ValueError, match=f"OME-TIFF has.*{kind}"):
+        save_volume(tmp_path / "a.ome.tif", VOXELS.astype(kind))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".h5"])
+def test_a_last_axis_of_one_sample_is_dropped(suffix, tmp_path):
+    """As Keras has it."""
+    path = tmp_path / f"volume{suffix}"
+    if suffix == ".npy":
+        np.save(path, VOXELS[..., None])
+    else:
+        with h5py.File(path, "w") as file:
+            file["raw"] = VOXELS[..., None]
+    np.testing.assert_array_equal(open_volume(path)[...], VOXELS)
 
 
 def test_slices_of_two_channels_and_of_several_pages(tmp_path):

@@ -101,12 +101,25 @@ def _leave_out_empty(true, uncounted, skip_empty):
 def _instances(truth, labels):
     """Return class ids and instance ids of both maps, and how instances were found."""
     found = as_instances(truth, "truth"), as_instances(labels, "prediction")
+    _warn_of_unlabelled(found)
     maps = [each.class_ids for each in found]
     if not all(each.are_components for each in found):
         # Instance ids have no classes.
         maps = [np.where(classes == NOT_ANNOTATED, classes, classes > 0) for classes in maps]
     ways = ["connected components" if e.are_components else "ids as they are" for e in found]
     return maps, [each.ids for each in found], ways
+
+
+def _warn_of_unlabelled(found):
+    """Warn of sections of 255 among instance ids, which may be meant as "not annotated"."""
+    for name, each in zip(("truth", "prediction"), found, strict=True):
+        full = (section == NOT_ANNOTATED for section in each.ids)
+        if not each.are_components and any(section.all() for section in full):
+            warnings.warn(
+                f"255 fills a section of the {name} and counts as an object there; it means not "
+                "annotated in 8-bit labels only",
+                stacklevel=4,
+            )
 
 
 def _warn_of_ids(truth, labels, true, found):

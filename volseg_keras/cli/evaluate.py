@@ -13,7 +13,8 @@ def evaluate(
     volume_options: VolumeOptions,
     prediction: Annotated[Path, typer.Argument(help="Predicted labels.")],
     truth: Annotated[
-        Path, typer.Argument(help="True labels; where they are 255 beside others, nothing counts.")
+        Path,
+        typer.Argument(help="True labels; where 8-bit ones are 255 beside others, nothing counts."),
     ],
     json_file: Annotated[
         Path | None,

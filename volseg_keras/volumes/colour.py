@@ -3,6 +3,10 @@
 import numpy as np
 
 
+class InColour(ValueError):
+    """An image is in colour where grey levels are wanted."""
+
+
 class Grey:
     """The grey levels of an image in colour, whose colours are checked as they are read.
 
@@ -24,7 +28,7 @@ class Grey:
         axis = sum(isinstance(k, slice) for k in key[: self.axis])
         first, *others = np.moveaxis(block, axis, 0)[:3]
         if not all((first == other).all() for other in others):
-            raise ValueError("it is in colour; choose a channel, as in --channel 0")
+            raise InColour("it is in colour; choose a channel, as in --channel 0")
         return first
 
 
@@ -45,6 +49,6 @@ def as_grey(array, axes):
             key[i] = int(share * (grey.shape[i] - 1))
         try:
             found = bool(grey[tuple(key)].any()) or found
-        except ValueError:
+        except InColour:
             return array, axes
     return (grey, rest) if found else (array, axes)

@@ -72,10 +72,11 @@ def pyramids(group):
     return attributes.get("ome", attributes).get("multiscales") or ()
 
 
-def contents(group, prefix="", depth=4):
+def contents(group, prefix="", depth=4, enough=MAX_LISTED):
     """Return the images and arrays of a group and its subgroups, by name.
 
-    Plates and the output of bioformats2raw have their images two or three groups deep.
+    It stops where there are more than `enough`. Plates and the output of bioformats2raw have their
+    images two or three groups deep.
     """
     found, members = {}, dict(group.members())
     for name in natural_sorted(members):
@@ -86,8 +87,8 @@ def contents(group, prefix="", depth=4):
             if pyramids(node):
                 found[prefix + name] = node
             elif depth:
-                found |= contents(node, f"{prefix}{name}/", depth - 1)
-        if len(found) > MAX_LISTED:  # enough for a message
+                found |= contents(node, f"{prefix}{name}/", depth - 1, enough)
+        if len(found) > enough:
             break
     return found
 
@@ -104,7 +105,7 @@ def read_group(group, level, series):
     if images := pyramids(group):
         check_number("series", series or 0, len(images))
         return image_source(group, images[series or 0], level)
-    found = contents(group)
+    found = contents(group, enough=max(series or 0, MAX_LISTED))
     if series is not None:
         check_number("series", series, len(found), listed(found))
         node = list(found.values())[series]

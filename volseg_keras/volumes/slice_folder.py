@@ -45,7 +45,8 @@ def read_slices(paths):
     """Return the `Source` of images of one size, in the order of the numbers in their names."""
     import zarr
 
-    paths = tifffile.natural_sorted(str(path) for path in paths)
+    paths = sorted((str(path) for path in paths), key=numbered)
+    warn_of_names(paths)
     warn_of_gaps(paths)
     is_tiff = paths[0].lower().endswith((".tif", ".tiff"))
     read = read_page if is_tiff else read_png
@@ -72,6 +73,28 @@ def plane_geometry(path):
     """Return the `Geometry` of a slice, or None."""
     with tifffile.TiffFile(path) as tif:
         return read_geometry(tif, 0)
+
+
+def numbered(path):
+    """Return the texts and numbers of a file's name in turn, by which files are ordered.
+
+    Without its end, so that "scan.png" comes before "scan1.png", as Windows numbers copies.
+    """
+    parts = re.split(r"(\d+)", Path(path).stem.lower())
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], path
+
+
+def warn_of_names(paths):
+    """Warn of slices whose names differ in more than numbers, which may be several volumes."""
+    first, *others = (re.sub(r"\d+", "#", Path(path).name.lower()) for path in paths)
+    patterns = sorted({*others, *([first] if "#" in first else [])})
+    if len(patterns) > 1:
+        names = [Path(path).name for path in (paths[0], paths[-1])]
+        warnings.warn(
+            f"slices are named in several ways, {listed(patterns)}: they are read as one volume, "
+            f'from {names[0]} to {names[1]}; a pattern such as "*_mask.png" takes some of them',
+            stacklevel=2,
+        )
 
 
 def warn_of_gaps(paths):

@@ -100,7 +100,12 @@ def is_volume(node):
 
 
 def default_axes(array):
-    """Return the usual names of axes that a file does not name."""
+    """Return the usual names of axes that a file does not name.
+
+    A last axis of one sample is that of channels, where Keras has it.
+    """
+    if len(array.shape) == 4 and array.shape[-1] == 1 < array.shape[0]:
+        return "ZYXC"
     return "TCZYX"[-len(array.shape) :]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import tifffile
 from tifffile import PHOTOMETRIC, PLANARCONFIG
 
+from ..errors import require
 from ..resources import usable_cores
 from .geometry import Geometry
 from .source import Source, check_number, resolve_sibling, stored_limit
@@ -15,6 +16,7 @@ from .tiff_checks import choose_series, strict_tifffile
 from .tiff_geometry import imagej_options, ome_options, read_geometry
 
 TOGETHER = 2**26  # bytes of planes decoded at a time
+NOT_IN_OME = ("float16", "int64", "uint64")
 APART = {"is_shaped": False}  # to open a stack whose pages are images of their own
 
 
@@ -130,6 +132,9 @@ def write_tiff(path, slabs, shape, dtype, geometry):
     if shape[-1] == 1:  # tifffile would take this axis of single pages for samples
         pages = np.stack(list(pages))
     is_ome = path.name.lower().endswith((".ome.tif", ".ome.tiff"))
+    good = not is_ome or np.dtype(dtype).name not in NOT_IN_OME
+    expected = "a type that OME-TIFF has, such as uint32 or float32; or another format"
+    require(good, "volume", expected, np.dtype(dtype).name)
     tifffile.imwrite(
         path,
         pages,
