@@ -159,13 +159,13 @@ class Watershed:
         # Heights take little memory, and time for all planes within reach of theirs.
         thick = min(2 * reach[0], free_memory() // (HEIGHT_BYTES * plane)) // planes
         thick = planes * max(1, thick)
-        tell = on_progress or (lambda done, total: None)
+        on_progress = on_progress or (lambda done, total: None)
         basins = Basins(probability.shape[1:])
         thin = thin_heights(probability, planes, thick, self.threshold, sides, reach)
         for i, height in enumerate(thin):
             for found in basins.add(height):
                 np.save(store, found)
-            tell(i + 1, 2 * len(cuts))
+            on_progress(i + 1, 2 * len(cuts))
         numbers = basins.instance_of_each_id(self.neck, self.min_voxels)
         store.seek(0)
         for i, (low, high) in enumerate(cuts):
@@ -173,7 +173,7 @@ class Watershed:
             voxels, ids = np.load(store), np.load(store)
             labels.flat[voxels] = numbers[ids]
             yield labels
-            tell(len(cuts) + i + 1, 2 * len(cuts))
+            on_progress(len(cuts) + i + 1, 2 * len(cuts))
 
 
 def check_probability(probability):
