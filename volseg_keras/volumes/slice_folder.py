@@ -45,7 +45,7 @@ def read_slices(paths):
     """Return the `Source` of images of one size, in the order of the numbers in their names."""
     import zarr
 
-    paths = sorted((str(path) for path in paths), key=numbered)
+    paths = sorted((str(path) for path in paths), key=lambda path: (name_parts(path), path))
     warn_of_names(paths)
     warn_of_gaps(paths)
     is_tiff = paths[0].lower().endswith((".tif", ".tiff"))
@@ -75,18 +75,19 @@ def plane_geometry(path):
         return read_geometry(tif, 0)
 
 
-def numbered(path):
+def name_parts(path):
     """Return the texts and numbers of a file's name in turn, by which files are ordered.
 
     Without its end, so that "scan.png" comes before "scan1.png", as Windows numbers copies.
     """
     parts = re.split(r"(\d+)", Path(path).stem.lower())
-    return [int(part) if place % 2 else part for place, part in enumerate(parts)], path
+    parts[1::2] = map(int, parts[1::2])
+    return parts
 
 
 def warn_of_names(paths):
     """Warn of slices whose names differ in more than numbers, which may be several volumes."""
-    first, *others = (re.sub(r"\d+", "#", Path(path).name.lower()) for path in paths)
+    first, *others = ("#".join(name_parts(p)[::2]) + Path(p).suffix.lower() for p in paths)
     patterns = sorted({*others, *([first] if "#" in first else [])})
     if len(patterns) > 1:
         names = [Path(path).name for path in (paths[0], paths[-1])]
@@ -99,11 +100,11 @@ def warn_of_names(paths):
 
 def warn_of_gaps(paths):
     """Warn of missing slices, if names are alike but for one number."""
-    parts = [re.split(r"(\d+)", Path(path).name) for path in paths]
+    parts = [name_parts(path) for path in paths]
     texts = {tuple(part[::2]) for part in parts}
     if len(parts) < 3 or len(texts) > 1:
         return
-    columns = list(zip(*(map(int, part[1::2]) for part in parts), strict=True))
+    columns = list(zip(*(part[1::2] for part in parts), strict=True))
     running = [column for column in columns if len(set(column)) > 1]
     if len(running) != 1:
         return

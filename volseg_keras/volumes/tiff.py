@@ -134,7 +134,7 @@ def write_tiff(path, slabs, shape, dtype, geometry):
     is_ome = path.name.lower().endswith((".ome.tif", ".ome.tiff"))
     good = not is_ome or np.dtype(dtype).name not in NOT_IN_OME
     expected = "a type that OME-TIFF has, such as uint32 or float32; or another format"
-    require(good, "volume", expected, np.dtype(dtype).name)
+    require(good, "dtype", expected, dtype)
     tifffile.imwrite(
         path,
         pages,
