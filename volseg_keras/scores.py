@@ -7,6 +7,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from .errors import require
 
 MOST_CLASSES = 256
+PIECE = 2**20  # voxels that are counted at once, since their pairs take 24 bytes each
 # Jaccard indices that differ by less are equal where a threshold is chosen.
 TIE = 0.005
 
@@ -43,43 +44,77 @@ def segmentation_scores(y_true, y_pred, *, num_classes=None, ignore_class=None):
     expected = f"class ids from 0 to {num_classes - 1 if known else MOST_CLASSES - 1}"
     good = low >= 0 and high < (num_classes if known else MOST_CLASSES)
     require(good, "y_true and y_pred", expected, f"{low} to {high}")
-    num_classes = num_classes or 1 + max(int(high), 1)
-    classes = [class_scores(y_true == c, y_pred == c) for c in range(num_classes)]
-    present = np.union1d(np.unique(y_true), np.unique(y_pred))
-    jaccard = [row["jaccard"] for c, row in enumerate(classes) if c in present]
-    return {"classes": classes, "voc": float(np.mean(jaccard))}
+    confusion = Confusion(num_classes or 1 + max(int(high), 1))
+    confusion.add(y_true, y_pred)
+    columns = confusion.precision(), confusion.recall(), confusion.jaccard()
+    names = "precision", "recall", "jaccard"
+    classes = [dict(zip(names, map(float, row), strict=True)) for row in zip(*columns, strict=True)]
+    present = (confusion.true > 0) | (confusion.predicted > 0)
+    return {"classes": classes, "voc": float(confusion.jaccard()[present].mean())}
 
 
-def foreground_jaccard(jaccard, occurs):
-    """Return the mean Jaccard index of the foreground classes that have a true voxel.
-
-    If none has, that of all: such a class has 1, or 0 if any voxel is predicted. The VOC score of
-    `segmentation_scores` differs, to be that of Table 1: it includes background, and classes that
-    are only predicted.
+class Confusion:
+    """Voxels of each true and predicted class, accumulated over pieces of a volume.
 
     Args:
-        jaccard: index of every class, in order.
-        occurs: for every class, whether any true voxel that counts is of it.
+        num_classes: number of classes.
+        ignore_class: label whose voxels do not count.
     """
-    jaccard, occurs = np.asarray(jaccard)[1:], np.asarray(occurs)[1:]
-    return float(np.mean(jaccard[occurs] if occurs.any() else jaccard))
 
+    def __init__(self, num_classes, ignore_class=None):
+        self.ignore_class = ignore_class
+        self.counts = np.zeros((num_classes, num_classes), np.int64)
 
-def class_scores(true, predicted):
-    """Return precision, recall and Jaccard of two boolean arrays."""
-    hit = np.count_nonzero(true & predicted)
-    positives, claimed = np.count_nonzero(true), np.count_nonzero(predicted)
+    def add(self, y_true, y_pred):
+        """Add class ids and predicted ones of the same shape."""
+        if self.ignore_class is not None:
+            kept = y_true != self.ignore_class
+            y_true, y_pred = y_true[kept], y_pred[kept]
+        y_true, y_pred = np.ravel(y_true), np.ravel(y_pred)
+        size = len(self.counts)
+        for start in range(0, len(y_true), PIECE):
+            true, predicted = (
+                ids[start : start + PIECE].astype(np.int64) for ids in (y_true, y_pred)
+            )
+            pairs = np.bincount(true * size + predicted, minlength=size**2)
+            self.counts += pairs.reshape(size, size)
 
-    def ratio(count, total):
-        if total:
-            return float(count / total)
-        return 1.0 if positives == claimed else 0.0
+    @property
+    def true(self):
+        """The number of true voxels of every class."""
+        return self.counts.sum(axis=1)
 
-    return {
-        "precision": ratio(hit, claimed),
-        "recall": ratio(hit, positives),
-        "jaccard": ratio(hit, positives + claimed - hit),
-    }
+    @property
+    def predicted(self):
+        """The number of predicted voxels of every class."""
+        return self.counts.sum(axis=0)
+
+    def precision(self):
+        """Return the share of the predicted voxels of every class that are right."""
+        return self._share(self.predicted)
+
+    def recall(self):
+        """Return the share of the true voxels of every class that are found."""
+        return self._share(self.true)
+
+    def jaccard(self):
+        """Return the Jaccard index of every class."""
+        return self._share(self.true + self.predicted - self.counts.diagonal())
+
+    def _share(self, total):
+        """Return hits among `total`; of none 1 if the class is in neither map, else 0."""
+        neither = (self.true == 0) & (self.predicted == 0)
+        return np.where(total > 0, self.counts.diagonal() / np.maximum(total, 1), neither)
+
+    def foreground_jaccard(self):
+        """Return the mean Jaccard index of the foreground classes that have a true voxel.
+
+        If none has, that of all: such a class has 1, or 0 if any voxel is predicted. The VOC score
+        of `segmentation_scores` differs, to be that of Table 1: it includes background, and
+        classes that are only predicted.
+        """
+        jaccard, occurs = self.jaccard()[1:], self.true[1:] > 0
+        return float(np.mean(jaccard[occurs] if occurs.any() else jaccard))
 
 
 def instance_scores(y_true, y_pred, *, least_iou=(0.5, 0.75)):
@@ -224,32 +259,3 @@ def best_threshold(jaccard):
     """
     best = np.flatnonzero(jaccard[1:256] >= jaccard[1:256].max() - TIE) + 1
     return float(best[np.argmin(np.abs(best - 128))] / 256)
-
-
-class Confusion:
-    """Voxels of each true and predicted class, accumulated over pieces of a volume.
-
-    Args:
-        num_classes: number of classes.
-        ignore_class: label whose voxels do not count.
-    """
-
-    def __init__(self, num_classes, ignore_class=None):
-        self.ignore_class = ignore_class
-        self.counts = np.zeros((num_classes, num_classes), np.int64)
-
-    def add(self, y_true, y_pred):
-        """Add a label map and a prediction of the same shape."""
-        if self.ignore_class is not None:
-            kept = y_true != self.ignore_class
-            y_true, y_pred = y_true[kept], y_pred[kept]
-        size = len(self.counts)
-        pairs = np.ravel(y_true).astype(np.int64) * size + np.ravel(y_pred)
-        self.counts += np.bincount(pairs, minlength=size**2).reshape(size, size)
-
-    def foreground_jaccard(self):
-        """Return the mean of the foreground classes, see the function of that name."""
-        hits, true, claimed = self.counts.diagonal(), self.counts.sum(1), self.counts.sum(0)
-        union = true + claimed - hits
-        jaccard = np.where(union, hits / np.maximum(union, 1), 1.0)
-        return foreground_jaccard(jaccard, true > 0)

@@ -14,8 +14,8 @@ class Jaccard(keras.metrics.Metric):
 
     A voxel belongs to the class of highest probability. `y_pred` is `(batch, *spatial, classes)`;
     `y_true` is `(batch, *spatial)`, with a last axis of 1 or without, or one-hot. Unlike
-    `scores.foreground_jaccard`, the mean is always over the same classes: one that occurs neither
-    in `y_true` nor in `y_pred` counts as 1.
+    `scores.Confusion.foreground_jaccard`, the mean is always over the same classes: one that occurs
+    neither in `y_true` nor in `y_pred` counts as 1.
 
     Args:
         class_id: the class to score, or a list of classes to average over.

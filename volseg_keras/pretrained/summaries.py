@@ -54,8 +54,8 @@ def _summary(folder):
 def mean_jaccard(scores):
     """Return the mean Jaccard index of all foreground classes of `segmentation_scores`.
 
-    Unlike `scores.foreground_jaccard`, it includes classes without a true voxel, since the scores
-    in metrics.json do not say which these are.
+    Unlike `scores.Confusion.foreground_jaccard`, it includes classes without a true voxel, since
+    the scores in metrics.json do not say which these are.
     """
     foreground = [row["jaccard"] for row in scores["classes"][1:]]
     return sum(foreground) / len(foreground)

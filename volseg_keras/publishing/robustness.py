@@ -1,19 +1,16 @@
 """Score a model on a labelled volume: as it is, post-processed, and on changed copies."""
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 from scipy import ndimage
 
 from ..inference.options import PredictionOptions
-from ..inference.values import label_map
+from ..inference.values import label_map, to_labels
 from ..postprocessing.filters import median
 from ..pretrained.summaries import AS_IT_IS, AVERAGED
-from ..scores import foreground_jaccard, segmentation_scores
+from ..scores import Confusion, segmentation_scores
 from ..volumes.labels import NOT_ANNOTATED
-
-scored = partial(segmentation_scores, ignore_class=NOT_ANNOTATED)
 
 
 def post_processed(predictor, image, truth, threshold, options=None, *, on_progress=None):
@@ -34,7 +31,9 @@ def post_processed(predictor, image, truth, threshold, options=None, *, on_progr
     options = options or PredictionOptions()
 
     def score(view, labels):
-        scores[view] = scored(truth, labels, num_classes=num_classes)
+        scores[view] = segmentation_scores(
+            truth, labels, num_classes=num_classes, ignore_class=NOT_ANNOTATED
+        )
 
     for done, averaged in enumerate((False, True), 1):
         views = replace(options, tta=True) if averaged else options
@@ -57,14 +56,15 @@ def under_shifts(predictor, image, truth, options=None, *, on_progress=None):
     All are rescaled alike, as if nobody knew that voxels of some have another size.
 
     Returns:
-        A dict from the name of each of `SHIFTS` to its `scores.foreground_jaccard`.
+        A dict from the name of each of `SHIFTS` to its `scores.Confusion.foreground_jaccard`.
     """
-    table, num_classes = {}, predictor.metadata.num_classes
+    table = {}
     for done, (name, shift) in enumerate(SHIFTS.items(), 1):
         copy, labels = shift(image, truth)
-        row = scored(labels, label_map(predictor.slabs(copy, options)), num_classes=num_classes)
-        jaccard = [score["jaccard"] for score in row["classes"]]
-        table[name] = foreground_jaccard(jaccard, np.isin(range(num_classes), labels))
+        confusion = Confusion(predictor.metadata.num_classes, NOT_ANNOTATED)
+        for z, values in predictor.slabs(copy, options):
+            confusion.add(labels[z : z + len(values)], to_labels(values))
+        table[name] = confusion.foreground_jaccard()
         if on_progress:
             on_progress(done, len(SHIFTS))
     return table

@@ -22,7 +22,7 @@ class HeldOutScores:
     """Scores of a network on the held-out parts.
 
     Attributes:
-        jaccard: Jaccard index of each part by its name, see `scores.foreground_jaccard`.
+        jaccard: Jaccard index of each part by its name, see `scores.Confusion.foreground_jaccard`.
         threshold: the least foreground probability for which the mean of the parts is highest; 0.5
             for more than two classes.
     """
