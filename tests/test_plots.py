@@ -8,6 +8,7 @@ from matplotlib.image import imread
 
 from volseg_keras.report import plots
 from volseg_keras.report.curve import training_curve
+from volseg_keras.report.planes import PLANES
 from volseg_keras.report.plots import PREDICTION, TRUTH, draw_cover, overlay
 
 HEADER = "step,seconds,loss,jaccard,learning_rate,mvoxel_per_s,val_jaccard\n"
@@ -103,7 +104,7 @@ def test_overlay_reads_three_planes_of_a_lazy_volume(tmp_path):
     every = slice(None)
     assert pixels(png, PREDICTION) > 60
     for array in lazy:
-        assert array.read == [4, (every, 15, every), (every, every, 20)]
+        assert array.read == [(4, every, every), (every, 15, every), (every, every, 20)]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +190,8 @@ def test_a_cover_is_twice_as_wide_as_high_and_marks_its_right_half(tmp_path):
 def test_large_planes_are_thinned_along_long_sides_only(monkeypatch):
     monkeypatch.setattr(plots, "LARGEST", 20)
     volume = np.arange(6 * 50 * 30).reshape(6, 50, 30)
-    yx, zx, zy = plots._planes(volume, (3, 24, 10))
+    at = zip(PLANES, (3, 24, 10), strict=True)
+    yx, zx, zy = (plots.thinned(plane.of(volume, position)) for plane, position in at)
     np.testing.assert_array_equal(yx, volume[3, ::3, ::2])
     np.testing.assert_array_equal(zx, volume[:, 24, ::2])
     np.testing.assert_array_equal(zy, volume[:, ::3, 10].T)

@@ -30,7 +30,8 @@ from volseg_keras.napari_plugin import viewer
 from volseg_keras.report import slices
 from volseg_keras.report.instance_sizes import instance_sizes, size_histogram
 from volseg_keras.report.page import write_page
-from volseg_keras.report.slices import PLANES, outline
+from volseg_keras.report.planes import PLANES
+from volseg_keras.report.slices import outline
 from volseg_keras.segmentation_page import Layers, display_name
 from volseg_keras.volumes.volume import as_volume
 
@@ -89,11 +90,12 @@ def test_the_page_prints_the_scores_of_the_command(folder, capsys):
     assert len(numbers) == 7 and numbers[-1] != "100.0"
 
 
-@pytest.mark.parametrize("name", PLANES)
-def test_pictures_are_the_slices_of_the_volume(folder, name):
+@pytest.mark.parametrize(
+    "name, across, down, cut", [("xy", 2, 1, 0), ("xz", 2, 0, 1), ("yz", 0, 1, 2)]
+)
+def test_pictures_are_the_slices_of_the_volume(folder, name, across, down, cut):
     data = data_of((folder / "page.html").read_text())
     plane = next(plane for plane in data["planes"] if plane["name"] == name)
-    across, down, cut = PLANES[name]
     image, probability = (
         np.moveaxis(open_volume(folder / f"{file}.tif")[...], (cut, down, across), (0, 1, 2))
         for file in ("volume", "probability")
@@ -116,7 +118,7 @@ def test_big_volumes_are_thinned_and_read_lazily(tmp_path, shape):
     image = Planes(np.broadcast_to(np.arange(shape[2], dtype="uint16") * 9, shape))
     data = data_of(write_page(tmp_path / "new" / "page.html", image, labels).read_text())
     assert [plane["name"] for plane in data["planes"]] == (
-        ["xy"] if shape[0] == 1 else list(PLANES)
+        ["xy"] if shape[0] == 1 else [plane.name for plane in PLANES]
     )
     for plane in data["planes"]:
         assert max(plane["pixels"]) <= 768 and len(plane["grey"]) == len(plane["labels"]) <= 64

@@ -14,8 +14,9 @@ from PIL import Image
 from ..errors import require
 from ..files import atomic_path
 from ..volumes.dimensions import check_integers, check_shapes
+from .planes import PLANES, shown_planes
 from .plots import busiest, thinned
-from .slices import PLANES, averaged, cuts, nearest, outline, read_planes, read_rows
+from .slices import averaged, cuts, nearest, outline, read_planes, read_rows
 
 # Bytes of all pictures of grey levels; with outlines a page stays below 25 MB.
 BUDGET = 14e6
@@ -88,20 +89,21 @@ def _viewer(image, labels, truth, probability, voxel_size, on_progress):
     }
     layers = {name: layer for name, layer in layers.items() if layer[0] is not None}
     slices = cuts(image.shape)
-    shown = [name for name in PLANES if name == "xy" or min(image.shape) > 1]
-    read, drawn = len(read_rows(image.shape[0])), sum(len(slices[PLANES[n][2]]) for n in shown)
+    shown = shown_planes(image.shape)
+    read, drawn = len(read_rows(image.shape[0])), sum(len(slices[plane.cut]) for plane in shown)
     done, total = 0, len(layers) * (read + drawn)
-    planes = {name: _axes(name) for name in shown}
+    planes = {plane: _axes(plane) for plane in shown}
     start = [len(at) // 2 for at in slices]
     for layer, (volume, prepare, resample, encode) in layers.items():
         stacks = read_planes(volume, prepare, resample, _within(on_progress, done, total))
         done += read
-        for name in shown:
-            planes[name]["pixels"] = stacks[name].shape[1:]
-            planes[name][layer] = encode(stacks[name], _within(on_progress, done, total))
-            done += len(stacks[name])
+        for plane in shown:
+            stack = stacks[plane.name]
+            planes[plane]["pixels"] = stack.shape[1:]
+            planes[plane][layer] = encode(stack, _within(on_progress, done, total))
+            done += len(stack)
             if layer == "labels":
-                start[PLANES[name][2]] = busiest((stacks[name] > 0).sum((1, 2)))
+                start[plane.cut] = busiest((stack > 0).sum((1, 2)))
     extent = np.multiply(image.shape, voxel_size or 1)
     return {
         "planes": list(planes.values()),
@@ -114,9 +116,9 @@ def _viewer(image, labels, truth, probability, voxel_size, on_progress):
     }
 
 
-def _axes(name):
-    across, down, cut = PLANES[name]
-    return {"name": name, "across": "zyx"[across], "down": "zyx"[down], "cut": "zyx"[cut]}
+def _axes(plane):
+    axes = {"across": plane.across, "down": plane.down, "cut": plane.cut}
+    return {"name": plane.name, **{key: "zyx"[axis] for key, axis in axes.items()}}
 
 
 def _within(on_progress, before, total):

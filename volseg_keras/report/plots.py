@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..files import atomic_path
 from ..volumes.dimensions import check_shapes
+from .planes import shown_planes
 
 # Orange and sky blue of Okabe and Ito, which colour-blind readers can tell apart.
 PREDICTION, TRUTH = "#e69f00", "#56b4e9"
@@ -43,15 +44,19 @@ def overlay(image, prediction, path, truth=None, center=None, voxel_size=None):
     """
     check_shapes(image, prediction=prediction, truth=truth)
     center = _best_center(prediction) if center is None else center
-    figure, axes = _orthogonal_axes(image.shape, center, voxel_size)
-    greys, ids = (_planes(volume, center)[: len(axes)] for volume in (image, prediction))
+    planes = shown_planes(image.shape)
+    figure, axes = _orthogonal_axes(planes, image.shape, center, voxel_size)
+
+    def drawn(volume):
+        return [thinned(plane.of(volume, center[plane.cut])) for plane in planes]
+
+    greys, ids = drawn(image), drawn(prediction)
     found = [plane > 0 for plane in ids]
-    true = None if truth is None else [p > 0 for p in _planes(truth, center)[: len(axes)]]
+    true = None if truth is None else [plane > 0 for plane in drawn(truth)]
     values = np.concatenate([grey.ravel() for grey in greys]).astype("float32")
     low, high = np.nanpercentile(values, (1, 99))
-    z, y, x = map(every, image.shape)
-    steps = ((y, x), (z, x), (y, z))[: len(axes)]
-    for i, (ax, grey, step) in enumerate(zip(axes, greys, steps, strict=True)):
+    for i, (ax, grey, plane) in enumerate(zip(axes, greys, planes, strict=True)):
+        step = tuple(map(every, plane.sides(image.shape)))
         show(ax, grey.astype("float32"), step, cmap="gray", vmin=low, vmax=high)
         if ids[i].dtype.itemsize > 1:
             show(ax, _shades(ids[i]), step, interpolation="nearest")
@@ -108,13 +113,6 @@ def busiest(counts):
     return start + int(ties[len(ties) // 2])
 
 
-def _planes(volume, center):
-    z, y, x = center
-    planes = volume[z], volume[:, y, :], volume[:, :, x]
-    yx, zx, zy = (thinned(np.asarray(plane)) for plane in planes)
-    return [yx, zx, zy.T]
-
-
 def thinned(plane):
     """Return every so many pixels of a plane, so that no side is longer than a picture needs."""
     return plane[tuple(slice(None, None, every(side)) for side in plane.shape)]
@@ -131,27 +129,27 @@ def show(ax, plane, step=(1, 1), **options):
     ax.imshow(plane, extent=(-0.5, width - 0.5, height - 0.5, -0.5), aspect="auto", **options)
 
 
-def _orthogonal_axes(shape, center, voxel_size=None):
+def _orthogonal_axes(planes, shape, center, voxel_size=None):
     size = np.multiply(shape, np.divide(voxel_size, min(voxel_size)) if voxel_size else 1)
     stretch = np.maximum(1, 0.05 * max(size) / size)
-    sides, planes = stretch * size, ((2, 1, 0), (2, 0, 1), (0, 1, 2))
-    if shape[0] == 1:
-        sides[0], planes = 0, planes[:1]
+    sides = stretch * size
+    if len(planes) == 1:
+        sides[0] = 0
     depth, height, width = inches = sides * 6.5 / (sides[0] + max(sides[1:]))
     full = np.array([max(width + depth + 1.6, 5.6), height + depth + 1.75])
     left, low = (full[0] - width - depth - 0.3) / 2, 1.05
     corners = (left, low + depth + 0.35), (left, low), (left + width + 0.3, low + depth + 0.35)
     figure, axes = Figure(figsize=full), []
-    for corner, (across, down, cut) in zip(corners, planes, strict=False):
-        size = inches[[across, down]]
-        ax = figure.add_axes((*corner / full, *size / full))
+    for corner, plane in zip(corners, planes, strict=False):
+        height, width = plane.sides(inches)
+        ax = figure.add_axes((*corner / full, *(width, height) / full))
         if len(planes) > 1:
-            ax.axvline(center[across], **CUT)
-            ax.axhline(center[down], **CUT)
-        plane = "".join(sorted("zyx"[across] + "zyx"[down]))
-        ax.set_title(f"{plane} at {'zyx'[cut]} = {center[cut]}", fontsize=9, loc="left", pad=4)
-        _ruler(ax.xaxis, across, size[0], stretch, shown=cut != 0 or len(planes) == 1)
-        _ruler(ax.yaxis, down, size[1], stretch, shown=cut != 2)
+            ax.axvline(center[plane.across], **CUT)
+            ax.axhline(center[plane.down], **CUT)
+        at = f"{'zyx'[plane.cut]} = {center[plane.cut]}"
+        ax.set_title(f"{plane.name} at {at}", fontsize=9, loc="left", pad=4)
+        _ruler(ax.xaxis, plane.across, width, stretch, shown=plane.name != "xy" or len(planes) == 1)
+        _ruler(ax.yaxis, plane.down, height, stretch, shown=plane.name != "yz")
         axes.append(ax)
     return figure, axes
 

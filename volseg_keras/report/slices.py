@@ -5,9 +5,9 @@ from PIL import Image
 from scipy import ndimage
 from skimage.measure import approximate_polygon, find_contours
 
+from .planes import PLANES
+
 SLICES, SIDE, SLAB = 64, 768, 2**25
-# Axes (across, down, cut) of a picture, as numbers in (z, y, x).
-PLANES = {"xy": (2, 1, 0), "xz": (2, 0, 1), "yz": (0, 1, 2)}
 
 
 def positions(size, most):
@@ -52,14 +52,14 @@ def read_planes(volume, prepare, resample, on_progress=None):
         on_progress: called with the number of z planes read and their total.
 
     Returns:
-        For each of `PLANES` an array (slice, down, across), at most `SLICES` slices of at most
-        `SIDE` pixels a side.
+        For the name of each of `PLANES` an array (slice, down, across), at most `SLICES` slices of
+        at most `SIDE` pixels a side.
     """
     shape = volume.shape
     rows, (z, y, x) = read_rows(shape[0]), cuts(shape)
     height, width = (min(n, SIDE) for n in shape[1:])
     step = int(rows[1] - rows[0]) if len(rows) > 1 else 1
-    parts = {name: [] for name in PLANES}
+    parts = {plane.name: [] for plane in PLANES}
     depth = max(1, SLAB // (step * shape[1] * shape[2]))
     for i in range(0, len(rows), depth):
         few = rows[i : i + depth]
@@ -70,7 +70,7 @@ def read_planes(volume, prepare, resample, on_progress=None):
         parts["yz"].append(resample(prepare(block[:, :, x]).swapaxes(1, 2), height))
         if on_progress:
             on_progress(i + len(few), len(rows))
-    xy, xz, yz = (np.concatenate(parts[name]) for name in PLANES)
+    xy, xz, yz = map(np.concatenate, parts.values())
     return {"xy": xy, "xz": xz.swapaxes(0, 1), "yz": yz.transpose(1, 2, 0)}
 
 
