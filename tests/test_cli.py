@@ -21,7 +21,7 @@ from volseg_keras import demo, open_volume, phantom, save_volume
 from volseg_keras.cli import command as cli
 from volseg_keras.cli.terminal import PACKAGE, quiet
 from volseg_keras.demo import clear
-from volseg_keras.export.export_model import FORMATS
+from volseg_keras.export.formats import EXPORT_FORMATS
 from volseg_keras.inference.engines import ENGINES
 
 
@@ -176,7 +176,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(arguments, told, folder, monkey
     "command, option, names",
     [
         (("predict", "image.tif", "-o", "out.tif"), "--engine", ENGINES),
-        (("export", "nothing", "-o", "out"), "--format", FORMATS),
+        (("export", "nothing", "-o", "out"), "--format", EXPORT_FORMATS),
     ],
 )
 def test_choices_are_those_of_the_library(command, option, names, folder, monkeypatch, capsys):

@@ -18,7 +18,9 @@ from volseg_keras import (
     phantom,
     predict_volume,
 )
-from volseg_keras.export.export_model import FORMATS, TOLERANCE, checked_difference, vectors_of
+from volseg_keras.export.export_model import RUNTIMES, checked_difference, vectors_of
+from volseg_keras.export.formats import EXPORT_FORMATS
+from volseg_keras.export.runtimes import TOLERANCE
 from volseg_keras.inference.open_model import open_model
 from volseg_keras.networks.blocks import activation, input_block, residual_block, transposed
 from volseg_keras.networks.models import softmax, with_normalization
@@ -155,8 +157,8 @@ def installed(*formats):
         pytest.param(
             name,
             marks=pytest.mark.skipif(
-                not all(map(find_spec, FORMATS[name].modules)),
-                reason=f"volseg_keras[{FORMATS[name].extra}] is not installed",
+                not all(map(find_spec, EXPORT_FORMATS[name].modules)),
+                reason=f"volseg_keras[{EXPORT_FORMATS[name].extra}] is not installed",
             ),
         )
         for name in formats
@@ -167,7 +169,7 @@ def installed(*formats):
 def exported(tmp_path_factory):
     """Every format that can be written here, of the tiny network."""
     folder, network, differences = tmp_path_factory.mktemp("some exports"), tiny(), {}
-    for name, row in FORMATS.items():
+    for name, row in EXPORT_FORMATS.items():
         if all(map(find_spec, row.modules)):
             path = folder / f"tiny {name}{row.suffix}"
             differences[name] = export_model(network, path, name)
@@ -175,14 +177,14 @@ def exported(tmp_path_factory):
 
 
 def path_of(exported, format):
-    return exported[0] / f"tiny {format}{FORMATS[format].suffix}"
+    return exported[0] / f"tiny {format}{EXPORT_FORMATS[format].suffix}"
 
 
-@pytest.mark.parametrize("format", installed(*FORMATS))
+@pytest.mark.parametrize("format", installed(*EXPORT_FORMATS))
 def test_exports_agree_with_keras_at_several_sizes(exported, format):
     _, network, differences = exported
     assert 0 <= differences[format] <= TOLERANCE
-    runs = FORMATS[format].read(path_of(exported, format))
+    runs = RUNTIMES[format].read(path_of(exported, format))
     assert len(runs) == (2 if format == "bioimageio" else 1)
     volume = phantom((32, 64, 64), seed=3)[0].astype(np.float32) * 100 + 7_000
     for run in runs:
@@ -244,8 +246,9 @@ def test_an_export_that_differs_is_removed(tmp_path):
 def test_fixed_sizes_channels_and_classes(shape, image_shape, tmp_path):
     network = tiny(classes=3, shape=shape)
     assert export_model(network, tmp_path / "c.keras", "keras") <= TOLERANCE
-    (image, want), _ = vectors_of(network)
-    assert image.shape == image_shape and want.shape == (*image_shape[:-1], 3)
+    vector, _ = vectors_of(network)
+    assert vector.image.shape == image_shape
+    assert vector.probability.shape == (*image_shape[:-1], 3)
 
 
 @pytest.mark.parametrize(
@@ -308,7 +311,7 @@ def test_exports_state_what_is_known(format, saved, tmp_path):
     shutil.copy(saved / "model.keras", tmp_path)
     known = {"threshold": 0.3, "voxel_size": [40, 4, 4], "held_out_jaccard": 0.8}
     (tmp_path / "metrics.json").write_text(json.dumps(known))
-    path = tmp_path / f"out{FORMATS[format].suffix}"
+    path = tmp_path / f"out{EXPORT_FORMATS[format].suffix}"
     export_model(str(tmp_path), path, format)
     if format == "onnx":
         onnx = pytest.importorskip("onnx")

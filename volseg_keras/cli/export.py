@@ -7,17 +7,10 @@ from typing import Annotated
 
 import typer
 
+from ..export.formats import EXPORT_FORMATS, new_path
 from .terminal import quiet, start_keras
 
-
-class FormatName(StrEnum):
-    """Names of `export.export_model.FORMATS`."""
-
-    savedmodel = "savedmodel"
-    keras = "keras"
-    onnx = "onnx"
-    openvino = "openvino"
-    bioimageio = "bioimageio"
+FormatName = StrEnum("FormatName", list(EXPORT_FORMATS))
 
 
 def export(
@@ -31,6 +24,10 @@ def export(
 
     Example: volseg export runs/h --format onnx -o h.onnx
     """
+    from ..pretrained.presets import model_file
+
+    new_path(output, format.value)
+    model_file(model)
     start_keras()
     from ..export.export_model import export_model
 

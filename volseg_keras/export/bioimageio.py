@@ -15,7 +15,7 @@ from ..networks.inference_graph import write_onnx
 from ..networks.models import metadata
 from ..report.plots import draw_cover
 from .bioimageio_card import Card
-from .model_formats import TOLERANCE, read_onnx, read_savedmodel, write_savedmodel
+from .runtimes import TOLERANCE, read_onnx, read_savedmodel, write_savedmodel
 
 BUNDLE, ONNX = "savedmodel.zip", "weights.onnx"
 DOCUMENTATION = """# {name}
@@ -55,47 +55,45 @@ sys.exit(0 if summary.status == "passed" else f"{summary.status}: {' '.join(erro
 """
 
 
-def write_package(model, path, vector, card):
+def write_package(source, path):
     """Write a .zip with a model's weights as SavedModel and ONNX, their description and test.
 
     Args:
-        model: a Keras model of grey levels.
+        source: `ExportSource` of a model of grey levels.
         path: of the .zip.
-        vector: pair of a batch and its probabilities.
-        card: as of `StoredFacts`.
 
     Raises:
         ValueError: the model does not standardise grey levels, or the card is not valid.
     """
     from bioimageio.spec import save_bioimageio_package
 
-    about = metadata(model)
+    about = metadata(source.model)
     received = f"{about.name}, which takes standardised grey levels"
     expected = "one that takes grey levels, as `fit` saves it"
     require(about.normalization, "model", expected, received)
-    card = Card.from_json(card, about)
+    card = Card.from_json(source.card, about)
     with tempfile.TemporaryDirectory(prefix="volseg.") as folder:
         folder = Path(folder)
-        write_weights(model, folder)
-        write_pictures(vector, folder)
+        write_weights(source, folder)
+        write_pictures(source.vectors[0], folder)
         (folder / "README.md").write_text(documentation(card, about), encoding="utf-8")
-        save_bioimageio_package(description(model, folder, card), output_path=path)
+        save_bioimageio_package(description(source.model, folder, card), output_path=path)
 
 
-def write_weights(model, folder):
+def write_weights(source, folder):
     """Write the weights in two formats."""
     bundle = folder / "savedmodel"
-    write_savedmodel(model, bundle)
+    write_savedmodel(source, bundle)
     shutil.make_archive(bundle, "zip", bundle)
-    write_onnx(model, folder / ONNX)
+    write_onnx(source.model, folder / ONNX)
 
 
 def write_pictures(vector, folder):
     """Write the test vector, also as images for people, and a cover."""
-    for name, array in zip(("input", "output"), vector, strict=True):
+    for name, array in (("input", vector.image), ("output", vector.probability)):
         np.save(folder / f"test_{name}.npy", array)
         tifffile.imwrite(folder / f"sample_{name}.tif", array[0], photometric="minisblack")
-    image, labels = vector[0][0, ..., 0], vector[1][0].argmax(-1)
+    image, labels = vector.image[0, ..., 0], vector.probability[0].argmax(-1)
     if image.ndim == 3:
         best = np.count_nonzero(labels, axis=(1, 2)).argmax()
         image, labels = image[best], labels[best]

@@ -1,6 +1,5 @@
 """Write models in formats that run without this package, and compare their predictions."""
 
-from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 
@@ -8,38 +7,36 @@ import keras
 import numpy as np
 
 from ..datasets.phantom import phantom
-from ..errors import invalid, require, require_one_of
-from ..extras import install_command
+from ..errors import invalid, require
 from ..files import work_folder, write_json
-from ..networks.inference_graph import check_tensorflow, write_openvino
+from ..networks.inference_graph import check_tensorflow
 from ..networks.metadata import Normalization
 from ..networks.models import metadata
 from ..pretrained.presets import METADATA, load_pretrained
 from ..pretrained.stored_facts import StoredFacts
 from .bioimageio import read_package, write_package
-from .model_formats import (
-    ONNX,
-    OPENVINO,
+from .formats import new_path
+from .runtimes import (
     TOLERANCE,
-    Format,
+    ExportSource,
+    Runtime,
+    TestVector,
     read_keras,
     read_onnx,
     read_openvino,
     read_savedmodel,
-    stated,
     write_keras,
     write_onnx_file,
+    write_openvino_folder,
     write_savedmodel,
 )
 
-FORMATS = {
-    "savedmodel": Format(write_savedmodel, read_savedmodel),
-    "keras": Format(write_keras, read_keras, ".keras"),
-    "onnx": Format(write_onnx_file, read_onnx, ".onnx", ONNX, "onnx"),
-    "openvino": Format(
-        lambda model, path, *_: write_openvino(model, path / OPENVINO), read_openvino
-    ),
-    "bioimageio": Format(write_package, read_package, ".zip", (*ONNX, "bioimageio"), "bioimageio"),
+RUNTIMES = {
+    "savedmodel": Runtime(write_savedmodel, read_savedmodel),
+    "keras": Runtime(write_keras, read_keras),
+    "onnx": Runtime(write_onnx_file, read_onnx),
+    "openvino": Runtime(write_openvino_folder, read_openvino),
+    "bioimageio": Runtime(write_package, read_package),
 }
 # Sizes of the test vectors, all different, so that exchanged axes are detected.
 SIZES, SMALLER = {3: (48, 64, 80), 2: (96, 112)}, {3: (16, 32, 48), 2: (32, 48)}
@@ -56,9 +53,10 @@ def export_model(model, path, format="savedmodel", *, card=None, say=None):
     Args:
         model: a Keras model, or the name, run or .keras file of one.
         path: what to write; it must not exist, or be an empty folder.
-        format: a name of `FORMATS`. "savedmodel": a folder, whose endpoint `serve` gives a dict of
-            `probability`. "keras": a .keras file. "onnx": an .onnx file. "openvino": a folder with
-            model.xml. "bioimageio": a .zip for bioimage.io that has passed its `test_model`.
+        format: a name of `EXPORT_FORMATS`. "savedmodel": a folder, whose endpoint `serve` gives a
+            dict of `probability`. "keras": a .keras file. "onnx": an .onnx file. "openvino": a
+            folder with model.xml. "bioimageio": a .zip for bioimage.io that has passed its
+            `test_model`.
         card: facts about the model, by default the `card` of `StoredFacts`. "bioimageio" includes
             all; the others its threshold, its averaging and its voxel size.
         say: called with a line about the next step.
@@ -71,19 +69,21 @@ def export_model(model, path, format="savedmodel", *, card=None, say=None):
         ValueError: an argument does not fit, or the difference is above `TOLERANCE`; nothing is
             written then.
     """
-    path, row, say = new_path(path, format), FORMATS[format], say or (lambda _: None)
+    path, say = new_path(path, format), say or (lambda _: None)
+    if format != "keras":
+        check_tensorflow()
     if isinstance(model, str | Path):
         source, model = model, load_pretrained(model)
         card = StoredFacts.of(source).card if card is None else card
     with work_folder(path) as work:
         part = work / path.name
         say(f"Writing {path}")
-        vectors = vectors_of(model)
-        row.write(model, part, vectors[0], card or {})
+        source = ExportSource(model, vectors_of(model), card or {})
+        RUNTIMES[format].write(source, part)
         if part.is_dir():
-            describe(model, part, vectors[0], card or {})
+            describe(source, part)
         say("Reloading it to compare it with Keras")
-        difference = checked_difference(part, format, vectors)
+        difference = checked_difference(part, format, source.vectors)
         if path.is_dir():
             path.rmdir()  # Windows replaces no folder
         part.replace(path)
@@ -113,28 +113,8 @@ def export_savedmodel(model, path, card=None):
     return Path(path)
 
 
-def new_path(path, format):
-    """Return the path of an export that can be written, or raise; creates its parent."""
-    require_one_of(FORMATS, "format", format)
-    row, path = FORMATS[format], Path(path).absolute()
-    taken = path.exists() and (row.suffix or not path.is_dir() or any(path.iterdir()))
-    kind = "file" if row.suffix else "folder"
-    require(not taken, "path", f"a new {kind}", f"{path} exists", FileExistsError)
-    good = path.name.endswith(row.suffix)
-    require(good, "path", f"a file that ends in {row.suffix}", path)
-    other = next((name for name, one in FORMATS.items() if one.suffix == path.suffix != ""), None)
-    expected = f"a folder, or `--format {other}` for a file that ends in {path.suffix}"
-    require(row.suffix or not other, "path", expected, path)
-    good = all(find_spec(module) for module in row.modules)
-    require(good, "format", f"the packages of `{install_command(row.extra)}`", f"{format=}")
-    if format != "keras":
-        check_tensorflow()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
-
-
 def vectors_of(model):
-    """Return two pairs of a batch of phantoms and its probabilities from Keras.
+    """Return two `TestVector`s of phantoms.
 
     The second batch has two phantoms, smaller if the model allows.
     """
@@ -152,18 +132,18 @@ def vectors_of(model):
     crop = image[(slice(None), *smaller)]
     with keras.device("cpu:0"):
         return [
-            (batch, keras.ops.convert_to_numpy(model(batch, training=False)))
+            TestVector(batch, keras.ops.convert_to_numpy(model(batch, training=False)))
             for batch in (image, np.concatenate([crop, crop[:, ::-1]]))
         ]
 
 
-def describe(model, folder, vector, card):
+def describe(source, folder):
     """Write the facts about a model and a test vector to the folder of an export."""
     about = folder / METADATA
     about.parent.mkdir(exist_ok=True)
-    write_json(about, stated(model, card), indent=2)
-    for name, array in zip(("test_input", "test_output"), vector, strict=True):
-        np.save(folder / f"{name}.npy", array)
+    write_json(about, source.facts(), indent=2)
+    np.save(folder / "test_input.npy", source.vectors[0].image)
+    np.save(folder / "test_output.npy", source.vectors[0].probability)
 
 
 def checked_difference(path, format, vectors):
@@ -172,13 +152,13 @@ def checked_difference(path, format, vectors):
     Args:
         path: of the export.
         format: its name.
-        vectors: pairs of a batch and its probabilities.
+        vectors: `TestVector`s.
     """
     expected = f"{format} within {TOLERANCE} of Keras"
     try:
         with keras.device("cpu:0"):
-            pairs = product(FORMATS[format].read(path), vectors)
-            difference = np.max([distance(run(image), want) for run, (image, want) in pairs])
+            pairs = product(RUNTIMES[format].read(path), vectors)
+            difference = np.max([distance(run(v.image), v.probability) for run, v in pairs])
     except Exception as error:  # every runtime has errors of its own
         raise invalid("format", expected, f"{error}; nothing is written") from error
     received = f"{difference:.2g} from it; nothing is written"

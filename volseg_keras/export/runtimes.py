@@ -1,29 +1,76 @@
-"""Formats of single files and folders: how each is written, and run without this package."""
+"""The programs that run exports: how a model is written for each, and run there."""
 
 import json
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import keras
+import numpy as np
 
 from ..inference.engines import onnx_runner
-from ..networks.inference_graph import write_onnx
+from ..networks.inference_graph import write_onnx, write_openvino
 from ..networks.models import metadata
 from ..pretrained.stored_facts import MEASURED
 
 OPENVINO = "model.xml"
-ONNX = ("tf2onnx", "onnx", "onnxruntime")
 TOLERANCE = 1e-3  # greatest difference of a probability from that of Keras
 
 
-def write_savedmodel(model, path, *_):
+@dataclass(frozen=True)
+class TestVector:
+    """An input of a model and its output by Keras.
+
+    Attributes:
+        image: `(batch, *spatial, channels)`.
+        probability: `(batch, *spatial, classes)`.
+    """
+
+    image: np.ndarray
+    probability: np.ndarray
+
+
+@dataclass(frozen=True)
+class ExportSource:
+    """What an export is written from.
+
+    Attributes:
+        model: the Keras model.
+        vectors: `TestVector`s, the first of which goes into the export.
+        card: facts about the model, as of `StoredFacts`.
+    """
+
+    model: keras.Model
+    vectors: list
+    card: dict = field(default_factory=dict)
+
+    def facts(self):
+        """Return what an export states: constants, classes, and the measured facts of the card."""
+        measured = {name: self.card[name] for name in MEASURED if self.card.get(name)}
+        return metadata(self.model).to_json() | measured
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A program that runs exports.
+
+    Attributes:
+        write: writes an `ExportSource` to a path.
+        read: returns, of the path, functions that run the export, from a batch to probabilities.
+    """
+
+    write: Callable
+    read: Callable
+
+
+def write_savedmodel(source, path):
     """Write the SavedModel's graph and variables.
 
     Not by `keras.export.ExportArchive`, which writes every variable twice.
     """
     import tensorflow as tf
 
+    model = source.model
     shape = (None, *model.inputs[0].shape[1:])
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="image")])
@@ -36,26 +83,26 @@ def write_savedmodel(model, path, *_):
     tf.saved_model.save(module, path, signatures={"serving_default": serve, "serve": serve})
 
 
-def stated(model, card):
-    """Return the facts that an export states: constants, classes, and those of a card."""
-    return metadata(model).to_json() | {name: card[name] for name in MEASURED if card.get(name)}
-
-
-def write_keras(model, path, _, card):
+def write_keras(source, path):
     """Write a .keras file, with the facts in the comment of this zip archive."""
-    model.save(path)
+    source.model.save(path)
     with zipfile.ZipFile(path, "a") as file:
-        file.comment = json.dumps(stated(model, card)).encode()
+        file.comment = json.dumps(source.facts()).encode()
 
 
-def write_onnx_file(model, path, _, card):
+def write_onnx_file(source, path):
     """Write an .onnx file, with the facts as text in its metadata, under `volseg`."""
     import onnx
 
-    write_onnx(model, path)
+    write_onnx(source.model, path)
     graph = onnx.load(path)
-    onnx.helper.set_model_props(graph, {"volseg": json.dumps(stated(model, card))})
+    onnx.helper.set_model_props(graph, {"volseg": json.dumps(source.facts())})
     onnx.save(graph, path)
+
+
+def write_openvino_folder(source, path):
+    """Write OpenVINO's model.xml and its weights."""
+    write_openvino(source.model, path / OPENVINO)
 
 
 def read_savedmodel(path):
@@ -84,22 +131,3 @@ def read_openvino(path):
     options = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.Core().compile_model(path / OPENVINO, "CPU", options)
     return [lambda batch: compiled(batch)[0]]
-
-
-@dataclass(frozen=True)
-class Format:
-    """A format of `export_model`.
-
-    Attributes:
-        write: called with the model, a path, a test vector and a card.
-        read: callable from the path to callables from a batch to probabilities.
-        suffix: of the file; nothing for a folder.
-        modules: that must be installed.
-        extra: of this package that installs them.
-    """
-
-    write: Callable
-    read: Callable
-    suffix: str = ""
-    modules: tuple = ()
-    extra: str = ""
