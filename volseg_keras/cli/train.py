@@ -9,7 +9,7 @@ import typer
 from .common import VolumeOptions, normalization, numbers, takes_volume_options
 from .terminal import start_keras
 
-FEW = 25  # steps that change a network hardly
+FEWEST_STEPS = 25  # fewer change a network hardly
 
 
 @takes_volume_options
@@ -141,7 +141,7 @@ def train(
         f"{held_out_text(summary)}. "
         f"Model, history and curve: {output}"
     )
-    if count < FEW and steps is None:
+    if count < FEWEST_STEPS and steps is None:
         print(
             "So few steps teach little: much of a short time goes into compiling. Give more by "
             "--minutes 10 and a new -o"

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import require
 from ..volumes.labels import (
+    FEWEST_GREY_LEVELS,
     NOT_ANNOTATED,
     are_two,
     class_ids_with_gaps,
@@ -17,7 +18,6 @@ from ..volumes.labels import (
 from .filters import CONNECTIVITY, writable
 
 LARGEST_ID = 2**22  # ids above it are renumbered
-FEW = 32  # different labels, fewer of which may be classes
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def instances_to_measure(labels, components, source):
         found = as_instances(class_ids_with_gaps(labels, name="labels"))
         return found.ids, found.class_ids
     count = (distinct_values(labels) > 0).sum()
-    several = count < FEW and objects_of(labels).max(initial=0) > count
+    several = count < FEWEST_GREY_LEVELS and objects_of(labels).max(initial=0) > count
     received = f"{source} with one label on several objects"
     require(not several or count > 1, "labels", "instance ids, or --components", received)
     if several:

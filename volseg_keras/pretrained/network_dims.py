@@ -7,7 +7,7 @@ from ..volumes.section_thickness import FARTHEST, section_thickness
 
 # A 2D network suits sections more than so many times as thick as a pixel is wide, which show little
 # of what lies between them, and stacks of fewer sections.
-THICK, FEW = 3.0, 32
+THICK_SECTIONS, FEWEST_SECTIONS = 3.0, 32
 
 
 def dims_for(volume, voxel_size=None):
@@ -47,8 +47,8 @@ def network_dims(shape, voxel_size=None, thickness=None):
     elif thickness is not None:
         many = f"{thickness:.1f}" if thickness < inf else f"more than {FARTHEST}"
         about = f"by how fast the image changes, sections are {many} pixels thick"
-    if thickness is not None and thickness > THICK:
+    if thickness is not None and thickness > THICK_SECTIONS:
         return 2, about
-    if shape[0] < FEW:
-        return 2, f"the stack has {shape[0]} sections, fewer than {FEW}"
+    if shape[0] < FEWEST_SECTIONS:
+        return 2, f"the stack has {shape[0]} sections, fewer than {FEWEST_SECTIONS}"
     return 3, f"{about}, and the stack has {shape[0]} sections"

@@ -65,6 +65,21 @@ def size_in_nm(sides, units):
 
 
 @dataclass(frozen=True)
+class MrcConvention:
+    """What programs go by when they read the origin of an MRC file.
+
+    Attributes:
+        version: `nversion`.
+        flags: IMOD's, None for a file of another program.
+        mirrored: whether the origin has the opposite sign, as IMOD had it before MRC2014.
+    """
+
+    version: int
+    flags: int | None = None
+    mirrored: bool = False
+
+
+@dataclass(frozen=True)
 class Geometry:
     """Where a volume lies in space, in the terms of its file, so that others can be aligned.
 
@@ -77,7 +92,7 @@ class Geometry:
         given_voxel_size: sides (z, y, x) in nm that a user gave for a file without a unit.
         codes: `qform_code` and `sform_code` of NIfTI.
         start: `nzstart`, `nystart` and `nxstart` of MRC.
-        mrc: `nversion` of MRC, IMOD's flags or None, and whether its origin has the sign of these.
+        mrc: how the origin of an MRC file is to be read, None if that is unknown.
     """
 
     steps: tuple
@@ -87,7 +102,7 @@ class Geometry:
     given_voxel_size: tuple | None = None
     codes: tuple | None = None
     start: tuple = (0, 0, 0)
-    mrc: tuple | None = None
+    mrc: MrcConvention | None = None
 
     @classmethod
     def straight(cls, sides, unit="nm", origin=(0.0, 0.0, 0.0), **others):

@@ -8,9 +8,9 @@ from math import prod
 import numpy as np
 
 from ..errors import require
-from .geometry import geometry_of
+from .geometry import MrcConvention, geometry_of
 from .ome_zarr import fill
-from .source import Source
+from .source import AsType, Source
 
 SUFFIXES = (".mrc", ".rec", ".map", ".st", ".ali", ".preali", ".mrcs")
 HEADER = 1024
@@ -93,7 +93,8 @@ def read_mrc(path, inside=None, level=0, series=None):
     if half:
         array = Packed(array, shape)
     elif EIGHT_BITS in header.labels and dtype.kind == "u" and in_range(header):
-        array = AsUint8(array)  # another program may have changed the voxels, but not the labels
+        # Another program may have changed the voxels, but not the labels.
+        array = AsType(array, np.dtype(np.uint8))
     return Source(names, array, header_geometry(header, names, shape))
 
 
@@ -162,9 +163,11 @@ def header_geometry(header, names, shape):
     origin = [-value if mirrored and value else value for value in origin]
     first = dict(zip([a for a in names[::-1] if a in "ZYX"], header.get(16), strict=True))
     start = tuple(first[a] for a in "ZYX")
-    convention = (version, flags, mirrored) if version in VERSIONS and not old else None
+    convention = None
     if old and any(origin):
-        convention = (0, 0, True)
+        convention = MrcConvention(0, 0, True)
+    elif not old and version in VERSIONS:
+        convention = MrcConvention(version, flags, mirrored)
     return geometry_of(sides, 3 * ["angstrom"], origin, start=start, mrc=convention)
 
 
@@ -187,17 +190,6 @@ class Packed:
         rows = np.asarray(self.array[tuple(outer)])
         both = np.stack([rows & 15, rows >> 4], axis=-1)
         return both.reshape(*rows.shape[:-1], -1)[..., : self.shape[-1]][..., inner]
-
-
-class AsUint8:
-    """Integers of 16 bits that all fit into 8, read as uint8."""
-
-    def __init__(self, array):
-        self.array, self.shape, self.dtype = array, array.shape, np.dtype(np.uint8)
-
-    def __getitem__(self, key):
-        """Read a block."""
-        return np.asarray(self.array[key]).astype(self.dtype)
 
 
 def write_mrc(path, slabs, shape, dtype, geometry):
@@ -223,13 +215,13 @@ def write_mrc(path, slabs, shape, dtype, geometry):
 
 def set_position(header, geometry):
     """Write the position of a volume to an MRC header, with the sign that readers expect."""
-    version, flags, mirrored = geometry.mrc or (int(header.nversion), None, False)
-    header.origin = tuple(-v if mirrored and v else v for v in geometry.origin)
+    convention = geometry.mrc or MrcConvention(int(header.nversion))
+    header.origin = tuple(-v if convention.mirrored and v else v for v in geometry.origin)
     header.nzstart, header.nystart, header.nxstart = geometry.start
-    header.nversion = version
-    if flags is not None:
+    header.nversion = convention.version
+    if convention.flags is not None:
         extra, at = bytearray(header.extra2.tobytes()), 152 - header.dtype.fields["extra2"][1]
-        struct.pack_into("<2i", extra, at, STAMP, flags & UPRIGHT)
+        struct.pack_into("<2i", extra, at, STAMP, convention.flags & UPRIGHT)
         header.extra2 = np.void(bytes(extra))
 
 

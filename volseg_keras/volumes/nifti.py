@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from .geometry import RAS, Geometry, as_tuples, geometry_of, in_nm
-from .source import DEFLATE, Source, join_slabs
+from .source import DEFLATE, AsType, Source, join_slabs
 
 EXTENSIONS = 2**24  # most bytes before the voxels of a NIfTI file
 NIFTI_1_SIDE = 2**15 - 1  # most voxels along an axis of a NIfTI-1 file
@@ -23,7 +23,8 @@ def read_nifti(path, inside=None, level=0, series=None):
         raise ValueError(f"it has {dims} axes")
     plain = data.slope == 1 and data.inter == 0
     chunks = (*data.shape[:2], *[1] * (dims - 2)) if path.name.lower().endswith(".gz") else None
-    array = Typed(data, data.dtype if plain else np.dtype(np.float32), chunks)
+    # nibabel reads float64 where it scales.
+    array = AsType(data, data.dtype if plain else np.dtype(np.float32), chunks)
     return Source("XYZTC"[:dims], array, nifti_geometry(image))
 
 
@@ -58,23 +59,6 @@ def check_nifti(path):
         raise ValueError(f"its shape is {shape}")
     if not start <= EXTENSIONS or size > path.stat().st_size * (DEFLATE if zipped else 1):
         raise ValueError(f"the file is cut off: expected {size} bytes from byte {start}")
-
-
-class Typed:
-    """An array that is read as another type than its library has; nibabel reads float64.
-
-    Args:
-        proxy: of nibabel.
-        dtype: to read.
-        chunks: of what is decompressed as a whole, or None.
-    """
-
-    def __init__(self, proxy, dtype, chunks=None):
-        self.proxy, self.shape, self.dtype, self.chunks = proxy, proxy.shape, dtype, chunks
-
-    def __getitem__(self, key):
-        """Read a block."""
-        return np.asarray(self.proxy[key]).astype(self.dtype)
 
 
 def write_nifti(path, slabs, shape, dtype, geometry):

@@ -29,6 +29,23 @@ class Source:
     geometry: Geometry | None = None
 
 
+class AsType:
+    """An array that is read as another type than its library reads.
+
+    Args:
+        array: is indexed by slices.
+        dtype: to read.
+        chunks: of what is decompressed as a whole, or None.
+    """
+
+    def __init__(self, array, dtype, chunks=None):
+        self.array, self.shape, self.dtype, self.chunks = array, array.shape, dtype, chunks
+
+    def __getitem__(self, key):
+        """Read a block."""
+        return np.asarray(self.array[key]).astype(self.dtype)
+
+
 def checked_size(voxel_size):
     """Return a voxel size (z, y, x) as floats, or None; raise ValueError for anything else."""
     if voxel_size is None:
