@@ -78,6 +78,13 @@ def test_ids_of_objects_are_told_from_classes():
         evaluate(TRUTH, IDS // 3 + (IDS == 1))
 
 
+@pytest.mark.parametrize("shifted, told", [((1, 0), "truth"), ((0, 1), "prediction")])
+def test_classes_that_are_numbered_from_1_are_told(shifted, told):
+    maps = [TRUTH + np.uint8(shift) for shift in shifted]
+    with pytest.warns(UserWarning, match=f"the {told} has no 0.*ilastik"):
+        evaluate(*maps)
+
+
 def test_few_instances_in_a_file_of_floats_are_not_classes():
     whole = np.ones((1, 1, 5), np.float32)
     whole[..., 2] = 0

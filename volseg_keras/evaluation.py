@@ -64,6 +64,7 @@ def evaluate(truth, labels, *, instances=False, skip_empty=False):
     require(found.shape == true.shape, "prediction", expected, f"shape {found.shape}")
     if not instances:
         _warn_of_ids(truth, labels, true, found)
+        _warn_of_missing_background(true, found)
     uncounted = found == NOT_ANNOTATED
     if uncounted.any():
         notes.append(f"{uncounted.mean():.1%} of the prediction is 255, and does not count")
@@ -119,6 +120,20 @@ def _warn_of_unlabelled(found):
                 f"255 fills a section of the {name} and counts as an object there; it means not "
                 "annotated in 8-bit labels only",
                 stacklevel=4,
+            )
+
+
+def _warn_of_missing_background(true, found):
+    """Warn if one map seems to number classes from 1, such as those of ilastik."""
+    have_background = [bool((each == 0).any()) for each in (true, found)]
+    for name, each, own, other in zip(
+        ("truth", "prediction"), (true, found), have_background, have_background[::-1], strict=True
+    ):
+        if other and not own and len(present_ids(each)) > 1:
+            warnings.warn(
+                f"the {name} has no 0, which is background here; if its classes are numbered from "
+                "1, as in ilastik, subtract 1 first",
+                stacklevel=3,
             )
 
 

@@ -127,8 +127,10 @@ def count_classes(*labels):
         missing = [0, *missing]
     if missing:
         names = ", ".join(map(str, missing[:9])) + ", ..." * (len(missing) > 9)
+        from_1 = "; if they are numbered from 1, as in ilastik, subtract 1" if 0 in missing else ""
         warnings.warn(
-            f"labels of {top + 1} classes, 0 to {top}, have no voxel of {names}", stacklevel=2
+            f"labels of {top + 1} classes, 0 to {top}, have no voxel of {names}{from_1}",
+            stacklevel=2,
         )
     elif top >= MANY:
         warnings.warn(
