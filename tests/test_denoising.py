@@ -11,7 +11,7 @@ from volseg_keras import open_volume, predict_volume, save_volume
 from volseg_keras.datasets.phantom import phantom
 from volseg_keras.inference.denoising import Denoising
 from volseg_keras.pretrained.presets import model_file
-from volseg_keras.publishing.robustness import framed, noisy
+from volseg_keras.publishing.scoring import framed, noisy
 from volseg_keras.volumes.intensity import Intensity
 from volseg_keras.volumes.noise import noise_of
 

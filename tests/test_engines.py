@@ -131,7 +131,7 @@ def test_no_folder_is_left_and_none_is_needed(models, tmp_path, monkeypatch):
 def test_graphs_that_nobody_uses_leave_the_cache(models, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     files = [models / "C.keras", models / "U-Net.keras"]
-    paths = [tmp_path / "volseg_keras" / graph_key(file) for file in files]
+    paths = [tmp_path / "volseg_keras" / graph_key(file, "openvino") for file in files]
     open_model(files[0], "openvino")
     (about,) = paths[0].rglob("volseg.json")
     os.utime(about, (0, time.time() - KEPT + 1000))

@@ -271,7 +271,7 @@ def test_small_and_large_volumes_go_the_same_way(steps, tmp_path, monkeypatch):
     """In memory and in the store, from Python and without a display."""
     volume, results = phantom((40, 96, 96), seed=2)[0], []
     for name, limit in (("memory.tif", 2**27), ("store.tif", 0)):
-        monkeypatch.setattr(file_segmentation, "SMALL", limit)
+        monkeypatch.setattr(file_segmentation, "MOST_IN_MEMORY", limit)
         job = job_of(tmp_path, "H", volume, name, steps=steps)
         results.append(segment_file(job))
         assert results[-1].files.picture.is_file()

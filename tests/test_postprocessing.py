@@ -176,7 +176,7 @@ def test_an_interrupted_clean_up_is_gone_on_with(folder, tmp_path, monkeypatch):
     job = Job(
         SourceVolume(str(folder / "image.npy"), voxel_size=SIDES),
         tmp_path / "ids.zarr",
-        ModelChoice([folder / "run2"], "keras"),
+        ModelChoice(folder / "run2", "keras"),
         steps=PostProcessing(3, instances=True),
     )
     image, files = job.source.open(), OutputFiles.of(job)
@@ -195,6 +195,24 @@ def test_an_interrupted_clean_up_is_gone_on_with(folder, tmp_path, monkeypatch):
     ids = open_volume(job.output)[...]
     assert found.highest == ids.max() > 3 and ids[found.center] > 0 and not store.folder.exists()
     assert found.share == pytest.approx(np.mean(ids > 0))
+
+
+def test_the_file_behind_a_link_is_written(folder, tmp_path):
+    link, disk = tmp_path / "ids.tif", tmp_path / "other"
+    disk.mkdir()
+    (disk / "ids.tif").touch()
+    link.symlink_to(disk / "ids.tif")
+    job = Job(
+        SourceVolume(str(folder / "image.npy"), voxel_size=SIDES),
+        link,
+        ModelChoice(folder / "run2", "keras"),
+        steps=PostProcessing(3),
+    )
+    store = resumable_job.start_job(job, job.source.open())
+    resumable_job.run_job(store)
+    resumable_job.finish_job(store, job, OutputFiles.of(job))
+    assert link.is_symlink() and open_volume(disk / "ids.tif").shape == job.source.open().shape
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ids.tif", "other"]
 
 
 @pytest.mark.parametrize(

@@ -6,25 +6,36 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tifffile
 from command import quick_recipe
 from networks import shallow_networks
 from typer.testing import CliRunner
 
-from volseg_keras import build_model, fit, load_pretrained, phantom, predict_volume, save_volume
+from volseg_keras import (
+    build_model,
+    fit,
+    load_pretrained,
+    open_volume,
+    phantom,
+    predict_volume,
+    save_volume,
+)
 from volseg_keras.cli.command import app
 from volseg_keras.inference.open_model import open_model
-from volseg_keras.pretrained.checksums import NAME, check_files, sha256
+from volseg_keras.pretrained.checksums import CHECKSUMS, check_files, sha256
 from volseg_keras.pretrained.presets import METADATA
 from volseg_keras.publishing.publish import (
     ScoredVolume,
     annotated_part,
+    given_test,
     publish,
     rounded,
     row_trained_as,
 )
-from volseg_keras.publishing.robustness import post_processed, under_shifts
+from volseg_keras.publishing.scoring import SHIFTS, scores_by_view, scores_under_shifts
 from volseg_keras.publishing.zoo import ZOO
 from volseg_keras.scores import segmentation_scores
+from volseg_keras.volumes.dimensions import known_voxel_size
 
 ELSEWHERE = """
 import sys, numpy as np, tensorflow as tf
@@ -55,10 +66,10 @@ def published(tmp_path_factory):
 
 
 def test_everything_is_there_and_sums_are_those_of_sha256sum(published):
-    subprocess.run(["sha256sum", "-c", "--quiet", NAME], cwd=published, check=True)
+    subprocess.run(["sha256sum", "-c", "--quiet", CHECKSUMS], cwd=published, check=True)
     names = {path.name for path in published.iterdir()}
     files = {"model.keras", "saved_model.pb", "variables", "card.md", "metrics.json", "curve.png"}
-    assert files | {"history.csv", "test_input.npy", "test_output.npy", NAME} <= names
+    assert files | {"history.csv", "test_input.npy", "test_output.npy", CHECKSUMS} <= names
     card = (published / "card.md").read_text()
     assert "Phantoms, free to use." in card and "$" not in card
     assert "| contrast inverted |" in card and "| averaged over flips |" in card
@@ -91,20 +102,27 @@ def test_what_is_not_annotated_does_not_count(published):
     segmenter = open_model(published)
     labels = predict_volume(published, image).argmax(-1).astype(np.uint8)
     want = segmentation_scores(truth[:8], labels[:8])
-    assert post_processed(segmenter, image, half, 0.5)["as it is"] == want
+    assert scores_by_view(segmenter, image, half, 0.5)["as it is"] == want
     jaccard = want["classes"][1]["jaccard"]
-    assert under_shifts(segmenter, image, half)["as it is"] == pytest.approx(jaccard)
+    assert scores_under_shifts(segmenter, image, half)["as it is"] == pytest.approx(jaccard)
+
+
+def test_a_change_that_leaves_no_annotated_section_has_no_score(published):
+    image, truth = phantom((16, 64, 64), seed=1)
+    truth[np.arange(16) != 5] = 255
+    found = scores_under_shifts(open_model(published), image, truth)
+    assert {*SHIFTS} - {*found} == {"every 8th section alone"}
 
 
 def test_no_folder_is_replaced_but_a_published_model(published, monkeypatch):
     run = published.parent / "run"
     tests = [ScoredVolume("phantom", *phantom((16, 64, 64), seed=1))]
-    monkeypatch.setattr("volseg_keras.publishing.publish.post_processed", None)  # is not reached
+    monkeypatch.setattr("volseg_keras.publishing.publish.scores_by_view", None)  # is not reached
     with pytest.raises(FileExistsError, match="`output`.*without SHA256SUMS"):
         publish(run, published.parent, tests)
     with pytest.raises(FileExistsError, match="`output`"):
         publish(run, run, tests)
-    assert (run / "checkpoint.h5").is_file() and (published / NAME).is_file()
+    assert (run / "checkpoint.h5").is_file() and (published / CHECKSUMS).is_file()
 
 
 def test_a_card_without_words_on_the_data_is_refused_first(published, tmp_path):
@@ -129,10 +147,10 @@ def test_a_model_is_published_to_the_working_directory(published, tmp_path, monk
     """Of which the last name is "." and the folder itself holds the work."""
     scores = json.loads((published / "metrics.json").read_text())["test"]
     monkeypatch.setattr(
-        "volseg_keras.publishing.publish.post_processed", lambda *_, **__: scores["scores"]
+        "volseg_keras.publishing.publish.scores_by_view", lambda *_, **__: scores["scores"]
     )
     monkeypatch.setattr(
-        "volseg_keras.publishing.publish.under_shifts", lambda *_, **__: scores["shifts"]
+        "volseg_keras.publishing.publish.scores_under_shifts", lambda *_, **__: scores["shifts"]
     )
     here = shutil.copytree(published, tmp_path / "H")
     monkeypatch.chdir(here)
@@ -144,8 +162,8 @@ def test_a_model_is_published_to_the_working_directory(published, tmp_path, monk
 
 def test_sums_of_binary_mode_are_read_too(published, tmp_path):
     folder = shutil.copytree(published, tmp_path / "H")
-    sums = (folder / NAME).read_text().replace("  ", " *")
-    (folder / NAME).write_text(sums)
+    sums = (folder / CHECKSUMS).read_text().replace("  ", " *")
+    (folder / CHECKSUMS).write_text(sums)
     check_files(folder)
     assert load_pretrained(folder).count_params() == load_pretrained(published).count_params()
 
@@ -169,7 +187,7 @@ def test_a_missing_or_an_unlisted_file_is_refused(published, tmp_path):
     (folder / "history.csv").unlink()
     with pytest.raises(ValueError, match=r"history\.csv.*no such file"):
         check_files(folder)
-    with pytest.raises(ValueError, match=r"other\.keras.*None"):
+    with pytest.raises(ValueError, match=r"SHA256SUMS lists.*other\.keras"):
         (folder / "other.keras").write_bytes(b"")
         check_files(folder, ["other.keras"])
 
@@ -184,6 +202,16 @@ def test_a_run_of_another_row_is_refused(published, tmp_path):
     told = "`run`.*training.tif without x:0:256.*recipe fast, seed 0, .*without x:0:32"
     with pytest.raises(ValueError, match=told):
         publish(published.parent / "run", tmp_path / "epfl-mito", tests, row=ZOO["epfl-mito"])
+
+
+def test_the_thickness_of_sections_that_a_file_does_not_state_is_measured(tmp_path):
+    image = phantom((32, 96, 96), seed=1)[0]
+    size = {"axes": "ZYX", "unit": "um"}
+    tifffile.imwrite(tmp_path / "a.tif", image, imagej=True, resolution=(100, 100), metadata=size)
+    opened = open_volume(tmp_path / "a.tif")
+    assert opened.voxel_size is None
+    test = given_test(opened, (image > 0).astype(np.uint8))
+    assert test.voxel_size == known_voxel_size(opened) is not None
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from volseg_keras import build_model, phantom, save_volume
 from volseg_keras.cli.command import app
 from volseg_keras.publishing.table1 import (
     Data,
-    default_steps,
+    RunBudget,
     load_data,
     measures,
     reproduce,
@@ -81,8 +81,8 @@ def test_mean_and_spread():
 @pytest.mark.parametrize("row, recipe, batch", [("D", "paper", 24), ("H", "paper", 3)])
 def test_every_recipe_is_given_as_many_patches(row, recipe, batch):
     steps = ZOO[row].steps  # of batches of two
-    assert default_steps(row, "fast") == steps
-    assert default_steps(row, recipe) == round(2 * steps / batch)
+    assert RunBudget().steps_of(row, "fast") == steps
+    assert RunBudget().steps_of(row, recipe) == round(2 * steps / batch)
 
 
 def test_a_folder_without_the_volumes_is_named(tmp_path):

@@ -53,7 +53,7 @@ def test_a_block_is_read_as_without_the_cache(count, keys, run):
 
 @pytest.mark.parametrize("small", [2**28, 0])
 def test_sections_of_a_row_of_blocks_are_decoded_once(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(section_cache, "SMALL", small)
+    monkeypatch.setattr(section_cache, "SMALL_BYTES", small)
     volume = Counted()
     cache = SectionCache(volume, 12, tmp_path)
     for start in range(0, 40, 8):

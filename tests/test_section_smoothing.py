@@ -13,7 +13,7 @@ from volseg_keras.inference.section_smoothing import SectionSmoothing
 from volseg_keras.inference.volume_blocks import block_tile, blocks, predict_block
 from volseg_keras.pretrained.presets import model_file
 from volseg_keras.pretrained.stored_facts import StoredFacts
-from volseg_keras.publishing.robustness import framed, noisy
+from volseg_keras.publishing.scoring import framed, noisy
 from volseg_keras.volumes.section_thickness import section_thickness
 
 TISSUE = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(64, 160, 160)), 5)

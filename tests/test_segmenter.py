@@ -14,6 +14,7 @@ from networks import settled, shallow_networks
 from volseg_keras import Segmenter, open_volume, phantom, predict_volume, save_volume
 from volseg_keras.inference import engines, segmenter
 from volseg_keras.inference.engines import OpenVinoEngines
+from volseg_keras.inference.job import ModelChoice, checked_threshold
 from volseg_keras.inference.lru_cache import LruCache
 from volseg_keras.inference.options import PredictionOptions
 from volseg_keras.inference.prediction import Prediction, check_size
@@ -150,6 +151,11 @@ def test_a_threshold_out_of_range_is_told_before_the_work(path):
         {"normalization": None},
         {"scale": (1, 2)},
         {"scale": (1, 2, 0)},
+        {"scale": 2},
+        {"scale": ("a", 1, 1)},
+        {"tile": 64},
+        {"smoothing": "a"},
+        {"zooms": "a"},
     ],
 )
 def test_wrong_options(options):
@@ -157,6 +163,26 @@ def test_wrong_options(options):
     with pytest.raises(ValueError, match=f"`{name}`") as error:
         PredictionOptions(**options)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_auto_alone_in_a_list_is_auto():
+    assert ModelChoice("auto").is_auto and ModelChoice(["auto"]).is_auto
+    assert ModelChoice("mito-3d").names == ("mito-3d",) and not ModelChoice("mito-3d").is_auto
+    volume = as_volume(IMAGE, (8.0, 8.0, 8.0))
+    assert Segmenter(["auto"])._ready(volume)[1] == Segmenter()._ready(volume)[1]
+
+
+def test_a_wrong_engine_is_told_before_a_model_is_chosen():
+    with pytest.raises(ValueError, match="`engine`"):
+        Segmenter(engine="opnvino")
+    with pytest.raises(ValueError, match="`engine`"):
+        predict_volume("auto", IMAGE, engine="opnvino")
+
+
+@pytest.mark.parametrize("threshold", [None, [0.5], "half"])
+def test_a_threshold_of_another_type_is_told(threshold):
+    with pytest.raises(ValueError, match="`threshold`. Expected a number between 0 and 1"):
+        checked_threshold(threshold)
 
 
 def test_a_lazy_volume_stays_so(path, tmp_path, monkeypatch):

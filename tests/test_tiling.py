@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiles import predict_slabs
 
-from volseg_keras.inference.engine_wrappers import VIEWS, Ensemble, FlipAveraged, Resampled
+from volseg_keras.inference.engine_wrappers import VIEWS, Averaged, FlipAveraged, Resampled
 from volseg_keras.inference.tiled_prediction import FADE, HALO, best_tile, halo_of, tile_plan
 from volseg_keras.inference.tiling import (
     count_tiles,
@@ -265,7 +265,7 @@ def test_a_tile_of_finer_voxels_is_smaller_and_reads_more_context_of_coarser():
 
 def test_engines_together_average_levels_as_levels():
     levels = [np.full((2, 2, 2, 1), value, np.uint8) for value in (10, 21)]
-    both = Ensemble([lambda _, v=v: v for v in levels])(None)
+    both = Averaged([lambda _, v=v: v for v in levels])(None)
     assert both.dtype == np.uint8 and (both == 16).all()
-    mixed = Ensemble([lambda _: levels[0], lambda _: np.full((2, 2, 2, 1), 0.5, np.float32)])(None)
+    mixed = Averaged([lambda _: levels[0], lambda _: np.full((2, 2, 2, 1), 0.5, np.float32)])(None)
     np.testing.assert_allclose(mixed, (10.5 / 256 + 0.5) / 2)

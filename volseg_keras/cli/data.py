@@ -20,4 +20,4 @@ def epfl(
     """
     from ..datasets.epfl import fetch_epfl
 
-    fetch_epfl(output, source=source, tell=print)
+    fetch_epfl(output, source=source, say=print)

@@ -14,7 +14,9 @@ def evaluate(
     prediction: Annotated[Path, typer.Argument(help="Predicted labels.")],
     truth: Annotated[
         Path,
-        typer.Argument(help="True labels; where 8-bit ones are 255 beside others, nothing counts."),
+        typer.Argument(
+            help="True labels. In class ids of 8 bits, voxels of 255 are not annotated and ignored."
+        ),
     ],
     json_file: Annotated[
         Path | None,

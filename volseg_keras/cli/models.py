@@ -19,8 +19,8 @@ def models():
             for row in summaries
         ]
         print_table(("published", "network", "held out", "test", "what for"), rows)
-        print("held out, test: Jaccard index of the foreground on what it was not trained on;")
-        print("the cards in the folder say of what, and what it was trained on")
+        print("held out, test: Jaccard index of the foreground on data that it was not trained on;")
+        print("see the card of each model for its training and test data")
     for folder in sorted({str(row.folder.parent) for row in summaries}):
         print(f"Published models: {folder}")
 

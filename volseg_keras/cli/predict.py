@@ -120,7 +120,7 @@ def predict(
         typer.Option(
             min=0,
             help="Smooth the image first, by a Gaussian of this standard deviation in pixels; 0: "
-            "off; default: where it is noisier than those that a 3D model was trained on.",
+            "off; default: only for 3D models, if the image is noisier than their training data.",
             show_default=False,
         ),
     ] = None,

@@ -48,12 +48,14 @@ def publish(
     received = f"{run} without {' and '.join(missing)}"
     require(not missing, "run", "the folder of a run", received)
     text = about.read_text(encoding="utf-8") if about else ""
-    row = get_row(output.name) if data else None
+    row = get_row(output.resolve().name) if data else None
     opened = volume_options.open_all(image=image, label=label) if image else None
     start_keras()
     from ..progress import progress_bar
-    from ..publishing.publish import given_test, publish, zoo_tests
+    from ..publishing.publish import check_output, check_run, given_test, publish, zoo_tests
 
+    check_run(run, row)
+    check_output(output)
     tests = zoo_tests(row, data) if row else [given_test(**opened)]
     with progress_bar("publishing") as on_progress:
         metrics = publish(run, output, tests, about=text, row=row, on_progress=on_progress)

@@ -74,21 +74,22 @@ def train_model(name, data, output, steps):
     from ..publishing.zoo_training import train_row
 
     summary = train_row(row, data, output, steps=steps)
-    print(f"Trained {name}: {summary['steps']} steps. Score and publish it with")
-    again = ["volseg", "publish", str(output), "--data", str(data), "-o", f"saved_models/{name}"]
-    print(shlex.join(again))
+    print(f"Trained {row.name}: {summary['steps']} steps. Score and publish it with")
+    folder = f"saved_models/{row.name}"
+    print(shlex.join(["volseg", "publish", str(output), "--data", str(data), "-o", folder]))
 
 
 def train_table(rows, data, output, recipe, seeds, steps, minutes):
     """Train and tabulate rows of Table 1."""
+    from ..networks.variants import get_variant
     from ..training.recipes import get_recipe
 
     get_recipe(recipe)
+    names = [get_variant(row.strip()).name for row in rows.split(",")]
     start_keras()
     from ..publishing.table1 import load_data
     from ..publishing.table1 import reproduce as run
 
-    names = [row.strip() for row in rows.split(",")]
     options = {"recipe": recipe, "seeds": seeds, "steps": steps, "minutes": minutes}
     run(output, names, load_data(data), **options)
     print((output / "table.md").read_text(encoding="utf-8"))

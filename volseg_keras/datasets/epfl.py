@@ -55,7 +55,7 @@ VOXELS_LUCCHI_PP = {
 }
 
 
-def fetch_epfl(folder, labels=LABELS, *, source=None, tell=lambda line: None):
+def fetch_epfl(folder, labels=LABELS, *, source=None, say=lambda line: None):
     """Download the volumes as `folder`/original/*.tif and `folder`/lucchi_pp/*.tif.
 
     Complete files are kept, and a broken download is resumed. Shows progress on standard error.
@@ -64,7 +64,7 @@ def fetch_epfl(folder, labels=LABELS, *, source=None, tell=lambda line: None):
         folder: folder to write.
         labels: "original", "lucchi_pp" or both.
         source: address of a folder on another server with the same files.
-        tell: called with a line for every file.
+        say: called with a line for every file.
 
     Returns:
         The paths of the volumes.
@@ -81,11 +81,11 @@ def fetch_epfl(folder, labels=LABELS, *, source=None, tell=lambda line: None):
     for name in names:
         require_one_of(steps, "labels", name)
     for name in names:
-        written += steps[name](folder / name, source, tell)
+        written += steps[name](folder / name, source, say)
     return written
 
 
-def fetch_original(folder, source, tell):
+def fetch_original(folder, source, say):
     """Download the four files with the original labels."""
     files = [folder / f"{name}.tif" for name in VOLUMES]
     for file in files:
@@ -93,11 +93,11 @@ def fetch_original(folder, source, tell):
         digest = fetch(f"{source or EPFL}/{file.name}", file, None)
         if not known:
             check_voxels(file, VOXELS)
-        tell(f"{file} {'already present' if known else 'written'}, sha256 {digest}")
+        say(f"{file} {'already present' if known else 'written'}, sha256 {digest}")
     return files
 
 
-def fetch_lucchi_pp(folder, source, tell):
+def fetch_lucchi_pp(folder, source, say):
     """Download the archive with the Lucchi++ labels and unpack it as four files."""
     files = [folder / f"{name}.tif" for name in VOLUMES]
     missing = [file for file in files if not file.exists()]
@@ -110,7 +110,7 @@ def fetch_lucchi_pp(folder, source, tell):
     for file in files:
         if file in missing:
             check_voxels(file, VOXELS | VOXELS_LUCCHI_PP)
-        tell(f"{file} {'written' if file in missing else 'already present'}")
+        say(f"{file} {'written' if file in missing else 'already present'}")
     return files
 
 

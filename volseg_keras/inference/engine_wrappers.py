@@ -107,17 +107,17 @@ class FlipAveraged:
 
 
 @dataclass(frozen=True)
-class Ensemble:
-    """An engine that averages those of several models.
+class Averaged:
+    """An engine that averages several, of models or of the zooms of one.
 
     Attributes:
-        engines: of one model each.
+        engines: each from a tile to values.
     """
 
     engines: tuple
 
     def __call__(self, tile):
-        """Return the mean over the models, levels as levels where all give levels."""
+        """Return the mean of their values, levels as levels where all give levels."""
         results = [engine(tile) for engine in self.engines]
         if all(result.dtype == np.uint8 for result in results):
             return np.rint(np.mean(results, axis=0, dtype=np.float32)).astype(np.uint8)

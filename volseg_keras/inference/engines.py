@@ -28,7 +28,7 @@ CHANGED, SPECKS = 0.01, 100
 # Compiled models that are kept, for samples in both precisions and for tiles at two zooms, as they
 # are and transposed, whole and the last ones; and samples whose comparison of precisions is kept.
 COMPILED, COMPARED = 10, 16
-LONGEST = 60  # seconds that another process may compile; then, or without locks: no cache
+LONGEST_WAIT = 60  # seconds that another process may compile; then, or without locks: no cache
 LARGE_TILE = 2**23  # voxels; the memory of larger tiles is released after a volume
 
 
@@ -135,7 +135,7 @@ class OpenVinoEngines:
         compiled = partial(self._core.compile_model, ready, "CPU")
         if self._cache:
             # A process must not read what another one is writing.
-            with suppress(OSError), FileLock(self._cache / "compiled.lock", timeout=LONGEST):
+            with suppress(OSError), FileLock(self._cache / "compiled.lock", timeout=LONGEST_WAIT):
                 return compiled({**options, "CACHE_DIR": str(self._cache)})
         return compiled(options)
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from ..errors import require
 from ..pretrained.prediction_defaults import PredictionDefaults
-from .engine_wrappers import Ensemble, InThickTiles
+from .denoising import Denoising
+from .engine_wrappers import Averaged, InThickTiles
 from .predictor import Predictor
 from .tiled_prediction import voxels_at_once
 
@@ -33,10 +34,8 @@ class EnsemblePredictor(Predictor):
         classes = [member.metadata.num_classes for member in members]
         received = ", ".join(map(str, classes))
         require(len(set(classes)) == 1, "model", "models of the same num_classes", received)
-        deep = [member.defaults.noise for member in members if member.spatial_dims == 3]
-        noise = [value for value in deep if value is not None]
         smoothing = sum(member.defaults.smoothing for member in members) / len(members)
-        defaults = PredictionDefaults(smoothing=smoothing, noise=min(noise, default=None))
+        defaults = PredictionDefaults(smoothing=smoothing)
         deepest = max(members, key=lambda member: member.spatial_dims)
         return cls(None, deepest.metadata, defaults, tuple(members))
 
@@ -72,6 +71,11 @@ class EnsemblePredictor(Predictor):
         """The `PredictionDefaults` of every model."""
         return [each for member in self.members for each in member.all_defaults]
 
+    def denoising(self, volume, options):
+        """Return the `Denoising` of the first member that smooths the volume, if any does."""
+        found = (member.denoising(volume, options) for member in self.members)
+        return next(filter(None, found), Denoising())
+
     def averaging_text(self, smoothing, options):
         """Return one line on what is averaged for people; see `Predictor.averaging_text`."""
         parts = [f"{len(self.members)} models", *([str(smoothing)] if smoothing.sigma else [])]
@@ -80,7 +84,7 @@ class EnsemblePredictor(Predictor):
     def engine(self, volume, options):
         """Return the engine that averages those of the members; see `Predictor.engine`."""
         engines = (self._engine_of(member, volume, options) for member in self.members)
-        return Ensemble(tuple(engines))
+        return Averaged(tuple(engines))
 
     def _engine_of(self, member, volume, options):
         """Return the engine of a member for the tiles of all of them."""

@@ -31,7 +31,7 @@ from .sinks import (
     write_labels,
 )
 
-SMALL = 2**27  # voxels of a volume that is segmented in memory
+MOST_IN_MEMORY = 2**27  # voxels of a volume that is segmented in memory
 
 
 def say_nothing(line):
@@ -98,7 +98,7 @@ def segment_file(job, display=None):
     job = _completed(job, image, display)
     job.steps.check_output(image.shape, job.output)
     files.check_memory(image.shape, job.steps.dtype)
-    large = math.prod(image.shape) > SMALL
+    large = math.prod(image.shape) > MOST_IN_MEMORY
     begun = JobStore.beside(job.output).folder.exists()
     in_store = large or begun or job.resume or job.is_shared
     work = segment_in_store if in_store else segment_in_memory

@@ -8,7 +8,7 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -19,6 +19,11 @@ from ..pretrained.presets import load_pretrained
 
 # The files of a graph in the cache.
 GRAPHS = {"openvino": "lean.xml", "onnxruntime": "lean.onnx"}
+# Packages that the graph of an engine depends on, beside Keras.
+CONVERTERS = {
+    "openvino": ("openvino", "tensorflow"),
+    "onnxruntime": ("tf2onnx", "onnx", "tensorflow"),
+}
 ABOUT = "volseg.json"
 # Seconds that an unused graph is kept: every trained model leaves one of a few MB.
 KEPT = 90 * 24 * 3600
@@ -59,7 +64,7 @@ def graph_folder(model, engine):
     """
     if isinstance(model, Path):
         cache = user_cache_path("volseg_keras")
-        kept = cache / graph_key(model) / engine
+        kept = cache / graph_key(model, engine) / engine
         with suppress(OSError):  # a cache that cannot be written
             if not (kept / ABOUT).is_file():
                 save_graph(load_pretrained(model), kept, engine)
@@ -78,13 +83,14 @@ def read_about(folder):
     return ModelMetadata.from_json(json.loads((folder / ABOUT).read_text(encoding="utf-8")))
 
 
-def graph_key(path):
+def graph_key(path, engine):
     """Return the name of a model's folder in the cache, which changes whenever the graph would."""
     digest = hashlib.sha256(path.read_bytes())
     for code in sorted((Path(__file__).parents[1] / "networks").glob("*.py")):
         digest.update(code.read_bytes())
-    for package in ("keras", "openvino"):
-        digest.update(version(package).encode())
+    for package in ("keras", *CONVERTERS[engine]):
+        with suppress(PackageNotFoundError):  # TensorFlow has several names
+            digest.update(version(package).encode())
     return digest.hexdigest()[:24]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import invalid, require
 from ..postprocessing.pipeline import PostProcessing
-from ..pretrained.choice import AUTO, Choice, scale_to
+from ..pretrained.choice import Choice, is_auto, scale_to
 from ..volumes.dimensions import known_voxel_size
 from ..volumes.formats import split_suffix
 from ..volumes.volume import open_volume
@@ -51,13 +51,14 @@ class ModelChoice:
 
     def __post_init__(self):
         """Check the engine; models are looked for when the work begins."""
-        object.__setattr__(self, "names", tuple(map(str, self.names)))
+        names = [self.names] if isinstance(self.names, str | Path) else self.names
+        object.__setattr__(self, "names", tuple(map(str, names)))
         check_engine(self.engine)
 
     @property
     def is_auto(self):
         """Whether a model is to be chosen for the volume."""
-        return self.names == (AUTO,)
+        return is_auto(self.names)
 
     def find(self):
         """Raise ValueError for a model that does not exist, before anything is read."""
@@ -137,7 +138,7 @@ def checked_threshold(value):
     """Return a number between 0 and 1, or "auto", of a number or text; else raise ValueError."""
     if value == "auto":
         return value
-    with suppress(ValueError):
+    with suppress(TypeError, ValueError):
         if 0 < float(value) < 1:
             return float(value)
     raise invalid("threshold", "a number between 0 and 1, or auto", f"threshold={value}")

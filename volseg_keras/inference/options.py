@@ -11,6 +11,7 @@ from ..pretrained.prediction_defaults import are_zooms
 from ..volumes.intensity import Intensity, checked_normalization
 from .denoising import Denoising
 
+LENGTH = "a number of pixels, at least 0"
 # Options that are stored with a job.
 STORED = ("tta", "seamless", "normalization", "scale", "smoothing", "zooms", "denoise")
 
@@ -51,14 +52,15 @@ class PredictionOptions:
     denoise: float | Denoising | None = None
 
     def __post_init__(self):
-        """Check normalization and scale; tiles are checked later, by the axes of the network."""
+        """Check types and ranges; sizes of tiles are checked later, by the axes of the network."""
         object.__setattr__(self, "normalization", checked_normalization(self.normalization))
         object.__setattr__(self, "scale", _checked_scale(self.scale))
         if self.tile is not None:
+            good = np.iterable(self.tile)
+            require(good, "tile", "three multiples of 16, (z, y, x)", f"tile={self.tile}")
             object.__setattr__(self, "tile", tuple(self.tile))
-        expected = "a number of pixels, at least 0"
-        good = self.smoothing is None or 0 <= self.smoothing < inf
-        require(good, "smoothing", expected, f"smoothing={self.smoothing}")
+        good = self.smoothing is None or _is_length(self.smoothing)
+        require(good, "smoothing", LENGTH, f"smoothing={self.smoothing}")
         if self.zooms is not None:
             object.__setattr__(self, "zooms", checked_zooms(self.zooms))
         good = self.tta is None or isinstance(self.tta, Integral | np.bool_) and self.tta >= 0
@@ -67,8 +69,7 @@ class PredictionOptions:
             whole = bool(self.tta) if isinstance(self.tta, bool | np.bool_) else int(self.tta)
             object.__setattr__(self, "tta", whole)
         if not isinstance(self.denoise, Denoising | None):
-            good = isinstance(self.denoise, Real) and 0 <= self.denoise < inf
-            require(good, "denoise", expected, f"denoise={self.denoise}")
+            require(_is_length(self.denoise), "denoise", LENGTH, f"denoise={self.denoise}")
 
     def to_json(self):
         """Return the entries of job.json; the tile depends on the job."""
@@ -96,10 +97,14 @@ def checked_zooms(value):
     return zooms
 
 
+def _is_length(value):
+    return isinstance(value, Real) and 0 <= value < inf
+
+
 def _checked_scale(value):
-    sides = tuple(value)
-    good = len(sides) == 3 and all(0 < side < inf for side in sides)
-    require(good, "scale", "three positive numbers, (z, y, x)", f"scale={sides}")
+    sides = tuple(value) if np.iterable(value) else (value,)
+    good = len(sides) == 3 and all(isinstance(s, Real) and 0 < s < inf for s in sides)
+    require(good, "scale", "three positive numbers, (z, y, x)", f"scale={value}")
     return sides
 
 

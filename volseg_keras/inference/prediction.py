@@ -14,7 +14,8 @@ from .options import PredictionOptions
 from .segmenter import predicted, recent_model
 from .values import joined_slabs, not_background, to_labels
 
-BYTES = 12  # of a voxel, while it is predicted and looked at
+# Bytes of a voxel, while it is predicted and looked at: of every map, twice, and of a probability.
+BYTES_A_MAP, BYTES_BESIDES = 8, 4
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Prediction:
         check_size(volume.shape)
         choice = Choice.of(volume, (model,))
         scale, predictor = choice.scale(volume), recent_model(list(choice.models))
+        check_size(volume.shape, predictor.metadata.num_classes)
         options = PredictionOptions(scale=scale)
         values = predicted(predictor, options, volume, on_progress, joined_slabs)
         facts = [choice.reason, *([] if scale == (1, 1, 1) else [scale_text(scale)])]
@@ -90,8 +92,14 @@ class Prediction:
         return np.concatenate(list(steps.slabs(None, self.probability, threshold, **options)))
 
 
-def check_size(shape):
-    """Raise ValueError for a volume that is too large to be predicted in memory."""
-    most = free_memory() // BYTES
+def check_size(shape, num_classes=2):
+    """Raise ValueError for a volume that is too large to be predicted in memory.
+
+    Args:
+        shape: of the volume.
+        num_classes: of the model; of two only the foreground is kept.
+    """
+    maps = num_classes if num_classes > 2 else 1
+    most = free_memory() // (BYTES_A_MAP * maps + BYTES_BESIDES)
     expected = f"at most {most:,} voxels, which fit in memory (`volseg predict` takes any)"
     require(prod(shape) <= most, "volume", expected, f"shape {tuple(shape)}")

@@ -9,12 +9,12 @@ from ..networks.metadata import ModelMetadata
 from ..pretrained.choice import BEST
 from ..pretrained.prediction_defaults import PredictionDefaults
 from ..volumes.dimensions import channels_of, check_axes
-from ..volumes.intensity import Intensity, checked_normalization
+from ..volumes.intensity import Intensity
 from .denoising import Denoising
 from .engine_wrappers import (
     VIEWS,
+    Averaged,
     Denoised,
-    Ensemble,
     FlipAveraged,
     Resampled,
     Standardized,
@@ -73,16 +73,16 @@ class Predictor:
             require(
                 good,
                 name,
-                f"a 2D model such as {BEST[2][0]} for it",
-                f"{name}={value} and a 3D one",
+                f"none, or a 2D model such as {BEST[2][0]}",
+                f"{name}={value} with a 3D model",
             )
 
     def check_volume(self, volume):
         """Raise ValueError for a volume of other axes or of another number of channels."""
         check_axes(volume)
-        own = self.metadata.channels
-        expected = f"one for as many channels as the volume has, {channels_of(volume)}"
-        require(channels_of(volume) == own, "model", expected, f"{own} channels")
+        own, given = self.metadata.channels, channels_of(volume)
+        expected = f"a model of {given} channel{'s' * (given > 1)}, like the volume"
+        require(given == own, "model", expected, f"a model of {own}")
 
     def check(self, volume, options, threshold=0.5, instances=False):
         """Raise ValueError unless a volume can be predicted as asked for.
@@ -211,7 +211,7 @@ class Predictor:
         pixels = self.chosen_smoothing(options)
         return SectionSmoothing.of(volume, pixels / math.sqrt(math.prod(options.scale[1:])))
 
-    def intensity(self, volume, normalization="volume"):
+    def intensity(self, volume, normalization):
         """Return the `Intensity` to standardise a volume by, None for the model's own constants.
 
         Args:
@@ -221,7 +221,6 @@ class Predictor:
         Raises:
             ValueError: the model has no constants, or the volume is constant.
         """
-        normalization = checked_normalization(normalization)
         if normalization == "volume":
             return Intensity.of(volume)
         if normalization == "model":
@@ -259,7 +258,7 @@ class Predictor:
             engine if scale == (1, 1, 1) else Resampled(engine, scale, self.spatial_dims)
             for scale in self.scales(options)
         ]
-        return zoomed[0] if len(zoomed) == 1 else Ensemble(tuple(zoomed))
+        return zoomed[0] if len(zoomed) == 1 else Averaged(tuple(zoomed))
 
     def release(self):
         """Give back the memory that large tiles were computed in, where the engine can."""

@@ -8,6 +8,7 @@ from functools import lru_cache, partial
 
 from ..errors import invalid, require
 from ..extras import install_command
+from ..files import atomic_path
 from ..resources import free_memory, usable_cores
 from .job_store import JobStore
 from .prepared_prediction import PreparedPrediction
@@ -79,7 +80,7 @@ def memory_of_worker(job):
     """Return how many bytes each process of a job may take."""
     if not job.cluster:
         return free_memory() // (job.workers or 1)
-    with dask().Client(job.cluster) as client:
+    with dask("cluster").Client(job.cluster) as client:
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
     limits = [worker["memory_limit"] // worker["nthreads"] for worker in workers]
     return min(filter(None, limits), default=free_memory())
@@ -136,6 +137,11 @@ def _opened(folder, job_id):
     return OpenJob(JobStore(folder))
 
 
+def close_job():
+    """Close the job that is open in this process, with the sections that it keeps."""
+    _opened.cache_clear()
+
+
 def run_block(folder, index):
     """Run a block of the job in a folder, by its number, which is returned."""
     _opened(str(folder), JobStore(folder).read().id).run(index)
@@ -161,22 +167,23 @@ def run_job(store, *, workers=None, cluster=None, on_progress=None):
         for done, _ in enumerate(results, before + 1):
             on_progress(done, total)
     finally:
-        _opened.cache_clear()  # with the sections that it keeps
+        close_job()
 
 
-def dask():
-    """Return `dask.distributed`, or raise ValueError where it is not installed."""
+def dask(name):
+    """Return `dask.distributed`, or raise ValueError for an argument that needs it."""
     try:
         import dask.distributed as distributed
     except ImportError as error:
         expected = f"the packages of `{install_command('cluster')}`"
-        raise invalid("workers", expected, error) from error
+        raise invalid(name, expected, error) from error
     return distributed
 
 
 def on_dask(run, todo, workers, cluster):
     """Yield the results of a function run by Dask, which repeats the work of lost workers."""
-    distributed = dask()
+    name = "cluster" if cluster else "workers"
+    distributed = dask(name)
     with ExitStack() as stack:
         if not cluster:
             # Read by joblib, which counts the cores that engines use.
@@ -195,7 +202,8 @@ def on_dask(run, todo, workers, cluster):
                 yield future.result()
             except distributed.KilledWorker as error:
                 expected = "workers with more memory, or fewer of them, and --resume"
-                raise invalid("workers", expected, "workers that were killed") from error
+                raise invalid(name, expected, "workers that were killed") from error
+        client.run(close_job)  # as the workers of a cluster live on
 
 
 def finish_job(store, job, files, on_progress=None):
@@ -223,6 +231,7 @@ def finish_job(store, job, files, on_progress=None):
         slabs = steps.slabs(*arrays, job.threshold, sides, on_progress, store.folder)
         summary = write_labels(slabs, ready, image, steps.dtype)
         store.deliver({"probability": files.probability}, image)
-        ready.replace(files.labels)
+        with atomic_path(files.labels) as part:  # which may be a link to another disk
+            shutil.move(ready, part)
     store.remove()
     return summary

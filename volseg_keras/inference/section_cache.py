@@ -9,7 +9,7 @@ import numpy as np
 
 from ..volumes.volume import full_key
 
-SMALL = 2**28  # bytes of sections that are kept in memory, of which each process has its own
+SMALL_BYTES = 2**28  # of sections that are kept in memory, of which each process has its own
 DEEPEST = 2**30  # bytes of the sections that a piece takes part in
 DECODED = 2**28  # bytes of sections decoded at a time, unless their pieces hold more
 
@@ -23,14 +23,14 @@ class SectionCache:
     Args:
         volume: `(z, y, x)` array-like.
         count: number of sections to keep; reading more of them at once does without the cache.
-        folder: for the file of more than `SMALL` bytes, which vanishes with the cache.
+        folder: for the file of more than `SMALL_BYTES`, which vanishes with the cache.
     """
 
     def __init__(self, volume, count, folder):
         self.volume, self.shape, self.dtype = volume, volume.shape, volume.dtype
         self.count = min(count, self.shape[0])
         shape = (self.count, *self.shape[1:])
-        if math.prod(shape) * self.dtype.itemsize <= SMALL:
+        if math.prod(shape) * self.dtype.itemsize <= SMALL_BYTES:
             self.kept = np.empty(shape, self.dtype)
         else:
             file = tempfile.TemporaryFile(dir=folder, prefix="sections_")
@@ -90,4 +90,4 @@ def with_cache(volume, count, folder, side):
     if not pieces or max(pieces[1:]) <= side or pieces[0] * section > max(section, DEEPEST):
         return volume
     size, room = min(count, volume.shape[0]) * section, shutil.disk_usage(folder).free / 2
-    return SectionCache(volume, count, folder) if size <= max(SMALL, room) else volume
+    return SectionCache(volume, count, folder) if size <= max(SMALL_BYTES, room) else volume

@@ -13,7 +13,7 @@ from ..pretrained.choice import AUTO, choose_model, is_auto
 from ..pretrained.presets import METRICS
 from ..volumes.volume import open_volume
 from .lru_cache import LruCache
-from .open_model import by_keras, find_model, open_model, savedmodel_files
+from .open_model import by_keras, check_engine, find_model, open_model, savedmodel_files
 from .options import PredictionOptions
 from .values import label_map, probabilities
 
@@ -96,6 +96,7 @@ class Segmenter:
             zooms=zooms,
             denoise=denoise,
         )
+        check_engine(engine)
         self._engine, self._rescale = engine, scale is None
         self._predictor = None if is_auto(model) else open_model(model, engine)
 
@@ -144,6 +145,7 @@ def given_scale(scale):
 
 def chosen_model(volume, engine, options, rescale):
     """Return the `Predictor` of the models that suit a volume, and options with their scale."""
+    check_engine(engine)
     choice = choose_model(volume)
     if rescale:
         options = replace(options, scale=choice.scale(volume))

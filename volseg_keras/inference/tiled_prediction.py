@@ -16,7 +16,7 @@ FADE = {3: (8, 8, 8), 2: (0, 16, 16)}
 VOXELS = {3: 24_000_000, 2: 1_000_000}
 BYTES = {3: 80, 2: 1000}
 MULTIPLE = 16  # of a tile's sizes
-LONGEST = 64  # multiples
+LONGEST_SIDE = 64  # multiples
 SLAB_VOXELS = 2**27
 SAMPLE = {3: (64, 128, 128), 2: (4, 256, 256)}
 
@@ -95,7 +95,7 @@ def best_tile(shape, halo, fade, steps, voxels):
     for n, h, f, m in zip(shape, halo, fade, steps, strict=True):
         whole = -(-n // m) * m
         shortest = min(-(-(2 * h + max(3 * f, 1)) // m) * m, whole)
-        longest = max(min(whole, LONGEST * m), shortest)
+        longest = max(min(whole, LONGEST_SIDE * m), shortest)
         size = np.arange(shortest, longest + 1, m)
         tiles = 1 + np.maximum(0, -((size - n) // (size - 2 * h - f).clip(1)))
         sizes.append(size)

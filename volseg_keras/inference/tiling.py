@@ -37,6 +37,11 @@ class Interval:
     keep_stop: int
     fade: int
 
+    def shifted(self, by):
+        """Return the same of an axis that begins `by` voxels earlier."""
+        edges = ("start", "stop", "keep_start", "keep_stop")
+        return replace(self, **{name: getattr(self, name) + by for name in edges})
+
 
 def intervals(size, tile, halo=0, fade=0):
     """Cut an axis into evenly spaced intervals of `tile` voxels.
@@ -100,7 +105,7 @@ def read_tiles(volume, axes):
                 low = z.start
                 slab = np.asarray(volume[low : max(stop, low + min(planes, SLAB_PLANES))])
             source, shift = slab, low
-        cut = replace(z, start=z.start - shift, stop=z.stop - shift)
+        cut = z.shifted(-shift)
         for rest in product(*others):
             yield read_tile(source, (cut, *rest))
 

@@ -28,13 +28,17 @@ def to_labels(values, threshold=0.5):
 
 def joined_slabs(slabs):
     """Return the values of slabs `(z, values)` as one array."""
-    return np.concatenate([values for _, values in slabs])
+    return joined([values for _, values in slabs])
+
+
+def joined(parts):
+    """Return arrays as one along the first axis, a single one as it is."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def probabilities(slabs):
     """Return the float32 probabilities `(z, y, x, classes)` of slabs."""
-    parts = [_all_classes(values) for _, values in slabs]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return joined([_all_classes(values) for _, values in slabs])
 
 
 def _all_classes(values):

@@ -38,16 +38,7 @@ def axis_plan(size, span, tile, halo, fade):
     """Return the intervals that keep `span` of an axis, with context on both sides."""
     stop = min(size, span.stop + halo)
     start = max(0, min(span.start - halo, stop - tile))
-    cut = [
-        replace(
-            i,
-            start=i.start + start,
-            stop=i.stop + start,
-            keep_start=i.keep_start + start,
-            keep_stop=i.keep_stop + start,
-        )
-        for i in intervals(stop - start, tile, halo, fade)
-    ]
+    cut = [each.shifted(start) for each in intervals(stop - start, tile, halo, fade)]
     cut[0] = replace(cut[0], keep_start=span.start)
     cut[-1] = replace(cut[-1], keep_stop=span.stop)
     return cut

@@ -5,15 +5,15 @@ from pathlib import Path
 from ..errors import require
 from ..files import sha256
 
-NAME = "SHA256SUMS"
+CHECKSUMS = "SHA256SUMS"
 
 
 def write_checksums(folder):
     """Write SHA256SUMS for all files of a folder and below."""
     folder = Path(folder)
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != NAME)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != CHECKSUMS)
     lines = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
-    (folder / NAME).write_text("".join(lines), encoding="utf-8")
+    (folder / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
 
 
 def check_files(folder, names=None):
@@ -27,12 +27,13 @@ def check_files(folder, names=None):
         ValueError: a file is missing, not listed, or not the one that was published.
     """
     folder = Path(folder)
-    if not (folder / NAME).is_file():
+    if not (folder / CHECKSUMS).is_file():
         return
-    lines = (folder / NAME).read_text(encoding="utf-8").splitlines()
+    lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
     known = {line[66:]: line[:64] for line in lines}  # between them "  ", or " *" of binary mode
     for name in known if names is None else names:
         path = folder / name
         found = sha256(path) if path.is_file() else "no such file"
-        expected = known.get(name)
+        require(name in known, "model", f"a file that {folder / CHECKSUMS} lists", path)
+        expected = known[name]
         require(found == expected, "model", f"{path} of SHA-256 {expected}", found)

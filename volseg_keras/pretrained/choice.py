@@ -14,7 +14,7 @@ AUTO = "auto"  # as the name of a model
 # By number of spatial axes, the best first; the first one that is published is used.
 BEST = {2: ("mito-2d", "D"), 3: ("mito-3d", "H")}
 OTHER = {2: 3, 3: 2}
-FEWEST = 8  # sections of a volume that models of both kinds see
+FEWEST_FOR_BOTH = 8  # sections of a volume that models of both kinds see
 # Voxel sizes that differ by a smaller factor count as equal, those by a larger are not rescaled.
 ALIKE, TOO_FAR = 1.25, 4.0
 
@@ -39,7 +39,7 @@ class Choice:
             volume: as of `choose_model`.
             models: tuple of names of published models, runs or files, or of "auto" alone.
         """
-        if models == (AUTO,):
+        if is_auto(models):
             return choose_model(volume)
         return cls(models, f"Model {' and '.join(map(str, models))}")
 
@@ -58,9 +58,11 @@ class Choice:
         return common_scale(self.models, known_voxel_size(volume))
 
 
-def is_auto(model):
-    """Return whether a model is to be chosen for the volume."""
-    return isinstance(model, str) and model == AUTO
+def is_auto(models):
+    """Return whether a model is to be chosen for the volume: "auto", also alone in a list."""
+    if isinstance(models, list | tuple):
+        return len(models) == 1 and is_auto(models[0])
+    return isinstance(models, str) and models == AUTO
 
 
 def choose_model(volume):
@@ -87,7 +89,7 @@ def choose_model(volume):
     require(model, "model", expected, ", ".join(sorted(known)) or "none")
     models, reason = [model], f"Model {model}, {dims}D: {why}"
     partner = BEST[OTHER[dims]][0]
-    if model == BEST[dims][0] and partner.lower() in known and volume.shape[0] >= FEWEST:
+    if model == BEST[dims][0] and partner.lower() in known and volume.shape[0] >= FEWEST_FOR_BOTH:
         models.append(partner)
         reason += f"; averaged with {partner}"
     return Choice(tuple(models), reason)

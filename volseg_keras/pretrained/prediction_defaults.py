@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from math import inf
+from numbers import Real
 
 from ..errors import require
 
@@ -56,4 +57,4 @@ class PredictionDefaults:
 
 def are_zooms(zooms):
     """Return whether numbers are zooms that a volume can be predicted at."""
-    return bool(zooms) and all(1 / 4 <= zoom <= 4 for zoom in zooms)
+    return bool(zooms) and all(isinstance(zoom, Real) and 1 / 4 <= zoom <= 4 for zoom in zooms)

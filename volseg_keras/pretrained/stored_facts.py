@@ -124,7 +124,7 @@ def _entries_within(file):
     try:
         with zipfile.ZipFile(file) as archive:
             found = json.loads(archive.comment)
-    except (zipfile.BadZipFile, ValueError):  # damage is told where the model is loaded
+    except (zipfile.BadZipFile, ValueError):  # damage is reported when the model is loaded
         return {}
     return found if isinstance(found, dict) else {}
 

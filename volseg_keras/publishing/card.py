@@ -12,6 +12,7 @@ from ..pretrained.summaries import AS_IT_IS, mean_jaccard
 from .catalogue import DATASETS
 from .zoo import ZOO
 
+RETRAINED = " (measured before the held-out part was added to the training data)"
 TEMPLATE = Path(__file__).with_name("card.md")
 # Of weights that are published with this package.
 TERMS = {"license": "Apache-2.0", "authors": [{"name": "The volseg_keras maintainers"}]}
@@ -53,7 +54,7 @@ def card_text(name, model, metrics, about="", row=None):
         device=metrics.get("device", "a CPU"),
         hold_out=", ".join(metrics["held_out"]),
         held_out=f"{metrics['held_out_jaccard']:.3f}",
-        retrained=" before it was trained on too" if metrics.get("retrained") else "",
+        retrained=RETRAINED if metrics.get("retrained") else "",
         statistics=_statistics(metrics),
         threshold=_threshold(stored.threshold, model_metadata.num_classes),
         command=_command(name, metrics, row) if row else "",
@@ -129,7 +130,7 @@ def _threshold(threshold, num_classes):
 
 def _command(name, metrics, row):
     steps = f" --steps {metrics['steps']}" if metrics["steps"] != row.steps else ""
-    return f" Again:\n\n```\nvolseg reproduce {name} --data DATA{steps}\n```"
+    return f" To train it again:\n\n```\nvolseg reproduce {name} --data DATA{steps}\n```"
 
 
 def _voxels(size_range, dims):

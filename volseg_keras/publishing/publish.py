@@ -2,6 +2,7 @@
 
 import shutil
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,18 +16,17 @@ from ..inference.options import PredictionOptions
 from ..networks.inference_graph import check_tensorflow
 from ..networks.variants import find_variant, get_variant
 from ..patches.class_ids import annotated_sections
-from ..pretrained.checksums import NAME as SUMS
-from ..pretrained.checksums import write_checksums
+from ..pretrained.checksums import CHECKSUMS, write_checksums
 from ..pretrained.choice import rescaling
 from ..pretrained.presets import KERAS, METRICS, load_pretrained
 from ..pretrained.stored_facts import StoredFacts
 from ..training.recipes import get_recipe
-from ..volumes.dimensions import check_shape
+from ..volumes.dimensions import check_shape, known_voxel_size
 from ..volumes.labels import NOT_ANNOTATED, class_ids
 from .card import card_text, facts_of
 from .catalogue import DATASETS
 from .model_table import write_model_tables
-from .robustness import post_processed, under_shifts
+from .scoring import scores_by_view, scores_under_shifts
 from .zoo_training import open_pair
 
 # Entries of the metrics.json of a run that a card, or its comparison with a row, needs.
@@ -65,8 +65,8 @@ def zoo_tests(row, data):
 
 def given_test(image, label):
     """Return the `ScoredVolume` of an open volume and its labels."""
-    name, size = Path(image.path).name, image.voxel_size
-    return ScoredVolume(name, image[...], class_ids(label), size)
+    size = known_voxel_size(image)
+    return ScoredVolume(Path(image.path).name, image[...], class_ids(label), size)
 
 
 def annotated_part(test):
@@ -101,14 +101,14 @@ def publish(run, output, tests, *, about="", row=None, on_progress=None):
     """
     check_tensorflow()
     run, output = Path(run), Path(output).resolve()
-    metrics = read_json(run / METRICS)
-    check_publishable(run, metrics, tests, row)
+    metrics = check_run(run, row)
+    check_tests(tests)
     check_output(output)
     require(row or about.strip(), "about", "paragraphs on the data, for the card", "none")
     model, stored = load_pretrained(run), StoredFacts.of(run)
     classes = model.output_shape[-1]
     good = not row or classes == len(row.classes)
-    require(good, "run", f"one of {row and len(row.classes)} classes", f"{classes} classes")
+    require(good, "run", f"a run with {row and len(row.classes)} classes", f"{classes} classes")
     round_weights(model)
     output.parent.mkdir(parents=True, exist_ok=True)
     with work_folder(output) as work:
@@ -120,14 +120,15 @@ def publish(run, output, tests, *, about="", row=None, on_progress=None):
         write_files(model, run, part, metrics, stored.card, about, row)
         file.replace(part / file.name)
         write_checksums(part)
-        # It is kept if this process is killed now.
         earlier = output.parent / ".earlier" / output.name
         if output.exists():
-            shutil.rmtree(earlier.parent, ignore_errors=True)
-            earlier.parent.mkdir()
+            shutil.rmtree(earlier, ignore_errors=True)
+            earlier.parent.mkdir(exist_ok=True)
             output.replace(earlier)
-        part.replace(output)
-        shutil.rmtree(earlier.parent, ignore_errors=True)
+        part.replace(output)  # if this process is killed before, the earlier one is kept
+        shutil.rmtree(earlier, ignore_errors=True)
+        with suppress(OSError):  # there is none, or it holds that of another model
+            earlier.parent.rmdir()
     write_model_tables(output.parent)
     return metrics
 
@@ -168,7 +169,7 @@ def score_all(predictor, tests, stored, on_progress=None):
         size = stored.nearest_voxel_size(test.voxel_size)
         scale = rescaling(test.voxel_size, size, predictor.spatial_dims)
         options = PredictionOptions(scale=scale)
-        scores = post_processed(
+        scores = scores_by_view(
             predictor,
             test.image,
             test.truth,
@@ -179,25 +180,36 @@ def score_all(predictor, tests, stored, on_progress=None):
         entry = {"name": test.name, "voxels": list(whole.image.shape), "scale": list(scale)}
         entry["sections"] = len(annotated_sections(test.truth, NOT_ANNOTATED))
         if not scored:
-            entry["shifts"] = under_shifts(
+            entry["shifts"] = scores_under_shifts(
                 predictor, test.image, test.truth, options, on_progress=on_progress
             )
         scored.append(entry | {"scores": scores})
     return scored
 
 
-def check_publishable(run, metrics, tests, row):
-    """Raise ValueError for a run or volumes that a card cannot be written for."""
+def check_run(run, row):
+    """Return the dict of a run's metrics.json; raise ValueError if it gives no card, or not `row`.
+
+    Args:
+        run: its folder.
+        row: the `PublishedModel` that it must be a run of, or None.
+    """
+    metrics = read_json(Path(run) / METRICS)
     held_out = metrics.get("held_out_jaccard") is not None
-    require(held_out, "run", "one with a held-out part", run)
+    require(held_out, "run", "a run with a held-out part", run)
     missing = [name for name in NEEDED if name not in metrics]
     expected = "a run of `fit` with this version of the package"
     require(not missing, "run", expected, f"{run}, whose metrics.json lacks {', '.join(missing)}")
     network = find_variant(metrics["variant"])
-    require(network, "run", "one of a network of `build_model`", metrics["variant"])
+    require(network, "run", "a run of a network from `build_model`", metrics["variant"])
     if row:
         done, planned = trained_as(metrics), row_trained_as(row)
-        require(done == planned, "run", f"one of the row: {planned}", done)
+        require(done == planned, "run", f"a run trained like this row: {planned}", done)
+    return metrics
+
+
+def check_tests(tests):
+    """Raise ValueError for volumes that a model cannot be scored on."""
     image = tests[0].image
     expected = "(z, y, x) intensities of 8 bits, since scores under shifts need them"
     good = image.dtype == np.uint8 and image.ndim == 3
@@ -237,9 +249,9 @@ def _training_text(network, recipe, seed, start, batch, names, validation, hold_
 
 def check_output(output):
     """Raise FileExistsError for a folder that is not an earlier published model."""
-    good = not output.exists() or (output / SUMS).is_file() or not any(output.iterdir())
+    good = not output.exists() or (output / CHECKSUMS).is_file() or not any(output.iterdir())
     expected = "a new folder, or one of a published model"
-    require(good, "output", expected, f"{output} without {SUMS}", FileExistsError)
+    require(good, "output", expected, f"{output} without {CHECKSUMS}", FileExistsError)
 
 
 def write_files(model, run, folder, metrics, card, about, row):

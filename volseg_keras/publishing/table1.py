@@ -1,7 +1,7 @@
 """Reproduce Table 1: train its rows under one recipe and budget, and compare with the paper."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..training.arguments import make_budget
 from ..training.recipes import get_recipe
 from ..volumes.labels import digest
 from .catalogue import EPFL_TABLE_1, EPFL_TEST
-from .robustness import post_processed
+from .scoring import scores_by_view
 from .table1_files import MEASURES, write_tables
 from .zoo import ZOO
 from .zoo_training import find_files, open_pair, train_network
@@ -40,6 +40,37 @@ class Data:
     train: tuple
     test: tuple
     hold_out: str
+
+
+@dataclass(frozen=True)
+class RunBudget:
+    """The budget of every run of a table.
+
+    Attributes:
+        steps: in steps, or None.
+        minutes: in minutes, or None; if both are None, each run takes as many patches as the
+            published model did.
+    """
+
+    steps: int | None = None
+    minutes: float | None = None
+
+    def __str__(self):
+        """Text for the title of the table."""
+        text = ", ".join(f"{value:g} {name} a run" for name, value in self.to_json().items())
+        return text or "each run sees as many patches as the published model did"
+
+    def to_json(self):
+        """Return what is given, as a dict."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def steps_of(self, row, recipe):
+        """Return the steps of a run, None for a budget in minutes."""
+        if self.to_json():
+            return self.steps
+        model, dims = ZOO[row], VARIANTS[row].spatial_dims
+        seen = model.steps * (model.batch_size or get_recipe(model.recipe).batch[dims])
+        return round(seen / get_recipe(recipe).batch[dims])
 
 
 def load_data(folder):
@@ -79,9 +110,8 @@ def reproduce(output, rows, data, *, recipe="fast", seeds=1, steps=None, minutes
     rows = [get_variant(row).name for row in rows]
     make_budget(get_recipe(recipe), steps, minutes)
     output = writable_folder(output)
-    given = {"steps": steps, "minutes": minutes}
-    budget = {key: value for key, value in given.items() if value is not None}
-    check_budget(output, {"data": data.name, "sha256": labels_digest(data), **budget})
+    budget = RunBudget(steps, minutes)
+    check_budget(output, {"data": data.name, "sha256": labels_digest(data), **budget.to_json()})
     jobs = list(product(range(seeds), rows))
     for i, (seed, row) in enumerate(jobs, 1):
         folder = output / f"{row}_{recipe}_{seed}"
@@ -108,8 +138,7 @@ def labels_digest(data):
 
 def title(data, budget):
     """Return one line about the data and the budget."""
-    text = ", ".join(f"{value:g} {name} a run" for name, value in budget.items())
-    return f"Test volume {data.name}; {text or 'as many patches a run as of the published model'}"
+    return f"Test volume {data.name}; {budget}"
 
 
 def run_row(folder, row, recipe, seed, data, budget):
@@ -122,19 +151,13 @@ def run_row(folder, row, recipe, seed, data, budget):
         folder,
         seed=seed,
         recipe=recipe,
+        steps=budget.steps_of(row, recipe),
+        minutes=budget.minutes,
         hold_out=data.hold_out,
-        **(budget or {"steps": default_steps(row, recipe)}),
     )
     # Table 1 is about networks alone.
-    scores = post_processed(open_model(folder), *data.test, about["threshold"], PLAIN_PREDICTION)
+    scores = scores_by_view(open_model(folder), *data.test, about["threshold"], PLAIN_PREDICTION)
     write_json(folder / SCORES, {"row": row, **about, "scores": scores}, indent=2)
-
-
-def default_steps(row, recipe):
-    """Return the steps in which a recipe takes as many patches as the published model has seen."""
-    model, dims = ZOO[row], VARIANTS[row].spatial_dims
-    seen = model.steps * (model.batch_size or get_recipe(model.recipe).batch[dims])
-    return round(seen / get_recipe(recipe).batch[dims])
 
 
 def finished(output):

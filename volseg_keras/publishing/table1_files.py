@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..files import atomic_path
-from ..pretrained.summaries import AS_IT_IS
+from ..pretrained.summaries import AS_IT_IS, AVERAGED
 from ..report.plots import DARK, PREDICTION, TRUTH, save_figure
 
 MEASURES = (
@@ -88,7 +88,7 @@ def figure(table, title, path):
     best = {
         (row["network"], row["recipe"]): row[name]
         for row in table
-        if row["post-processing"].startswith("averaged over")
+        if row["post-processing"] == AVERAGED
     }
     drawn = Figure(figsize=(max(4.5, 1.6 + 0.75 * len(rows)), 3.6), layout="constrained")
     ax = drawn.subplots()

@@ -50,7 +50,7 @@ class PublishedModel:
     purpose: str = ""
 
     def __post_init__(self):
-        """Check what would be told only when the trained model is published."""
+        """Check what would otherwise fail only when the trained model is published."""
         for pair in (*self.train, *self.validate):
             good = not set("*[?") & set(pair.image)
             require(good, "train", "a single file; patterns are for test volumes", pair.image)

@@ -16,7 +16,21 @@ from ..volumes.volume import as_volume, open_volume
 from .catalogue import DATASETS
 
 
-def train_network(network, pairs, output, *, seed, num_classes=2, start=None, **options):
+def train_network(
+    network,
+    pairs,
+    output,
+    *,
+    seed,
+    recipe,
+    steps=None,
+    minutes=None,
+    batch_size=None,
+    hold_out=None,
+    validation=(),
+    num_classes=2,
+    start=None,
+):
     """Train a network from a seed, or resume that.
 
     The weights depend on the arguments, and on the rounding of a machine, only.
@@ -26,21 +40,39 @@ def train_network(network, pairs, output, *, seed, num_classes=2, start=None, **
         pairs: images and their labels.
         output: folder of the run.
         seed: of weights and patches.
+        recipe: as of `fit`, like `steps` to `validation`.
+        steps: see `recipe`.
+        minutes: see `recipe`.
+        batch_size: see `recipe`.
+        hold_out: see `recipe`.
+        validation: see `recipe`.
         num_classes: number of classes.
         start: published model to start from, or None.
-        **options: of `fit`.
 
     Returns:
         The dict of metrics.json.
     """
     images, labels = map(list, zip(*pairs, strict=True))
-    options = {"seed": seed, "resume": Path(output).exists(), "start": start, **options}
     keras.utils.set_random_seed(seed)
     if start:
         model = published_start(start, network, num_classes)
     else:
         model = build_model(network, num_classes=num_classes)
-    return fit(model, images, labels, output=output, **options)
+    return fit(
+        model,
+        images,
+        labels,
+        output=output,
+        recipe=recipe,
+        steps=steps,
+        minutes=minutes,
+        batch_size=batch_size,
+        hold_out=hold_out,
+        validation=validation,
+        resume=Path(output).exists(),
+        seed=seed,
+        start=start,
+    )
 
 
 def published_start(name, network, num_classes):
@@ -80,7 +112,7 @@ def train_row(row, data, output, *, steps=None):
         num_classes=len(row.classes),
         start=row.start,
         recipe=row.recipe,
-        steps=steps or row.steps,
+        steps=row.steps if steps is None else steps,
         batch_size=row.batch_size,
         hold_out=[pair.hold_out for pair in row.train],
         validation=[open_pair(pair, data) for pair in row.validate],

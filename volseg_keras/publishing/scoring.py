@@ -13,7 +13,7 @@ from ..scores import Confusion, segmentation_scores
 from ..volumes.labels import NOT_ANNOTATED
 
 
-def post_processed(predictor, image, truth, threshold, options=None, *, on_progress=None):
+def scores_by_view(predictor, image, truth, threshold, options=None, *, on_progress=None):
     """Score a model with and without each step of post-processing.
 
     Args:
@@ -50,21 +50,23 @@ def post_processed(predictor, image, truth, threshold, options=None, *, on_progr
     return scores
 
 
-def under_shifts(predictor, image, truth, options=None, *, on_progress=None):
+def scores_under_shifts(predictor, image, truth, options=None, *, on_progress=None):
     """Score a model on changed copies of a uint8 volume, standardised with their own statistics.
 
     All are rescaled alike, as if nobody knew that voxels of some have another size.
 
     Returns:
-        A dict from the name of each of `SHIFTS` to its `scores.Confusion.foreground_jaccard`.
+        A dict from the name of each of `SHIFTS` to its `scores.Confusion.foreground_jaccard`,
+        without those that leave no annotated voxel.
     """
     table = {}
     for done, (name, shift) in enumerate(SHIFTS.items(), 1):
         copy, labels = shift(image, truth)
-        confusion = Confusion(predictor.metadata.num_classes, NOT_ANNOTATED)
-        for z, values in predictor.slabs(copy, options):
-            confusion.add(labels[z : z + len(values)], to_labels(values))
-        table[name] = confusion.foreground_jaccard()
+        if (labels != NOT_ANNOTATED).any():
+            confusion = Confusion(predictor.metadata.num_classes, NOT_ANNOTATED)
+            for z, values in predictor.slabs(copy, options):
+                confusion.add(labels[z : z + len(values)], to_labels(values))
+            table[name] = confusion.foreground_jaccard()
         if on_progress:
             on_progress(done, len(SHIFTS))
     return table
@@ -90,7 +92,7 @@ def missing_sections(image):
     return image
 
 
-def resampled(factor):
+def zoomed_by(factor):
     """Return a shift that changes the number of voxels along every axis."""
 
     def shift(image, truth):
@@ -110,7 +112,7 @@ def framed(image, truth):
     return padded, np.pad(truth, width)
 
 
-def thinned(image, truth):
+def every_eighth_section(image, truth):
     """Keep every eighth section: isotropic voxels of 5 nm become sections of 40 nm."""
     return image[::8], truth[::8]
 
@@ -130,7 +132,7 @@ SHIFTS = {
     "blur, sigma 1.5 voxels": grey_shift(lambda v: ndimage.gaussian_filter(v, 1.5)),
     "white noise, 25 levels": grey_shift(noisy),
     "every 16th section noise": grey_shift(missing_sections),
-    "every 8th section alone": thinned,
-    "voxels 20 % smaller": resampled(1.25),
-    "voxels 25 % larger": resampled(0.8),
+    "every 8th section alone": every_eighth_section,
+    "voxels 20 % smaller": zoomed_by(1.25),
+    "voxels 25 % larger": zoomed_by(0.8),
 }
