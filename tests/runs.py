@@ -8,7 +8,6 @@ import keras
 import pytest
 
 from volseg_keras import Augment, RankOneConv, StochasticDownsample, fit, phantom
-from volseg_keras.training import weight_averaging
 from volseg_keras.training.callbacks import Schedule
 from volseg_keras.training.recipes import RECIPES
 
@@ -42,9 +41,7 @@ def quick_recipes():
         quick = replace(adam, optimizer={3: "SGD"}, optimizer_options={})
         patch.setitem(RECIPES, "quick", quick)
         patch.setitem(RECIPES, "adam", adam)
-        patch.setitem(RECIPES, "averaged", replace(adam, average=3.0))
-        patch.setitem(RECIPES, "settling", replace(adam, average=3.0, settle=0.25))
-        patch.setattr(weight_averaging, "EVERY", 1)
+        patch.setitem(RECIPES, "settling", replace(adam, settle=0.25))
         yield
 
 

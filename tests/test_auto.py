@@ -22,12 +22,13 @@ from volseg_keras.progress import shown_by
 from volseg_keras.training import auto, new_network, stages, starting_model
 from volseg_keras.training.annotated_sections import without_section
 from volseg_keras.training.callbacks import Budget
+from volseg_keras.training.fit_by_name import fit_by_name
 from volseg_keras.training.hold_out import HoldOut, hold_out_parts
 from volseg_keras.training.labelled_volumes import LabelledVolume
 from volseg_keras.training.recipes import get_recipe
 from volseg_keras.training.request import Request
 from volseg_keras.training.run_folders import next_run, train_or_resume
-from volseg_keras.training.self_training import sure
+from volseg_keras.training.self_training import confident_ids
 from volseg_keras.training.stages import Stage, train_stages
 from volseg_keras.training.starting_model import (
     Candidate,
@@ -318,9 +319,9 @@ def test_self_training_from_a_start_that_is_named(files, tmp_path, capsys):
 
 def test_sure_labels_lie_beyond_the_threshold():
     probability = np.array([0, 0.1, 0.3, 0.9, 0.97, 1], np.float32)[:, None]
-    assert sure(probability, 0.8).tolist() == [0, 0, 255, 255, 1, 1]
+    assert confident_ids(probability, 0.8).tolist() == [0, 0, 255, 255, 1, 1]
     three = np.array([[0.95, 0.05, 0], [0.5, 0.5, 0], [0, 0.05, 0.95]])
-    assert sure(three, 0.5).tolist() == [0, 255, 2]
+    assert confident_ids(three, 0.5).tolist() == [0, 255, 2]
 
 
 @pytest.mark.parametrize("dims, depth", [(2, 15), (3, 16)])
@@ -381,6 +382,37 @@ def test_wrong_input_is_refused_before_any_work(arguments, told, tmp_path):
     with pytest.raises(ValueError, match=told):
         fit(images=IMAGE, labels=sparse(), **options)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("everything", [255, 1])
+def test_labels_that_mark_everything_are_refused(everything, tmp_path):
+    label = np.full(IMAGE.shape, everything, np.uint8)
+    with pytest.raises(ValueError, match="`labels`.*objects and background"):
+        fit("auto", IMAGE, label, output=tmp_path / "run")
+
+
+def test_numbers_of_numpy_are_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr("volseg_keras.training.fit.fit_auto", lambda request: request)
+    numbers = {"seed": np.int64(3), "batch_size": np.int64(2), "self_train": np.int64(1)}
+    request = fit("auto", IMAGE, sparse(), output=tmp_path, **numbers)
+    found = {name: getattr(request, name) for name in numbers}
+    assert json.loads(json.dumps(found)) == numbers
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31, 0.5])
+def test_a_wrong_seed_is_refused_before_labels_are_read(seed, tmp_path):
+    with pytest.raises(ValueError, match="`seed`"):
+        fit_by_name("auto", None, output=tmp_path / "run", seed=seed)
+
+
+def test_one_model_is_scored_however_long_reading_takes(monkeypatch):
+    monkeypatch.setattr(starting_model, "SECONDS", -1)
+    monkeypatch.setattr(starting_model, "crops_of", lambda *_: [])
+    monkeypatch.setattr(
+        starting_model, "scored", lambda name, *_: Candidate(name, (1, 1, 1), 0.5, 0.5, 0.1)
+    )
+    found = starting_model.score_candidates([None], 2, [("D", (1, 1, 1)), ("C", (1, 1, 1))])
+    assert [each.name for each in found] == ["D"]
 
 
 def test_a_wrong_start_is_refused_before_labels_are_read(tmp_path, monkeypatch):

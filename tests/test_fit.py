@@ -102,6 +102,11 @@ def test_a_trained_model_is_trained_further_on_another_volume(in_memory, tmp_pat
         fit(model, darker, LABEL, output=folder, resume=True, **options)
 
 
+def test_the_path_of_a_model_is_told(tmp_path):
+    with pytest.raises(ValueError, match="`model`. Expected a Keras model"):
+        fit(tmp_path / "model.keras", IMAGE, LABEL, output=tmp_path / "run")
+
+
 def test_training_goes_on_at_the_contrast_of_the_model(tmp_path):
     """And takes a seed and a start of other types."""
     model = with_normalization(tiny_network(), 120.0, 30.0, 1.5)

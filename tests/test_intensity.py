@@ -191,12 +191,27 @@ def test_the_published_model_does_not_mind(name, plain):
     assert (found & want).sum() / (found | want).sum() > (0.95 if name == "in a frame" else 0.97)
 
 
-def test_statistics_and_padding_are_told_in_a_line():
-    told = str(Intensity(120.0, 30.0, (0.0, 255.0)))
+@pytest.mark.parametrize("shape", [(3, 20_000, 20_000), (10, 40_000, 40_000), (1, 60_000, 9_000)])
+def test_of_few_large_sections_those_in_the_middle_are_read(shape):
+    class Volume:
+        dtype, read = np.dtype(np.uint8), []
+
+        def __getitem__(self, key):
+            self.read.append(key[0].start)
+            return np.arange(100, dtype=np.uint8).reshape(1, 1, 100)
+
+    volume = Volume()
+    volume.shape = shape
     assert (
-        told
-        == "Standardised by grey levels: mean 120, deviation 30; padding of 0 and 255 is background"
+        len(list(intensity_measurement._pieces(volume, None)))
+        and abs(volume.read[0] - shape[0] // 2) <= 1
     )
+
+
+def test_statistics_and_padding_are_told_in_a_line():
+    start, padding = str(Intensity(120.0, 30.0, (0.0, 255.0))).split("; ")
+    assert start == "Intensities are standardised: mean 120, deviation 30"
+    assert padding == "padding of 0 and 255 is background"
     assert str(Intensity([1.0, 2.0], [3.0, 4.0])).endswith(
         "mean 1, deviation 3; mean 2, deviation 4"
     )

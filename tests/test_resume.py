@@ -112,7 +112,7 @@ def test_a_finished_run_resumes_to_itself(finished, ended):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
 
 
-@pytest.mark.parametrize("changes", [{"seed": 1}, {"hold_out": "x:0:40"}, {"recipe": "averaged"}])
+@pytest.mark.parametrize("changes", [{"seed": 1}, {"hold_out": "x:0:40"}, {"recipe": "settling"}])
 def test_a_run_resumes_with_its_own_arguments_only(changes, ended):
     with pytest.raises(ValueError, match="`resume`"):
         run(ended, 8, resume=True, **changes)

@@ -20,7 +20,6 @@ from volseg_keras.training.labelled_volumes import LabelledVolume, labelled_volu
 from volseg_keras.training.prediction_mode import prediction_mode
 from volseg_keras.training.recipes import get_recipe
 from volseg_keras.training.validation import HeldOutScores
-from volseg_keras.training.weight_averaging import WeightAverage
 from volseg_keras.volumes.intensity import Intensity
 from volseg_keras.volumes.labels import NOT_ANNOTATED
 
@@ -85,30 +84,6 @@ def test_a_budget_in_minutes_ends_in_time(tmp_path):
     assert 0.03 <= summary["minutes"] < 0.4 and summary["held_out_jaccard"] is None
     assert (tmp_path / "model.keras").is_file()
     assert float(read(tmp_path)[-1]["learning_rate"]) < 3e-3
-
-
-def test_the_mean_of_weights_is_polynomially_weighted():
-    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
-    budget, seen, power = Budget(50, None), [], 3
-    average = WeightAverage(budget, power)
-    average.set_model(model)
-    for budget.step in range(1, 51):
-        seen.append(np.sin(budget.step))
-        model.set_weights([np.array([[seen[-1]]], np.float32)])
-        average.on_train_batch_end(0)
-    # Shamir & Zhang: the s-th of t counts as the product of what later ones left of it.
-    share = [(power + 1) / (s + power) for s in range(1, 51)]
-    weight = [a * np.prod([1 - b for b in share[i + 1 :]]) for i, a in enumerate(share)]
-    assert sum(weight) == pytest.approx(1) and sum(weight[42:]) == pytest.approx(0.5, abs=0.05)
-    with average.applied(model):
-        assert model.get_weights()[0].item() == pytest.approx(np.dot(weight, seen), abs=1e-5)
-    assert model.get_weights()[0].item() == np.float32(seen[-1])
-
-
-def test_what_is_saved_is_the_mean(tmp_path):
-    model, _ = run(tmp_path, 8, recipe="averaged", hold_out=None)
-    last, saved = model.get_weights(), load_pretrained(tmp_path).get_weights()
-    assert max(np.abs(a - b).max() for a, b in zip(last, saved, strict=True)) > 1e-4
 
 
 def test_statistics_settle_to_those_of_the_batches_as_the_network_predicts():
@@ -203,7 +178,6 @@ def test_what_was_best_before_the_weights_settled_does_not_count_after_a_kill(tm
         budget,
         lambda: HeldOutScores({"part": 0.5}, 0.5),
         lambda: saved.append(budget.step),
-        WeightAverage(budget, None),
     )
     validate.set_model(model)
     validate.on_epoch_end(0, logs := {})

@@ -140,6 +140,7 @@ def test_a_program_without_a_console(closed, image, tmp_path):
             {"KERAS_BACKEND": "none_such"},
             "none_such, from KERAS_BACKEND",
         ),
+        ("{}", {"KERAS_BACKEND": "openvino"}, "openvino, from KERAS_BACKEND"),
     ],
 )
 def test_a_backend_that_is_missing_is_one_line(config, settings, named, image, tmp_path):

@@ -16,7 +16,7 @@ from volseg_keras.training.annotated_sections import (
     tell_empty_sections,
     without_unpainted,
 )
-from volseg_keras.training.suggest import draft, draft_section, farthest, uncertainty_of
+from volseg_keras.training.suggest import draft, draft_section, most_informative, uncertainty_of
 
 IMAGE, LABEL = phantom((16, 64, 64), seed=0)
 KNOWN = np.full_like(LABEL, 255)
@@ -83,6 +83,15 @@ def test_a_draft_from_labels_that_nobody_has_painted_is_one_of_its_sections_alon
     np.testing.assert_array_equal(blank, draft(None, [section], IMAGE.shape))
 
 
+def test_labels_of_255_alone_are_not_annotated_yet(model):
+    nothing = np.full(IMAGE.shape, 255, np.uint8)
+    (section,) = suggest(model, IMAGE, 1, nothing)
+    assert section.z == suggest(model, IMAGE, 1)[0].z
+    drafted = draft(nothing, [section], IMAGE.shape)
+    np.testing.assert_array_equal(drafted, draft(None, [section], IMAGE.shape))
+    np.testing.assert_array_equal(draft_section(nothing, section)[section.z], section.labels)
+
+
 def test_sections_are_those_of_python(model):
     (one,) = suggest(model, IMAGE, 1, KNOWN)
     two = suggest(model, IMAGE, 2, KNOWN)
@@ -123,7 +132,7 @@ def test_a_damaged_section_is_suggested_last(model):
 def test_uncertainty_and_distance_decide():
     places = {z: np.array([float(z)]) for z in range(5)}
     uncertainties = {0: 0.0, 1: 0.5, 2: 0.1, 3: 0.1, 4: 0.4}
-    found = farthest({1, 2, 3, 4}, [0], uncertainties, places, 2)
+    found = most_informative({1, 2, 3, 4}, [0], uncertainties, places, 2)
     assert [z for z, _ in found] == [4, 1] and [d for _, d in found] == [4, 1]
 
 

@@ -25,9 +25,7 @@ pytestmark = pytest.mark.slow
 # Processes that start with TensorFlow imported and nothing of it running yet.
 FORKS = get_context("forkserver")
 FORKS.set_forkserver_preload(["tensorflow", "volseg_keras.training.fit", "volseg_keras.cli"])
-QUICK = replace(
-    RECIPES["fast"], patch={3: (16, 32, 32)}, warmup=2, average=3.0, augment=Augment(), settle=0.0
-)
+QUICK = replace(RECIPES["fast"], patch={3: (16, 32, 32)}, warmup=2, augment=Augment(), settle=0.0)
 KILLS, STEPS = 10, 400
 
 

@@ -19,8 +19,6 @@ from common import report
 WAYS = {
     "random to the end": {"settle": 0.0},
     "settled": {"settle": 0.1},
-    "random to the end, weights averaged": {"settle": 0.0, "average": 3.0},
-    "settled, weights averaged": {"settle": 0.1, "average": 3.0},
 }
 CONTRASTS = (1.0, 1.1, 1.2)
 

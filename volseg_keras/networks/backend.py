@@ -36,18 +36,19 @@ def installed(backend):
 
 
 def check_backend():
-    """Raise ValueError where Keras could not start because its backend is not installed."""
+    """Raise ValueError unless the backend is one of `BACKENDS` and installed."""
     if "keras" in sys.modules:
         return
     backend = keras_backend()
     if backend in BACKENDS and installed(backend):
         return
     place = "KERAS_BACKEND" if os.environ.get("KERAS_BACKEND") else f'"backend" in {config_file()}'
-    there = [name for name in BACKENDS if installed(name)]
+    there = [name for name in BACKENDS if installed(name)] or ["none"]
+    install = f", or install {backend}" if backend in BACKENDS else ""
     raise invalid(
         "backend",
-        f"an installed one ({', '.join(there)}): type "
-        f"KERAS_BACKEND={there[0] if there else 'tensorflow'} before the command, or install "
-        f"{backend}",
+        f"{', '.join(BACKENDS)}, of which {', '.join(there)} is installed: type "
+        f"KERAS_BACKEND={BACKENDS[0] if there == ['none'] else there[0]} before the command"
+        f"{install}",
         f"{backend}, from {place}",
     )

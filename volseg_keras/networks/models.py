@@ -42,7 +42,7 @@ def build_model(variant, *, num_classes=2, input_shape=None, in_channels=1, drop
         num_classes: number of classes, background included.
         input_shape: `(*spatial, channels)`, or None for free spatial sizes and `in_channels`.
         in_channels: number of image channels; unused where `input_shape` is given.
-        dropout: rate of dropout in the residual branches.
+        dropout: rate of dropout in the residual branches; of U-Net, after the lowest level.
         name: name of the Keras model; the variant's by default.
 
     Returns:

@@ -46,8 +46,8 @@ class Augment:
         contrast: the largest relative change of gain.
         brightness: the largest offset.
         gamma: the largest relative change of the exponent of the grey-level curve.
-        noise: the largest standard deviation of white noise; the noisy patch is rescaled to the
-            standard deviation that it had.
+        noise: the largest standard deviation of white noise; the noisy patch is divided by
+            sqrt(1 + noise**2), which restores a standard deviation of 1.
         blur: the largest standard deviation, in voxels, of a Gaussian blur.
         shading: standard deviation of an offset that varies smoothly, drawn every 32 voxels.
         probability: how often each of gamma, noise, blur and shading is applied.
@@ -100,12 +100,12 @@ class Draw:
         flips: axes to flip.
         transpose: whether y and x are swapped.
         field: displacements `(axes, *control points)` in voxels, or None.
-        stride: one section of so many is read.
+        stride: n, where every n-th is read.
         gain, offset, exponent, blur: of the grey levels; a negative gain inverts them.
         shading: offsets at the control points, or None.
         noise: seed and amplitude.
         staining: seed and amplitude of the offsets of the classes.
-        section: a `Section`, or None.
+        section: a `SectionDamage`, or None.
         myelin: seed of a sheath, or None.
     """
 
@@ -164,8 +164,8 @@ def draw(rng, shape, augment, voxel_size=None):
             field[axis] += ramp.reshape([-1 if a == axis else 1 for a in range(3)])
     stride = 1
     if augment.thickness and shape[0] > 1 and voxel_size and coin["thickness"] < 0.5:
-        thinnest = max(1.0, augment.thickness / voxel_size[0])
-        stride = round(thinnest ** abs(amount["stride"]))
+        largest = max(1.0, augment.thickness / voxel_size[0])
+        stride = round(largest ** abs(amount["stride"]))
     section = None
     if coin["section"] < augment.sections and shape[0] >= SPACING:
         kind = ("missing", "noisy", "shifted")[int(3 * abs(amount["kind"])) % 3]

@@ -13,7 +13,7 @@ class Box:
         start: corner (z, y, x) of the block without its margin.
         shape: sizes of the block without its margin.
         margin: voxels added on both sides of each axis.
-        stride: one voxel of so many along an axis is read.
+        stride: n, where every n-th voxel along an axis is read.
     """
 
     start: tuple

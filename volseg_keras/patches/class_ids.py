@@ -200,23 +200,23 @@ class FileClassIds(ClassIds):
         """
         found = np.zeros(0, labels.dtype)
         depth = labels.shape[0]
-        lowest, largest = np.full(depth, np.inf), np.full(depth, -np.inf)
+        minimum, maximum = np.full(depth, np.inf), np.full(depth, -np.inf)
         # 255 is "not annotated", or what a mask has
-        highest, others = MarkedVoxels(), MarkedVoxels()
+        at_255, others = MarkedVoxels(), MarkedVoxels()
         for corner, block in label_blocks(labels, on_progress):
             found = np.union1d(found, distinct_values(block))
             sections = slice(corner[0], corner[0] + len(block))
-            np.minimum(lowest[sections], block.min(axis=(1, 2)), out=lowest[sections])
-            np.maximum(largest[sections], block.max(axis=(1, 2)), out=largest[sections])
-            highest.add(block == NOT_ANNOTATED, corner, labels.shape, block)
+            np.minimum(minimum[sections], block.min(axis=(1, 2)), out=minimum[sections])
+            np.maximum(maximum[sections], block.max(axis=(1, 2)), out=maximum[sections])
+            at_255.add(block == NOT_ANNOTATED, corner, labels.shape, block)
             others.add((block != 0) & (block != NOT_ANNOTATED), corner, labels.shape, block)
         lookup = class_ids(found)
         class_of = dict(zip(found.tolist(), lookup.tolist(), strict=True))
         is_mask = class_of.get(NOT_ANNOTATED) != NOT_ANNOTATED
-        marked = [others] + [highest] * is_mask
+        marked = [others] + [at_255] * is_mask
         places, values = map(np.concatenate, zip(*(v.kept() for v in marked), strict=True))
         classes = lookup[np.searchsorted(found, values)]
-        low, high = (lookup[np.searchsorted(found, v)] for v in (lowest, largest))
+        low, high = (lookup[np.searchsorted(found, v)] for v in (minimum, maximum))
         sections = (low > 0) | (high > 0), (low > 0) & (high > 0), low == NOT_ANNOTATED
         return cls(labels, class_of, places, classes, *sections)
 

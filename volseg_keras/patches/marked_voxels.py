@@ -4,7 +4,7 @@ import numpy as np
 
 # Sections and rows of a label volume that are read at a time, multiples of usual chunks; and the
 # most voxels whose indices are kept.
-BLOCK, KEPT = (64, 256), 2**24
+BLOCK, MOST_KEPT = (64, 256), 2**24
 
 
 def label_blocks(volume, on_progress=None):
@@ -21,7 +21,7 @@ def label_blocks(volume, on_progress=None):
 
 
 class MarkedVoxels:
-    """Flat indices of voxels; of more than `KEPT` only every second, fourth, ... is kept."""
+    """Flat indices of voxels; of more than `MOST_KEPT` only every second, fourth, ... is kept."""
 
     def __init__(self):
         self.places, self.values, self.every, self.count = [], [], 1, 0
@@ -35,7 +35,7 @@ class MarkedVoxels:
         self.values.append(block.ravel()[inside])
         z, y, x = np.unravel_index(inside, block.shape)
         self.places.append(np.ravel_multi_index((z + corner[0], y + corner[1], x), shape))
-        while sum(map(len, self.places)) > KEPT:
+        while sum(map(len, self.places)) > MOST_KEPT:
             self.places, self.values = (
                 [np.concatenate(v)[::2]] for v in (self.places, self.values)
             )

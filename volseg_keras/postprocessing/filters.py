@@ -48,7 +48,7 @@ def remove_small(labels, min_voxels):
 
     Args:
         labels: `(z, y, x)` class ids or instances; a component is of one label.
-        min_voxels: the least that stays.
+        min_voxels: the smallest size that is kept.
     """
     labels = np.asarray(labels)
     kept = cc3d.dust(writable(labels), min_voxels, connectivity=CONNECTIVITY)

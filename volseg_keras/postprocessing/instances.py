@@ -25,7 +25,7 @@ from ..volumes.writing import create_volume
 from .filters import CONNECTIVITY
 from .watershed import Basins
 
-# Where objects are split by default, and the least voxels of an instance.
+# Where objects are split by default, and the minimum voxels of an instance.
 NECK, MIN_VOXELS = 0.5, 100
 RADIUS = 32  # smallest sides of a voxel; distances to the background are clipped there
 SLAB_VOXELS, BLOCK = 2**27, 512
@@ -93,9 +93,8 @@ def write_instances(
     voxel_size = checked_size(voxel_size) or getattr(probability, "voxel_size", None)
     check_takes_ids(output)
     count, shape = 0, probability.shape
-    like = {"like": probability, "labels": True}
     with (
-        create_volume(output, shape, np.uint32, voxel_size, **like) as write,
+        create_volume(output, shape, np.uint32, voxel_size, like=probability, labels=True) as write,
         TemporaryFile(dir=Path(output).parent) as store,
     ):
         for slab in watershed.slabs(probability, store, voxel_size, on_progress):

@@ -24,10 +24,10 @@ COLUMNS = (
     "touches_border",
 )
 # Marching cubes follow the steps between voxels, so the surface of a sphere is 9 % too large; after
-# smoothing by a Gaussian of so many voxels it is 1 % for a radius of 8 voxels or more. Along the
-# sides of voxels that are longer than others, steps are higher, and are smoothed along the others.
+# smoothing by a Gaussian of this many voxels it is 1 % for a radius of 8 voxels or more. Long sides
+# of voxels make higher steps, which are smoothed along the shorter sides.
 SMOOTHING = 0.7
-KEPT = 0.8  # share of an object that smoothing has to leave
+LEAST_LEFT = 0.8  # share of an object that smoothing has to leave
 
 
 def measure(labels, voxel_size, *, classes=None, on_progress=None):
@@ -40,12 +40,14 @@ def measure(labels, voxel_size, *, classes=None, on_progress=None):
         on_progress: called with objects done and their number.
 
     Returns:
-        A list of dicts with the keys `COLUMNS`, in order of the ids: `voxels`; `volume_um3`;
-        `surface_um2` by marching cubes, closed at the volume's border, without thin processes
-        of large objects; the centroid in voxels, 0
-        being the centre of the first one; the bounding box in voxels, `stop` being one past the
-        last; `elongation`, the ratio of the longest to the shortest principal axis; and
-        `touches_border`, whether the object may continue outside the volume.
+        A list of dicts with the keys `COLUMNS`, in order of the ids. Among them are
+
+        - `volume_um3`, and `surface_um2` by marching cubes, closed at the border of the volume,
+          without thin processes of large objects;
+        - the centroid in voxels, 0 being the centre of the first one;
+        - the bounding box in voxels, `stop` being one past the last;
+        - `elongation`, the ratio of the longest to the shortest principal axis;
+        - `touches_border`, whether the object may continue outside the volume.
 
     Raises:
         ValueError: labels are not a volume of integers, or `voxel_size` is not three sides.
@@ -136,6 +138,6 @@ def surface(own, sides):
     mask = np.pad(own, [(n, n) for n in np.ceil(4 * sigma).astype(int)]).astype(np.float32)
     smooth = ndimage.gaussian_filter(mask, sigma)
     # Smoothing would remove specks, and what is one section thick.
-    mask = smooth if np.count_nonzero(smooth > 0.5) >= KEPT * np.count_nonzero(own) else mask
+    mask = smooth if np.count_nonzero(smooth > 0.5) >= LEAST_LEFT * np.count_nonzero(own) else mask
     vertices, faces, _, _ = marching_cubes(mask, 0.5, spacing=tuple(sides))
     return float(mesh_surface_area(vertices, faces))

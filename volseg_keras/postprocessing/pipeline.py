@@ -29,7 +29,7 @@ class PostProcessing:
             `instances`, else of the labels, which for two classes is the same.
         instances: split the foreground into instances, see `postprocessing.instances`.
         fill_holes: see `postprocessing.filters`.
-        min_size: least voxels of a connected component, or of an instance before its holes are
+        min_size: minimum voxels of a connected component, or of an instance before its holes are
             filled; by default 100 of an instance, else 1.
 
     Raises:
@@ -160,7 +160,7 @@ def clean_labels(labels, *, median=1, fill_holes=False, min_size=None):
             of most of its neighbours.
         fill_holes: give background that touches one label only, and not the volume's border, that
             label.
-        min_size: least voxels of a connected component (by faces) that is kept.
+        min_size: minimum voxels of a connected component (by faces) that is kept.
 
     Returns:
         uint8 `(z, y, x)`.

@@ -1,1 +1,1 @@
-"""Figures, tables and pages about a training or a segmentation."""
+"""Figures, tables and pages about a training run or a segmentation."""

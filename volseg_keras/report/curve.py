@@ -13,7 +13,7 @@ COLUMNS = ("step", "seconds", "loss", "jaccard", "learning_rate", "val_jaccard")
 
 
 def training_curve(history, path):
-    """Draw loss, Jaccard index and learning rate over the steps of a training.
+    """Draw loss, Jaccard index and learning rate over the steps of a training run.
 
     Args:
         history: Path of a `history.csv` with the columns `step`, `seconds` (since the start),
@@ -59,7 +59,7 @@ def training_curve(history, path):
 
 
 def _parts(history):
-    """Return the history files of a training in order, without one that is a copy of a part."""
+    """Return the history files of a training run in order, without one that is a copy of a part."""
     found = history.parent.glob("parts/*/history.csv")
     numbered = [part for part in found if part.parent.name.isdecimal()]
     parts = sorted(numbered, key=lambda part: int(part.parent.name))

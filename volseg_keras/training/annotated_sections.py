@@ -11,10 +11,10 @@ from ..volumes.labels import NOT_ANNOTATED, present_ids
 
 # Voxels along y and x of the part of a section that is predicted and scored.
 SIDE = {2: 1024, 3: 512}
-# The least number of annotated sections of which one is held out.
+# Minimum number of annotated sections of which one is held out.
 ENOUGH = 3
 # Sections on each side of a held-out one that show the same objects.
-NEAR = HALO[3][0]
+NEAR_SECTIONS = HALO[3][0]
 
 
 def without_unpainted(label):
@@ -68,7 +68,7 @@ def section_to_hold_out(label):
     """
     if not has_enough(label):
         return None
-    classes = {int(z): set(np.unique(label[z])) - {0, NOT_ANNOTATED} for z in range(len(label))}
+    classes = {z: set(present_ids(label[z])) for z in range(len(label))}
     painted = [z for z, found in classes.items() if found]
     middle = sorted(painted, key=lambda z: abs(painted.index(z) - len(painted) // 2))
     for z in middle:
@@ -131,7 +131,7 @@ def without_section(volume, z, apart=False):
     label = volume.label.without_sections(places == z)
     if not apart:
         return replace(volume, label=label)
-    others = label.without_sections(np.abs(places - z) <= NEAR)
+    others = label.without_sections(np.abs(places - z) <= NEAR_SECTIONS)
     left, known = (len(ids.annotated_sections(NOT_ANNOTATED)) for ids in (others, volume.label))
     enough = 2 * left >= known and present_ids(others.present) == present_ids(label.present)
     return replace(volume, label=others if enough else label)

@@ -1,6 +1,7 @@
 """Checks of the arguments of `fit`, before any long work."""
 
 import math
+from numbers import Integral
 
 import keras
 
@@ -12,6 +13,22 @@ from .callbacks import Budget
 from .recipes import BY_AXES
 
 LARGEST_RATIO = 1000  # of the shares of two volumes
+SEEDS = 2**31  # what NumPy and TensorFlow take, also with the number of a part added
+MOST_ROUNDS = 9  # of self-training
+
+
+def checked_seed(seed):
+    """Return a seed as an int, or raise ValueError."""
+    good = isinstance(seed, Integral) and 0 <= seed < SEEDS
+    require(good, "seed", f"an integer from 0 to {SEEDS - 1}", f"{seed=}")
+    return int(seed)
+
+
+def checked_rounds(rounds):
+    """Return a number of rounds of self-training as an int, or raise ValueError."""
+    good = isinstance(rounds, Integral) and 0 <= rounds <= MOST_ROUNDS
+    require(good, "self_train", f"0 to {MOST_ROUNDS} rounds", rounds)
+    return int(rounds)
 
 
 def make_budget(recipe, steps, minutes):
@@ -26,7 +43,7 @@ def make_budget(recipe, steps, minutes):
 
 
 def check_recipe(recipe, dims):
-    """Raise ValueError for a `Recipe` that does not suit networks of so many spatial axes."""
+    """Raise ValueError for a `Recipe` that does not suit networks with `dims` spatial axes."""
     for name in BY_AXES:
         value = getattr(recipe, name)
         require(dims in value, name, f"a value for {dims} spatial axes", f"{name}={value}")
@@ -69,7 +86,7 @@ def check_weights(weights, volumes):
     )
 
 
-def check_run(checkpoint, resume):
+def resumes_run(checkpoint, resume):
     """Return whether there is a run to resume; raise FileExistsError if one would be replaced."""
     # A copy of a run, such as a published model, has no checkpoint.
     finished = checkpoint.with_name(METRICS).exists() and not checkpoint.exists()
@@ -77,6 +94,4 @@ def check_run(checkpoint, resume):
     if finished or begun and not resume:
         expected = "a new folder, such as run2" + (", or `resume`" if checkpoint.exists() else "")
         raise invalid("output", expected, f"{checkpoint.parent} holds a run", FileExistsError)
-    if resume and not checkpoint.exists():
-        print(f"No checkpoint in {checkpoint.parent} yet: a new run starts", flush=True)
     return checkpoint.exists()

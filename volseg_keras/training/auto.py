@@ -1,18 +1,17 @@
 """`fit` with `model="auto"`: choose a start, hold out a section, then train on all."""
 
 from dataclasses import replace
-from numbers import Integral
 
 from ..errors import require
 from ..files import writable_folder, write_json
 from ..pretrained.choice import AUTO
 from ..pretrained.presets import METRICS
 from .annotated_sections import has_enough, section_to_hold_out
-from .arguments import check_run, check_weights, make_budget
+from .arguments import check_weights, make_budget, resumes_run
 from .checkpoint import CHECKPOINT, begun_folders
 from .hold_out import HoldOut, Section, hold_out_parts
 from .network_choice import check_network
-from .recipes import get_recipe
+from .recipes import DEFAULT, get_recipe
 from .stages import planned_stages, train_stages
 from .starting_model import chosen_start
 from .training_volumes import read_stacks
@@ -37,7 +36,7 @@ def fit_auto(request):
     stages = planned_stages(folder, first, request.hold_out, request.self_train)
     check_begun_stages(stages)
     start = chosen_start(stacks.volumes, request, folder / "start.json")
-    recipe = request.recipe or ("finetune" if start.name else "fast")
+    recipe = request.recipe or ("finetune" if start.name else DEFAULT)
     budget = make_budget(get_recipe(recipe), request.steps, minutes_of(request))
     request = replace(request, recipe=recipe)
     summary = train_stages(stages, stacks, start, budget, request)
@@ -64,7 +63,7 @@ def checked_stacks(request):
     output = request.output
     first = output / "parts" / "1" / CHECKPOINT
     begun = first.exists() and not (output / METRICS).exists()
-    check_run(first if begun else output / CHECKPOINT, request.resume)
+    resumes_run(first if begun else output / CHECKPOINT, request.resume)
     stacks = read_stacks(request)
     check_weights(request.weights, stacks.volumes)
     hold_out_parts(stacks.volumes, request.hold_out)
@@ -73,7 +72,7 @@ def checked_stacks(request):
 
 
 def check_begun_stages(stages):
-    """Raise ValueError if those that were begun are not the first ones of a training."""
+    """Raise ValueError if those that were begun are not the first ones of the run."""
     folder = stages[-1].folder
     begun = begun_folders(folder)
     good = begun == {stage.folder for stage in stages[: len(begun)]}
@@ -82,9 +81,7 @@ def check_begun_stages(stages):
 
 
 def check_self_training(volumes, rounds):
-    """Raise ValueError for a wrong number of rounds, or volumes that are not in memory."""
-    good = isinstance(rounds, Integral) and 0 <= rounds <= 9
-    require(good, "self_train", "0 to 9 rounds", rounds)
+    """Raise ValueError for volumes that are not in memory."""
     good = not rounds or all(volume.label.in_memory for volume in volumes)
     expected = "0 for a volume larger than a quarter of the free memory"
     require(good, "self_train", expected, rounds)

@@ -1,10 +1,10 @@
-"""Statistics of batch normalisations, recalibrated for prediction."""
+"""Statistics of batch-normalisation layers, recalibrated for prediction."""
 
 import keras
 
 from .prediction_mode import prediction_mode
 
-# The least batches to take statistics from, and the least patches by number of spatial axes.
+# Minimum number of batches to take statistics from, and of patches by number of spatial axes.
 BATCHES, PATCHES = 24, {2: 192, 3: 48}
 
 
@@ -14,13 +14,13 @@ def batches_to_see(spatial_dims, batch_size):
 
 
 def batch_norms(model):
-    """Return the batch normalisations of a network, also those inside `NormPReLU`."""
+    """Return the batch-normalisation layers of a network, also those inside `NormPReLU`."""
     norms = (getattr(layer, "norm", layer) for layer in model.layers)
     return [norm for norm in norms if isinstance(norm, keras.layers.BatchNormalization)]
 
 
 def recalibrate_batch_norm(network, batches):
-    """Set the moving statistics of batch normalisations to the means of whole batches.
+    """Set the moving statistics of batch-normalisation layers to the means of whole batches.
 
     The statistics of training fit neither averaged weights (Izmailov et al., UAI 2018, Section 3.2)
     nor prediction, where nothing is dropped and `StochasticDownsample` takes means, whose variance

@@ -22,7 +22,7 @@ class Calibration:
     """How a trained network predicts best, as chosen on the parts that were held out.
 
     Attributes:
-        statistics: of batch normalisations, "as trained" or "recalibrated".
+        statistics: of batch-normalisation layers, "as trained" or "recalibrated".
         averaging: its part of `PredictionDefaults`: views, smoothing and zooms.
         threshold: least foreground probability; 0.5 for more than two classes, or where nothing is
             held out.

@@ -100,9 +100,8 @@ class Validate(keras.callbacks.Callback):
     Lucchi++ test half, 0.890 at the end of the same run).
     """
 
-    def __init__(self, budget, score, save, average):
+    def __init__(self, budget, score, save):
         super().__init__()
-        self.average = average
         self.budget = budget
         self.score = score
         self.save = save
@@ -119,13 +118,12 @@ class Validate(keras.callbacks.Callback):
         self.budget.validated = done
         if before < SETTLED * PARTS <= done:
             self.budget.best = -1.0
-        with self.average.applied(self.model):
-            scores = self.score()
-            logs["val_jaccard"] = scores.mean
-            logs |= {f"val_jaccard {name}": value for name, value in scores.jaccard.items()}
-            if scores.mean > self.budget.best:
-                self.budget.best = scores.mean
-                self.save()
+        scores = self.score()
+        logs["val_jaccard"] = scores.mean
+        logs |= {f"val_jaccard {name}": value for name, value in scores.jaccard.items()}
+        if scores.mean > self.budget.best:
+            self.budget.best = scores.mean
+            self.save()
 
 
 class StopIfDiverged(keras.callbacks.Callback):

@@ -32,12 +32,10 @@ class Checkpoint(keras.callbacks.Callback):
         budget: the `Budget`.
         path: the file.
         about: arguments of the run, of JSON types, which a resumed run must share.
-        average: the `WeightAverage` of the run.
     """
 
-    def __init__(self, budget, path, about, average):
+    def __init__(self, budget, path, about):
         super().__init__()
-        self.average = average
         self.budget = budget
         self.path = Path(path)
         self.about = json.dumps(about)
@@ -53,7 +51,6 @@ class Checkpoint(keras.callbacks.Callback):
         state = variables(model)
         with h5py.File(self.path) as file:
             saved = [file[str(i)][()] for i in range(len(file))]
-            saved, mean = saved[: len(state)], saved[len(state) :]
             about = file.attrs["about"]
             for name in STATE:
                 setattr(self.budget, name, file.attrs[name].item())
@@ -65,7 +62,6 @@ class Checkpoint(keras.callbacks.Callback):
         require(not other, "resume", expected, self.path)
         for variable, value in zip(state, saved, strict=True):
             variable.assign(value)
-        self.average.mean = mean
 
     @contextmanager
     def kept(self):
@@ -81,7 +77,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.budget.count_time()
         about = {"about": self.about} | {name: getattr(self.budget, name) for name in STATE}
         arrays = [keras.ops.copy(variable) for variable in variables(self.model)]
-        self.state = about, arrays + self.average.mean
+        self.state = about, arrays
         due = time.monotonic() - self.written >= CHECKPOINT_EVERY
         if due or "val_jaccard" in (logs or {}):
             self.write()

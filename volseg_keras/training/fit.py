@@ -1,16 +1,14 @@
 """`fit`: train a network, or choose a published one and train it further."""
 
-from numbers import Integral
 from pathlib import Path
 
-from ..errors import require, require_positive
+from ..errors import require_positive
 from ..inference.engines import warn_if_slow
+from .arguments import checked_rounds, checked_seed
 from .auto import fit_auto
 from .fit_network import fit_network
 from .hold_out import HoldOut
 from .request import Request
-
-LARGEST_SEED = 2**31  # what NumPy and TensorFlow take, also with the number of a part added
 
 
 def fit(
@@ -43,9 +41,9 @@ def fit(
     budget if a part is held out, else the last weights), history.csv, curve.png, metrics.json,
     TensorBoard logs, and the checkpoint that `resume` continues from.
 
-    With "auto" for a model, every published one that suits the volumes (2D or 3D, by their voxel
-    size or number of sections) is first scored on the annotated sections, for a minute or two, and
-    the best is trained further; from scratch only if none finds anything. Sections without any
+    With "auto" for a model, the published ones that suit the volumes (2D or 3D, by their voxel size
+    or number of sections) are first scored on the annotated sections, for a minute or two, and the
+    best is trained further; from scratch only if none finds anything. Sections without any
     label beside labelled ones count as not annotated. If three or more are annotated, one is held
     out for the first two fifths of the budget, to choose threshold and averaging. start.json holds
     the scores of the published models, `parts` the runs of all parts but the last, and
@@ -98,8 +96,6 @@ def fit(
     if batch_size is not None:
         require_positive(batch_size=batch_size)
     require_positive(steps_per_epoch=steps_per_epoch)
-    good = isinstance(seed, Integral) and 0 <= seed < LARGEST_SEED
-    require(good, "seed", f"an integer from 0 to {LARGEST_SEED - 1}", f"{seed=}")
     request = Request(
         model=model,
         images=images,
@@ -108,16 +104,18 @@ def fit(
         recipe=recipe,
         steps=steps,
         minutes=minutes,
-        batch_size=batch_size,
+        batch_size=None if batch_size is None else int(batch_size),
         hold_out=None if hold_out is None else HoldOut.parse(hold_out),
         validation=list(validation),
         weights=None if weights is None else [float(weight) for weight in weights],
         resume=resume,
-        seed=seed,
+        seed=checked_seed(seed),
         start=start,
         normalization=normalization,
         steps_per_epoch=steps_per_epoch,
-        self_train=self_train,
+        self_train=checked_rounds(self_train),
         stop=stop,
     )
+    if resume and not request.can_resume:
+        print(f"No checkpoint in {request.output} yet: a new run starts", flush=True)
     return fit_auto(request) if isinstance(model, str) else fit_network(request)

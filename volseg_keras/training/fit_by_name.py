@@ -7,13 +7,13 @@ import keras
 from ..networks.models import build_model
 from ..pretrained.choice import AUTO
 from ..volumes.labels import count_classes
-from .arguments import check_run, make_budget
+from .arguments import checked_seed, make_budget, resumes_run
 from .checkpoint import CHECKPOINT
 from .devices import data_parallel
 from .fit import fit
 from .hold_out import HoldOut
 from .labelled_volumes import with_class_ids
-from .recipes import get_recipe
+from .recipes import DEFAULT, get_recipe
 
 
 def fit_by_name(
@@ -29,7 +29,11 @@ def fit_by_name(
     resume=False,
     seed=0,
     all_gpus=False,
-    **options,
+    batch_size=None,
+    weights=None,
+    start=None,
+    normalization="volume",
+    self_train=0,
 ):
     """Train on open volumes, as `fit` does.
 
@@ -48,7 +52,11 @@ def fit_by_name(
         resume: as of `fit`.
         seed: as of `fit`, and of the new weights.
         all_gpus: use all GPUs for each step.
-        **options: others of `fit`.
+        batch_size: as of `fit`.
+        weights: as of `fit`.
+        start: as of `fit`.
+        normalization: as of `fit`.
+        self_train: as of `fit`.
 
     Returns:
         What `fit` returns.
@@ -56,11 +64,12 @@ def fit_by_name(
     Raises:
         ValueError, FileExistsError, FloatingPointError: as `fit`.
     """
-    make_budget(get_recipe(recipe or "fast"), steps, minutes)
+    checked_seed(seed)
+    make_budget(get_recipe(recipe or DEFAULT), steps, minutes)
     if hold_out is not None:
         HoldOut.parse(hold_out)
     if not resume:
-        check_run(output / CHECKPOINT, resume)
+        resumes_run(output / CHECKPOINT, resume)
     (images, labels), validation = with_class_ids(volumes), with_class_ids(validation)
     keras.utils.set_random_seed(seed)
     with data_parallel() if all_gpus else nullcontext():
@@ -81,5 +90,9 @@ def fit_by_name(
             hold_out=hold_out,
             resume=resume,
             seed=seed,
-            **options,
+            batch_size=batch_size,
+            weights=weights,
+            start=start,
+            normalization=normalization,
+            self_train=self_train,
         )

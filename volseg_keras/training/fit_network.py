@@ -7,6 +7,7 @@ from functools import partial
 import keras
 import numpy as np
 
+from ..errors import require
 from ..files import writable_folder
 from ..inference.engines import keras_engine
 from ..inference.tiled_prediction import MULTIPLE
@@ -20,7 +21,7 @@ from ..patches.sampler import PatchSampler
 from ..pretrained.presets import KERAS, METRICS
 from ..volumes.dimensions import plausible_size
 from ..volumes.labels import NOT_ANNOTATED
-from .arguments import check_recipe, check_run, make_budget, training_normalization
+from .arguments import check_recipe, make_budget, resumes_run, training_normalization
 from .batch_norm import batches_to_see
 from .calibration import calibrate
 from .callbacks import Budget, Schedule, StopIfDiverged, Validate, stop_requested
@@ -29,15 +30,11 @@ from .devices import fastest_precision, jit_option, replicas
 from .logging_callbacks import History, Progress
 from .muon import MuonAdamW
 from .prediction_mode import prediction_mode
-from .recipes import Recipe, get_recipe
+from .recipes import DEFAULT, Recipe, get_recipe
 from .request import Request
 from .saving import WeightExporter, described, finished_summary, write_summary
 from .training_volumes import read_volumes
 from .validation import WHILE_TRAINING, score
-from .weight_averaging import WeightAverage
-
-# The recipe where none is given.
-DEFAULT = "fast"
 
 
 @dataclass(frozen=True)
@@ -82,12 +79,15 @@ def checked_plan(request):
     Raises:
         ValueError, FileExistsError: as `fit`.
     """
+    expected = 'a Keras model, such as load_pretrained("run"), or "auto"'
+    good = isinstance(request.model, keras.Model)
+    require(good, "model", expected, f"model={request.model!r}")
     recipe = get_recipe(request.recipe or DEFAULT)
     budget = make_budget(recipe, request.steps, request.minutes)
     check_recipe(recipe, spatial_dims_of(request.model))
     network, constants = split_normalization(request.model)
     check_sizes(network)
-    resumes = check_run(request.output / CHECKPOINT, request.resume)
+    resumes = resumes_run(request.output / CHECKPOINT, request.resume)
     return Plan(request, recipe, budget, network, constants, resumes)
 
 
@@ -133,8 +133,7 @@ def fit_volumes(plan, volumes):
     patches = make_patches(volumes.inner, recipe, dims, request.seed, request.weights, contrast)
     about = settings(plan, volumes)
     output = writable_folder(request.output)
-    average = WeightAverage(budget, recipe.average)
-    checkpoint = Checkpoint(budget, output / CHECKPOINT, about, average)
+    checkpoint = Checkpoint(budget, output / CHECKPOINT, about)
     first = volumes.given[0].intensity
     save = WeightExporter(model, (first.mean, first.deviation, contrast), output / KERAS)
     compile_model(model, recipe, dims)
@@ -143,18 +142,17 @@ def fit_volumes(plan, volumes):
     if budget.progress >= 1 and (summary := finished_summary(output / METRICS, budget.step)):
         return summary
     rate = partial(recipe.learning_rate, dims)
-    callbacks = [Schedule(budget, rate, request.stop), StopIfDiverged(budget), average]
+    callbacks = [Schedule(budget, rate, request.stop), StopIfDiverged(budget)]
     if volumes.held_out:
         parts = volumes.held_out, contrast, WHILE_TRAINING[dims]
         score_now = partial(score, model, keras_engine(model), *parts)
-        callbacks.append(Validate(budget, score_now, save, average))
+        callbacks.append(Validate(budget, score_now, save))
     logged = logging_callbacks(budget, output, batch, patches.patch_shape, volumes.held_out)
     callbacks += [*logged, checkpoint]
     with checkpoint.kept(), fastest_precision(model, patches.patch_shape[-dims:]) as precision:
         train(plan, patches, callbacks)
     if not (volumes.held_out and save.path.exists()):
-        with average.applied(model):
-            save()
+        save()
     chosen = calibrate_saved(save.path, volumes.held_out, patches, batch, budget.step)
     about |= {**chosen.to_json(), "precision": precision}
     return write_summary(model, output, budget, about, volumes.given)
@@ -177,7 +175,7 @@ def settings(plan, volumes):
     return {
         "recipe": recipe if named else "custom",
         "hold_out": request.hold_out and request.hold_out.given,
-        "seed": int(request.seed),
+        "seed": request.seed,
         **{name: value for name, value in unusual.items() if value},
         "volumes": [described(volume) for volume in volumes.given],
         "validation": [described(volume) for volume in volumes.validation],
@@ -213,7 +211,7 @@ def train(plan, patches, callbacks):
 def calibrate_saved(path, held_out, patches, batch, steps):
     """Return the `Calibration` of a saved network, whose file is written anew.
 
-    Statistics are taken from patches that are not augmented, and none is any more.
+    Statistics are taken from unaugmented patches; this switches augmentation off for good.
     """
     for sampler in patches.samplers:
         sampler.augment = NONE

@@ -1,4 +1,4 @@
-"""What is held out of the volumes of a training, such as "x:0:256" or "z=7"."""
+"""What is held out of the volumes of a training run, such as "x:0:256" or "z=7"."""
 
 import re
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ class Section:
 
 @dataclass(frozen=True)
 class HoldOut:
-    """What is held out of each volume of a training.
+    """What is held out of each volume of a training run.
 
     Attributes:
         parts: a `Band`, a `Section`, or None for nothing, of each volume; or one for all of them.

@@ -1,4 +1,4 @@
-"""What a training reports while it runs: history.csv and lines on the console."""
+"""What a training run reports: history.csv and lines on the console."""
 
 import csv
 import sys
@@ -78,7 +78,7 @@ class History(keras.callbacks.Callback):
         self.trained = time.monotonic()
 
 
-# What of a longer training is done before the part that runs, and the share of that part.
+# The share of a longer run finished before the current part, and the share of that part.
 PART = ContextVar("part", default=(0.0, 1.0))
 
 

@@ -14,7 +14,8 @@ ITERATIONS = 5
 class MuonAdamW(keras.optimizers.AdamW):
     """Muon for the kernels of convolutions, AdamW for biases and scales.
 
-    A kernel `(*window, inputs, filters)` is seen as a matrix `(window * inputs, filters)`. Its
+    A kernel `(*window, inputs, filters)` is seen as a matrix `(window * inputs, filters)`; that of
+    a transposed convolution, `(*window, filters, inputs)`, as `(window * filters, inputs)`. Its
     update is close to the orthogonal matrix nearest to its momentum, so that weak directions of a
     gradient count as much as strong ones. Keras's own Muon does so for matrices alone.
 

@@ -1,4 +1,4 @@
-"""The network that a training is asked for, checked before Keras is imported."""
+"""The network that a training run is asked for, checked before Keras is imported."""
 
 from ..errors import require
 from ..networks.variants import get_variant

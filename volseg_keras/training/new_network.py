@@ -1,4 +1,4 @@
-"""The network that a training begins with: new, published, or with a new last convolution."""
+"""The network that a training run begins with: new, published, or with a new last convolution."""
 
 from ..errors import require
 from ..networks.models import build_model, split_normalization, with_normalization

@@ -13,7 +13,7 @@ def prediction_mode(model, active=True):
 
     With dropout and stochastic downsampling the statistics of the layers after them differ between
     training and prediction. Training without them in the end adapts the weights, and the statistics
-    of batch normalisations, to prediction.
+    of batch-normalisation layers, to prediction.
 
     Args:
         model: a Keras model; trace its training step inside the context.

@@ -27,7 +27,6 @@ class Recipe:
         warmup: steps of linear warm-up.
         foreground_fraction: share of patches placed near a foreground voxel.
         augment: what is drawn for a patch.
-        average: power of the averaging of weights, see `WeightAverage`; None keeps the last.
         settle: share of the budget, at its end, in which the network is trained in prediction mode:
             without dropout, and with means instead of stochastic downsampling.
 
@@ -47,7 +46,6 @@ class Recipe:
     warmup: int = 0
     foreground_fraction: float = 0.5
     augment: Augment = field(default_factory=Augment)
-    average: float | None = None
     settle: float = 0.0
     minutes: float | None = None
 
@@ -86,7 +84,7 @@ WIDE = Augment(
 )
 # The same stack, in other sections than the few that are annotated. Brightness hardly changes, as
 # it tells mitochondria from what is darker, such as myelin; contrast does along real stacks.
-NEAR = Augment(
+SAME_STACK = Augment(
     elastic=0.3,
     displacement=1.0,
     scale=1.2,
@@ -112,6 +110,7 @@ FAST = Recipe(
     settle=0.1,
 )
 
+DEFAULT = "fast"  # where none is given
 RECIPES = {
     # Paper, Section 3, which does not state the L2 coefficient. He et al. 2016 add 1e-4 to the
     # gradient, which momentum 0.9 makes ten times as strong; Keras's decay bypasses the momentum.
@@ -140,7 +139,7 @@ RECIPES = {
         minutes=10,
         optimizer={2: "MuonAdamW", 3: "AdamW"},
         warmup=25,
-        augment=NEAR,
+        augment=SAME_STACK,
     ),
     # Patches small enough for hundreds of steps in the minutes of a demonstration on phantoms.
     "demo": replace(

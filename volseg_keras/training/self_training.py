@@ -33,13 +33,13 @@ def confident_labels(model, volume, threshold, defaults):
     options = PredictionOptions(normalization=volume.intensity)
     with progress_bar("predicting sections without annotation") as on_progress:
         for _, values in predictor.slabs(volume.image, options, on_progress=on_progress):
-            found[z : z + len(values)] = sure(decoded(values), threshold)
+            found[z : z + len(values)] = confident_ids(decoded(values), threshold)
             z += len(values)
     found[label != NOT_ANNOTATED] = NOT_ANNOTATED
     return found
 
 
-def sure(probability, threshold):
+def confident_ids(probability, threshold):
     """Return class ids of probabilities `(z, y, x, maps)`, 255 where they are not confident."""
     if probability.shape[-1] > 2:
         likeliest = probability.argmax(-1).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The stages of a training by `fit` with `model="auto"`, one after the other."""
+"""The stages of a training run by `fit` with `model="auto"`, one after the other."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,19 +31,19 @@ from .validation import predictor_score
 
 # Share of the budget that is trained with a section held out, to choose threshold and averaging.
 FIRST = 0.4
-# Files of a part after which a training is stopped that are kept as those of the whole.
-KEPT = ("history.csv", "curve.png", KERAS)
+# Files of the last finished stage that are copied to the run's folder when training is stopped.
+KEPT_FILES = ("history.csv", "curve.png", KERAS)
 # Thresholds of a network that was trained on since they were chosen. H, from weights of another
 # microscope and on four sections, had the best Jaccard index at 0.98 after the first stage, but at
 # 0.6 in the end: 0.71, where it was 0.55 at 0.98, on the other sections of the stack.
-LEAST, MOST = 0.3, 0.7
+THRESHOLD_RANGE = 0.3, 0.7
 # Held-out Jaccard index from which labels must be those that the model itself predicted.
 SUSPICIOUS = 0.99
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of a training.
+    """A stage of a training run.
 
     Attributes:
         folder: of its run.
@@ -72,7 +72,7 @@ class Stage:
 
 
 def planned_stages(folder, first, then, rounds):
-    """Return the `Stage`s of a training, the last of them in the folder itself.
+    """Return the `Stage`s of a training run, the last of them in the folder itself.
 
     Args:
         folder: of the whole.
@@ -165,7 +165,8 @@ def parts_of(stacks, hold_out, start, dims, apart):
 
 def after_more_training(chosen, statistics):
     """Return the `Calibration` of a network that was trained on, by then with other statistics."""
-    threshold = min(max(chosen.threshold, LEAST), MOST)
+    lowest, highest = THRESHOLD_RANGE
+    threshold = min(max(chosen.threshold, lowest), highest)
     return replace(chosen, statistics=statistics, threshold=threshold)
 
 
@@ -197,8 +198,8 @@ def tell_gain(start, classes, held_out, found):
 
 
 def end_early(part, folder):
-    """Have the files of a part of a training, unless it was the last one, be those of the whole."""
-    for name in KEPT if part != folder else ():
+    """Copy the files of the last finished stage to the run's folder, unless it was the last one."""
+    for name in KEPT_FILES if part != folder else ():
         with atomic_path(folder / name) as file:
             copy2(part / name, file)
 

@@ -1,4 +1,4 @@
-"""Where to start a training from: published models, scored on the annotated sections."""
+"""Where to start training from: published models, scored on the annotated sections."""
 
 import math
 import time
@@ -71,7 +71,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Start:
-    """What a training starts from.
+    """What a training run starts from.
 
     Attributes:
         dims: axes of the network, 2 or 3; None if unknown for a given model.
@@ -95,7 +95,7 @@ COLUMNS = ("start", "voxels (z, y, x)", SCORED, "threshold", "")
 
 
 def chosen_start(volumes, request, file):
-    """Return the `Start` of a training, which is kept in a file for a resumed run.
+    """Return the `Start` of a training run, which is kept in a file for a resumed run.
 
     Raises:
         ValueError: the run to resume was asked for something else.
@@ -179,12 +179,12 @@ def score_candidates(volumes, dims, planned):
     Returns:
         A list of `Candidate`, the best first.
     """
-    tried, started = [], time.monotonic()
     crops = [(volume, crops_of(volume, dims)) for volume in volumes]
+    tried, started = [], time.monotonic()
     with progress_bar("looking at published models") as on_progress:
         for done, (name, scale) in enumerate(planned):
             on_progress(done, len(planned))
-            if time.monotonic() - started > SECONDS:
+            if tried and time.monotonic() - started > SECONDS:
                 print(f"Skipped for lack of time: {', '.join(n for n, _ in planned[done:])}")
                 break
             tried.append(scored(name, scale, crops))

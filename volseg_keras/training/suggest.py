@@ -14,12 +14,12 @@ from ..patches.class_ids import ArrayClassIds
 from ..patches.crop import cropped
 from ..pretrained.choice import Choice
 from ..volumes.dimensions import check_shape
-from ..volumes.labels import NOT_ANNOTATED, class_ids, in_smallest_type
+from ..volumes.labels import NOT_ANNOTATED, class_ids, in_smallest_type, present_ids
 from .annotated_sections import spread, without_unpainted
 
 # Sections that a 2D network predicts, and the side in pixels of their middle that is predicted.
 LOOKED_AT, SIDE = 48, 768
-# Uncertain regions thinner than so many pixels are rims of objects and do not count.
+# Uncertain regions thinner than this many pixels are rims of objects and do not count.
 RIM = 7
 # Robust deviations from the median beyond which a section counts as damaged.
 DAMAGED = 8.0
@@ -79,22 +79,29 @@ def suggest(model, volume, count=3, labels=None, on_progress=None):
     columns = zip(*appearances.values(), strict=True)
     scaled = np.array([robust_deviations(column) for column in columns]).T
     places = dict(zip(appearances, scaled, strict=True))
-    whole = {z for z, place in places.items() if np.abs(place[:-1]).max() < DAMAGED}
-    chosen = farthest(whole - set(annotated), annotated, uncertainties, places, count)
+    intact = {z for z, place in places.items() if np.abs(place[:-1]).max() < DAMAGED}
+    chosen = most_informative(intact - set(annotated), annotated, uncertainties, places, count)
     known = {*annotated, *(z for z, _ in chosen)}
-    damaged = set(places) - whole - known
-    chosen += farthest(damaged, known, uncertainties, places, count - len(chosen))
+    damaged = set(places) - intact - known
+    chosen += most_informative(damaged, known, uncertainties, places, count - len(chosen))
     return [predictor.suggestion(z, uncertainties[z], distance) for z, distance in chosen]
 
 
 def annotated_of(volume, labels):
     """Return the z of annotated sections; without any label, a section is not annotated."""
     check_shape(volume, labels)
+    if nothing_is_annotated(labels):
+        return []
     ids, _ = without_unpainted(ArrayClassIds(class_ids(np.asarray(labels))))
     return ids.annotated_sections(NOT_ANNOTATED).tolist() if ids.painted.any() else []
 
 
-def farthest(free, known, uncertainties, places, count):
+def nothing_is_annotated(labels):
+    """Return whether labels are 255 everywhere, which is no mask of the whole stack."""
+    return bool((np.asarray(labels) == NOT_ANNOTATED).all())
+
+
+def most_informative(free, known, uncertainties, places, count):
     """Return up to `count` pairs of a section and its distance, by uncertainty times distance."""
     known, free, chosen = list(known), set(free), []
     while free and len(chosen) < count:
@@ -204,22 +211,22 @@ def draft(labels, suggestions, shape):
         ValueError: nothing was annotated or found, so that the draft would be read as a mask.
     """
     given = np.full(shape, NOT_ANNOTATED, np.uint8) if labels is None else np.asarray(labels)
-    ids = given if labels is None else class_ids(given)
+    ids = given if nothing_is_annotated(given) else class_ids(given)
     found = np.array(without_unpainted(ArrayClassIds(ids))[0])
-    if not np.isin(found, (0, NOT_ANNOTATED), invert=True).any():  # nothing is painted yet
+    if not present_ids(found):  # nothing is painted yet
         found[:] = NOT_ANNOTATED
     for suggestion in suggestions:
         found[suggestion.z] = suggestion.labels
     if not np.array_equal(ids, given):
         return in_smallest_type(as_mask(found, given))
-    good = np.isin(found, (0, NOT_ANNOTATED), invert=True).any()
+    good = present_ids(found)
     require(good, "model", "one that finds something in these sections, for a draft", "nothing")
     return found
 
 
 def is_of_grey_levels(labels):
     """Return whether labels are a mask of two grey levels that are not class ids themselves."""
-    return not np.array_equal(class_ids(labels), labels)
+    return not nothing_is_annotated(labels) and not np.array_equal(class_ids(labels), labels)
 
 
 def as_mask(ids, mask):

@@ -1,4 +1,4 @@
-"""The volumes of a training, read and checked before any long work."""
+"""The volumes of a training run, read and checked before any long work."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,8 +20,8 @@ class Volumes:
     """What a network is trained and validated on, lists of `LabelledVolume`s.
 
     Attributes:
-        given: the volumes to train on, whole.
-        inner: the same without their held-out parts.
+        given: the volumes to train on, whole; in a stage of "auto" the same as `inner`.
+        inner: the volumes to train on, without their held-out parts.
         validation: further volumes to validate on; in a stage of "auto" all that are, since parts
             were cut from the stacks before.
         held_out: all that is validated on: the held-out parts, then `validation`.
@@ -49,15 +49,16 @@ def read_volumes(request, dims, channels, num_classes, normalization):
     validation = []
     with progress_bar("reading volumes") as on_progress:
         options = channels, num_classes, normalization, on_progress
-        given = _read_and_told(request.images, request.labels, *options)
+        given = _read_and_warned(request.images, request.labels, *options)
         check_weights(request.weights, given)
         inner, held_out = hold_out_parts(given, request.hold_out, dims)
         if request.validation:
-            validation = _read_and_told(*map(list, zip(*request.validation, strict=True)), *options)
+            pairs = map(list, zip(*request.validation, strict=True))
+            validation = _read_and_warned(*pairs, *options)
     return Volumes(given, inner, validation, uniquely_named([*held_out, *validation]))
 
 
-def _read_and_told(images, labels, *options):
+def _read_and_warned(images, labels, *options):
     """Return `LabelledVolume`s; tell those that look half annotated."""
     volumes = labelled_volumes(images, labels, *options)
     for volume in volumes:
@@ -116,6 +117,10 @@ def read_stacks(request):
             expected = "at least one object, painted with 1 or white on black"
             received = f"labels of {volume.name} without any"
             raise invalid("labels", expected, received) from error
+    present = {int(i) for label in labels for i in label.present} - {NOT_ANNOTATED}
+    if present == {1}:
+        expected = "objects and background around them, in the labels of some volume"
+        raise invalid("labels", expected, "labels that mark everything as an object")
     volumes, validation = ([_only_annotated(one) for one in some] for some in (volumes, validation))
     return Stacks(volumes, validation, num_classes)
 

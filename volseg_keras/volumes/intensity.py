@@ -20,7 +20,8 @@ class Intensity:
         mean: mean intensity, a tuple for several channels.
         deviation: standard deviation, a tuple for several channels.
         padding: intensities that are padding where at least 16 voxels in a row along x have them;
-            None if that was not measured. Sections that are constant are padding in any case.
+            None if that was not measured. Constant sections of 64 x 64 pixels or more are padding
+            in any case.
 
     Example:
         >>> intensity = Intensity.of(volume)
@@ -48,7 +49,7 @@ class Intensity:
         )
         padding = " and ".join(f"{level:g}" for level in self.padding or ())
         also = f"; padding of {padding} is background" if padding else ""
-        return f"Standardised by grey levels: {levels}{also}"
+        return f"Intensities are standardised: {levels}{also}"
 
     def at_contrast(self, contrast):
         """Return the statistics that multiply standardised intensities by a contrast."""

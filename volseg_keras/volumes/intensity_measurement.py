@@ -157,7 +157,7 @@ def _pieces(volume, on_progress):
     height = max(1, 2**26 // plane[1]) if step > 1 else plane[0]
     starts = [
         (z, y)
-        for z in range(min(step // 2, depth - 1), depth, step * thickness)
+        for z in range(min(step, depth) // 2, depth, step * thickness)
         for y in range(0, plane[0], height)
     ]
     integers = volume.dtype.kind in "uib" and volume.dtype.itemsize <= 2

@@ -154,7 +154,7 @@ def are_labels(volume):
         volume: `(z, y, x)` array-like, of which three planes are read.
     """
     dtype = np.dtype(volume.dtype)
-    if getattr(volume, "grey_levels", None):  # a file's word that it is an image of so few
+    if getattr(volume, "grey_levels", None):  # the file declares an image with this few grey levels
         return False
     if dtype.kind == "f" or dtype.itemsize > 2:  # micrographs have no more than 16 bits
         return dtype.kind in "uib"

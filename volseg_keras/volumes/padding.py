@@ -5,7 +5,7 @@ Padding is no tissue: a frame around an aligned stack, blank sections, sections 
 
 import numpy as np
 
-# So many equal voxels in a row along x are no tissue.
+# This many equal voxels in a row along x are no tissue.
 RUN = 16
 # A block's sections are blank if they are constant and at least so wide.
 BLANK = 64
@@ -19,7 +19,7 @@ def find_padding(block, levels):
     Args:
         block: `(z, y, x)` or `(z, y, x, channels)` intensities.
         levels: intensities that are padding where at least `RUN` voxels in a row have them.
-            Sections that are constant are padding in any case.
+            Constant sections are padding in any case, unless a side is shorter than `BLANK`.
     """
     found = None
     for level in levels:
