@@ -19,6 +19,7 @@ from networks import shallow_networks
 
 from volseg_keras import demo, open_volume, phantom, save_volume
 from volseg_keras.cli import command as cli
+from volseg_keras.cli.command import plain_warnings
 from volseg_keras.cli.terminal import PACKAGE, quiet
 from volseg_keras.demo import clear
 from volseg_keras.export.formats import EXPORT_FORMATS
@@ -420,3 +421,11 @@ def test_evaluate_instances(truth, prediction, told, counts, f1, jaccard, tmp_pa
     assert (found["true"], found["predicted"]) == counts
     assert found["matches"][0]["f1"] == pytest.approx(f1)
     assert scores["classes"][1]["jaccard"] == pytest.approx(jaccard)
+
+
+def test_a_warning_is_shown_once(capsys):
+    with plain_warnings(), warnings.catch_warnings():
+        warnings.simplefilter("always")
+        for text in ("one\nthing", "another", "one\nthing"):
+            warnings.warn(text, stacklevel=1)
+    assert capsys.readouterr().err == "warning: one thing\nwarning: another\n"

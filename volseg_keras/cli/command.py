@@ -134,17 +134,27 @@ def print_error(error):
 
 @contextmanager
 def plain_warnings():
-    """Show warnings as one line."""
-    saved, warnings.formatwarning = warnings.formatwarning, plain
+    """Show warnings as one line, and each of them once."""
+    saved, warnings.formatwarning = warnings.formatwarning, PlainWarnings()
     try:
         yield
     finally:
         warnings.formatwarning = saved
 
 
-def plain(message, *_, **__):
-    """Return the line of a warning."""
-    return f"warning: {' '.join(str(message).split())}\n"
+class PlainWarnings:
+    """Formats warnings; one that was shown before is nothing."""
+
+    def __init__(self):
+        self._shown = set()
+
+    def __call__(self, message, *_, **__):
+        """Return the line of a warning."""
+        line = f"warning: {' '.join(str(message).split())}\n"
+        if line in self._shown:
+            return ""
+        self._shown.add(line)
+        return line
 
 
 @contextmanager

@@ -27,10 +27,10 @@ def export(
     from ..pretrained.presets import model_file
 
     new_path(output, format.value)
-    model_file(model)
+    file = model_file(model)
     start_keras()
     from ..export.export_model import export_model
 
     with quiet():
-        difference = export_model(model, output, format.value, say=partial(print, flush=True))
+        difference = export_model(file, output, format.value, say=partial(print, flush=True))
     print(f"Wrote {output}; probabilities differ from those of Keras by at most {difference:.1e}")

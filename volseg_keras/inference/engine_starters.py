@@ -17,15 +17,15 @@ class FixedEngine:
         return self._engine
 
 
-class Graph:
-    """Starts engines of a graph, which is read when the first one is needed.
+class LazyEngines:
+    """Starts engines of a model that is read when the first one is needed.
 
     Args:
-        folder: its `GraphFolder`, which is kept as long as the graph.
+        read: callable that reads the model and returns a callable from a sample tile to an engine.
     """
 
-    def __init__(self, folder):
-        self._folder, self._lock, self._engines = folder, Lock(), None
+    def __init__(self, read):
+        self._read, self._lock, self._engines = read, Lock(), None
 
     def __call__(self, sample):
         """Return the engine for a volume that a tile is a sample of."""
@@ -33,31 +33,22 @@ class Graph:
             self._engines = self._engines or self._read()
         return self._engines(sample)
 
-    def _read(self):
-        file, about = self._folder.file, self._folder.metadata
-        dims, levels = about.spatial_dims, about.num_classes == 2
-        if self._folder.engine == "onnxruntime":
-            return FixedEngine(engines.onnxruntime_engine(file, dims, levels))
-        return engines.OpenVinoEngines(file, dims, levels)
-
     def release(self):
         """Give back the memory that large tiles were computed in."""
         if hasattr(self._engines, "release"):
             self._engines.release()
 
 
-class SavedModelGraph(Graph):
-    """Starts engines of OpenVINO for a SavedModel.
+def graph_engines(folder):
+    """Read the graph in a `GraphFolder`; return what starts its engines."""
+    file, about = folder.file, folder.metadata
+    dims, levels = about.spatial_dims, about.num_classes == 2
+    if folder.engine == "onnxruntime":
+        return FixedEngine(engines.onnxruntime_engine(file, dims, levels))
+    return engines.OpenVinoEngines(file, dims, levels)
 
-    Args:
-        folder: its path.
-        spatial_dims: of the network.
-    """
 
-    def __init__(self, folder, spatial_dims):
-        super().__init__(folder)
-        self._dims = spatial_dims
-
-    def _read(self):
-        with readable(self._folder):
-            return engines.OpenVinoEngines(self._folder, self._dims, levels=False)
+def savedmodel_engines(path, spatial_dims):
+    """Read a SavedModel with OpenVINO; return what starts its engines."""
+    with readable(path):
+        return engines.OpenVinoEngines(path, spatial_dims, levels=False)

@@ -3,6 +3,7 @@
 import json
 import warnings
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,13 +16,14 @@ from ..pretrained.checksums import check_files
 from ..pretrained.presets import (
     METADATA,
     is_of_savedmodel,
+    keras_file,
     load_pretrained,
-    model_file,
+    published_text,
     readable,
 )
 from ..pretrained.stored_facts import StoredFacts
 from . import engines
-from .engine_starters import FixedEngine, Graph, SavedModelGraph
+from .engine_starters import FixedEngine, LazyEngines, graph_engines, savedmodel_engines
 from .ensemble import EnsemblePredictor
 from .graph_cache import graph_folder
 from .predictor import Predictor
@@ -85,7 +87,11 @@ def find_model(model):
     folder = Path(model)
     if is_of_savedmodel(folder / "saved_model.pb", folder):
         return folder
-    return model_file(model)
+    expected = f"a folder of a run, a .keras file, a SavedModel or {published_text()}"
+    file = keras_file(model)
+    require(file, "model", expected, model)
+    check_files(file.parent, [file.name])
+    return file
 
 
 def by_keras(engine):
@@ -121,7 +127,8 @@ def open_savedmodel(path, engine):
     with readable(path):
         about = ModelMetadata.from_json(json.loads((path / METADATA).read_text(encoding="utf-8")))
     if engine == "openvino":
-        return Predictor(SavedModelGraph(path, about.spatial_dims), about)
+        read = partial(savedmodel_engines, path, about.spatial_dims)
+        return Predictor(LazyEngines(read), about)
     import tensorflow as tf
 
     engines.warn_if_slow()
@@ -137,5 +144,5 @@ def savedmodel_files(path):
 
 def open_graph(model, engine):
     """Return a `Predictor` of the inference graph of a .keras file or a Keras model."""
-    folder = graph_folder(model, engine)
-    return Predictor(Graph(folder), folder.metadata)
+    folder = graph_folder(model, engine)  # it is kept as long as the engines
+    return Predictor(LazyEngines(partial(graph_engines, folder)), folder.metadata)

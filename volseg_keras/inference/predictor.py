@@ -82,7 +82,7 @@ class Predictor:
         check_axes(volume)
         own, given = self.metadata.channels, channels_of(volume)
         expected = f"a model of {given} channel{'s' * (given > 1)}, like the volume"
-        require(given == own, "model", expected, f"a model of {own}")
+        require(given == own, "model", expected, f"one of {own} channel{'s' * (own > 1)}")
 
     def check(self, volume, options, threshold=0.5, instances=False):
         """Raise ValueError unless a volume can be predicted as asked for.

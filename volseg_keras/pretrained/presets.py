@@ -70,15 +70,21 @@ def model_file(name):
     Raises:
         ValueError: there is none, or it differs from the SHA256SUMS beside it.
     """
-    path = Path(name)
-    if (path / KERAS).is_file():
-        path = path / KERAS
-    if not (path.is_file() and path.suffix == ".keras"):
-        path = published().get(current_name(str(name).lower()))
+    path = keras_file(name)
     if path is None:
         raise _no_model(name)
     check_files(path.parent, [path.name])
     return path
+
+
+def keras_file(name):
+    """Return the .keras file that the name or path of a model stands for, or None."""
+    path = Path(name)
+    if (path / KERAS).is_file():
+        return path / KERAS
+    if path.is_file() and path.suffix == ".keras":
+        return path
+    return published().get(current_name(str(name).lower()))
 
 
 def current_name(name):
@@ -94,9 +100,13 @@ def _no_model(name):
     if (Path(name) / "saved_model.pb").is_file():
         source = "the run or .keras file that a SavedModel was exported from"
         return invalid("model", f"{source}, since that only predicts", name)
+    return invalid("model", f"a folder of a run, a .keras file or {published_text()}", name)
+
+
+def published_text():
+    """Return "a published model" with the names of all."""
     known = ", ".join(sorted(file.parent.name for file in published().values())) or "none yet"
-    expected = f"a folder of a run, a .keras file, a SavedModel or a published model ({known})"
-    return invalid("model", expected, name)
+    return f"a published model ({known})"
 
 
 def weights_digest(model):
