@@ -73,7 +73,7 @@ def test_foreground_voxels_of_a_file_are_those_of_an_array(volume):
 
 
 def test_foreground_is_kept_though_most_of_a_file_is_not_annotated(monkeypatch):
-    monkeypatch.setattr(marked_voxels, "KEPT", 500)
+    monkeypatch.setattr(marked_voxels, "MOST_KEPT", 500)
     label = np.full(LABEL.shape, 255, np.uint8)
     label[5], label[9, 3, 2:8] = 0, 1
     ids = FileClassIds.scan(label)
@@ -110,7 +110,7 @@ def test_sections_of_background_alone_are_annotated():
 
 
 def test_of_very_many_foreground_voxels_some_are_kept(monkeypatch):
-    monkeypatch.setattr(marked_voxels, "KEPT", 500)
+    monkeypatch.setattr(marked_voxels, "MOST_KEPT", 500)
     found, every = ArrayClassIds(LABEL).foreground_voxels(255), np.flatnonzero(LABEL == 1)
     assert 200 <= len(found) <= 500 and set(found) <= set(every)
     # From everywhere.

@@ -148,7 +148,7 @@ def test_a_backend_that_is_missing_is_one_line(config, settings, named, image, t
     settings = {"KERAS_HOME": str(tmp_path), **settings}
     for arguments in (
         ["predict", image, "-o", tmp_path / "l.tif"],
-        ["export", "H", "-o", tmp_path],
+        ["export", "H", "-o", tmp_path / "h"],
     ):
         done = run(arguments, settings=settings)
         assert done.returncode == 2 and len(done.stderr.splitlines()) == 1

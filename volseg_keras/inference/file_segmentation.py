@@ -184,7 +184,7 @@ def segment_in_store(job, files, image, display):
     """Predict block by block, post-process and write; return the `Segmentation`."""
     with display.wait("opening the model and measuring the volume"):
         if job.is_shared:
-            dask()
+            dask("cluster" if job.cluster else "workers")
         store = start_job(job, image)
     prepared = prepared_again(store.read(), image)
     for line in prepared.description:
