@@ -66,16 +66,16 @@ def reproduce(
 
 def train_model(name, data, output, steps):
     """Train a row of the zoo."""
-    from ..publishing.zoo import get_row
+    from ..publishing.zoo import ZOO, row_name
 
-    row = get_row(name)
+    name = row_name(name)
     require(data, "data", "a folder of volumes, as in --data FOLDER", "none")
     start_keras()
     from ..publishing.zoo_training import train_row
 
-    summary = train_row(row, data, output, steps=steps)
-    print(f"Trained {row.name}: {summary['steps']} steps. Score and publish it with")
-    folder = f"saved_models/{row.name}"
+    summary = train_row(ZOO[name], data, output, steps=steps)
+    print(f"Trained {name}: {summary['steps']} steps. Score and publish it with")
+    folder = f"saved_models/{name}"
     print(shlex.join(["volseg", "publish", str(output), "--data", str(data), "-o", folder]))
 
 

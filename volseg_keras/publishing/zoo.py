@@ -108,11 +108,16 @@ ZOO = {
 
 
 def get_row(name):
-    """Return the `PublishedModel` of a name, in any case.
+    """Return the `PublishedModel` of a name, in any case; see `row_name`."""
+    return ZOO[row_name(name)]
+
+
+def row_name(name):
+    """Return the name of a row of `ZOO`, which was given in any case, as it is there.
 
     Raises:
         ValueError: there is none; the message lists those that there are.
     """
-    found = {known.lower(): row for known, row in ZOO.items()}.get(str(name).lower())
+    found = {known.lower(): known for known in ZOO}.get(str(name).lower())
     require(found, "name", f"one of {', '.join(ZOO)}", name)
     return found
