@@ -13,13 +13,14 @@ from ..inference.open_model import open_model
 from ..inference.options import PLAIN_PREDICTION
 from ..networks.variants import VARIANTS, get_variant
 from ..training.arguments import make_budget
+from ..training.fit import fit
 from ..training.recipes import get_recipe
 from ..volumes.labels import digest
 from .catalogue import EPFL_TABLE_1, EPFL_TEST
 from .scoring import scores_by_view
 from .table1_files import MEASURES, write_tables
 from .zoo import ZOO
-from .zoo_training import find_files, open_pair, train_network
+from .zoo_training import find_files, open_pair, seeded_network
 
 SCORES = "scores.json"
 PHANTOMS = (64, 256, 256), (32, 128, 128)
@@ -145,10 +146,11 @@ def run_row(folder, row, recipe, seed, data, budget):
     """Train and score one row, or resume that, unless it is finished."""
     if (folder / SCORES).is_file():
         return
-    about = train_network(
-        row,
-        [data.train],
-        folder,
+    about = fit(
+        seeded_network(row, seed),
+        *data.train,
+        output=folder,
+        resume=folder.exists(),
         seed=seed,
         recipe=recipe,
         steps=budget.steps_of(row, recipe),

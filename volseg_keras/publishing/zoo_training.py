@@ -16,63 +16,19 @@ from ..volumes.volume import as_volume, open_volume
 from .catalogue import DATASETS
 
 
-def train_network(
-    network,
-    pairs,
-    output,
-    *,
-    seed,
-    recipe,
-    steps=None,
-    minutes=None,
-    batch_size=None,
-    hold_out=None,
-    validation=(),
-    num_classes=2,
-    start=None,
-):
-    """Train a network from a seed, or resume that.
-
-    The weights depend on the arguments, and on the rounding of a machine, only.
+def seeded_network(network, seed, *, num_classes=2, start=None):
+    """Return a network whose weights depend on the arguments only; `fit` is to get the same seed.
 
     Args:
         network: name of a row of `VARIANTS`.
-        pairs: images and their labels.
-        output: folder of the run.
-        seed: of weights and patches.
-        recipe: as of `fit`, like `steps` to `validation`.
-        steps: see `recipe`.
-        minutes: see `recipe`.
-        batch_size: see `recipe`.
-        hold_out: see `recipe`.
-        validation: see `recipe`.
+        seed: of the weights.
         num_classes: number of classes.
         start: published model to start from, or None.
-
-    Returns:
-        The dict of metrics.json.
     """
-    images, labels = map(list, zip(*pairs, strict=True))
     keras.utils.set_random_seed(seed)
     if start:
-        model = published_start(start, network, num_classes)
-    else:
-        model = build_model(network, num_classes=num_classes)
-    return fit(
-        model,
-        images,
-        labels,
-        output=output,
-        recipe=recipe,
-        steps=steps,
-        minutes=minutes,
-        batch_size=batch_size,
-        hold_out=hold_out,
-        validation=validation,
-        resume=Path(output).exists(),
-        seed=seed,
-        start=start,
-    )
+        return published_start(start, network, num_classes)
+    return build_model(network, num_classes=num_classes)
 
 
 def published_start(name, network, num_classes):
@@ -104,12 +60,14 @@ def train_row(row, data, output, *, steps=None):
     Raises:
         ValueError: files are missing.
     """
-    return train_network(
-        row.network,
-        [open_pair(pair, data) for pair in row.train],
-        output,
+    images, labels = map(list, zip(*(open_pair(pair, data) for pair in row.train), strict=True))
+    return fit(
+        seeded_network(row.network, row.seed, num_classes=len(row.classes), start=row.start),
+        images,
+        labels,
+        output=output,
+        resume=Path(output).exists(),
         seed=row.seed,
-        num_classes=len(row.classes),
         start=row.start,
         recipe=row.recipe,
         steps=row.steps if steps is None else steps,
