@@ -2,7 +2,7 @@
 
 import json
 from contextlib import nullcontext
-from dataclasses import fields, replace
+from dataclasses import replace
 from shutil import copy2
 from threading import Event
 
@@ -22,14 +22,13 @@ from volseg_keras.progress import shown_by
 from volseg_keras.training import auto, new_network, stages, starting_model
 from volseg_keras.training.annotated_sections import without_section
 from volseg_keras.training.callbacks import Budget
-from volseg_keras.training.fit_by_name import fit_by_name
 from volseg_keras.training.hold_out import HoldOut, hold_out_parts
 from volseg_keras.training.labelled_volumes import LabelledVolume
 from volseg_keras.training.recipes import get_recipe
 from volseg_keras.training.request import Request
 from volseg_keras.training.run_folders import next_run, train_or_resume
 from volseg_keras.training.self_training import confident_ids
-from volseg_keras.training.stages import Stage, train_stages
+from volseg_keras.training.stages import Stage, StagedRun
 from volseg_keras.training.starting_model import (
     Candidate,
     Start,
@@ -128,10 +127,10 @@ def test_what_is_held_out_is_cut_before_the_stack_is_rescaled(tmp_path, monkeypa
         return {"statistics": "as trained", "threshold": 0.5, "steps": 1, "minutes": 0.1}
 
     monkeypatch.setattr(stages, "fit_volumes", fit_volumes)
-    request = Request(**dict.fromkeys(field.name for field in fields(Request)))
+    request = Request(model="auto", images=None, labels=None, output=tmp_path)
     start, stage = Start(2, "", None, (2, 1, 1)), Stage(tmp_path, 1.0, HoldOut.parse("z=9"), False)
     given_stacks = Stacks([labelled()], [], 2)
-    train_stages([stage], given_stacks, start, Budget(10, None), replace(request, seed=0))
+    StagedRun([stage], given_stacks, start, Budget(10, None), request).train()
     (inner,), (held_out,) = given[0].inner, given[0].held_out
     assert inner.label.annotated_sections(255).tolist() == [4, 5, 12, 13, 26, 27]
     assert held_out.name == "a z=9" and len(held_out.label.annotated_sections(255)) == 2
@@ -235,9 +234,15 @@ def test_the_shortest_command(files, tmp_path, capsys):
     # A run that had ended tells what it told, and looks at nothing.
     assert train(files, run, "--resume") == 0
     assert "Jaccard index" not in capsys.readouterr().out and told_of(run) == about
+    # With a larger budget only the last part goes on: of the first one nothing would be kept.
+    assert train(files, run, "--resume", "--steps", 10) == 0
+    longer = told_of(run)
+    assert told_of(run / "parts" / "1") == first
+    assert (longer["steps"], longer["total_steps"]) == (6, 8)
+    assert longer["total_minutes"] == pytest.approx(first["minutes"] + longer["minutes"], abs=0.02)
     # Nor is another start taken in its place.
     assert train(files, run, "--resume", "--from", "scratch") == 2
-    assert "`resume`" in capsys.readouterr().err and told_of(run) == about
+    assert "`resume`" in capsys.readouterr().err and told_of(run) == longer
 
 
 def test_from_scratch_where_nothing_is_found(files, published, tmp_path, monkeypatch, capsys):
@@ -288,8 +293,7 @@ def test_ids_of_instances_are_told(capsys):
     volume = replace(labelled(), label=ArrayClassIds(labels))
     assert auto.automatic_hold_out([volume]) is None
     assert "are they ids of instances?" in capsys.readouterr().out
-    request = Request(**dict.fromkeys(field.name for field in fields(Request)))
-    request = replace(request, images=IMAGE, labels=labels, normalization="volume")
+    request = Request(model="auto", images=IMAGE, labels=labels, output="run")
     with pytest.warns(UserWarning, match="have no voxel of 1, 2, 4"):
         read_stacks(request)
 
@@ -372,7 +376,7 @@ def test_every_patch_has_an_annotated_section(shape, sections, near):
         ({"model": "D"}, '"auto"'),
         ({"self_train": 10}, "`self_train`"),
         ({"minutes": 1, "steps": 1}, "`minutes`"),
-        ({"start": "nothing"}, "`model`"),
+        ({"start": "nothing"}, "`start`"),
         ({"normalization": "model"}, "`normalization`"),
         ({"hold_out": "z=40"}, "z=0 to z=15"),
     ],
@@ -402,7 +406,12 @@ def test_numbers_of_numpy_are_taken(tmp_path, monkeypatch):
 @pytest.mark.parametrize("seed", [-1, 2**31, 0.5])
 def test_a_wrong_seed_is_refused_before_labels_are_read(seed, tmp_path):
     with pytest.raises(ValueError, match="`seed`"):
-        fit_by_name("auto", None, output=tmp_path / "run", seed=seed)
+        Request(model="auto", images=None, labels=None, output=tmp_path / "run", seed=seed)
+
+
+def test_a_given_network_does_not_train_itself(tmp_path):
+    with pytest.raises(ValueError, match="`self_train`"):
+        fit(build_model("C"), IMAGE, sparse(), output=tmp_path / "run", self_train=1)
 
 
 def test_one_model_is_scored_however_long_reading_takes(monkeypatch):
@@ -417,7 +426,7 @@ def test_one_model_is_scored_however_long_reading_takes(monkeypatch):
 
 def test_a_wrong_start_is_refused_before_labels_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr(auto, "read_stacks", None)
-    with pytest.raises(ValueError, match="`model`.*nothing"):
+    with pytest.raises(ValueError, match="`start`.*nothing"):
         fit("auto", IMAGE, sparse(), output=tmp_path, start="nothing")
 
 

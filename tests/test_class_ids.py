@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from volseg_keras import open_volume, save_volume
-from volseg_keras.patches import marked_voxels
+from volseg_keras.patches import class_ids, marked_voxels
 from volseg_keras.patches.class_ids import ArrayClassIds, FileClassIds
 from volseg_keras.patches.crop import Crop, cropped
 from volseg_keras.training.annotated_sections import without_unpainted
@@ -54,6 +54,17 @@ def test_class_ids_of_a_file(key, dtype):
 def test_labels_that_are_no_classes_are_refused():
     with pytest.raises(ValueError, match="`label`"):
         FileClassIds.scan(LABEL.astype(np.int32) - 1)
+
+
+def test_the_digest_is_the_same_in_memory_and_in_a_file(volume, monkeypatch):
+    """So that a run may be resumed where another amount of memory is free."""
+    want, told = ArrayClassIds(LABEL).digest(), []
+    monkeypatch.setattr(class_ids, "HASHED", 20_000)
+    assert FileClassIds.scan(volume).digest(lambda *done: told.append(done)) == want
+    assert told[0] == (3, 70) and told[-1] == (70, 70)
+    changed = LABEL.copy()
+    changed[9, 9, 9] ^= 1
+    assert FileClassIds.scan(changed).digest() == ArrayClassIds(changed).digest() != want
 
 
 def test_foreground_voxels_of_a_file_are_those_of_an_array(volume):

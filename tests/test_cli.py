@@ -97,7 +97,7 @@ def test_models_lists_what_is_published_at_once():
     )
     assert time.perf_counter() - start < 3  # a second alone
     (row,) = [line for line in out.stdout.splitlines() if " mito-2d " in line]
-    assert "0.770" in row and "0.884" in row and "electron microscopy of any kind" in row
+    assert "0.770" in row and "0.884" in row and "FIB-SEM and SBEM of brain tissue" in row
     assert "saved_models" in out.stdout
 
 

@@ -57,6 +57,41 @@ def test_instances_outside_what_counts_do_not():
     assert result.scores["instances"]["true"] == result.scores["instances"]["predicted"] == 2
 
 
+def test_what_is_connected_outside_of_what_counts_is_not_one_instance():
+    labels = np.zeros((6, 12, 12), np.uint8)
+    labels[1:5, 1:4, 1:4] = labels[1:5, 8:11, 1:4] = labels[4, 1:11, 1:4] = 1  # U
+    truth = np.full_like(labels, 255)
+    truth[2] = labels[2]
+    ids = labels.astype(np.uint16)
+    ids[0, 0, 0] = 2
+    for found in (labels, ids):
+        scores = evaluate(truth, found, instances=True).scores["instances"]
+        assert scores["true"] == scores["predicted"] == scores["matches"][1]["matched"] == 2
+    skipped = evaluate(labels * (truth < 255), labels, instances=True, skip_empty=True)
+    assert skipped.scores["instances"]["matches"][1]["f1"] == 1
+
+
+def test_ids_of_8_bits_with_gaps_are_instances():
+    ids = (30 * IDS).astype(np.uint8)
+    scores = evaluate(ids, ids, instances=True).scores
+    assert len(scores["classes"]) == 2 and scores["instances"]["true"] == IDS.max()
+
+
+def test_a_truth_of_255_is_not_annotated():
+    with pytest.raises(ValueError, match="`truth`.*255 everywhere"):
+        evaluate(np.full_like(TRUTH, 255), TRUTH)
+    truth = 255 * TRUTH
+    truth[0] = 255
+    (note,) = evaluate(truth, TRUTH).notes
+    assert "255 fills 1 of 4 sections of the truth and counts as foreground" in note
+
+
+def test_what_does_not_count_is_not_drawn():
+    result = evaluate(PAINTED, TRUTH, skip_empty=True)
+    assert result.counted_labels[PAINTED.any(axis=(1, 2))].any()
+    assert not result.counted_labels[~PAINTED.any(axis=(1, 2))].any()
+
+
 def test_sections_of_255_among_ids_of_objects_are_told():
     ids = IDS.copy()
     ids[0] = 255

@@ -2,7 +2,6 @@
 
 import json
 import warnings
-from dataclasses import fields
 
 import keras
 import numpy as np
@@ -294,10 +293,7 @@ def little_memory(monkeypatch):
 
 def seen(image, label):
     """Return all arrays that four steps of a training and its validation see."""
-    nothing = dict.fromkeys(field.name for field in fields(Request))
-    request = Request(
-        **nothing | {"images": image, "labels": label, "hold_out": HoldOut.parse("x:0:32")}
-    )
+    request = Request(model=None, images=image, labels=label, output="", hold_out="x:0:32")
     found = read_volumes(request, 3, 1, 2, "volume")
     patches = make_patches(found.inner, RECIPES["quick"], 3, 0, None)
     batches = [array for step in range(4) for array in patches.batch(step, 2)]

@@ -12,20 +12,25 @@ import pytest
 import tifffile
 import zarr
 from command import small_file_system
+from hypothesis import given
+from hypothesis import strategies as st
 
 from volseg_keras import open_volume, save_volume
+from volseg_keras.volumes import ome_zarr
 from volseg_keras.volumes.formats import FORMATS
 from volseg_keras.volumes.geometry import Geometry
 from volseg_keras.volumes.intensity import Intensity
 from volseg_keras.volumes.ome_zarr import finish_zarr, start_zarr
 from volseg_keras.volumes.writing import create_volume
 
+WRITTEN = [suffix for suffix, row in FORMATS.items() if row.write]
+
 VOXELS = np.random.default_rng(0).integers(0, 100, (6, 70, 150)).astype(np.uint8)
 SIZE = (10.0, 5.0, 4.0)
 
 
 @pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", WRITTEN)
 def test_what_is_written_is_read_back(suffix, dtype, tmp_path):
     path = save_volume(tmp_path / "new folder" / f"a volume{suffix}", VOXELS.astype(dtype))
     volume = open_volume(path)
@@ -38,7 +43,7 @@ def test_what_is_written_is_read_back(suffix, dtype, tmp_path):
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", WRITTEN)
 def test_the_voxel_size_goes_along(suffix, tmp_path):
     path = save_volume(tmp_path / f"a{suffix}", VOXELS, voxel_size=SIZE)
     volume = open_volume(path)
@@ -56,7 +61,7 @@ def test_a_folder_is_left_alone(tmp_path):
     np.testing.assert_array_equal(np.asarray(open_volume(path)), VOXELS)
 
 
-@pytest.mark.parametrize("suffix", [s for s in FORMATS if s != ".zarr"])
+@pytest.mark.parametrize("suffix", [s for s in WRITTEN if s != ".zarr"])
 def test_a_file_may_be_replaced(suffix, tmp_path):
     path = tmp_path / f"a{suffix}"
     for voxels in (VOXELS, VOXELS[::-1]):
@@ -64,7 +69,7 @@ def test_a_file_may_be_replaced(suffix, tmp_path):
     np.testing.assert_array_equal(np.asarray(open_volume(path)), VOXELS[::-1])
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", WRITTEN)
 @pytest.mark.parametrize("planes", [3, 12])
 def test_too_few_or_too_many_planes_are_an_error(suffix, planes, tmp_path):
     with (
@@ -82,7 +87,7 @@ def test_arrays_that_are_no_volume(array, tmp_path):
         save_volume(tmp_path / "a.tif", array)
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", WRITTEN)
 def test_masks_are_written_as_bytes(suffix, tmp_path):
     path = save_volume(tmp_path / f"a{suffix}", VOXELS > 50)
     np.testing.assert_array_equal(np.asarray(open_volume(path)), VOXELS > 50)
@@ -93,7 +98,7 @@ def test_mrc_holds_16_bits(tmp_path):
         save_volume(tmp_path / "a.mrc", VOXELS.astype(np.uint32) * 70_000)
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", WRITTEN)
 def test_half_precision_is_written_without_loss(suffix, tmp_path):
     voxels = (VOXELS / 7).astype(np.float16)
     volume = open_volume(save_volume(tmp_path / f"a{suffix}", voxels))
@@ -101,7 +106,7 @@ def test_half_precision_is_written_without_loss(suffix, tmp_path):
     np.testing.assert_array_equal(np.asarray(volume), voxels)
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", WRITTEN)
 def test_longer_floats_are_refused(suffix, tmp_path):
     if np.dtype(np.longdouble).itemsize == 8:
         pytest.skip("long doubles are doubles here")
@@ -128,7 +133,81 @@ def test_slabs_of_any_thickness_fill_chunks(tmp_path):
     np.testing.assert_array_equal(np.asarray(open_volume(tmp_path / "a.h5")), voxels)
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", [".h5", ".zarr", ".mrc"])
+def test_large_planes_are_written_in_few_at_a_time(suffix, tmp_path, monkeypatch):
+    monkeypatch.setattr(ome_zarr, "ROW_BYTES", 16 * VOXELS[0].nbytes)
+    voxels = np.concatenate([VOXELS, VOXELS[::-1]] * 4)
+    with create_volume(tmp_path / f"a{suffix}", voxels.shape, "u1") as add:
+        for z in np.split(voxels, [1, 2, 17, 40]):
+            add(z)
+    np.testing.assert_array_equal(np.asarray(open_volume(tmp_path / f"a{suffix}")), voxels)
+    if suffix == ".h5":
+        with h5py.File(tmp_path / "a.h5") as file:
+            assert file["data"].chunks == (16, 70, 150)
+
+
+@pytest.mark.parametrize(
+    "side, dtype, chunk",
+    [
+        (2000, "u1", (64, 128, 128)),
+        (2000, "u4", (64, 128, 128)),
+        (5000, "u4", (4, 512, 512)),
+        (20_000, "u1", (1, 1024, 1024)),
+        (40_000, "u4", (1, 1024, 1024)),
+    ],
+)
+def test_a_row_of_chunks_fits_in_memory(side, dtype, chunk):
+    assert ome_zarr.chunk_for_slabs((500, side, side), dtype) == chunk
+
+
+SPANS = st.one_of(
+    st.integers(-6, 5),
+    st.builds(
+        slice,
+        st.one_of(st.none(), st.integers(-200, 200)),
+        st.one_of(st.none(), st.integers(-200, 200)),
+        st.one_of(st.none(), st.integers(1, 9)),
+    ),
+)
+
+
+@given(key=st.tuples(SPANS, SPANS, SPANS))
+def test_any_index_is_that_of_numpy(key, volumes_by_suffix):
+    for volume in volumes_by_suffix:
+        np.testing.assert_array_equal(volume[key], VOXELS[key])
+
+
+@pytest.fixture(scope="module")
+def volumes_by_suffix(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("volumes")
+    suffixes = (".nii", ".nii.gz", ".h5", ".zarr", ".tif", ".npy")
+    return [open_volume(save_volume(folder / f"a{suffix}", VOXELS)) for suffix in suffixes]
+
+
+@pytest.mark.parametrize(
+    "shape, options",
+    [((6, 70, 150, 3), {"channel": 1}), ((6, 1, 70, 150), {}), ((3, 6, 70, 150), {"channel": 1})],
+)
+def test_axes_of_an_array_without_names(shape, options, tmp_path):
+    """Channels where Keras, or ImageJ, has them."""
+    array = np.zeros(shape, np.uint8)
+    place = (..., 1) if shape[-1] == 3 else (1,) if shape[0] == 3 else (slice(None), 0)
+    array[place] = VOXELS
+    np.save(tmp_path / "a.npy", array)
+    if options:
+        with pytest.raises(ValueError, match="--channel 0"):
+            open_volume(tmp_path / "a.npy")
+    np.testing.assert_array_equal(open_volume(tmp_path / "a.npy", **options)[...], VOXELS)
+
+
+def test_a_detached_header_of_nrrd_is_read_only(tmp_path):
+    nrrd.write(str(tmp_path / "a.nhdr"), VOXELS, index_order="C")
+    np.testing.assert_array_equal(open_volume(tmp_path / "a.nhdr")[...], VOXELS)
+    with pytest.raises(ValueError, match="`output`. Expected one of .tif"):
+        save_volume(tmp_path / "b.nhdr", VOXELS)
+
+
+@pytest.mark.parametrize("suffix", WRITTEN)
 def test_a_failed_writer_leaves_nothing(suffix, tmp_path):
     with pytest.raises(KeyError), create_volume(tmp_path / f"a{suffix}", (9, 70, 150), "u1") as add:
         add(VOXELS)
@@ -452,7 +531,7 @@ def test_ome_tiff_units_time_and_channel(compression, tmp_path):
         open_volume(tmp_path / "a.ome.tif", time=0)
 
 
-@pytest.mark.parametrize("suffix", [s for s in FORMATS if s not in (".zarr",)])
+@pytest.mark.parametrize("suffix", [s for s in WRITTEN if s not in (".zarr",)])
 def test_a_cut_file_is_one_line(suffix, tmp_path):
     path = save_volume(tmp_path / f"cut{suffix}", VOXELS)
     raw = path.read_bytes()

@@ -207,6 +207,25 @@ def test_ome_zarr(tmp_path):
     assert found["axes"] == axes and found["datasets"][0]["coordinateTransformations"] == steps
 
 
+@pytest.mark.parametrize("suffix", [".zarr", ".ome.tif", ".tif", ".h5", ".mrc"])
+@pytest.mark.parametrize("unit, factor", [(None, 1e-3), ("pixel", 1), ("nanometer", 1e-3)])
+def test_a_given_voxel_size_adds_the_unit_that_a_file_lacks(unit, factor, suffix, tmp_path):
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2)
+    group.create_array("0", data=VOXELS, chunks=VOXELS.shape)
+    axes = [{"name": a, "type": "space"} | ({"unit": unit} if unit else {}) for a in "zyx"]
+    steps = [{"type": "scale", "scale": [40 * factor, 5 * factor, 4 * factor]}]
+    datasets = [{"path": "0", "coordinateTransformations": steps}]
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
+    volume = open_volume(tmp_path / "a.zarr", voxel_size=(40, 5, 4))
+    found = open_volume(save_volume(tmp_path / f"b{suffix}", VOXELS, like=volume))
+    assert found.voxel_size == pytest.approx((40, 5, 4), rel=1e-6)
+
+
+def test_a_given_voxel_size_where_a_file_knows_no_side():
+    unknown = Geometry(((0.0,) * 3,) * 3, unit="mm")
+    assert unknown.resized((40, 5, 5)).voxel_size == (40, 5, 5)
+
+
 def images(folder):
     """Return images of one place by format, each written by its own library."""
     straight = np.diag([0.004, 0.005, 0.04, 1])

@@ -49,7 +49,7 @@ def same_partition(one, other):
     st.sampled_from([5, 512]),
 )
 def test_slabs_give_what_the_whole_volume_gives(values, sides, planes, neck, small, radius, block):
-    options = {"voxel_size": sides, "neck": neck, "min_voxels": small}
+    options = {"voxel_size": sides, "neck": neck, "min_size": small}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "RADIUS", radius)
         whole = instances(values, 0.45, **options)
@@ -64,7 +64,7 @@ def test_objects_that_are_not_parted_are_connected_components(values, planes):
     mask = values >= 0.6
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "SLAB_VOXELS", planes * mask[0].size)
-        found = instances(mask, neck=0, min_voxels=0)
+        found = instances(mask, neck=0, min_size=0)
     assert found.dtype == np.uint32
     assert same_partition(found, ndimage.label(mask)[0])
 
@@ -94,7 +94,7 @@ def summits(height, neck):
 @settings(max_examples=60, deadline=None)
 @given(blobs(), st.sampled_from(SIDES), st.sampled_from([0.3, 0.5, 0.8]))
 def test_as_many_instances_as_summits_of_that_dynamic(values, sides, neck):
-    found = instances(values, 0.45, voxel_size=sides, neck=neck, min_voxels=0)
+    found = instances(values, 0.45, voxel_size=sides, neck=neck, min_size=0)
     mask = values >= np.float32(0.45)
     far = np.full(mask.shape, np.inf)
     distance = ndimage.distance_transform_edt(mask, sides) if not mask.all() else far
@@ -129,8 +129,8 @@ def test_crumbs_join_or_go():
     mask = np.zeros((9, 9, 40), bool)
     mask[1:8, 1:8, 1:8] = mask[4, 4, 8] = mask[3:6, 3:6, 9:12] = True  # a crumb on a stalk
     mask[3:5, 3:5, 30:32] = True
-    assert instances(mask, neck=0.6, min_voxels=0).max() == 3
-    found = instances(mask, neck=0.6, min_voxels=28)
+    assert instances(mask, neck=0.6, min_size=0).max() == 3
+    found = instances(mask, neck=0.6, min_size=28)
     assert found.max() == 1 and found[4, 4, 10] == 1 and found[4, 4, 30] == 0
 
 
@@ -161,7 +161,7 @@ def test_files_larger_than_a_slab(tmp_path, monkeypatch):
         (np.full((3, 4, 5), 255.0), {}, "probability"),
         (np.zeros((3, 4, 5)), {"threshold": 0}, "threshold"),
         (np.zeros((3, 4, 5)), {"neck": 1.5}, "neck"),
-        (np.zeros((3, 4, 5)), {"min_voxels": -1}, "min_voxels"),
+        (np.zeros((3, 4, 5)), {"min_size": -1}, "min_size"),
         (np.zeros((3, 4, 5)), {"voxel_size": (1, 2)}, "voxel_size"),
     ],
 )

@@ -65,7 +65,9 @@ def test_labels_are_filtered_then_filled_then_sifted(seed, size, fill, least):
     np.testing.assert_array_equal(again, found)
 
 
-@pytest.mark.parametrize("options", [{"median": 2}, {"median": 0}, {"min_size": 0}])
+@pytest.mark.parametrize(
+    "options", [{"median": 2}, {"median": 0}, {"min_size": 0}, {"median": 3.0}, {"min_size": "9"}]
+)
 def test_numbers_out_of_range(options):
     (name,) = options
     with pytest.raises(ValueError, match=f"`{name}`"):
@@ -127,7 +129,7 @@ def expected(probability, threshold, steps):
             median(probability, steps.median),
             threshold,
             voxel_size=SIDES,
-            min_voxels=steps.min_size or 100,
+            min_size=steps.min_size or 100,
         )
         return fill_holes(ids) if steps.fill_holes else ids
     labels = median((probability >= threshold).astype(np.uint8), steps.median)

@@ -209,7 +209,7 @@ def test_a_held_out_section_has_neighbours_that_do_not_count():
     label[[5, 15, 25], :, :24], label[[5, 15, 25], :, 24:] = 0, 1
     image = np.random.default_rng(0).normal(size=label.shape)
     volume = LabelledVolume("a", image, ArrayClassIds(label), Intensity.of(image))
-    (inner,), (held_out,) = hold_out_parts([volume], HoldOut.parse("z=15"), dims=2)
+    (inner,), (held_out,) = hold_out_parts([volume], HoldOut.parse("z=15"), spatial_dims=2)
     assert inner.label.annotated_sections(NOT_ANNOTATED).tolist() == [5, 25]
     assert held_out.label.annotated_sections(NOT_ANNOTATED).tolist() == [8]
     np.testing.assert_array_equal(held_out.image, image[7:24])

@@ -153,7 +153,7 @@ def test_instances_matched(true, predicted, counts, matched):
 
 def test_one_instance_is_matched_once():
     # Two halves overlap with the whole by half each.
-    scores = instance_scores(row((1, 0, 8)), row((1, 0, 4), (2, 4, 8)), least_iou=(0.5,))
+    scores = instance_scores(row((1, 0, 8)), row((1, 0, 4), (2, 4, 8)), iou_thresholds=(0.5,))
     assert scores["matches"][0]["matched"] == 1
 
 

@@ -104,6 +104,7 @@ def test_a_row_is_trained_and_published(data, tmp_path, monkeypatch):
     assert "in voxels of 5 to 10 x 5 to 10 nm" in card and "rescaled by 1, 2, 2" in card
     assert "Trained on `lucchi_pp/training.tif`, `sbem/training.tif`." in card
     assert "non-profit" in card and "EPFL, testing, 16 x 64 x 64" in card
+    assert "float32 (batch, y, x, 1), each size a multiple of 8" in card and "noisier" not in card
     for file, link in ((models / "README.md", "("), (tmp_path / "README.md", "(models/")):
         text = file.read_text()
         assert text.startswith("above\n") and text.endswith("\nbelow\n") and "old" not in text
@@ -126,6 +127,8 @@ def test_a_row_twice_gives_the_same_weights(data, tmp_path):
 def test_a_row_starts_from_a_published_model(data, tmp_path):
     run = tmp_path / "run"
     summary = train_row(ZOO["epfl-organelles"], data, run, steps=1)
+    with pytest.raises(ValueError, match="`output`"):  # after a rehearsal
+        train_row(ZOO["epfl-organelles"], data, run)
     assert summary["from"] == "mito-3d"
     assert trained_as(summary) == row_trained_as(ZOO["epfl-organelles"])
     assert ", from mito-3d, " in trained_as(summary)

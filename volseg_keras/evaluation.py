@@ -7,8 +7,15 @@ import numpy as np
 
 from .errors import require
 from .postprocessing.instance_ids import as_instances, compact_large_ids
+from .postprocessing.instance_ids import components as component_ids
 from .scores import instance_scores, segmentation_scores
-from .volumes.labels import NOT_ANNOTATED, class_ids, count_classes, present_ids
+from .volumes.labels import (
+    NOT_ANNOTATED,
+    are_class_ids,
+    class_ids,
+    count_classes,
+    present_ids,
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,11 @@ class Evaluation:
     def true_foreground(self):
         """The class ids of the truth, 0 where voxels do not count."""
         return self.truth * (self.truth != NOT_ANNOTATED)
+
+    @property
+    def counted_labels(self):
+        """The predicted class ids, 0 where voxels do not count."""
+        return self.labels * (self.truth != NOT_ANNOTATED)
 
 
 def evaluate(truth, labels, *, instances=False, skip_empty=False):
@@ -58,7 +70,10 @@ def evaluate(truth, labels, *, instances=False, skip_empty=False):
     if instances:
         maps, ids, kinds = _instances(truth, labels)
         notes.append(f"Instances of the truth: {kinds[0]}; of the prediction: {kinds[1]}")
-    true, found = (class_ids(m, name=n) for m, n in zip(maps, ("truth", "prediction"), strict=True))
+    true, found = maps
+    if not instances:
+        true, found = class_ids(truth, name="truth"), class_ids(labels, name="prediction")
+        notes += _check_annotated(truth, true)
     require(true.ndim == 3, "truth", "labels (z, y, x)", f"shape {true.shape}")
     expected = f"the shape of the truth, {true.shape}"
     require(found.shape == true.shape, "prediction", expected, f"shape {found.shape}")
@@ -81,9 +96,28 @@ def evaluate(truth, labels, *, instances=False, skip_empty=False):
     if ignored:
         notes.append(f"Scored: {scored:.1%} of the voxels")
         ids = ids and [each * (true != NOT_ANNOTATED) for each in ids]
+    if instances and ignored and "connected components" in kinds:
+        # What is connected outside of the voxels that count is not connected any more.
+        ids = [component_ids(each) for each in ids]
     if instances:
         scores["instances"] = instance_scores(*(compact_large_ids(each)[0] for each in ids))
     return Evaluation(scores, true, found, tuple(notes))
+
+
+def _check_annotated(truth, true):
+    """Raise ValueError for a truth that is 255 everywhere; return lines on sections that are."""
+    full = true.all(axis=tuple(range(1, true.ndim)))
+    if not full.any() or NOT_ANNOTATED in true:
+        return []
+    planes = [z for z in np.flatnonzero(full) if (np.asarray(truth[z]) == NOT_ANNOTATED).all()]
+    received = "255 everywhere, which means not annotated"
+    require(len(planes) < len(true), "truth", "labels with annotated sections", received)
+    if not planes:
+        return []
+    return [
+        f"255 fills {len(planes)} of {len(true)} sections of the truth and counts as foreground, "
+        "since there is no label but 0 and 255; if they are not annotated, number classes from 1"
+    ]
 
 
 def _leave_out_empty(true, uncounted, skip_empty):
@@ -104,7 +138,7 @@ def _instances(truth, labels):
     found = as_instances(truth, "truth"), as_instances(labels, "prediction")
     _warn_of_unlabelled(found)
     maps = [each.class_ids for each in found]
-    if not all(each.are_components for each in found):
+    if not all(each.are_components and are_class_ids(each.class_ids) for each in found):
         # Instance ids have no classes.
         maps = [np.where(classes == NOT_ANNOTATED, classes, classes > 0) for classes in maps]
     ways = ["connected components" if e.are_components else "ids as they are" for e in found]

@@ -117,7 +117,7 @@ class Confusion:
         return float(np.mean(jaccard[occurs] if occurs.any() else jaccard))
 
 
-def instance_scores(y_true, y_pred, *, least_iou=(0.5, 0.75)):
+def instance_scores(y_true, y_pred, *, iou_thresholds=(0.5, 0.75)):
     """Score instances: detection at several thresholds of overlap, and the adapted Rand error.
 
     A true and a predicted instance can match if their Jaccard index (IoU) is at least a threshold;
@@ -127,7 +127,7 @@ def instance_scores(y_true, y_pred, *, least_iou=(0.5, 0.75)):
     Args:
         y_true: instance ids `(z, y, x)`, 0 being background; not class ids.
         y_pred: instance ids of the same shape.
-        least_iou: thresholds of the IoU.
+        iou_thresholds: thresholds of the IoU.
 
     Returns:
         A dict: `true` and `predicted`, numbers of instances; `matches`, a list of `{"iou",
@@ -148,13 +148,13 @@ def instance_scores(y_true, y_pred, *, least_iou=(0.5, 0.75)):
     numbers = [int(np.count_nonzero(size[1:])) for size in sizes]
     shape = tuple(map(len, sizes))
     matches = []
-    for least in least_iou:
-        good = both & (count >= least * union)
+    for threshold in iou_thresholds:
+        good = both & (count >= threshold * union)
         # SciPy before 1.13 matches 32-bit indices only.
         where = [ids[good].astype(np.int32) for ids in (true, predicted)]
         pairs = csr_array((good[good], tuple(where)), shape=shape)
         matched = int(np.count_nonzero(maximum_bipartite_matching(pairs) >= 0))
-        matches.append({"iou": least, **detection(matched, *numbers)})
+        matches.append({"iou": threshold, **detection(matched, *numbers)})
     return {
         "true": numbers[0],
         "predicted": numbers[1],

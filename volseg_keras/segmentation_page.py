@@ -12,7 +12,7 @@ from .progress import progress_bar
 from .report.curve import training_curve
 from .report.instance_sizes import instance_sizes, size_histogram
 from .report.page import write_page
-from .volumes.dimensions import check_integers, check_shapes
+from .volumes.dimensions import check_integers, check_shapes, known_voxel_size
 from .volumes.volume import Volume, with_whole_numbers
 
 
@@ -89,7 +89,8 @@ def write_segmentation_page(output, layers, history=None, skip_empty=False):
         labels, truth = result.labels, result.true_foreground
         scores, notes = result.scores, result.notes
     with tempfile.TemporaryDirectory() as folder:
-        figures = _draw_figures(Path(folder), history, layers.instances, image.voxel_size)
+        voxel_size = known_voxel_size(image)
+        figures = _draw_figures(Path(folder), history, layers.instances, voxel_size)
         with progress_bar("drawing") as on_progress:
             path = write_page(
                 output,
@@ -99,7 +100,7 @@ def write_segmentation_page(output, layers, history=None, skip_empty=False):
                 probability=layers.probability,
                 title=display_name(image),
                 facts=_facts(layers),
-                voxel_size=image.voxel_size,
+                voxel_size=voxel_size,
                 scores=scores,
                 figures=figures,
                 on_progress=on_progress,

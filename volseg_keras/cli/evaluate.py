@@ -24,7 +24,7 @@ def evaluate(
     ] = None,
     image: Annotated[
         Path | None,
-        typer.Option(help="Grey levels, to draw prediction and truth on."),
+        typer.Option(help="Image volume; draws prediction and truth on it, NAME_scores.png."),
     ] = None,
     instances: Annotated[
         bool,
@@ -36,7 +36,7 @@ def evaluate(
     ] = False,
     skip_empty: SkipEmpty = False,
 ):
-    """Score predicted labels: precision, recall, Jaccard per class, and VOC.
+    """Score predicted labels: precision, recall, Jaccard per class, and VOC, the mean Jaccard.
 
     Example: volseg evaluate labels.tif truth.tif --json scores.json --image volume.tif
     """
@@ -70,7 +70,7 @@ def evaluate(
 
         size = known_voxel_size(grey)
         options = {"truth": result.true_foreground, "voxel_size": size}
-        drawn = overlay(grey, result.labels, picture, **options)
+        drawn = overlay(grey, result.counted_labels, picture, **options)
         print(f"Wrote {drawn}")
 
 

@@ -30,8 +30,8 @@ def predict(
     model: Annotated[
         list[str],
         typer.Option(
-            help="Folder of a run, .keras, SavedModel or published name; several are averaged. "
-            "auto averages mito-2d and mito-3d (fewer than 8 sections: mito-2d alone)."
+            help="Folder of a run, .keras, SavedModel or published name; repeat it to average "
+            "several. auto averages mito-2d and mito-3d (fewer than 8 sections: mito-2d alone)."
         ),
     ] = ("auto",),
     threshold: Annotated[
@@ -84,8 +84,8 @@ def predict(
     normalize: Annotated[
         str,
         typer.Option(
-            help="Standardise with the statistics of the volume, the constants of the model, or "
-            "MEAN,STD."
+            help="volume: standardise with the mean and standard deviation of the volume; model: "
+            "with the constants stored in the model; or MEAN,STD, such as 128,30."
         ),
     ] = "volume",
     rescale: Annotated[
@@ -93,7 +93,7 @@ def predict(
         typer.Option(
             "--rescale/--no-rescale",
             help="Rescale the volume to the voxel size that the model was trained at; by default "
-            "if the sizes are known and differ by more than a quarter.",
+            "if the sizes are known and differ by more than a quarter, at most fourfold.",
             show_default=False,
         ),
     ] = None,
@@ -136,7 +136,13 @@ def predict(
             help="Address of a Dask scheduler that shares the work, e.g. tcp://host:8786."
         ),
     ] = None,
-    engine: Annotated[EngineName, typer.Option(help="Inference library.")] = EngineName.auto,
+    engine: Annotated[
+        EngineName,
+        typer.Option(
+            help="Inference library; auto: OpenVINO on a CPU, Keras on a GPU. onnxruntime needs "
+            "the extra onnx."
+        ),
+    ] = EngineName.auto,
     view: Annotated[bool, typer.Option("--view", help="Open the result in a viewer.")] = False,
 ):
     """Segment a volume; write class ids, or instance ids, and a picture beside them.

@@ -42,7 +42,7 @@ def report(
     good = not history or history.is_file()
     require(good, "run", "a folder with history.csv", run)
     good = output.suffix.lower() in (".html", ".htm") and not output.is_dir()
-    require(good, "output", "a file .html", output)
+    require(good, "output", "a file name that ends in .html", output)
     paths = {"image": volume, "labels": labels, "probability": probability}
     paths |= {"truth": truth, "instances": instances}
     layers = Layers(**volume_options.open_all(**paths))

@@ -43,8 +43,8 @@ def train(
     normalize: Annotated[
         str,
         typer.Option(
-            help="Standardise with the statistics of each volume, with the constants of the model "
-            "of --from, or with MEAN,STD."
+            help="volume: standardise each volume with its own mean and standard deviation; model: "
+            "with the constants stored in the model of --from; or MEAN,STD, such as 128,30."
         ),
     ] = "volume",
     recipe: Annotated[
@@ -61,7 +61,9 @@ def train(
     batch_size: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Patches a step, by default 2 or, of thin 3D patches, 4; more on a GPU."
+            min=1,
+            help="Patches a step, with --all-gpus of each GPU; default: the recipe's (fast 2; "
+            "finetune 2, in 3D 4; paper 24, in 3D 3).",
         ),
     ] = None,
     hold_out: Annotated[
@@ -69,7 +71,8 @@ def train(
         typer.Option(
             help="Part of every volume to validate on: AXIS:START:STOP in voxels, at one end of "
             "the axis, e.g. x:0:256, or a section, z=7; repeat it to give each volume its own, or "
-            "none. Without --model, one of three or more annotated sections is held out at first."
+            "none. By default, without --model and --validate, one of three or more annotated "
+            "sections is held out at first."
         ),
     ] = None,
     validate: Annotated[
@@ -115,11 +118,15 @@ def train(
     trained = volume_options.open_labelled("volumes", volumes)
     validated = volume_options.open_labelled("validate", validate or [])
     start_keras()
+    from ..pretrained.summaries import total_of
     from ..training.fit_by_name import fit_by_name
+    from ..training.request import Request
 
-    summary = fit_by_name(
-        model,
-        trained,
+    images, labels = map(list, zip(*trained, strict=True))
+    request = Request(
+        model=model,
+        images=images,
+        labels=labels,
         output=output,
         validation=validated,
         recipe=recipe,
@@ -133,9 +140,9 @@ def train(
         start=start,
         normalization=statistics,
         self_train=int(self_train),
-        all_gpus=all_gpus,
     )
-    count = summary.get("total_steps", summary["steps"])
+    summary = fit_by_name(request, all_gpus=all_gpus)
+    count = total_of(summary, "steps")
     print(
         f"Trained {summary['variant'].upper()}: {count} step{'s' * (count != 1)}"
         f"{held_out_text(summary)}. "

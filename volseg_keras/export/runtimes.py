@@ -46,7 +46,8 @@ class ExportSource:
 
     def facts(self):
         """Return what an export states: constants, classes, and the measured facts of the card."""
-        measured = {name: self.card[name] for name in MEASURED if self.card.get(name)}
+        known = {name: self.card.get(name) for name in MEASURED}
+        measured = {name: value for name, value in known.items() if value is not None}
         return metadata(self.model).to_json() | measured
 
 

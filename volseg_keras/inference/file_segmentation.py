@@ -162,7 +162,7 @@ def segment_in_memory(job, files, image, display):
         return Segmentation(summarize(found, shape), pixels, labels)
     with display.progress("post-processing") as on_progress:
         kept = np.empty(shape, steps.dtype)
-        sides, folder = image.voxel_size, files.labels.parent
+        sides, folder = known_voxel_size(image), files.labels.parent
         slabs = steps.slabs(labels, probability, job.threshold, sides, on_progress, folder)
         summary = write_labels(slabs, files.labels, image, steps.dtype, ArraySink(kept))
     return Segmentation(summary, pixels, kept)

@@ -75,7 +75,7 @@ class Job:
         source: `SourceVolume` to segment.
         output: label volume to write.
         model: `ModelChoice`.
-        threshold: least foreground probability, of two classes; or "auto", the mean of those that
+        threshold: minimum foreground probability, of two classes; or "auto", the mean of those that
             are stored with the models.
         prediction: `PredictionOptions`.
         rescale: rescale the volume to the voxel size that the models were trained at; None: if

@@ -9,6 +9,7 @@ from ..errors import require
 from ..postprocessing.pipeline import PostProcessing
 from ..pretrained.choice import Choice, scale_text
 from ..resources import free_memory
+from ..volumes.dimensions import known_voxel_size
 from ..volumes.volume import as_volume
 from .options import PredictionOptions
 from .segmenter import predicted, recent_model
@@ -25,7 +26,7 @@ class Prediction:
     Attributes:
         values: `(z, y, x, maps)` of the model's engine, see `inference.engines`.
         voxel_size: sides (z, y, x) of a voxel in nm, or None.
-        threshold: least foreground probability that is stored with it.
+        threshold: minimum foreground probability that is stored with it.
         description: one line: which model it is and how the volume was rescaled for it.
 
     Example:
@@ -59,7 +60,7 @@ class Prediction:
         options = PredictionOptions(scale=scale)
         values = predicted(predictor, options, volume, on_progress, joined_slabs)
         facts = [choice.reason, *([] if scale == (1, 1, 1) else [scale_text(scale)])]
-        return cls(values, volume.voxel_size, choice.threshold, ". ".join(facts))
+        return cls(values, known_voxel_size(volume), choice.threshold, ". ".join(facts))
 
     @property
     def probability(self):
@@ -70,7 +71,7 @@ class Prediction:
         """Return uint8 class ids `(z, y, x)`.
 
         Args:
-            threshold: least foreground probability, of two classes; that of the model by default.
+            threshold: minimum foreground probability, of two classes; that of the model by default.
         """
         return to_labels(self.values, self.threshold if threshold is None else threshold)
 

@@ -48,7 +48,7 @@ class Predictor:
         """Raise ValueError for a threshold out of range, or what needs a model of two classes.
 
         Args:
-            threshold: least foreground probability.
+            threshold: minimum foreground probability.
             instances: whether instances are to be found.
         """
         classes = self.metadata.num_classes
@@ -57,7 +57,8 @@ class Predictor:
         good = threshold == 0.5 or classes <= 2
         require(good, "threshold", f"0.5 for a model of {classes} classes", f"{threshold=}")
         good = not instances or classes <= 2
-        require(good, "instances", "a model of two classes", f"{classes} classes")
+        expected = "a model of two classes; for more, use `volseg measure --components` afterwards"
+        require(good, "instances", expected, f"{classes} classes")
 
     def check_options(self, options):
         """Raise ValueError for options that have no effect on this model.

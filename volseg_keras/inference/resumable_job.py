@@ -10,6 +10,7 @@ from ..errors import invalid, require
 from ..extras import install_command
 from ..files import atomic_path
 from ..resources import free_memory, usable_cores
+from ..volumes.dimensions import known_voxel_size
 from .job_store import JobStore
 from .prepared_prediction import PreparedPrediction
 from .section_cache import with_cache
@@ -37,7 +38,8 @@ def start_job(job, image):
     """
     store = JobStore.beside(job.output)
     good, received = job.resume or not store.is_begun, f"{store.folder} holds unfinished work"
-    require(good, "output", "a new name, or `resume`", received, FileExistsError)
+    expected = "a new name, or --resume to continue"
+    require(good, "output", expected, received, FileExistsError)
     predictor = recent_model(list(job.model.names), job.model.engine)
     predictor.check(image, job.prediction, job.threshold, job.steps.instances)
     prediction = replace(job.prediction, scale=predictor.model_scale(job.prediction.scale))
@@ -161,6 +163,8 @@ def run_job(store, *, workers=None, cluster=None, on_progress=None):
     todo, total = store.pending(), store.count_blocks()
     before = total - len(todo)
     on_progress(before, total)
+    if not todo:
+        return
     run = partial(run_block, str(store.folder))
     results = on_dask(run, todo, workers, cluster) if workers or cluster else map(run, todo)
     try:
@@ -227,7 +231,8 @@ def finish_job(store, job, files, on_progress=None):
         ready = store.folder / f"finished_{files.labels.name}"
         if ready.is_dir():  # an interrupted run's
             shutil.rmtree(ready)
-        arrays, sides = (store.array("labels"), store.array("probability")), image.voxel_size
+        arrays = store.array("labels"), store.array("probability")
+        sides = known_voxel_size(image)
         slabs = steps.slabs(*arrays, job.threshold, sides, on_progress, store.folder)
         summary = write_labels(slabs, ready, image, steps.dtype)
         store.deliver({"probability": files.probability}, image)

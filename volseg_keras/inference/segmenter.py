@@ -127,7 +127,7 @@ class Segmenter:
 
         Args:
             volume: as of a call.
-            threshold: least foreground probability, of two classes; of more, the most probable
+            threshold: minimum foreground probability, of two classes; of more, the most probable
                 class wins.
             on_progress: called with the number of tiles done and their total.
         """
@@ -173,18 +173,18 @@ def predict_volume(
     its file or weights have changed. `Segmenter` keeps a model for as long as you need it.
 
     Args:
-        model: as of `Segmenter`, like `engine` to `denoise`.
+        model: as of `Segmenter`.
         volume: `(z, y, x)` array-like of intensities, or the path of a volume; for a model of
             several channels an array-like `(z, y, x, channels)`. A `Volume` is read tile by tile.
-        engine: see `model`.
-        tta: see `model`.
-        seamless: see `model`.
-        normalization: see `model`.
-        scale: see `model`.
-        tile: see `model`.
-        smoothing: see `model`.
-        zooms: see `model`.
-        denoise: see `model`.
+        engine: as of `Segmenter`.
+        tta: as of `Segmenter`.
+        seamless: as of `Segmenter`.
+        normalization: as of `Segmenter`.
+        scale: as of `Segmenter`.
+        tile: as of `Segmenter`.
+        smoothing: as of `Segmenter`.
+        zooms: as of `Segmenter`.
+        denoise: as of `Segmenter`.
         on_progress: called with the number of tiles done and their total.
 
     Returns:

@@ -31,7 +31,7 @@ class JobIdentity:
         shape: `(z, y, x)` of the volume.
         model: `ModelChoice`, absolute.
         sha256: of the weights of the models.
-        threshold: least foreground probability, of two classes.
+        threshold: minimum foreground probability, of two classes.
         prediction: `PredictionOptions`; in a store without None for what the model or the volume
             decides.
         probability: whether to keep it.

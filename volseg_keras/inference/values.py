@@ -16,7 +16,7 @@ def to_labels(values, threshold=0.5):
 
     Args:
         values: of an engine.
-        threshold: least foreground probability of two classes; of more, the most probable wins.
+        threshold: minimum foreground probability of two classes; of more, the most probable wins.
     """
     if values.shape[-1] > 2:
         return values.argmax(-1).astype(np.uint8)

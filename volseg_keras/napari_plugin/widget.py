@@ -186,7 +186,7 @@ class SegmentAndTrain(qt.QWidget):
 
     def split(self):
         """Show ids of instances: objects that touch are split only at a narrow neck."""
-        require(self.prediction, "image", "an image that has been segmented", "none")
+        require(self.prediction, "image", "a segmented image: press Segment first", "none")
         task = partial(self.prediction.instances, self.threshold.value())
         self.work.start("splitting", task, partial(self._show, Labels, "segmented"))
 

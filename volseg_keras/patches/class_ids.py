@@ -10,6 +10,8 @@ from ..volumes.labels import NOT_ANNOTATED, class_ids, digest, distinct_values, 
 from .crop import Crop
 from .marked_voxels import MarkedVoxels, label_blocks
 
+HASHED = 2**26  # voxels that are read at a time for a digest
+
 
 class ClassIds(ABC):
     """The class ids of a volume, read as uint8 arrays when they are indexed.
@@ -60,9 +62,20 @@ class ClassIds(ABC):
             ignore_class: label of voxels without annotation, or None.
         """
 
-    @abstractmethod
-    def digest(self):
-        """Return the hexadecimal SHA-256 digest of the class ids; in a file, of the foreground."""
+    def digest(self, on_progress=None):
+        """Return the hexadecimal SHA-256 digest of the class ids.
+
+        Args:
+            on_progress: called with the number of sections read and their total.
+        """
+        thickness = max(1, HASHED // math.prod(self.shape[1:]))
+        return digest(self._slabs(thickness, on_progress))
+
+    def _slabs(self, thickness, on_progress):
+        for z in range(0, len(self), thickness):
+            yield self[z : z + thickness]
+            if on_progress:
+                on_progress(min(z + thickness, len(self)), len(self))
 
     def foreground_voxels(self, ignore_class=None):
         """Return sorted flat indices of the voxels that are neither background nor unannotated.
@@ -138,10 +151,6 @@ class ArrayClassIds(ClassIds):
     def annotated_sections(self, ignore_class):
         """Return the sorted z of the sections in which a voxel is annotated."""
         return annotated_sections(self.ids, ignore_class)
-
-    def digest(self):
-        """Return the hexadecimal SHA-256 digest of the class ids."""
-        return digest(self.ids)
 
     def _foreground(self, ignore_class):
         voxels = MarkedVoxels()
@@ -257,10 +266,6 @@ class FileClassIds(ClassIds):
     def annotated_sections(self, ignore_class):
         """Return the sorted z of the sections in which a voxel is annotated."""
         return np.flatnonzero(~self.unknown)
-
-    def digest(self):
-        """Return the hexadecimal SHA-256 digest of the foreground and of what is not annotated."""
-        return digest(self.foreground, self.classes, self.unknown)
 
     def _foreground(self, ignore_class):
         return self.foreground[(self.classes > 0) & (self.classes != ignore_class)]

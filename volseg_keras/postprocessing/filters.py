@@ -31,7 +31,8 @@ def median(volume, size=3):
     sizes = np.broadcast_to(size, 3)
     require((sizes % 2 == 1).all() and (sizes >= 1).all(), "size", "odd sides", f"{size=}")
     if volume.dtype.kind == "f":
-        return ndimage.median_filter(volume, tuple(sizes))
+        exact = volume.astype(np.float32) if volume.dtype == np.float16 else volume
+        return ndimage.median_filter(exact, tuple(sizes)).astype(volume.dtype, copy=False)
     kind = np.min_scalar_type(int(np.prod(sizes)))
     result, most = np.zeros_like(volume), np.zeros(volume.shape, kind)
     for label in distinct_values(volume):
@@ -43,15 +44,15 @@ def median(volume, size=3):
     return result
 
 
-def remove_small(labels, min_voxels):
-    """Set connected components of fewer than `min_voxels` voxels to 0.
+def remove_small(labels, min_size):
+    """Set connected components of fewer than `min_size` voxels to 0.
 
     Args:
         labels: `(z, y, x)` class ids or instances; a component is of one label.
-        min_voxels: the smallest size that is kept.
+        min_size: the smallest size that is kept.
     """
     labels = np.asarray(labels)
-    kept = cc3d.dust(writable(labels), min_voxels, connectivity=CONNECTIVITY)
+    kept = cc3d.dust(writable(labels), min_size, connectivity=CONNECTIVITY)
     return kept.astype(labels.dtype, copy=False)
 
 

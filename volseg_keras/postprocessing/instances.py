@@ -26,14 +26,14 @@ from .filters import CONNECTIVITY
 from .watershed import Basins
 
 # Where objects are split by default, and the minimum voxels of an instance.
-NECK, MIN_VOXELS = 0.5, 100
+NECK, MIN_SIZE = 0.5, 100
 RADIUS = 32  # smallest sides of a voxel; distances to the background are clipped there
 SLAB_VOXELS, BLOCK = 2**27, 512
 BYTES = 200  # a voxel of a slab that is all foreground: twice what was measured
 HEIGHT_BYTES = 16  # a voxel of which only the height is held
 
 
-def instances(probability, threshold=0.5, *, voxel_size=None, neck=NECK, min_voxels=MIN_VOXELS):
+def instances(probability, threshold=0.5, *, voxel_size=None, neck=NECK, min_size=MIN_SIZE):
     """Split the foreground of a volume into instances by a watershed.
 
     Objects are voxels of at least `threshold` that are connected by faces. An object is split
@@ -43,10 +43,10 @@ def instances(probability, threshold=0.5, *, voxel_size=None, neck=NECK, min_vox
 
     Args:
         probability: array-like `(z, y, x)` of foreground probabilities, or booleans.
-        threshold: least probability of the foreground.
+        threshold: minimum probability of the foreground.
         voxel_size: sides (z, y, x) of a voxel in nm; by default that of the volume, else a cube.
         neck: where objects are split, from 0 (nowhere) to 1 (between any two summits).
-        min_voxels: smaller instances join the neighbour with the highest saddle, or are dropped.
+        min_size: smaller instances join the neighbour with the highest saddle, or are dropped.
 
     Returns:
         uint32 `(z, y, x)`: 0 for background, 1 to n for instances in order of their summits.
@@ -57,7 +57,7 @@ def instances(probability, threshold=0.5, *, voxel_size=None, neck=NECK, min_vox
     Example:
         >>> ids = volseg_keras.instances(probability[..., 1], voxel_size=(5, 5, 5))
     """
-    watershed = Watershed(threshold, neck, min_voxels)
+    watershed = Watershed(threshold, neck, min_size)
     return np.concatenate(list(watershed.slabs(probability, BytesIO(), voxel_size)))
 
 
@@ -68,7 +68,7 @@ def write_instances(
     *,
     voxel_size=None,
     neck=NECK,
-    min_voxels=MIN_VOXELS,
+    min_size=MIN_SIZE,
     on_progress=None,
 ):
     """Write the instances of a volume that may be larger than memory.
@@ -76,10 +76,10 @@ def write_instances(
     Args:
         probability: a `Volume` or array-like, of which slabs are read.
         output: file to write, of a format that `create_volume` knows and that takes 32 bits.
-        threshold: as of `instances`, like `neck` and `min_voxels`.
+        threshold: as of `instances`.
         voxel_size: as of `instances`; it is written too.
-        neck: see `threshold`.
-        min_voxels: see `threshold`.
+        neck: as of `instances`.
+        min_size: as of `instances`.
         on_progress: called with the number of steps done and their total, two for each slab.
 
     Returns:
@@ -89,7 +89,7 @@ def write_instances(
         ValueError: an argument is out of its range.
         OSError: the file cannot be written.
     """
-    watershed = Watershed(threshold, neck, min_voxels)
+    watershed = Watershed(threshold, neck, min_size)
     voxel_size = checked_size(voxel_size) or getattr(probability, "voxel_size", None)
     check_takes_ids(output)
     count, shape = 0, probability.shape
@@ -115,9 +115,9 @@ class Watershed:
     """A watershed that splits the foreground into instances.
 
     Attributes:
-        threshold: least probability of the foreground.
+        threshold: minimum probability of the foreground.
         neck: where objects are split, from 0 (nowhere) to 1 (between any two summits).
-        min_voxels: smaller instances join the neighbour with the highest saddle, or are dropped.
+        min_size: smaller instances join the neighbour with the highest saddle, or are dropped.
 
     Raises:
         ValueError: a number is out of its range.
@@ -129,14 +129,14 @@ class Watershed:
 
     threshold: float = 0.5
     neck: float = NECK
-    min_voxels: int = MIN_VOXELS
+    min_size: int = MIN_SIZE
 
     def __post_init__(self):
         """Check the numbers."""
-        threshold, neck, min_voxels = self.threshold, self.neck, self.min_voxels
+        threshold, neck, min_size = self.threshold, self.neck, self.min_size
         require(0 < threshold <= 1, "threshold", "a number above 0, up to 1", f"{threshold=}")
         require(0 <= neck <= 1, "neck", "a number from 0 to 1", f"{neck=}")
-        require(min_voxels >= 0, "min_voxels", "a number of voxels", f"{min_voxels=}")
+        require(min_size >= 0, "min_size", "a number of voxels", f"{min_size=}")
 
     def slabs(self, probability, store, voxel_size=None, on_progress=None):
         """Yield the uint32 slabs of the instances; the volume is checked before any work.
@@ -165,7 +165,7 @@ class Watershed:
             for found in basins.add(height):
                 np.save(store, found)
             on_progress(i + 1, 2 * len(cuts))
-        numbers = basins.instance_of_each_id(self.neck, self.min_voxels)
+        numbers = basins.instance_of_each_id(self.neck, self.min_size)
         store.seek(0)
         for i, (low, high) in enumerate(cuts):
             labels = np.zeros((high - low, *probability.shape[1:]), np.uint32)
@@ -202,7 +202,7 @@ def heights(probability, low, high, threshold, sides, reach):
         probability: `(z, y, x)` array-like.
         low: first plane of a slab.
         high: one past its last plane.
-        threshold: least probability of the foreground.
+        threshold: minimum probability of the foreground.
         sides: (z, y, x) of a voxel.
         reach: (z, y, x) in voxels of what a distance depends on.
     """
@@ -215,7 +215,7 @@ def heights(probability, low, high, threshold, sides, reach):
         )
         values = np.asarray(probability[start:stop, rows, columns])
         top = values.max(initial=0)
-        require(not top > 1, "probability", "numbers from 0 to 1", f"a maximum of {top:g}")
+        require(top <= 1, "probability", "numbers from 0 to 1", f"a maximum of {top:g}")
         mask, values = values >= threshold, values.astype(np.float32, copy=False)
         own = slice(first - start, last - start), slice(y - rows.start, None)
         own = (*own, slice(x - columns.start, None))

@@ -4,6 +4,7 @@ import warnings
 from dataclasses import dataclass
 from io import BytesIO
 from math import prod
+from numbers import Integral
 from tempfile import TemporaryFile
 
 import numpy as np
@@ -11,11 +12,12 @@ import numpy as np
 from ..errors import require
 from ..resources import free_memory
 from .filters import fill_holes, median, remove_small
-from .instances import MIN_VOXELS, Watershed, check_takes_ids
+from .instances import MIN_SIZE, Watershed, check_takes_ids
 
 SLAB_VOXELS = 2**25
 # Of a voxel, while a volume is cleaned as a whole; measured.
 BYTES = {np.uint8: 10, np.uint32: 16}
+PLANE_BYTES = 60  # of a voxel of a plane, while instances are found; measured
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,10 @@ class PostProcessing:
     def __post_init__(self):
         """Check the numbers."""
         median, min_size = self.median, self.min_size
-        good = median >= 1 and median % 2 == 1
+        good = isinstance(median, Integral) and median >= 1 and median % 2 == 1
         require(good, "median", "an odd number of voxels", f"{median=}")
-        good = min_size is None or min_size >= 1
-        require(good, "min_size", "a positive number", f"{min_size=}")
+        good = min_size is None or isinstance(min_size, Integral) and min_size >= 1
+        require(good, "min_size", "a positive number of voxels", f"{min_size=}")
 
     @property
     def takes_whole_volume(self):
@@ -72,11 +74,15 @@ class PostProcessing:
         """Raise ValueError for a format without 32-bit ids; warn if memory will not suffice."""
         if self.instances:
             check_takes_ids(output)
-        takes, free = BYTES[self.dtype] * prod(shape), free_memory()
-        if self.takes_whole_volume and takes > free:
+        work, takes, free = "filling holes and dropping small objects", 0, free_memory()
+        if self.takes_whole_volume:
+            takes = BYTES[self.dtype] * prod(shape)
+        elif self.instances:  # works in slabs, of a plane or more
+            work, takes = "finding instances", PLANE_BYTES * prod(shape[1:])
+        if takes > free:
             warnings.warn(
-                f"filling holes and dropping small objects will take {takes / 2**30:.0f} GiB of "
-                f"memory, of which {free / 2**30:.0f} GiB are free",
+                f"{work} will take {takes / 2**30:.0f} GiB of memory, of which "
+                f"{free / 2**30:.0f} GiB are free",
                 stacklevel=2,
             )
 
@@ -94,14 +100,14 @@ class PostProcessing:
         Args:
             labels: `(z, y, x)` array-like of class ids; not read for instances.
             probability: `(z, y, x)` array-like of the foreground's; only read for instances.
-            threshold: least probability of the foreground of instances.
+            threshold: minimum probability of the foreground of instances.
             voxel_size: sides (z, y, x) of a voxel in nm, or None.
             on_progress: called with steps done and their total, or None.
             folder: for a temporary file of the basins of instances; in memory by default.
         """
         with TemporaryFile(dir=folder) if folder else BytesIO() as basins:
             if self.instances:
-                watershed = Watershed(threshold, min_voxels=self.min_size or MIN_VOXELS)
+                watershed = Watershed(threshold, min_size=self.min_size or MIN_SIZE)
                 filtered = MedianFiltered(probability, self.median)
                 slabs = watershed.slabs(filtered, basins, voxel_size, on_progress)
             else:

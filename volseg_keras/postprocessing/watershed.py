@@ -114,7 +114,7 @@ class Basins:
             found.append((a[meet], b[meet], np.minimum(flat[at], flat[at - step])))
         return highest_saddles(*map(np.concatenate, zip(*found, strict=True)))
 
-    def instance_of_each_id(self, neck, min_voxels):
+    def instance_of_each_id(self, neck, min_size):
         """Merge basins, see `instances`; return the number of the instance of every id."""
         peak, summit, size, link = map(np.concatenate, zip(*self.tables, strict=True))
         while (link != (further := link[link])).any():
@@ -129,9 +129,9 @@ class Basins:
         saddles = [np.concatenate(part) for part in zip(*self.saddles, strict=True)]
         saddles = highest_saddles(basin[saddles[0]], basin[saddles[1]], saddles[2])
         tree = spanning_tree(*saddles, len(roots))
-        group = merge_over_saddles(tree, peak[roots], size, neck, min_voxels)
+        group = merge_over_saddles(tree, peak[roots], size, neck, min_size)
         size = np.bincount(group, weights=size, minlength=len(roots))
-        kept = size >= max(min_voxels, 1)
+        kept = size >= max(min_size, 1)
         return np.where(kept, np.cumsum(kept), 0).astype(np.uint32)[group[basin]]
 
 
@@ -163,7 +163,7 @@ def spanning_tree(a, b, height, count):
     return a[chosen].tolist(), b[chosen].tolist(), height[chosen].tolist()
 
 
-def merge_over_saddles(tree, peak, size, neck, min_voxels):
+def merge_over_saddles(tree, peak, size, neck, min_size):
     """Return the group of every basin after merging over the saddles of a tree."""
     peak, size, parent = peak.tolist(), size.tolist(), list(range(len(peak)))
 
@@ -174,10 +174,7 @@ def merge_over_saddles(tree, peak, size, neck, min_voxels):
 
     for a, b, height in zip(*tree, strict=True):
         a, b = find(a), find(b)
-        if (
-            height >= neck * peak[b if peak[a] > peak[b] else a]
-            or min(size[a], size[b]) < min_voxels
-        ):
+        if height >= neck * peak[b if peak[a] > peak[b] else a] or min(size[a], size[b]) < min_size:
             a, b = sorted((a, b), key=lambda i: (-peak[i], i))
             parent[b] = a
             size[a] += size[b]

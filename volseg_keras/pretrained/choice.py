@@ -50,7 +50,7 @@ class Choice:
 
     @property
     def threshold(self):
-        """Mean of the foreground probabilities that are stored with the models as the least."""
+        """Mean of the thresholds that are stored with the models."""
         return mean_threshold(self.models)
 
     def scale(self, volume):

@@ -64,15 +64,19 @@ def is_model(path):
     return path.suffix == ".keras" and path.is_file() or any(file.is_file() for file in files)
 
 
-def model_file(name):
+def model_file(name, argument="model"):
     """Return the .keras file of a published or trained model.
+
+    Args:
+        name: of a published model, a folder of a run, or a .keras file.
+        argument: what an error calls it.
 
     Raises:
         ValueError: there is none, or it differs from the SHA256SUMS beside it.
     """
     path = keras_file(name)
     if path is None:
-        raise _no_model(name)
+        raise _no_model(name, argument)
     check_files(path.parent, [path.name])
     return path
 
@@ -95,12 +99,12 @@ def current_name(name):
     return RENAMED[name]
 
 
-def _no_model(name):
+def _no_model(name, argument):
     """Return the error of a name that no Keras model has."""
     if (Path(name) / "saved_model.pb").is_file():
         source = "the run or .keras file that a SavedModel was exported from"
-        return invalid("model", f"{source}, since that only predicts", name)
-    return invalid("model", f"a folder of a run, a .keras file or {published_text()}", name)
+        return invalid(argument, f"{source}, since that only predicts", name)
+    return invalid(argument, f"a folder of a run, a .keras file or {published_text()}", name)
 
 
 def published_text():

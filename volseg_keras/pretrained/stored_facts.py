@@ -27,7 +27,7 @@ class StoredFacts:
     """What is stored with a model besides its weights.
 
     Attributes:
-        threshold: least foreground probability, chosen in training; 0.5 where none is stored.
+        threshold: minimum foreground probability, chosen in training; 0.5 where none is stored.
         defaults: `PredictionDefaults`.
         voxel_size_range: the smallest and the largest sides `(z, y, x)` in nm of the voxels of the
             volumes that it was trained on, or the voxel size twice; None if unknown.

@@ -51,6 +51,11 @@ def _summary(folder):
     )
 
 
+def total_of(metrics, name):
+    """Return "steps" or "minutes" of a run, with those of its earlier parts, from metrics.json."""
+    return metrics.get(f"total_{name}", metrics[name])
+
+
 def mean_jaccard(scores):
     """Return the mean Jaccard index of all foreground classes of `segmentation_scores`.
 

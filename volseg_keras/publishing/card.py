@@ -8,11 +8,12 @@ import numpy as np
 from ..networks.models import class_names, metadata
 from ..networks.variants import get_variant
 from ..pretrained.stored_facts import StoredFacts
-from ..pretrained.summaries import AS_IT_IS, mean_jaccard
+from ..pretrained.summaries import AS_IT_IS, mean_jaccard, total_of
 from .catalogue import DATASETS
 from .zoo import ZOO
 
 RETRAINED = " (measured before the held-out part was added to the training data)"
+SMOOTHED = " Volumes noisier than the training data are smoothed first."
 TEMPLATE = Path(__file__).with_name("card.md")
 # Of weights that are published with this package.
 TERMS = {"license": "Apache-2.0", "authors": [{"name": "The volseg_keras maintainers"}]}
@@ -33,14 +34,20 @@ def card_text(name, model, metrics, about="", row=None):
     stored = StoredFacts.from_json(metrics, name)
     constants, tests = model_metadata.normalization, [metrics["test"], *metrics["other_tests"]]
     names = row.classes if row else class_names(model_metadata.num_classes)
+    several = "Mean foreground Jaccard index of all classes" if len(names) > 2 else ""
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         name=name,
         purpose=f"{row.purpose} " if row else "",
         network=variant.description,
         parameters=f"{metrics['parameters']:,}",
-        axes="(z, y, x)" if variant.spatial_dims == 3 else "(y, x)",
+        axes=f"({_axes(variant)})",
+        spatial=_axes(variant),
+        channels=model_metadata.channels,
+        num_classes=model_metadata.num_classes,
+        multiple=variant.reduction,
         voxels=_voxels(stored.voxel_size_range, variant.spatial_dims),
         averaging=_averaging(stored.defaults),
+        denoising=SMOOTHED if variant.spatial_dims == 3 else "",
         mean=_numbers(constants.mean),
         deviation=_numbers(constants.standard_deviation),
         contrast=f"{constants.contrast:g}",
@@ -48,10 +55,10 @@ def card_text(name, model, metrics, about="", row=None):
         about=about.strip() or data_text(row),
         recipe=metrics["recipe"],
         start=f", from the weights of {metrics['from']}" if metrics.get("from") else "",
-        steps=f"{metrics['steps']:,}",
+        steps=f"{total_of(metrics, 'steps'):,}",
         batch=f" of {metrics['batch']} patches" if metrics.get("batch") else "",
-        minutes=f"{metrics['minutes']:.0f}",
-        device=metrics.get("device", "a CPU"),
+        minutes=f"{total_of(metrics, 'minutes'):.0f}",
+        device=metrics.get("device", "a CPU").replace("1 CPU cores", "1 CPU core"),
         hold_out=", ".join(metrics["held_out"]),
         held_out=f"{metrics['held_out_jaccard']:.3f}",
         retrained=RETRAINED if metrics.get("retrained") else "",
@@ -60,6 +67,7 @@ def card_text(name, model, metrics, about="", row=None):
         command=_command(name, metrics, row) if row else "",
         scores="\n\n".join(map(_score_table, tests)),
         tested=metrics["test"]["name"],
+        index=several or "Foreground Jaccard index",
         shifts=_shift_table(metrics["test"]["shifts"]),
     )
 
@@ -71,12 +79,15 @@ def data_text(row):
     start = f", from the weights of {row.start}, whose data count too" if row.start else ""
     lines = [
         f"Trained on {_listed(pair.name for pair in row.train)}{start}.",
-        f"Chosen on {_listed([*chosen, *(pair.name for pair in row.validate)])}.",
+        f"Weights were selected on {_listed([*chosen, *(pair.name for pair in row.validate)])}.",
         f"Scored on {_listed(pair.name for pair in row.test)}.",
     ]
     without = sorted({str(c) for pair in row.train for c in pair.without})
     if without:
-        lines.append(f"Class {', '.join(without)} of the labels counts as not annotated.")
+        lines.append(
+            f"Class {', '.join(without)} of the labels counts as not annotated: replace it by 255 "
+            "before `volseg evaluate`."
+        )
     others = (pair.dataset for pair in (*row.validate, *row.test))
     for data in map(DATASETS.get, dict.fromkeys((*trained_on(row), *others))):
         cite = "; ".join(data.cite)
@@ -114,6 +125,10 @@ def facts_of(name, row, metrics):
     }
 
 
+def _axes(variant):
+    return ", ".join("zyx"[-variant.spatial_dims :])
+
+
 def _listed(names):
     return ", ".join(f"`{name}`" for name in names)
 
@@ -125,7 +140,7 @@ def _statistics(metrics):
 def _threshold(threshold, num_classes):
     if num_classes > 2:
         return ""
-    return f", and best at a threshold of {threshold:.3f}"
+    return f"; the stored threshold is {threshold:.3f}"
 
 
 def _command(name, metrics, row):
@@ -140,7 +155,7 @@ def _voxels(size_range, dims):
 
 
 def _averaging(defaults):
-    over = [f"{defaults.views} views"] if defaults.views > 1 else []
+    over = [f"{defaults.views} views (flips and transpositions)"] if defaults.views > 1 else []
     over += (
         [f"neighbouring sections (`--smoothing {defaults.smoothing:g}`)"]
         if defaults.smoothing
@@ -157,12 +172,15 @@ def _numbers(values):
 
 
 def _score_table(test):
-    shape = " x ".join(map(str, test["voxels"]))
+    depth, height, width = test["voxels"]
+    sections = test.get("sections", depth)
+    part = f"{sections} annotated sections of " if sections < depth else ""
+    shape = f"{part}{depth} x {height} x {width} voxels"
     head = ("precision", "recall", "Jaccard", "VOC")
     rows = (_score_row(view, scores) for view, scores in test["scores"].items())
     scale = test.get("scale", (1, 1, 1))
     rescaled = "" if set(scale) == {1} else f", rescaled by {', '.join(f'{s:g}' for s in scale)}"
-    title = f"| {test['name']}, {shape} voxels{rescaled} | {' | '.join(head)} |"
+    title = f"| {test['name']}, {shape}{rescaled} | {' | '.join(head)} |"
     return "\n".join((title, "|---" * 5 + "|", *rows))
 
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from ..files import atomic_path, read_json
 from ..networks.variants import get_variant
-from ..pretrained.summaries import AS_IT_IS, AVERAGED
+from ..pretrained.summaries import AS_IT_IS, AVERAGED, total_of
 from ..report.plots import save_figure
 
 BEGIN, END = "<!-- models: written by `volseg publish` -->", "<!-- end of models -->"
@@ -66,7 +66,7 @@ def _row(name, metrics, test, links):
     cells = (
         f"[{name}]({links}{name}/card.md)",
         get_variant(metrics["variant"]).name,
-        f"{metrics['steps']:,}",
+        f"{total_of(metrics, 'steps'):,}",
         f"{metrics['held_out_jaccard']:.3f}",
         volume,
         _jaccard(test["scores"][AS_IT_IS]),

@@ -114,10 +114,11 @@ def publish(run, output, tests, *, about="", row=None, on_progress=None):
     with work_folder(output) as work:
         part, file = work / output.name, work / KERAS
         save_small(model, file)
+        export_savedmodel(model, part, stored.card)
         predictor = open_model(file, defaults=stored.defaults)
         scored = score_all(predictor, tests, stored, on_progress)
         metrics["test"], metrics["other_tests"] = scored[0], scored[1:]
-        write_files(model, run, part, metrics, stored.card, about, row)
+        write_files(model, run, part, metrics, about, row)
         file.replace(part / file.name)
         write_checksums(part)
         earlier = output.parent / ".earlier" / output.name
@@ -254,15 +255,13 @@ def check_output(output):
     require(good, "output", expected, f"{output} without {CHECKSUMS}", FileExistsError)
 
 
-def write_files(model, run, folder, metrics, card, about, row):
-    """Write all files of a published model to a new folder."""
-    facts = facts_of(folder.name, row, metrics) if row else {}
-    export_savedmodel(model, folder, card | facts)
+def write_files(model, run, folder, metrics, about, row):
+    """Write what describes a published model to its folder."""
     for name in ("history.csv", "curve.png", "card.json"):
         if (run / name).is_file():
             shutil.copy(run / name, folder)
     if row:
-        write_json(folder / "card.json", facts, indent=2)
+        write_json(folder / "card.json", facts_of(folder.name, row, metrics), indent=2)
     write_json(folder / METRICS, metrics, indent=2)
     text = card_text(folder.name, model, metrics, about, row)
     (folder / "card.md").write_text(text, encoding="utf-8")

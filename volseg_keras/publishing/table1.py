@@ -7,8 +7,7 @@ from itertools import product
 import numpy as np
 
 from ..datasets.phantom import phantom
-from ..errors import require
-from ..files import read_json, writable_folder, write_json
+from ..files import writable_folder, write_json
 from ..inference.open_model import open_model
 from ..inference.options import PLAIN_PREDICTION
 from ..networks.variants import VARIANTS, get_variant
@@ -20,7 +19,7 @@ from .catalogue import EPFL_TABLE_1, EPFL_TEST
 from .scoring import scores_by_view
 from .table1_files import MEASURES, write_tables
 from .zoo import ZOO
-from .zoo_training import find_files, open_pair, seeded_network
+from .zoo_training import check_budget, find_files, open_pair, seeded_network
 
 SCORES = "scores.json"
 PHANTOMS = (64, 256, 256), (32, 128, 128)
@@ -123,18 +122,9 @@ def reproduce(output, rows, data, *, recipe="fast", seeds=1, steps=None, minutes
     return table
 
 
-def check_budget(output, given):
-    """Raise ValueError if a folder holds runs of another budget or other data."""
-    file = output / "budget.json"
-    found = read_json(file)
-    expected = f"a new folder, or one of {given}"
-    require(found in ({}, given), "output", expected, f"{output} of {found}")
-    write_json(file, given)
-
-
 def labels_digest(data):
     """Return a hash of both label maps, since files of the same name may hold other labels."""
-    return digest(data.train[1], data.test[1])
+    return digest((data.train[1], data.test[1]))
 
 
 def title(data, budget):

@@ -66,7 +66,7 @@ ZOO = {
         batch_size=8,
         validate=(SBEM_VALIDATION,),
         test=(EPFL_TEST, SBEM_VALIDATION),
-        purpose="Mitochondria section by section, in electron microscopy of any kind.",
+        purpose="Mitochondria section by section, in FIB-SEM and SBEM of brain tissue.",
     ),
     "epfl-mito": PublishedModel(
         "H",
@@ -83,7 +83,7 @@ ZOO = {
         steps=10_000,
         validate=(SBEM_VALIDATION,),
         test=(EPFL_TEST, SBEM_VALIDATION),
-        purpose="Mitochondria in volumes, isotropic or of sections up to 50 nm.",
+        purpose="Mitochondria in volumes of brain tissue, isotropic or of sections up to 50 nm.",
     ),
     "epfl-organelles": PublishedModel(
         "H",

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from ..errors import require
+from ..files import read_json, writable_folder, write_json
 from ..networks.models import build_model, split_normalization
 from ..networks.variants import find_variant, get_variant
 from ..pretrained.presets import published
@@ -45,6 +46,15 @@ def published_start(name, network, num_classes):
     return model
 
 
+def check_budget(output, given):
+    """Raise ValueError if a folder holds runs of another budget or other data."""
+    file = output / "budget.json"
+    found = read_json(file)
+    expected = f"a new folder, or one of {given}"
+    require(found in ({}, given), "output", expected, f"{output} of {found}")
+    write_json(file, given)
+
+
 def train_row(row, data, output, *, steps=None):
     """Train a published model, or resume that.
 
@@ -58,19 +68,22 @@ def train_row(row, data, output, *, steps=None):
         The dict of metrics.json.
 
     Raises:
-        ValueError: files are missing.
+        ValueError: files are missing, or the run was begun with another budget.
     """
+    steps = row.steps if steps is None else steps
+    resumes = Path(output).exists()
     images, labels = map(list, zip(*(open_pair(pair, data) for pair in row.train), strict=True))
+    check_budget(writable_folder(output), {"steps": steps})
     return fit(
         seeded_network(row.network, row.seed, num_classes=len(row.classes), start=row.start),
         images,
         labels,
         output=output,
-        resume=Path(output).exists(),
+        resume=resumes,
         seed=row.seed,
         start=row.start,
         recipe=row.recipe,
-        steps=row.steps if steps is None else steps,
+        steps=steps,
         batch_size=row.batch_size,
         hold_out=[pair.hold_out for pair in row.train],
         validation=[open_pair(pair, data) for pair in row.validate],
@@ -106,5 +119,7 @@ def read_parts(paths):
 def find_files(pattern, data):
     """Return the files of a pattern in a folder, in order along z."""
     found = sorted(Path(data).glob(pattern))
-    require(found, "data", f"a folder with {pattern}", data)
+    # Of a pattern, what it starts with: lucchi_pp/testing of testing.tif or testing_z000-082.tif.
+    name = f"{pattern.partition('[')[0].rstrip('*').removesuffix('.tif')}.tif"
+    require(found, "data", f"a folder with {name}, see the card of the model", data)
     return found

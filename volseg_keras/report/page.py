@@ -20,6 +20,7 @@ from .slices import averaged, cuts, nearest, outline, read_planes, read_rows
 
 # Bytes of all pictures of grey levels; with outlines a page stays below 25 MB.
 BUDGET = 14e6
+ROUNDING = 1e-5  # by which a probability may lie outside of 0 to 1
 # Reddish purple of Okabe and Ito, beside the orange and blue of the outlines.
 PROBABILITY, LEVELS = (204, 121, 167), 16
 
@@ -148,9 +149,9 @@ def _to_bytes(block):
         block = block / np.iinfo(block.dtype).max
     block = block.astype("float32")
     low, high = block.min(initial=0), block.max(initial=0)
-    received = f"from {low:.3g} to {high:.3g}"
-    require(low >= 0 and high <= 1, "probability", "numbers from 0 to 1", received)
-    return (255 * block).round().astype("uint8")
+    good, received = low >= -ROUNDING and high <= 1 + ROUNDING, f"from {low:.3g} to {high:.3g}"
+    require(good, "probability", "numbers from 0 to 1", received)
+    return (255 * block.clip(0, 1)).round().astype("uint8")
 
 
 def _jpegs(stack, on_progress):

@@ -58,7 +58,7 @@ def spread(items, count):
 
 def has_enough(label):
     """Return whether so many sections are annotated that one can be held out."""
-    return label.in_memory and len(label.annotated_sections(NOT_ANNOTATED)) >= ENOUGH
+    return len(label.annotated_sections(NOT_ANNOTATED)) >= ENOUGH
 
 
 def section_to_hold_out(label):
@@ -68,7 +68,8 @@ def section_to_hold_out(label):
     """
     if not has_enough(label):
         return None
-    classes = {z: set(present_ids(label[z])) for z in range(len(label))}
+    annotated = label.annotated_sections(NOT_ANNOTATED).tolist()
+    classes = {z: set(present_ids(label[z])) for z in annotated}
     painted = [z for z, found in classes.items() if found]
     middle = sorted(painted, key=lambda z: abs(painted.index(z) - len(painted) // 2))
     for z in middle:
@@ -77,23 +78,23 @@ def section_to_hold_out(label):
     return None
 
 
-def section_view(volume, z, dims, context=0):
+def section_view(volume, z, spatial_dims, context=0):
     """Return a part of a `LabelledVolume` to predict and score a section.
 
     Args:
         volume: the `LabelledVolume`.
         z: the section; all others of the part count as not annotated.
-        dims: of the network; one of 3 axes has context around the section.
+        spatial_dims: of the network; one of 3 axes has context around the section.
         context: sections on each side of it for a network of 2 axes.
     """
     depth, *plane = volume.label.shape
-    context = max(context, HALO[dims][0])
+    context = max(context, HALO[spatial_dims][0])
     first = max(0, z - context)
     truth = np.asarray(volume.label[z : z + 1])[0]
     part = [slice(first, min(depth, z + context + 1))]
     for size, centre in zip(plane, _middle_of_foreground(truth), strict=True):
-        start = int(np.clip(centre - SIDE[dims] // 2, 0, max(0, size - SIDE[dims])))
-        part.append(slice(start, min(size, start + SIDE[dims])))
+        start = int(np.clip(centre - SIDE[spatial_dims] // 2, 0, max(0, size - SIDE[spatial_dims])))
+        part.append(slice(start, min(size, start + SIDE[spatial_dims])))
     label = np.full([p.stop - p.start for p in part], NOT_ANNOTATED, np.uint8)
     label[z - first] = truth[part[1], part[2]]
     image = np.asarray(cropped(volume.image, tuple(part)))
@@ -112,8 +113,6 @@ def _middle_of_foreground(truth):
 
 def without_context(volume):
     """Return a `LabelledVolume` from its first to its last annotated section."""
-    if not volume.label.in_memory:
-        return volume
     sections = volume.label.annotated_sections(NOT_ANNOTATED)
     return volume.part((slice(sections[0], sections[-1] + 1), *[slice(None)] * 2), volume.name)
 

@@ -10,10 +10,11 @@ from ..networks import losses
 from ..pretrained.presets import KERAS, METRICS
 from ..volumes.intensity import Intensity, checked_normalization
 from .callbacks import Budget
+from .checkpoint import CHECKPOINT, begun_folders
 from .recipes import BY_AXES
 
 LARGEST_RATIO = 1000  # of the shares of two volumes
-SEEDS = 2**31  # what NumPy and TensorFlow take, also with the number of a part added
+SEEDS = 2**31  # what NumPy and TensorFlow take
 MOST_ROUNDS = 9  # of self-training
 
 
@@ -42,12 +43,13 @@ def make_budget(recipe, steps, minutes):
     return Budget(steps or recipe.steps, None)
 
 
-def check_recipe(recipe, dims):
-    """Raise ValueError for a `Recipe` that does not suit networks with `dims` spatial axes."""
+def check_recipe(recipe, spatial_dims):
+    """Raise ValueError for a `Recipe` that has no values for networks with so many axes."""
     for name in BY_AXES:
         value = getattr(recipe, name)
-        require(dims in value, name, f"a value for {dims} spatial axes", f"{name}={value}")
-    name = recipe.optimizer[dims]
+        expected = f"a value for {spatial_dims} spatial axes"
+        require(spatial_dims in value, name, expected, f"{name}={value}")
+    name = recipe.optimizer[spatial_dims]
     good = name == "MuonAdamW" or hasattr(keras.optimizers, name)
     require(good, "optimizer", "MuonAdamW or the name of a Keras optimizer", name)
     good = hasattr(losses, recipe.loss)
@@ -86,12 +88,13 @@ def check_weights(weights, volumes):
     )
 
 
-def resumes_run(checkpoint, resume):
-    """Return whether there is a run to resume; raise FileExistsError if one would be replaced."""
+def check_folder(folder, resume):
+    """Raise FileExistsError if a run would be replaced, or is finished and cannot be resumed."""
+    own, begun = (folder / CHECKPOINT).exists(), begun_folders(folder)
     # A copy of a run, such as a published model, has no checkpoint.
-    finished = checkpoint.with_name(METRICS).exists() and not checkpoint.exists()
-    begun = checkpoint.exists() or checkpoint.with_name(KERAS).exists()
-    if finished or begun and not resume:
-        expected = "a new folder, such as run2" + (", or `resume`" if checkpoint.exists() else "")
-        raise invalid("output", expected, f"{checkpoint.parent} holds a run", FileExistsError)
-    return checkpoint.exists()
+    finished = (folder / METRICS).exists() and not own
+    if finished or (begun or (folder / KERAS).exists()) and not resume:
+        expected = "a new folder, such as run2" + (
+            ", or `resume`" if begun and not finished else ""
+        )
+        raise invalid("output", expected, f"{folder} holds a run", FileExistsError)

@@ -7,12 +7,12 @@ from ..files import writable_folder, write_json
 from ..pretrained.choice import AUTO
 from ..pretrained.presets import METRICS
 from .annotated_sections import has_enough, section_to_hold_out
-from .arguments import check_weights, make_budget, resumes_run
-from .checkpoint import CHECKPOINT, begun_folders
+from .arguments import check_weights, make_budget
+from .checkpoint import begun_folders
 from .hold_out import HoldOut, Section, hold_out_parts
 from .network_choice import check_network
 from .recipes import DEFAULT, get_recipe
-from .stages import planned_stages, train_stages
+from .stages import StagedRun, planned_stages
 from .starting_model import chosen_start
 from .training_volumes import read_stacks
 
@@ -39,7 +39,7 @@ def fit_auto(request):
     recipe = request.recipe or ("finetune" if start.name else DEFAULT)
     budget = make_budget(get_recipe(recipe), request.steps, minutes_of(request))
     request = replace(request, recipe=recipe)
-    summary = train_stages(stages, stacks, start, budget, request)
+    summary = StagedRun(stages, stacks, start, budget, request).train()
     write_json(folder / METRICS, summary, indent=2)
     return summary
 
@@ -54,16 +54,11 @@ def checked_stacks(request):
     """Return the `Stacks` of a `Request`, all of whose arguments are checked before any long work.
 
     Raises:
-        ValueError, FileExistsError: as `fit`.
+        ValueError: as `fit`.
     """
     model = request.model
     require(model == AUTO, "model", 'a Keras model or "auto"', f"{model=}")
     check_network(AUTO, request.start, request.self_train)
-    make_budget(get_recipe(request.recipe or "finetune"), request.steps, request.minutes)
-    output = request.output
-    first = output / "parts" / "1" / CHECKPOINT
-    begun = first.exists() and not (output / METRICS).exists()
-    resumes_run(first if begun else output / CHECKPOINT, request.resume)
     stacks = read_stacks(request)
     check_weights(request.weights, stacks.volumes)
     hold_out_parts(stacks.volumes, request.hold_out)
@@ -91,10 +86,8 @@ def automatic_hold_out(volumes):
     """Return the `HoldOut` of a section of the first volume with enough of them; say so."""
     parts = []
     for volume in volumes:
-        if not volume.label.in_memory:
-            print(f"{volume.name}: larger than a quarter of the free memory: nothing is held out")
         z = None if any(parts) else section_to_hold_out(volume.label)
-        parts.append(None if z is None else Section(z))
+        parts.append(None if z is None else Section(z, apart=True))
         if z is None and not any(parts) and has_enough(volume.label):
             print(
                 f"{volume.name}: nothing is held out, since every annotated section has class ids "

@@ -24,7 +24,7 @@ class Calibration:
     Attributes:
         statistics: of batch-normalisation layers, "as trained" or "recalibrated".
         averaging: its part of `PredictionDefaults`: views, smoothing and zooms.
-        threshold: least foreground probability; 0.5 for more than two classes, or where nothing is
+        threshold: minimum foreground probability; 0.5 for more than two classes, or if nothing is
             held out.
         held_out: Jaccard index of each held-out part by its name, the mean of the foreground
             classes, at a threshold of 0.5; empty where nothing is held out.

@@ -1,13 +1,9 @@
 """`fit`: train a network, or choose a published one and train it further."""
 
-from pathlib import Path
-
-from ..errors import require_positive
 from ..inference.engines import warn_if_slow
-from .arguments import checked_rounds, checked_seed
+from .arguments import check_folder
 from .auto import fit_auto
 from .fit_network import fit_network
-from .hold_out import HoldOut
 from .request import Request
 
 
@@ -92,30 +88,34 @@ def fit(
         >>> volseg_keras.fit(model, [epfl, sbem], [epfl_labels, sbem_labels], output="runs/d",
         ...                  hold_out=["x:0:256", None], steps=4_000)
     """
-    warn_if_slow()
-    if batch_size is not None:
-        require_positive(batch_size=batch_size)
-    require_positive(steps_per_epoch=steps_per_epoch)
-    request = Request(
-        model=model,
-        images=images,
-        labels=labels,
-        output=Path(output),
-        recipe=recipe,
-        steps=steps,
-        minutes=minutes,
-        batch_size=None if batch_size is None else int(batch_size),
-        hold_out=None if hold_out is None else HoldOut.parse(hold_out),
-        validation=list(validation),
-        weights=None if weights is None else [float(weight) for weight in weights],
-        resume=resume,
-        seed=checked_seed(seed),
-        start=start,
-        normalization=normalization,
-        steps_per_epoch=steps_per_epoch,
-        self_train=checked_rounds(self_train),
-        stop=stop,
+    return fit_request(
+        Request(
+            model=model,
+            images=images,
+            labels=labels,
+            output=output,
+            recipe=recipe,
+            steps=steps,
+            minutes=minutes,
+            batch_size=batch_size,
+            hold_out=hold_out,
+            validation=validation,
+            weights=weights,
+            resume=resume,
+            seed=seed,
+            start=start,
+            normalization=normalization,
+            steps_per_epoch=steps_per_epoch,
+            self_train=self_train,
+            stop=stop,
+        )
     )
-    if resume and not request.can_resume:
+
+
+def fit_request(request):
+    """Train what a `Request` asks for; see `fit`."""
+    check_folder(request.output, request.resume)
+    warn_if_slow()
+    if request.resume and not request.can_resume:
         print(f"No checkpoint in {request.output} yet: a new run starts", flush=True)
-    return fit_auto(request) if isinstance(model, str) else fit_network(request)
+    return fit_auto(request) if isinstance(request.model, str) else fit_network(request)

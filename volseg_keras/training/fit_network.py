@@ -21,13 +21,13 @@ from ..patches.sampler import PatchSampler
 from ..pretrained.presets import KERAS, METRICS
 from ..volumes.dimensions import plausible_size
 from ..volumes.labels import NOT_ANNOTATED
-from .arguments import check_recipe, make_budget, resumes_run, training_normalization
+from .arguments import check_recipe, make_budget, training_normalization
 from .batch_norm import batches_to_see
 from .calibration import calibrate
 from .callbacks import Budget, Schedule, StopIfDiverged, Validate, stop_requested
 from .checkpoint import CHECKPOINT, Checkpoint
 from .devices import fastest_precision, jit_option, replicas
-from .logging_callbacks import History, Progress
+from .logging_callbacks import History, Part, Progress
 from .muon import MuonAdamW
 from .prediction_mode import prediction_mode
 from .recipes import DEFAULT, Recipe, get_recipe
@@ -47,7 +47,7 @@ class Plan:
         budget: its `Budget`.
         network: what is trained, a network of standardised intensities.
         constants: `Normalization` of the model that the network is from, or None.
-        resumes: whether a checkpoint is continued from.
+        part: the `Part` that the run is of a longer one.
     """
 
     request: Request
@@ -55,10 +55,10 @@ class Plan:
     budget: Budget
     network: keras.Model
     constants: Normalization | None
-    resumes: bool
+    part: Part = Part()
 
     @property
-    def dims(self):
+    def spatial_dims(self):
         """Axes of the network, 2 or 3."""
         return spatial_dims_of(self.network)
 
@@ -70,14 +70,14 @@ class Plan:
     @property
     def batch_size(self):
         """Patches a step, on all devices."""
-        return (self.request.batch_size or self.recipe.batch[self.dims]) * replicas()
+        return (self.request.batch_size or self.recipe.batch[self.spatial_dims]) * replicas()
 
 
 def checked_plan(request):
     """Return the `Plan` of a `Request` with a network for a model.
 
     Raises:
-        ValueError, FileExistsError: as `fit`.
+        ValueError: as `fit`.
     """
     expected = 'a Keras model, such as load_pretrained("run"), or "auto"'
     good = isinstance(request.model, keras.Model)
@@ -87,8 +87,7 @@ def checked_plan(request):
     check_recipe(recipe, spatial_dims_of(request.model))
     network, constants = split_normalization(request.model)
     check_sizes(network)
-    resumes = resumes_run(request.output / CHECKPOINT, request.resume)
-    return Plan(request, recipe, budget, network, constants, resumes)
+    return Plan(request, recipe, budget, network, constants)
 
 
 def fit_network(request):
@@ -106,7 +105,7 @@ def fit_network(request):
     plan = checked_plan(request)
     volumes = read_volumes(
         request,
-        dims=plan.dims,
+        spatial_dims=plan.spatial_dims,
         channels=plan.network.inputs[0].shape[-1],
         num_classes=plan.network.output_shape[-1],
         normalization=training_normalization(plan.constants, request.normalization),
@@ -129,27 +128,31 @@ def fit_volumes(plan, volumes):
         ValueError, FloatingPointError: as `fit`.
     """
     request, recipe, budget, model = plan.request, plan.recipe, plan.budget, plan.network
-    dims, contrast, batch = plan.dims, plan.contrast, plan.batch_size
-    patches = make_patches(volumes.inner, recipe, dims, request.seed, request.weights, contrast)
+    spatial_dims, contrast, batch = plan.spatial_dims, plan.contrast, plan.batch_size
+    shares = request.weights
+    patches = make_patches(volumes.inner, recipe, spatial_dims, request.seed, shares, contrast)
     about = settings(plan, volumes)
     output = writable_folder(request.output)
+    resumes = (output / CHECKPOINT).exists()
     checkpoint = Checkpoint(budget, output / CHECKPOINT, about)
     first = volumes.given[0].intensity
     save = WeightExporter(model, (first.mean, first.deviation, contrast), output / KERAS)
-    compile_model(model, recipe, dims)
-    if plan.resumes:
+    compile_model(model, recipe, spatial_dims)
+    if resumes:
         checkpoint.restore(model)
     if budget.progress >= 1 and (summary := finished_summary(output / METRICS, budget.step)):
         return summary
-    rate = partial(recipe.learning_rate, dims)
+    rate = partial(recipe.learning_rate, spatial_dims)
     callbacks = [Schedule(budget, rate, request.stop), StopIfDiverged(budget)]
     if volumes.held_out:
-        parts = volumes.held_out, contrast, WHILE_TRAINING[dims]
+        parts = volumes.held_out, contrast, WHILE_TRAINING[spatial_dims]
         score_now = partial(score, model, keras_engine(model), *parts)
         callbacks.append(Validate(budget, score_now, save))
-    logged = logging_callbacks(budget, output, batch, patches.patch_shape, volumes.held_out)
-    callbacks += [*logged, checkpoint]
-    with checkpoint.kept(), fastest_precision(model, patches.patch_shape[-dims:]) as precision:
+    names = [part.name for part in volumes.held_out]
+    history = History(budget, output / "history.csv", batch * math.prod(patches.patch_shape), names)
+    callbacks += [history, *tensorboard(output), Progress(budget, names, plan.part), checkpoint]
+    patch = patches.patch_shape[-spatial_dims:]
+    with checkpoint.kept(), fastest_precision(model, patch) as precision:
         train(plan, patches, callbacks)
     if not (volumes.held_out and save.path.exists()):
         save()
@@ -160,16 +163,16 @@ def fit_volumes(plan, volumes):
 
 def settings(plan, volumes):
     """Return what a network is trained on and how, for metrics.json and checkpoints."""
-    request, dims = plan.request, plan.dims
+    request, spatial_dims = plan.request, plan.spatial_dims
     recipe, batch = request.recipe or DEFAULT, plan.batch_size
     named = isinstance(recipe, str)
     # Checkpoints of 2D networks that are older than it have the same arrays, but of AdamW.
-    optimizer = plan.recipe.optimizer[dims]
+    optimizer = plan.recipe.optimizer[spatial_dims]
     unusual = {
         "custom_recipe": None if named else repr(plan.recipe),
         "from": request.start and str(request.start),
         "weights": request.weights,
-        "batch": batch if batch != plan.recipe.batch[dims] else None,
+        "batch": batch if batch != plan.recipe.batch[spatial_dims] else None,
         "optimizer": optimizer if optimizer == "MuonAdamW" else None,
     }
     return {
@@ -219,27 +222,24 @@ def calibrate_saved(path, held_out, patches, batch, steps):
     return calibrate(path, held_out, (patches.batch(i, batch)[0] for i in range(steps)))
 
 
-def logging_callbacks(budget, output, batch, patch_shape, held_out):
-    """Return the callbacks that report progress, in files and on the console."""
-    names = [part.name for part in held_out]
-    history = History(budget, output / "history.csv", batch * math.prod(patch_shape), names)
+def tensorboard(output):
+    """Return a list of the callback that writes files for TensorBoard; with TensorFlow only."""
     if keras.backend.backend() != "tensorflow":
-        return history, Progress(budget, names)
-    board = keras.callbacks.TensorBoard(output / "tensorboard", write_graph=False)
-    return history, board, Progress(budget, names)
+        return []
+    return [keras.callbacks.TensorBoard(output / "tensorboard", write_graph=False)]
 
 
-def make_patches(volumes, recipe, dims, seed, weights, contrast=1.0):
+def make_patches(volumes, recipe, spatial_dims, seed, weights, contrast=1.0):
     """Return the patches of a recipe, not larger than the largest volume.
 
     A volume thinner than a patch is mirrored on both sides, so that an annotated slice can lie
     anywhere in a patch: if it were always at the same place, a network with zero padding would
     learn that place.
     """
-    sizes = np.max([volume.label.shape[-dims:] for volume in volumes], axis=0)
+    sizes = np.max([volume.label.shape[-spatial_dims:] for volume in volumes], axis=0)
     patch = [
         min(p, max(int(n) // MULTIPLE, 1) * MULTIPLE)
-        for p, n in zip(recipe.patch[dims], sizes, strict=True)
+        for p, n in zip(recipe.patch[spatial_dims], sizes, strict=True)
     ]
     samplers = (
         PatchSampler(
@@ -259,11 +259,11 @@ def make_patches(volumes, recipe, dims, seed, weights, contrast=1.0):
     return PatchMix(samplers, weights)
 
 
-def compile_model(model, recipe, dims):
+def compile_model(model, recipe, spatial_dims):
     """Compile with the recipe's optimizer and loss."""
-    name = recipe.optimizer[dims]
+    name = recipe.optimizer[spatial_dims]
     kind = MuonAdamW if name == "MuonAdamW" else getattr(keras.optimizers, name)
-    optimizer = kind(recipe.rate[dims], **recipe.optimizer_options)
+    optimizer = kind(recipe.rate[spatial_dims], **recipe.optimizer_options)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "alpha"])
     classes = model.output_shape[-1]
     one, all_of_them = (1, 1) if classes == 2 else (None, list(range(1, classes)))

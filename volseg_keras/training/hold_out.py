@@ -52,7 +52,7 @@ class Band:
     def _cut(self, part):
         return tuple(part if axis == self.axis else slice(None) for axis in range(3))
 
-    def split(self, volume, dims, apart):
+    def split(self, volume, spatial_dims):
         """Return what is left of a `LabelledVolume`, and the band; see `hold_out_parts`."""
         rest, band = self.slices(volume.label.shape)
         return volume.part(rest, volume.name), volume.part(band, f"{volume.name} {self}")
@@ -60,26 +60,30 @@ class Band:
 
 @dataclass(frozen=True)
 class Section:
-    """A section of a volume, by its number from 0."""
+    """A section of a volume.
+
+    Attributes:
+        z: its number from 0.
+        apart: leave out its neighbours too, see `without_section`.
+    """
 
     z: int
+    apart: bool = False
 
     def __str__(self):
         """The text that it is parsed from."""
         return f"z={self.z}"
 
-    def split(self, volume, dims, apart):
+    def split(self, volume, spatial_dims):
         """Return a `LabelledVolume` without the section, and the part to score it by.
 
         Raises:
-            ValueError: there is no such section, or the volume is not in memory.
+            ValueError: there is no such section.
         """
         depth, received = volume.label.shape[0], f"hold_out='{self}'"
         require(self.z < depth, "hold_out", f"z=0 to z={depth - 1}", received)
-        expected = "AXIS:START:STOP for a volume larger than a quarter of the free memory"
-        require(volume.label.in_memory, "hold_out", expected, received)
-        rest = without_section(volume, self.z, apart)
-        return rest, section_view(volume, self.z, dims, NEIGHBOURS)
+        rest = without_section(volume, self.z, self.apart)
+        return rest, section_view(volume, self.z, spatial_dims, NEIGHBOURS)
 
 
 @dataclass(frozen=True)
@@ -137,14 +141,13 @@ def _parsed(text):
     raise invalid("hold_out", expected, f"hold_out={text!r}")
 
 
-def hold_out_parts(volumes, hold_out, dims=3, apart=False):
+def hold_out_parts(volumes, hold_out, spatial_dims=3):
     """Return the parts to train on, and those that are held out.
 
     Args:
         volumes: `LabelledVolume`s.
         hold_out: a `HoldOut`, or None to hold out nothing.
-        dims: axes of the network, 2 or 3.
-        apart: leave out the neighbours of a section too, see `without_section`.
+        spatial_dims: axes of the network, 2 or 3.
 
     Raises:
         ValueError: a volume has no such part, or there is no foreground in it or beside it.
@@ -156,7 +159,7 @@ def hold_out_parts(volumes, hold_out, dims=3, apart=False):
         if part is None:
             inner.append(volume)
             continue
-        pair = part.split(volume, dims, apart)
+        pair = part.split(volume, spatial_dims)
         try:
             for one in pair:
                 one.label.foreground_voxels(NOT_ANNOTATED)

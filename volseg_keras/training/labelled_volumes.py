@@ -8,6 +8,7 @@ import numpy as np
 from ..errors import require
 from ..patches.class_ids import ArrayClassIds, ClassIds, FileClassIds
 from ..patches.crop import cropped
+from ..progress import progress_bar
 from ..resources import free_memory
 from ..volumes.dimensions import channels_of, check_shape
 from ..volumes.intensity import Intensity
@@ -140,10 +141,7 @@ def read_labels(image, label, on_progress=None):
     return ArrayClassIds(class_ids(np.asarray(label)))
 
 
-def with_class_ids(pairs):
-    """Return the images and the `ClassIds` of pairs of open volumes, as two lists."""
-    from ..progress import progress_bar
-
+def read_all_labels(pairs):
+    """Return the `ClassIds` of pairs of an open image and its labels."""
     with progress_bar("reading labels") as on_progress:
-        labels = [read_labels(image, label, on_progress) for image, label in pairs]
-    return [image for image, _ in pairs], labels
+        return [read_labels(image, label, on_progress) for image, label in pairs]

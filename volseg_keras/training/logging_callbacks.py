@@ -4,8 +4,7 @@ import csv
 import sys
 import time
 from collections import deque
-from contextlib import contextmanager
-from contextvars import ContextVar
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -78,23 +77,17 @@ class History(keras.callbacks.Callback):
         self.trained = time.monotonic()
 
 
-# The share of a longer run finished before the current part, and the share of that part.
-PART = ContextVar("part", default=(0.0, 1.0))
+@dataclass(frozen=True)
+class Part:
+    """Where a run lies in a longer one, of which it is a part.
 
-
-@contextmanager
-def share_of_training(before, share):
-    """Have `Progress` count a run as a part of a longer one.
-
-    Args:
-        before: share of the whole that is done before it.
-        share: that it is of the whole.
+    Attributes:
+        before: share of the longer one that is done before it.
+        share: that it is of the longer one.
     """
-    token = PART.set((before, share))
-    try:
-        yield
-    finally:
-        PART.reset(token)
+
+    before: float = 0.0
+    share: float = 1.0
 
 
 class Progress(keras.callbacks.Callback):
@@ -105,12 +98,14 @@ class Progress(keras.callbacks.Callback):
     Args:
         budget: the `Budget`.
         held_out: names of the held-out parts.
+        part: the `Part` that this run is of a longer one.
     """
 
-    def __init__(self, budget, held_out=()):
+    def __init__(self, budget, held_out=(), part=None):
         super().__init__()
         self.budget = budget
         self.held_out = held_out
+        self.part = part or Part()
         self.score = ""  # of the held-out parts, as text
 
     def on_train_begin(self, logs=None):
@@ -155,13 +150,12 @@ class Progress(keras.callbacks.Callback):
     @property
     def progress(self):
         """Share of the whole training that is done, from 0 to 1."""
-        before, share = PART.get()
-        return before + share * self.budget.progress
+        return self.part.before + self.part.share * self.budget.progress
 
     def time_left(self):
         """Return a text with the time left of the whole training, empty while it is unknown."""
-        budget, marks, (before, share) = self.budget, [*self.marks], PART.get()
-        whole = (1 - before) / share  # of this part and of those after it, for this one
+        budget, marks = self.budget, [*self.marks]
+        whole = (1 - self.part.before) / self.part.share  # of this part and those after it, for it
         if budget.steps is None:
             left = whole * budget.seconds - budget.elapsed
         else:

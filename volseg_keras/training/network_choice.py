@@ -1,7 +1,7 @@
 """The network that a training run is asked for, checked before Keras is imported."""
 
 from ..errors import require
-from ..networks.variants import get_variant
+from ..networks.variants import VARIANTS, find_variant
 from ..pretrained.choice import AUTO
 from ..pretrained.presets import model_file
 
@@ -21,6 +21,7 @@ def check_network(model, start, self_train):
     require(not (start and named), "model", expected, f"model={model}, from={start}")
     require(not (self_train and named), "self_train", "no --model with it", model)
     if start and start != SCRATCH:
-        model_file(start)
-    if named:
-        get_variant(model)
+        model_file(start, "start")
+    networks = f"auto, or a network to train from scratch ({', '.join(VARIANTS)})"
+    expected = f"{networks}; published models and runs are given by --from"
+    require(not named or find_variant(model), "model", expected, model)

@@ -9,17 +9,17 @@ from ..pretrained.presets import load_pretrained
 NETWORKS = {2: "D", 3: "H"}
 
 
-def network_from(name, num_classes, dims=None, channels=1):
+def network_from(name, num_classes, spatial_dims=None, channels=1):
     """Return a network with published weights, or those of a run or a file, or a new one.
 
     Args:
         name: as of `load_pretrained`, or None for a network with new weights.
         num_classes: number of classes; weights of another number get a new head.
-        dims: axes of a new network.
+        spatial_dims: axes of a new network.
         channels: of the image.
     """
     if name is None:
-        return build_model(NETWORKS[dims], num_classes=num_classes, in_channels=channels)
+        return build_model(NETWORKS[spatial_dims], num_classes=num_classes, in_channels=channels)
     model = load_pretrained(name)
     return model if model.output_shape[-1] == num_classes else with_new_head(model, num_classes)
 

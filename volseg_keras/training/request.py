@@ -1,4 +1,4 @@
-"""The arguments of `fit`, as one value that its parts pass on."""
+"""The arguments of `fit`, checked once, as one value that its parts pass on."""
 
 import json
 from dataclasses import dataclass
@@ -7,34 +7,64 @@ from threading import Event
 
 import keras
 
+from ..errors import require, require_positive
+from .arguments import checked_rounds, checked_seed, make_budget
 from .checkpoint import begun_folders
 from .hold_out import HoldOut
 from .network_choice import SCRATCH
-from .recipes import Recipe
+from .recipes import DEFAULT, Recipe, get_recipe
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
-    """The arguments of `fit`, where they are explained."""
+    """The arguments of `fit`, where they are explained.
+
+    Raises:
+        ValueError: one of them is wrong, whatever the volumes are.
+    """
 
     model: keras.Model | str
     images: object
     labels: object
     output: Path
-    recipe: str | Recipe | None
-    steps: int | None
-    minutes: float | None
-    batch_size: int | None
-    hold_out: HoldOut | None
-    validation: list
-    weights: list | None
-    resume: bool
-    seed: int
-    start: str | Path | None
-    normalization: str | tuple
-    steps_per_epoch: int
-    self_train: int
-    stop: Event | None
+    recipe: str | Recipe | None = None
+    steps: int | None = None
+    minutes: float | None = None
+    batch_size: int | None = None
+    hold_out: HoldOut | None = None
+    validation: list = ()
+    weights: list | None = None
+    resume: bool = False
+    seed: int = 0
+    start: str | Path | None = None
+    normalization: str | tuple = "volume"
+    steps_per_epoch: int = 25
+    self_train: int = 0
+    stop: Event | None = None
+
+    def __post_init__(self):
+        """Check what does not depend on the volumes, and give each argument one type."""
+        make_budget(get_recipe(self.recipe or DEFAULT), self.steps, self.minutes)
+        require_positive(steps_per_epoch=self.steps_per_epoch)
+        self._set("output", Path(self.output))
+        self._set("seed", checked_seed(self.seed))
+        self._set("self_train", checked_rounds(self.self_train))
+        self._set("validation", list(self.validation))
+        if self.batch_size is not None:
+            require_positive(batch_size=self.batch_size)
+            self._set("batch_size", int(self.batch_size))
+        if self.weights is not None:
+            self._set("weights", [float(weight) for weight in self.weights])
+        if not isinstance(self.hold_out, HoldOut | None):
+            self._set("hold_out", HoldOut.parse(self.hold_out))
+        given = isinstance(self.model, keras.Model)
+        require(not (given and self.self_train), "self_train", '0, or "auto" for a model', 1)
+        good = given or self.start_model or self.normalization != "model"
+        expected = "volume or (mean, standard deviation) without a model to start from"
+        require(good, "normalization", expected, self.normalization)
+
+    def _set(self, name, value):
+        object.__setattr__(self, name, value)
 
     @property
     def resume_conditions(self):

@@ -11,6 +11,7 @@ from ..files import atomic_path, read_json, write_json
 from ..networks.devices import on_gpu
 from ..networks.models import float32_copy, spatial_dims_of, with_normalization
 from ..pretrained.presets import METRICS
+from ..progress import progress_bar
 from ..resources import usable_cores
 from ..volumes.noise import noise_of
 from .devices import replicas
@@ -38,8 +39,14 @@ def described(volume):
     """Return the entry of a volume in metrics.json."""
     shape = [int(n) for n in volume.image.shape]
     facts = {"name": volume.name, "shape": shape, "voxel_size": volume.voxel_size}
-    facts["labels"] = volume.label.digest()[:16]
+    with progress_bar(f"reading labels of {volume.name}") as on_progress:
+        facts["labels"] = volume.label.digest(on_progress)[:16]
     return json.loads(json.dumps(facts | asdict(volume.intensity)))
+
+
+def cores_text(count):
+    """Return "2 CPU cores"."""
+    return f"{count} CPU core{'s' * (count != 1)}"
 
 
 def finished_summary(path, step):
@@ -60,7 +67,7 @@ def write_summary(model, output, budget, about, volumes):
         **about,
         "steps": budget.step,
         "minutes": round(budget.spent / 60, 2),
-        "device": f"{replicas()} GPU" if on_gpu() else f"{usable_cores()} CPU cores",
+        "device": f"{replicas()} GPU" if on_gpu() else cores_text(usable_cores()),
         "normalization": {"mean": first.mean, "standard_deviation": first.deviation},
     }
     noise = [noise_of(volume.image) for volume in volumes]

@@ -21,7 +21,7 @@ def confident_labels(model, volume, threshold, defaults):
     Args:
         model: folder of a run.
         volume: a `LabelledVolume` in memory.
-        threshold: least foreground probability of the model, of two classes.
+        threshold: minimum foreground probability of the model, of two classes.
         defaults: `PredictionDefaults` of the model.
 
     Returns:

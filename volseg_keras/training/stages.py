@@ -7,7 +7,7 @@ from shutil import copy2
 import keras
 import numpy as np
 
-from ..files import atomic_path, writable_folder, write_json
+from ..files import atomic_path, read_json, writable_folder, write_json
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
 from ..networks.models import spatial_dims_of
@@ -16,17 +16,19 @@ from ..pretrained.presets import KERAS, METRICS
 from ..pretrained.stored_facts import StoredFacts
 from ..volumes.dimensions import channels_of
 from ..volumes.labels import NOT_ANNOTATED
+from .arguments import SEEDS
 from .calibration import Calibration
-from .callbacks import stop_requested
+from .callbacks import Budget, stop_requested
 from .checkpoint import CHECKPOINT
 from .fit_network import checked_plan, fit_volumes
 from .hold_out import HoldOut, hold_out_parts
 from .labelled_volumes import uniquely_named
-from .logging_callbacks import share_of_training
+from .logging_callbacks import Part
 from .new_network import network_from
+from .request import Request
 from .self_training import confident_labels, confident_text
-from .starting_model import rescaled, rescaled_to
-from .training_volumes import Volumes
+from .starting_model import Start, rescaled, rescaled_to
+from .training_volumes import Stacks, Volumes
 from .validation import predictor_score
 
 # Share of the budget that is trained with a section held out, to choose threshold and averaging.
@@ -66,6 +68,7 @@ class Stage:
             request,
             output=self.folder,
             hold_out=None,
+            self_train=0,
             steps=budget.steps and max(1, round(self.share * budget.steps)),
             minutes=budget.seconds and self.share * budget.seconds / 60,
         )
@@ -87,80 +90,108 @@ def planned_stages(folder, first, then, rounds):
     return [Stage(at, *row) for at, row in zip([*folders, folder], rows, strict=True)]
 
 
-def train_stages(stages, stacks, start, budget, request):
-    """Train stage after stage, each from the weights of the one before; return the last summary.
+@dataclass(frozen=True)
+class StagedRun:
+    """A training run of several stages, each from the weights of the one before.
 
     What is held out is cut from the stacks before they are rescaled: one section may become two.
 
-    Args:
+    Attributes:
         stages: `Stage`s.
         stacks: the `Stacks`, as they were given.
         start: the `Start`.
         budget: of all stages.
         request: the `Request` of the whole.
     """
-    classes, channels = stacks.num_classes, channels_of(stacks.volumes[0].image)
-    source, summary, chosen, steps = start.name, {}, None, 0
-    for number, stage in enumerate(stages):
-        keras.utils.set_random_seed(request.seed + number)
-        network = network_from(source, classes, dims=start.dims, channels=channels)
-        apart = request.hold_out is None  # held out for the first stage alone
+
+    stages: list
+    stacks: Stacks
+    start: Start
+    budget: Budget
+    request: Request
+
+    def train(self):
+        """Train stage after stage; return the summary of the last one, a dict."""
+        source, summary, chosen, steps, minutes = self.start.name, {}, None, 0, 0
+        for number, stage in enumerate(self.stages):
+            if self._is_past(number):
+                done = read_json(stage.folder / METRICS)
+            else:
+                done = self._train_stage(number, source, summary)
+            found = Calibration.from_json(done)
+            steps, minutes = steps + done["steps"], round(minutes + done["minutes"], 2)
+            done |= {"total_steps": steps, "total_minutes": minutes}
+            if chosen and chosen.held_out and not found.held_out:
+                # What was held out before was trained on since.
+                chosen = after_more_training(chosen, found.statistics)
+                kept = {"hold_out": summary["hold_out"], "retrained": True}
+                summary = done | chosen.to_json() | kept
+            else:
+                chosen, summary = found, done
+            source = stage.folder
+            if stop_requested(self.request.stop):
+                end_early(source, self.stages[-1].folder)
+                break
+        return summary
+
+    def _is_past(self, number):
+        """Return whether a later stage was begun: more of a budget would be lost on this one."""
+        return any((later.folder / CHECKPOINT).exists() for later in self.stages[number + 1 :])
+
+    def _train_stage(self, number, source, before):
+        """Train or resume a stage from the weights of `source`; return its summary.
+
+        Args:
+            number: of the stage.
+            source: name, run or file of a model, or None.
+            before: summary of the stage before.
+        """
+        stage, start, request = self.stages[number], self.start, self.request
+        classes, channels = self.stacks.num_classes, channels_of(self.stacks.volumes[0].image)
+        seed = (request.seed + number) % SEEDS
+        keras.utils.set_random_seed(seed)
+        network = network_from(source, classes, spatial_dims=start.spatial_dims, channels=channels)
         mixed, held_out, validated = parts_of(
-            stacks, stage.hold_out, start, spatial_dims_of(network), apart
+            self.stacks, stage.hold_out, start, spatial_dims_of(network)
         )
         weights = request.weights
         if stage.self_trained:
-            stored = StoredFacts.from_json(summary)
+            stored = StoredFacts.from_json(before)
             mixed, weights = with_own_labels(stage.folder, source, mixed, weights, stored)
         is_new = not (stage.folder / CHECKPOINT).exists()
-        if len(stages) > 1:
-            print(f"Part {number + 1} of {len(stages)}", flush=True)
-        with share_of_training(sum(other.share for other in stages[:number]), stage.share):
-            own_request = replace(
-                stage.request_of(request, budget),
-                model=network,
-                weights=weights,
-                seed=request.seed + number,
-                start=start.name,
-            )
-            validation = [*held_out, *validated]
-            volumes = Volumes(mixed, mixed, validation, uniquely_named(validation))
-            done = fit_volumes(checked_plan(own_request), volumes)
-        found = Calibration.from_json(done)
+        if len(self.stages) > 1:
+            print(f"Part {number + 1} of {len(self.stages)}", flush=True)
+        own_request = replace(
+            stage.request_of(request, self.budget),
+            model=network,
+            weights=weights,
+            seed=seed,
+            start=start.name,
+        )
+        validation = [*held_out, *validated]
+        volumes = Volumes(mixed, mixed, validation, uniquely_named(validation))
+        part = Part(sum(other.share for other in self.stages[:number]), stage.share)
+        done = fit_volumes(replace(checked_plan(own_request), part=part), volumes)
         if number == 0 and start.name and held_out and is_new:
-            tell_gain(start, classes, held_out, found)
+            tell_gain(start, classes, held_out, Calibration.from_json(done))
         if stage.hold_out:
             done["hold_out"] = stage.hold_out.given
             write_json(stage.folder / METRICS, done, indent=2)
-        steps += done["steps"]
-        done["total_steps"] = steps
-        if chosen and chosen.held_out and not found.held_out:
-            # What was held out before was trained on since.
-            chosen = after_more_training(chosen, found.statistics)
-            kept = {"hold_out": summary["hold_out"], "retrained": True}
-            summary = done | chosen.to_json() | kept
-        else:
-            chosen, summary = found, done
-        source = stage.folder
-        if stop_requested(request.stop):
-            end_early(source, stages[-1].folder)
-            break
-    return summary
+        return done
 
 
-def parts_of(stacks, hold_out, start, dims, apart):
+def parts_of(stacks, hold_out, start, spatial_dims):
     """Return what a stage trains on, what it holds out, and what else it validates on.
 
     Args:
         stacks: the `Stacks`, as they were given.
         hold_out: the `HoldOut` of the stage, or None.
         start: the `Start`, for whose network the parts are rescaled.
-        dims: axes of the network.
-        apart: as of `hold_out_parts`.
+        spatial_dims: axes of the network.
     """
-    inner, held_out = hold_out_parts(stacks.volumes, hold_out, dims, apart)
+    inner, held_out = hold_out_parts(stacks.volumes, hold_out, spatial_dims)
     inner, held_out = rescaled(inner, start), uniquely_named(rescaled(held_out, start))
-    return inner, held_out, rescaled_to(stacks.validation, inner, start, dims)
+    return inner, held_out, rescaled_to(stacks.validation, inner, start, spatial_dims)
 
 
 def after_more_training(chosen, statistics):

@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import product
 
 import numpy as np
@@ -45,7 +45,7 @@ class Candidate:
         scale: how many voxels it sees for one of the stack, along (z, y, x).
         jaccard: Jaccard index on the annotated sections at `threshold`, of the class, and the class
             of the model, for which it is highest.
-        threshold: the least foreground probability for which the index is highest.
+        threshold: the minimum foreground probability for which the index is highest.
         chance: the index of marking everything.
     """
 
@@ -74,7 +74,7 @@ class Start:
     """What a training run starts from.
 
     Attributes:
-        dims: axes of the network, 2 or 3; None if unknown for a given model.
+        spatial_dims: axes of the network, 2 or 3; None if unknown for a given model.
         why: the reason for them.
         name: of the model whose weights it starts from, None for new ones.
         scale: how many voxels the network sees for one of the stack, along (z, y, x).
@@ -82,12 +82,19 @@ class Start:
         asked: what the run was asked for, see `Request.resume_conditions`.
     """
 
-    dims: int | None
+    spatial_dims: int | None
     why: str
     name: str | None
     scale: tuple = (1, 1, 1)
     looked_at: tuple = ()
     asked: dict = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, found):
+        """Return the `Start` of a dict with the entries of start.json."""
+        axes = found.get("spatial_dims", found.get("dims"))  # its name in earlier versions
+        known = {each.name: found[each.name] for each in fields(cls) if each.name in found}
+        return cls(**{**known, "spatial_dims": axes, "scale": tuple(found["scale"])})
 
 
 SCORED = f"Jaccard (at most {SECTIONS} sections)"
@@ -101,8 +108,7 @@ def chosen_start(volumes, request, file):
         ValueError: the run to resume was asked for something else.
     """
     if request.can_resume and file.is_file():
-        found = read_json(file)
-        start = Start(**{**found, "scale": tuple(found["scale"])})
+        start = Start.from_json(read_json(file))
         for option, value in request.resume_conditions.items():
             before = start.asked.get(option, value)
             expected = f"the {option} that the run was begun with, {before or 'none'}"
@@ -110,19 +116,19 @@ def chosen_start(volumes, request, file):
         return start
     if request.start_model:
         tried = [request.start_model]
-        dims = StoredFacts.of(request.start_model).spatial_dims
-        start = Start(dims, "as given", request.start_model, asked=request.resume_conditions)
+        axes = StoredFacts.of(request.start_model).spatial_dims
+        start = Start(axes, "as given", request.start_model, asked=request.resume_conditions)
     else:
         found = [dims_for(volume.image, volume.voxel_size) for volume in volumes]
-        dims, why = min(found)  # 2D if one stack needs it
-        start = Start(dims, why, None, asked=request.resume_conditions)
-        print(f"{start.dims}D: {start.why}", flush=True)
-        tried = [] if request.start else suitable(volumes, start.dims)
-    planned = [(name, scale) for name in tried for scale in scales(name, volumes, start.dims)]
-    if request.recipe and start.dims:
-        check_recipe(get_recipe(request.recipe), start.dims)
+        axes, why = min(found)  # 2D if one stack needs it
+        start = Start(axes, why, None, asked=request.resume_conditions)
+        print(f"{axes}D: {why}", flush=True)
+        tried = [] if request.start else suitable(volumes, axes)
+    planned = [(name, scale) for name in tried for scale in scales(name, volumes, axes)]
+    if request.recipe and axes:
+        check_recipe(get_recipe(request.recipe), axes)
     if len(planned) > 1 or planned and not request.start_model:  # there is something to choose
-        best, *others = score_candidates(volumes, start.dims, planned)
+        best, *others = score_candidates(volumes, axes, planned)
         print_table(COLUMNS, [candidate.row for candidate in (best, *others)])
         start = replace(start, looked_at=tuple(asdict(each) for each in (best, *others)))
         if best.finds or request.start_model:
@@ -136,7 +142,7 @@ def start_text(start):
     """Return one line about a `Start`."""
     if start.name is None:
         none = ": no published model finds anything here" if start.looked_at else ""
-        return f"Starts {NETWORKS[start.dims]} from scratch{none}"
+        return f"Starts {NETWORKS[start.spatial_dims]} from scratch{none}"
     size = " x ".join(f"{s:g}" for s in start.scale)
     scaled = "" if set(start.scale) == {1} else f", the stack rescaled by {size}"
     return f"Starts from {start.name}{scaled}"
@@ -147,7 +153,7 @@ def rescaled(volumes, start):
     return [resampled_volume(volume, start.scale) for volume in volumes]
 
 
-def rescaled_to(volumes, trained, start, dims):
+def rescaled_to(volumes, trained, start, spatial_dims):
     """Return `LabelledVolume`s rescaled to the voxel size of the volumes that are trained on.
 
     Args:
@@ -155,31 +161,31 @@ def rescaled_to(volumes, trained, start, dims):
             the volumes that are trained on were; those larger than memory are not.
         trained: the rescaled volumes.
         start: the `Start`.
-        dims: axes of the network.
+        spatial_dims: axes of the network.
     """
     sizes = {volume.voxel_size for volume in trained}
     size, found = sizes.pop() if len(sizes) == 1 else None, []
     for volume in volumes:
         known = size and volume.voxel_size
-        scale = rescaling(volume.voxel_size, size, dims) if known else start.scale
+        scale = rescaling(volume.voxel_size, size, spatial_dims) if known else start.scale
         found.append(resampled_volume(volume, scale) if volume.label.in_memory else volume)
     return found
 
 
-def score_candidates(volumes, dims, planned):
+def score_candidates(volumes, spatial_dims, planned):
     """Score models on the annotated sections of some volumes.
 
     At most `SECTIONS` sections of a volume are predicted, and no model after `SECONDS` seconds.
 
     Args:
         volumes: `LabelledVolume`s.
-        dims: 2 or 3, the axes of the networks.
+        spatial_dims: 2 or 3, the axes of the networks.
         planned: pairs of the name of a model and a scale to try it at.
 
     Returns:
         A list of `Candidate`, the best first.
     """
-    crops = [(volume, crops_of(volume, dims)) for volume in volumes]
+    crops = [(volume, crops_of(volume, spatial_dims)) for volume in volumes]
     tried, started = [], time.monotonic()
     with progress_bar("looking at published models") as on_progress:
         for done, (name, scale) in enumerate(planned):
@@ -192,30 +198,30 @@ def score_candidates(volumes, dims, planned):
     return sorted(tried, key=lambda candidate: -candidate.jaccard)
 
 
-def crops_of(volume, dims):
+def crops_of(volume, spatial_dims):
     """Return parts of a volume around some of its sections with objects."""
     sections = volume.label.sections_with_foreground().tolist()
-    return [section_view(volume, z, dims) for z in spread(sections, SECTIONS)]
+    return [section_view(volume, z, spatial_dims) for z in spread(sections, SECTIONS)]
 
 
-def suitable(volumes, dims):
-    """Return the names of published models with `dims` axes and the volumes' channels.
+def suitable(volumes, spatial_dims):
+    """Return the names of published models with `spatial_dims` axes and the volumes' channels.
 
     The most general ones are first, for a machine that has no time for all.
     """
     if channels_of(volumes[0].image) != 1:
         return []
     names = [file.parent.name for file in published().values()]
-    names = [name for name in names if StoredFacts.of(name).spatial_dims == dims]
-    best = {name: rank for rank, name in enumerate(BEST[dims])}
+    names = [name for name in names if StoredFacts.of(name).spatial_dims == spatial_dims]
+    best = {name: rank for rank, name in enumerate(BEST[spatial_dims])}
     return sorted(names, key=lambda name: (best.get(name, len(best)), name))
 
 
-def scales(name, volumes, dims):
+def scales(name, volumes, spatial_dims):
     """Return the scales to try a model at: 1, and that of its own voxel size if it differs."""
     sizes = {volume.voxel_size for volume in volumes}
     size = sizes.pop() if len(sizes) == 1 else None
-    scale = rescaling(size, StoredFacts.of(name).nearest_voxel_size(size), dims)
+    scale = rescaling(size, StoredFacts.of(name).nearest_voxel_size(size), spatial_dims)
     needed = sum(4 * math.prod(volume.image.shape) for volume in volumes)
     fits = max(1, math.prod(scale)) * needed < SHARE * free_memory()
     return [(1, 1, 1), scale] if fits and scale != (1, 1, 1) else [(1, 1, 1)]

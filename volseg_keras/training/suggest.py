@@ -150,7 +150,7 @@ class SectionPredictor:
         self.prepared = open_model(choice.model).prepare(volume, options)
         starts = [max(0, n - SIDE) // 2 for n in volume.shape[1:]]
         self.middle = cropped(volume, (slice(None), *(slice(a, a + SIDE) for a in starts)))
-        self.dims = self.prepared.spatial_dims
+        self.spatial_dims = self.prepared.spatial_dims
 
     def sections(self, annotated):
         """Return mean uncertainty and appearance of every predicted section, as dicts by z."""
@@ -164,7 +164,7 @@ class SectionPredictor:
     def predictions(self, annotated):
         """Yield z and the probabilities `(y, x, maps)` of sections, one by one."""
         depth = self.volume.shape[0]
-        if self.dims == 3:
+        if self.spatial_dims == 3:
             for first, values in self.prepared.slabs(self.on_progress, self.middle):
                 yield from enumerate(map(decoded, values), first)
             return
@@ -176,8 +176,8 @@ class SectionPredictor:
 
     def predict(self, volume, z):
         """Return the probabilities `(y, x, maps)` of a section, predicted with its context."""
-        first = max(0, z - HALO[self.dims][0])
-        block = np.asarray(volume[first : z + HALO[self.dims][0] + 1])
+        first = max(0, z - HALO[self.spatial_dims][0])
+        block = np.asarray(volume[first : z + HALO[self.spatial_dims][0] + 1])
         return decoded(joined_slabs(self.prepared.slabs(part=block))[z - first])
 
     def appearance(self, z, probability):

@@ -33,12 +33,12 @@ class Volumes:
     held_out: list
 
 
-def read_volumes(request, dims, channels, num_classes, normalization):
+def read_volumes(request, spatial_dims, channels, num_classes, normalization):
     """Return the `Volumes` of a `Request` for a network.
 
     Args:
         request: the `Request`.
-        dims: axes of the network, 2 or 3.
+        spatial_dims: axes of the network, 2 or 3.
         channels: of its input.
         num_classes: of its output.
         normalization: as of `labelled_volumes`.
@@ -51,7 +51,7 @@ def read_volumes(request, dims, channels, num_classes, normalization):
         options = channels, num_classes, normalization, on_progress
         given = _read_and_warned(request.images, request.labels, *options)
         check_weights(request.weights, given)
-        inner, held_out = hold_out_parts(given, request.hold_out, dims)
+        inner, held_out = hold_out_parts(given, request.hold_out, spatial_dims)
         if request.validation:
             pairs = map(list, zip(*request.validation, strict=True))
             validation = _read_and_warned(*pairs, *options)

@@ -23,7 +23,7 @@ class HeldOutScores:
 
     Attributes:
         jaccard: Jaccard index of each part by its name, see `scores.Confusion.foreground_jaccard`.
-        threshold: the least foreground probability for which the mean of the parts is highest; 0.5
+        threshold: minimum foreground probability for which the mean of the parts is highest; 0.5
             for more than two classes.
     """
 

@@ -1,7 +1,7 @@
 """All formats, by the suffix of their files."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import require
 from .hdf5 import read_hdf5, write_hdf5
@@ -19,7 +19,7 @@ class Format:
 
     Attributes:
         read: from path, name of an array inside, level and series to a `Source`.
-        write: of path, z slabs, shape, type and `Geometry`.
+        write: of path, z slabs, shape, type and `Geometry`; None if it is only read.
         holds_arrays: whether a file has several, of which FILE::NAME is one.
         has_levels: whether there are pyramids, or several images.
         is_joined: whether a file is written at once, not slab by slab.
@@ -27,7 +27,7 @@ class Format:
     """
 
     read: Callable
-    write: Callable
+    write: Callable | None
     holds_arrays: bool = False
     has_levels: bool = False
     is_joined: bool = False
@@ -50,6 +50,7 @@ FORMATS = {
     ".nii": NIFTI,
     ".nii.gz": NIFTI,
     ".nrrd": NRRD,
+    ".nhdr": replace(NRRD, write=None),
     ".npy": Format(read_npy, write_npy),
     **dict.fromkeys(SUFFIXES, MRC),
 }
@@ -86,4 +87,11 @@ def checked_kind(path, name="path"):
     kind = kind_of(path)
     others = "Fiji saves other files as Tiff; .png are read as a folder, of one or more sections"
     require(kind, name, f"one of {', '.join(FORMATS)} ({others})", path)
+    return kind
+
+
+def checked_written_kind(path):
+    """Return what `checked_kind` does, or raise ValueError for a format that is only read."""
+    kind = checked_kind(path, "output")
+    require(FORMATS[kind].write, "output", f"one of {suffixes('write')}", path)
     return kind

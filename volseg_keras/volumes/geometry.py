@@ -147,8 +147,9 @@ class Geometry:
             own = float(np.mean(np.divide(self.given_voxel_size, self.sides)))
         if not own:
             return None
-        if own in map(in_nm, units):
-            return self if self.unit else replace(self, unit=units[0])
+        for unit in units:
+            if own == in_nm(unit):
+                return self if in_nm(self.unit) else replace(self, unit=unit)
         return self.scaled(own / in_nm(units[0]), units[0])
 
     def scaled(self, factor, unit):
@@ -173,7 +174,7 @@ class Geometry:
         scale, sides = in_nm(self.unit), np.array(self.sides)
         known, size = np.isfinite(sides) & (sides > 0), np.array(voxel_size)
         ratios = size[known] / sides[known]
-        if scale and np.allclose(ratios, scale, rtol=1e-4):
+        if scale and known.any() and np.allclose(ratios, scale, rtol=1e-4):
             sides = size / scale
         elif not scale and known.all() and np.allclose(ratios, ratios[0], rtol=1e-4):
             return replace(self, given_voxel_size=tuple(voxel_size))

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from .geometry import geometry_of, positive
-from .ome_zarr import CHUNK, fill
+from .ome_zarr import CHUNK, chunk_for_slabs, fill
 from .source import (
     Source,
     check_number,
@@ -192,7 +192,7 @@ def write_hdf5(path, slabs, shape, dtype, geometry):
     import h5py
 
     with h5py.File(path, "w") as file:
-        chunks = tuple(min(c, n) for c, n in zip(CHUNK, shape, strict=True))
+        chunks = chunk_for_slabs(shape, dtype)
         data = file.create_dataset("data", shape, dtype, chunks=chunks, compression="gzip")
         if geometry and (size := geometry.voxel_size):
             data.attrs["element_size_um"] = [s / 1e3 for s in size]

@@ -13,6 +13,7 @@ from .volume import checked_finite
 QUANTILES = (0.001, 0.999)
 # Voxels that statistics are taken of, and the size above which only some sections are read.
 SAMPLED, LARGE = 2**25, 2**29
+FEWEST_SECTIONS = 8  # that are read of a large volume, if it has so many
 # So many times fewer voxels of floats, whose levels are all distinct.
 FEWER_FLOATS = 16
 # A level is padding if voxels in rows of it are this share of a volume, or that of a section: one
@@ -152,18 +153,20 @@ def _pieces(volume, on_progress):
     """Yield pieces `(z, y, x)` of a volume: some rows of a large one, some sections of a larger."""
     depth, *plane = volume.shape
     size = math.prod(volume.shape)
-    step = size // (LARGE // 2) if size > LARGE else 1
-    thickness = 1 if step > 1 else max(1, 2**24 // math.prod(plane))
-    height = max(1, 2**26 // plane[1]) if step > 1 else plane[0]
+    fewer = size // (LARGE // 2) if size > LARGE else 1
+    step = min(fewer, max(1, depth // FEWEST_SECTIONS))
+    thickness = 1 if fewer > 1 else max(1, 2**24 // math.prod(plane))
+    height = max(1, 2**26 // plane[1]) if fewer > 1 else plane[0]
+    rows = max(1, height * step // fewer)  # that are read of so many
     starts = [
         (z, y)
         for z in range(min(step, depth) // 2, depth, step * thickness)
         for y in range(0, plane[0], height)
     ]
     integers = volume.dtype.kind in "uib" and volume.dtype.itemsize <= 2
-    every = math.ceil(size / step / (SAMPLED if integers else SAMPLED // FEWER_FLOATS))
+    every = math.ceil(size / fewer / (SAMPLED if integers else SAMPLED // FEWER_FLOATS))
     for done, (z, y) in enumerate(starts, 1):
-        piece = np.asarray(volume[z : z + thickness, y : y + height])
+        piece = np.asarray(volume[z : z + thickness, y : y + rows])
         yield checked_finite(piece)[:, min(every, piece.shape[1]) // 2 :: every]
         if on_progress:
             on_progress(done, len(starts))

@@ -35,13 +35,13 @@ def whole_numbers(labels, name="label"):
             raise invalid(name, expected, f"{plane[wrong].flat[0]:.6g}")
     low, high = labels.min(initial=0), labels.max(initial=0)
     for kind in (np.uint8, np.uint16, np.uint32, np.int32, np.int64):
-        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+        if np.iinfo(kind).min <= low and int(high) <= np.iinfo(kind).max:
             return labels.astype(kind)
     raise invalid(name, "labels below 2^63", f"{low} to {high}")
 
 
-def digest(*arrays):
-    """Return the hexadecimal SHA-256 digest of the values of arrays, without copying them."""
+def digest(arrays):
+    """Return the hexadecimal SHA-256 digest of the values of arrays, one after the other."""
     found = hashlib.sha256()
     for array in arrays:
         found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
@@ -65,9 +65,7 @@ def class_ids(labels, allow_mask=True, name="label"):
             not occur, as in a blurred mask or a map of instances.
     """
     labels = class_ids_with_gaps(labels, allow_mask, name)
-    present = present_ids(labels)
-    top = max(present, default=0)
-    if top >= FEWEST_GREY_LEVELS and 2 * len(present) <= top:
+    if not are_class_ids(labels):
         raise invalid(
             name,
             "class ids from 0 without gaps, or a mask of two grey levels (threshold one that JPEG "
@@ -75,6 +73,13 @@ def class_ids(labels, allow_mask=True, name="label"):
             listed([str(i) for i in np.unique(labels)]),
         )
     return labels
+
+
+def are_class_ids(labels):
+    """Return whether a uint8 map has ids of classes: few, or more than half of those possible."""
+    present = present_ids(labels)
+    top = max(present, default=0)
+    return top < FEWEST_GREY_LEVELS or 2 * len(present) > top
 
 
 def class_ids_with_gaps(labels, allow_mask=True, name="label"):

@@ -1,5 +1,6 @@
 """Zarr arrays and OME-Zarr pyramids."""
 
+import math
 from itertools import product
 
 import numpy as np
@@ -21,6 +22,9 @@ from .source import (
 MINIMUM_SIDE = 64  # of the coarsest level of a pyramid
 UNITS = {1: "nanometer", 1e3: "micrometer", 1e6: "millimeter", 0.1: "angstrom"}
 CHUNK = (64, 128, 128)
+# Chunks as large, for arrays of large planes: whole rows of chunks are written at once.
+FLATTER_CHUNKS = (CHUNK, (16, 256, 256), (4, 512, 512), (1, 1024, 1024))
+ROW_BYTES = 2**30  # most bytes of a row of chunks, if it has several planes
 
 
 def read_zarr(path, inside=None, level=0, series=None):
@@ -138,15 +142,23 @@ def image_source(group, image, level):
 
 def write_zarr(path, slabs, shape, dtype, geometry):
     """Write z slabs as an OME-Zarr 0.4 image with coarser levels of every second voxel."""
-    fill(start_zarr(path, shape, dtype), slabs)
+    fill(start_zarr(path, shape, dtype, chunk_for_slabs(shape, dtype)), slabs)
     finish_zarr(path, geometry)
 
 
-def start_zarr(path, shape, dtype):
+def start_zarr(path, shape, dtype, chunk=CHUNK):
     """Create the finest level of an OME-Zarr image and return it, to be filled."""
     import zarr
 
-    return zarr_array(zarr.open_group(path, mode="w", zarr_format=2), 0, shape, dtype)
+    return zarr_array(zarr.open_group(path, mode="w", zarr_format=2), 0, shape, dtype, chunk)
+
+
+def chunk_for_slabs(shape, dtype):
+    """Return the sizes of chunks of an array that is written plane by plane."""
+    plane = math.prod(shape[1:]) * np.dtype(dtype).itemsize
+    fitting = (chunk for chunk in FLATTER_CHUNKS if chunk[0] * plane <= ROW_BYTES)
+    chunk = next(fitting, FLATTER_CHUNKS[-1])
+    return tuple(min(c, n) for c, n in zip(chunk, shape, strict=True))
 
 
 def finish_zarr(path, geometry):
@@ -176,14 +188,14 @@ def mark_labels(path):
 
 def array_blocks(shape):
     """Yield blocks of whole chunks, small enough for memory, that cover an array."""
-    steps = [CHUNK[0], 8 * CHUNK[1], 8 * CHUNK[2]]
+    steps = [CHUNK[0], 4 * CHUNK[1], 4 * CHUNK[2]]
     for corner in product(*[range(0, n, s) for n, s in zip(shape, steps, strict=True)]):
         yield tuple(slice(a, a + s) for a, s in zip(corner, steps, strict=True))
 
 
-def zarr_array(group, level, shape, dtype):
+def zarr_array(group, level, shape, dtype, chunk=CHUNK):
     """Create a level of a pyramid."""
-    chunks = tuple(min(c, n) for c, n in zip(CHUNK, shape, strict=True))
+    chunks = tuple(min(c, n) for c, n in zip(chunk, shape, strict=True))
     options = {"chunks": chunks, "chunk_key_encoding": {"name": "v2", "separator": "/"}}
     # A level that an interrupted run left unfinished is overwritten.
     return group.create_array(str(level), shape=shape, dtype=dtype, overwrite=True, **options)
@@ -218,14 +230,21 @@ def multiscale(factors, geometry):
 
 
 def fill(array, slabs):
-    """Write z slabs one after the other, whole chunks at a time."""
-    z, waiting = 0, []
+    """Write z slabs one after the other, of an array in chunks whole rows of these at a time."""
+    depth = (getattr(array, "chunks", None) or (1,))[0]
+    waiting = np.empty((depth, *array.shape[1:]), array.dtype)
+    z, held = 0, 0  # planes that are written, and that wait
     for slab in slabs:
-        waiting.append(slab)
-        ready = sum(map(len, waiting)) // CHUNK[0] * CHUNK[0]
-        if ready:
-            block = np.concatenate(waiting)
-            array[z : z + ready] = block[:ready]
-            z, waiting = z + ready, [block[ready:]]
-    rest = np.concatenate(waiting)
-    array[z : z + len(rest)] = rest
+        while len(slab):
+            if held or len(slab) < depth:
+                count = min(depth - held, len(slab))
+                waiting[held : held + count] = slab[:count]
+                held += count
+                ready, held = (waiting, 0) if held == depth else (waiting[:0], held)
+            else:
+                count = len(slab) // depth * depth
+                ready = slab[:count]
+            array[z : z + len(ready)] = ready
+            z, slab = z + len(ready), slab[count:]
+    if held:
+        array[z : z + held] = waiting[:held]

@@ -10,6 +10,7 @@ from ..errors import require
 from .geometry import Geometry
 
 MAX_LISTED = 20  # names that a message lists
+MOST_COLOURS = 4
 PIECE = 2**30  # most bytes of a chunk, strip or tile: each is decompressed as a whole
 DEFLATE = 1032  # most bytes that zlib and gzip store in one
 
@@ -119,10 +120,15 @@ def is_volume(node):
 def default_axes(array):
     """Return the usual names of axes that a file does not name.
 
-    A last axis of one sample is that of channels, where Keras has it.
+    Of four axes a last one of one sample, or of up to four and fewer than any other, is that of
+    channels, where Keras has it; so is a second one of one sample, as in ImageJ.
     """
-    if len(array.shape) == 4 and array.shape[-1] == 1 < array.shape[0]:
-        return "ZYXC"
+    if len(array.shape) == 4:
+        depth, second, *_, last = array.shape
+        if last == 1 < depth or 1 < last <= MOST_COLOURS and last < min(array.shape[:-1]):
+            return "ZYXC"
+        if second == 1 < depth:
+            return "ZCYX"
     return "TCZYX"[-len(array.shape) :]
 
 

@@ -48,6 +48,8 @@ class Volume:
     @property
     def pieces(self):
         """Sizes (z, y, x) of the pieces that are decoded as a whole, None where there are none."""
+        if isinstance(self._array, Volume):
+            return self._array.pieces
         chunks = getattr(self._array, "chunks", None)
         if chunks is None:
             return None
@@ -56,9 +58,12 @@ class Volume:
     def __getitem__(self, key):
         """Read a block, as NumPy indexing would; ValueError where the file is damaged."""
         key = full_key(key)
-        spans = [slice(k, k + 1 or None) if isinstance(k, int | np.integer) else k for k in key]
+        spans = [span_of(k, n) for k, n in zip(key, self.shape, strict=True)]
         wanted = dict(zip("ZYX", spans, strict=True), **self._fixed)
-        sizes = [len(range(*s.indices(n))) for s, n in zip(spans, self.shape, strict=True)]
+        sizes = [len(range(s.start, s.stop, s.step)) for s in spans]
+        whole = tuple(slice(None) if isinstance(k, slice) else 0 for k in key)
+        if 0 in sizes:
+            return np.empty(sizes, self.dtype)[whole]
         try:
             if not isinstance(self._array, np.ndarray):  # of which a block is a view
                 check_memory(math.prod(sizes) * self.dtype.itemsize)
@@ -69,8 +74,7 @@ class Volume:
         block = block.transpose([kept.index(a) for a in "ZYX" if a in kept])
         if "Z" not in kept:
             block = block[None][spans[0]]
-        whole = [slice(None) if isinstance(k, slice) else 0 for k in key]
-        return block[tuple(whole)]
+        return block[whole]
 
     def __reduce__(self):
         """Open the file again in another process, to which an array in memory is sent."""
@@ -133,6 +137,17 @@ def full_key(key):
     if len(key) != 3 or not good:
         raise IndexError(f"a volume takes up to three integers or rising slices, not {key}")
     return key
+
+
+def span_of(key, size):
+    """Return an integer or slice along an axis as a slice of numbers from 0, empty outside of it.
+
+    Libraries differ in what they make of others.
+    """
+    if not isinstance(key, slice):
+        key = slice(key, key + 1 or None)
+    start, stop, step = key.indices(size)
+    return slice(start, max(start, stop), step)
 
 
 def open_volume(path, *, axes=None, level=0, time=None, channel=None, series=None, voxel_size=None):
