@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from networks import settled, shallow_networks
 
 from volseg_keras import build_model, open_volume, phantom, save_volume
-from volseg_keras.files import sha256
 from volseg_keras.inference import file_segmentation, job_store, resumable_job
 from volseg_keras.inference.file_segmentation import segment_file
 from volseg_keras.inference.job import Job, ModelChoice, OutputFiles, SourceVolume
@@ -130,40 +129,27 @@ def test_a_resumed_job_gives_what_an_unbroken_one_gives(tmp_path, network, small
     np.testing.assert_array_equal(whole, open_volume(tmp_path / "p.zarr")[...] >= 0.5)
 
 
-# As written before jobs were typed.
-JOB_JSON = """{{"format": 2, "source": {{"path": "{folder}/image.npy", "axes": null, "time": null,
-"channel": null, "level": 0, "series": null, "voxel_size": [5.0, 5.0, 5.0]}}, "shape": [16, 32, 48],
-"model": ["{network}"], "sha256": ["{sha256}"], "engine": "openvino", "threshold": 0.5,
-"tta": false, "seamless": false, "normalization": "volume", "scale": [1, 1, 1],
-"probability": true, "id": "a", "intensity": {{"mean": 120.0, "deviation": 30.0, "padding": []}},
-"block": [128, 1024, 1024], "tile": [16, 32, 48]}}"""
-
-
-def test_a_job_of_an_earlier_version_is_gone_on_with(tmp_path, network):
+def test_work_of_another_version_is_refused(tmp_path, network):
     volume = phantom((16, 32, 48), seed=1)[0]
-    job = job_of(tmp_path, network, volume, resume=True)
-    begun = start(job)
-    text = JOB_JSON.format(folder=tmp_path, network=network, sha256=sha256(network))
-    (begun.folder / "job.json").write_text(text)
-    assert start(job).read().plan.intensity == Intensity(120.0, 30.0, [])
-    resumable_job.run_job(begun)
-    finish(begun, job, tmp_path / "p.zarr")
-    want = predict_volume(network, volume, engine="openvino", normalization=(120.0, 30.0))
-    np.testing.assert_array_equal(open_volume(tmp_path / "p.zarr")[...], want[..., 1])
+    begun = start(job := job_of(tmp_path, network, volume, resume=True))
+    file = begun.folder / "job.json"
+    file.write_text(file.read_text().replace('"format": 3', '"format": 2'))
+    with pytest.raises(ValueError, match="`resume`.*delete .*labels.zarr.part.* format 2"):
+        start(job)
 
 
-@pytest.mark.parametrize("deviation, good", [(30.0, True), (31.0, False)])
-def test_constants_in_a_job_of_an_earlier_version_are_a_list(deviation, good, tmp_path, network):
-    given = PredictionOptions(normalization=(120.0, deviation))
-    volume = phantom((16, 32, 48), seed=1)[0]
-    begun = start(job := job_of(tmp_path, network, volume, resume=True, prediction=given))
-    text = JOB_JSON.format(folder=tmp_path, network=network, sha256=sha256(network))
-    (begun.folder / "job.json").write_text(text.replace('"volume"', "[120.0, 30.0]"))
-    if good:
-        assert start(job).read().identity.prediction.normalization == Intensity(120.0, 30.0, None)
+@pytest.mark.parametrize("deviation", [30.0, 31.0])
+def test_constants_are_those_of_the_unfinished_work(deviation, tmp_path, network):
+    def job(deviation, volume=None):
+        given = PredictionOptions(normalization=(120.0, deviation))
+        return job_of(tmp_path, network, volume, resume=True, prediction=given)
+
+    begun = start(job(30.0, phantom((16, 32, 48), seed=1)[0]))
+    if deviation == 30:
+        assert start(job(deviation)).folder == begun.folder
         return
     with pytest.raises(ValueError, match="`resume`.*normalization, .*30.0"):
-        start(job)
+        start(job(deviation))
 
 
 @pytest.mark.parametrize("change", [{"tta": False}, {"denoise": 0}])
@@ -231,7 +217,7 @@ def test_a_job_that_another_process_starts_meanwhile(
     assert JobStore.beside(job.output).read().id == "the other one"
 
 
-@pytest.mark.parametrize("text", ['{"format": 1}', '{"format": 2}', "{}", "{"])
+@pytest.mark.parametrize("text", ['{"format": 2}', '{"format": 3}', "{}", "{"])
 def test_a_job_of_another_kind_is_refused(text, tmp_path, network):
     job = job_of(tmp_path, network, phantom((16, 32, 48), seed=1)[0], resume=True)
     (start(job).folder / "job.json").write_text(text)

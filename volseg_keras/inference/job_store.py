@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import invalid
+from ..errors import invalid, require
 from ..files import work_folder, write_json
 from ..resources import free_memory
 from ..volumes.formats import kind_of
 from ..volumes.ome_zarr import finish_zarr, mark_labels, start_zarr
 from ..volumes.writing import create_volume, geometry_like
 from .sinks import ArraySink, BlockSummary, Sinks, summarize
-from .stored_job import StoredJob
+from .stored_job import FORMAT, StoredJob
 from .volume_blocks import blocks
 
 JOB = "job.json"
@@ -91,7 +91,11 @@ class JobStore:
 
     def check_same(self, identity):
         """Raise ValueError unless the unfinished work has a `JobIdentity`."""
-        identity.check_same(self._json())
+        found = self._json()
+        expected = f"work of this version; delete {self.folder} to begin again"
+        version = found.get("format")
+        require(version == FORMAT, "resume", expected, f"format {version}")
+        identity.check_same(found)
 
     def pending(self):
         """Return the numbers of the blocks that are not done."""

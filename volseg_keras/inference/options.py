@@ -79,9 +79,7 @@ class PredictionOptions:
     @classmethod
     def from_json(cls, found):
         """Return the options of a dict with the entries of `to_json`."""
-        # Jobs of an earlier version neither average zooms nor smooth the image.
-        values = {"smoothing": None, "zooms": [1], "denoise": 0, **found}
-        values = {name: values[name] for name in STORED}
+        values = {name: found[name] for name in STORED}
         if isinstance(values["normalization"], dict):
             values["normalization"] = Intensity(**values["normalization"])
         if isinstance(values["denoise"], dict):

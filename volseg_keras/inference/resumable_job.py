@@ -18,7 +18,7 @@ from .section_smoothing import padding_of
 from .segmenter import recent_model
 from .sinks import write_labels
 from .stored_job import JobIdentity, JobPlan, StoredJob
-from .tiled_prediction import fitted_tile, halo_of, voxels_at_once
+from .tiled_prediction import fitted_tile, voxels_at_once
 from .volume_blocks import BLOCK, block_tile, blocks, predict_block
 
 
@@ -108,9 +108,7 @@ class OpenJob:
         self.asked, self.plan = job.identity, job.plan
         image = self.asked.source.open()
         self.prepared = prepared_again(job, image)
-        dims, options = self.prepared.spatial_dims, self.prepared.options
-        self.halo = self.plan.halo or halo_of(dims, options.seamless, options.scale)
-        context = self.halo[0] + self.plan.section_smoothing.reach
+        context = self.plan.halo[0] + self.plan.section_smoothing.reach
         count = max(self.plan.block[0] + 2 * context, self.plan.tile[0])
         self.image = with_cache(image, count, store.folder.parent, max(self.plan.block[1:]))
         self.sinks = store.sinks()
@@ -125,7 +123,7 @@ class OpenJob:
             block,
             self.prepared.spatial_dims,
             plan.tile,
-            self.halo,
+            plan.halo,
             plan.section_smoothing,
             padding_of(self.image, plan.intensity, block[1:]),
         )

@@ -13,11 +13,9 @@ from .job import ModelChoice, SourceVolume
 from .options import PredictionOptions
 from .section_smoothing import SectionSmoothing
 
-FORMAT = 2  # of job.json
+FORMAT = 3  # of job.json
 # Entries that follow from the model or the volume where they are not asked for.
 OF_MODEL = ("tta", "smoothing", "zooms", "denoise")
-# Entries that jobs of earlier versions do not have.
-LATER = ("defaults", "file")
 # Entries that go by other names on a command line.
 ASKED_BY = {"probability": "--probability or --instances", "file": "file [bytes, time]"}
 
@@ -35,7 +33,7 @@ class JobIdentity:
         prediction: `PredictionOptions`; in a store without None for what the model or the volume
             decides.
         probability: whether to keep it.
-        defaults: the `PredictionDefaults` of every model, as dicts; empty in earlier jobs.
+        defaults: the `PredictionDefaults` of every model, as dicts.
         file: size in bytes and time of change, in ns, of the source; empty for a folder.
     """
 
@@ -46,8 +44,8 @@ class JobIdentity:
     threshold: float
     prediction: PredictionOptions
     probability: bool
-    defaults: tuple = ()
-    file: tuple = ()
+    defaults: tuple
+    file: tuple
 
     @classmethod
     def of(cls, job, shape, defaults):
@@ -94,29 +92,20 @@ class JobIdentity:
             threshold=found["threshold"],
             prediction=PredictionOptions.from_json(found),
             probability=found["probability"],
-            defaults=tuple(found.get("defaults", ())),
-            file=tuple(found.get("file", ())),
+            defaults=tuple(found["defaults"]),
+            file=tuple(found["file"]),
         )
 
     def check_same(self, found):
-        """Raise ValueError unless a job.json, of this or an earlier version, has this identity.
-
-        Args:
-            found: the dict that it holds, which is changed.
-        """
+        """Raise ValueError unless a job.json, the dict that it holds, has this identity."""
         given = json.loads(json.dumps(self.to_json()))
-        if isinstance(pair := found.get("normalization"), list):  # of an earlier version
-            found["normalization"] = dict(zip(("mean", "deviation"), pair, strict=True))
-        for entries in (found, given):
-            if isinstance(entries.get("normalization"), dict):  # padding is measured anew
-                entries["normalization"].pop("padding", None)
         for name, value in given.items():
             stored = found.get(name)
-            open_still = name in OF_MODEL and value is None or name in LATER and not stored
+            open_still = name in OF_MODEL and value is None
             same = _plainly(name, stored) == _plainly(name, value)
             # Several models keep None, by which each of them averages as it was trained to.
-            same &= name not in OF_MODEL or name not in found or stored is not None
-            expected = f"the unfinished run's {ASKED_BY.get(name, name)}, {stored}"
+            same &= name not in OF_MODEL or stored is not None
+            expected = f"the unfinished run's {ASKED_BY.get(name, name)}, {stored}, or a new output"
             require(open_still or same, "resume", expected, value)
 
 
@@ -127,7 +116,7 @@ class JobPlan:
     Attributes:
         intensity: `Intensity` to standardise with, None for the models' own constants.
         block: `(z, y, x)` of a block.
-        halo: `(z, y, x)` of context of a tile; empty in jobs of an earlier version.
+        halo: `(z, y, x)` of context of a tile.
         tile: `(z, y, x)` of a tile.
         section_smoothing: `SectionSmoothing`.
     """
@@ -155,9 +144,9 @@ class JobPlan:
         return cls(
             intensity=Intensity(**intensity) if intensity else None,
             block=tuple(found["block"]),
-            halo=tuple(found.get("halo", ())),
+            halo=tuple(found["halo"]),
             tile=tuple(found["tile"]),
-            section_smoothing=SectionSmoothing(**found.get("sections", {})),
+            section_smoothing=SectionSmoothing(**found["sections"]),
         )
 
 
@@ -198,4 +187,6 @@ def _plainly(name, value):
     if name == "denoise":
         sides = value["sigma"] if isinstance(value, dict) else [value or 0]
         return value if any(sides) else 0
+    if name == "normalization" and isinstance(value, dict):  # padding is measured anew
+        return {**value, "padding": None}
     return value

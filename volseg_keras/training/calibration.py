@@ -1,6 +1,7 @@
 """Statistics, averaging and threshold of a trained network, chosen on the held-out parts."""
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -124,34 +125,61 @@ def calibrate(path, parts, batches=()):
             recalibrate_batch_norm(network, batches)
             save_atomically(network, constants, path)
         return Calibration("recalibrated" if norms else "as trained")
-    engine, contrast = keras_engine(network), constants.contrast
+    scored = partial(score, network, keras_engine(network), parts, constants.contrast)
+    statistics, scores = chosen_statistics(network, scored, batches)
+    options, scores = chosen_averaging(spatial_dims_of(network), scored, scores)
+    save_atomically(network, constants, path)
+    return Calibration(
+        statistics=statistics,
+        averaging=PredictionDefaults(max(1, int(options.tta)), options.smoothing, options.zooms),
+        threshold=scores.threshold,
+        held_out=scores.jaccard,
+    )
+
+
+def chosen_statistics(network, scored, batches):
+    """Leave a network with the statistics of its norms that score best.
+
+    Args:
+        network: with those of its training.
+        scored: returns its `HeldOutScores`.
+        batches: as of `calibrate`.
+
+    Returns:
+        "as trained" or "recalibrated", and their `HeldOutScores`.
+    """
     trained = network.get_weights()
-    found = {"as trained": (trained, score(network, engine, parts, contrast))}
+    found = {"as trained": (trained, scored())}
     if batches and batch_norms(network):
         recalibrate_batch_norm(network, batches)
         weights = network.get_weights()
         if all(np.allclose(a, b, rtol=SAME) for a, b in zip(trained, weights, strict=True)):
             found = {"recalibrated": found["as trained"]}
         else:
-            found["recalibrated"] = weights, score(network, engine, parts, contrast)
+            found["recalibrated"] = weights, scored()
     for statistics, (_, scores) in found.items():
         print(f"batch statistics {statistics}: held-out {scores.mean:.3f}", flush=True)
     chosen = max(found, key=lambda name: found[name][1].mean)
     weights, scores = found[chosen]
     network.set_weights(weights)
+    return chosen, scores
+
+
+def chosen_averaging(spatial_dims, scored, scores):
+    """Return the `PredictionOptions` by which a network scores best, and its `HeldOutScores`.
+
+    Args:
+        spatial_dims: of the network.
+        scored: returns its `HeldOutScores` with some options.
+        scores: those without any averaging.
+    """
     options = PLAIN_PREDICTION
     for row in AVERAGING:
-        if spatial_dims_of(network) not in row.spatial_dims:
+        if spatial_dims not in row.spatial_dims:
             continue
         tried = replace(options, **row.changes)
-        averaged = score(network, engine, parts, contrast, tried)
+        averaged = scored(tried)
         print(f"averaged over {row.over}: held-out {averaged.mean:.3f}", flush=True)
         if averaged.mean > scores.mean + row.worth:
             scores, options = averaged, tried
-    save_atomically(network, constants, path)
-    return Calibration(
-        statistics=chosen,
-        averaging=PredictionDefaults(max(1, int(options.tta)), options.smoothing, options.zooms),
-        threshold=scores.threshold,
-        held_out=scores.jaccard,
-    )
+    return options, scores
