@@ -15,13 +15,14 @@ from one_pixel import one_pixel_network, publish_one_pixel_networks
 from volseg_keras import PatchSampler, build_model, fit, open_volume, phantom, save_volume
 from volseg_keras.networks.models import with_normalization
 from volseg_keras.patches.augment import NONE
-from volseg_keras.patches.class_ids import ArrayClassIds
+from volseg_keras.patches.class_ids import ArrayClassIds, FileClassIds
 from volseg_keras.pretrained import presets
 from volseg_keras.pretrained.network_dims import network_dims
 from volseg_keras.progress import shown_by
 from volseg_keras.training import auto, new_network, stages, starting_model
 from volseg_keras.training.annotated_sections import without_section
 from volseg_keras.training.callbacks import Budget
+from volseg_keras.training.fit_by_name import fit_by_name
 from volseg_keras.training.hold_out import HoldOut, hold_out_parts
 from volseg_keras.training.labelled_volumes import LabelledVolume
 from volseg_keras.training.recipes import get_recipe
@@ -157,6 +158,13 @@ def test_neighbours_of_a_held_out_section_are_not_trained_on_if_others_are():
     few = replace(volume, label=ArrayClassIds(label[:30]))
     assert len(without_section(few, 9, apart=True).label.annotated_sections(255)) == 29
     assert len(without_section(volume, 50).label.annotated_sections(255)) == 99
+    # Neighbours stay where a class is on no other section, also of labels in a file.
+    rare = np.full((100, 8, 8), 255, np.uint8)
+    rare[::2] = 1
+    rare[::2, :4], rare[48:54:2, 0] = 0, 2
+    for label in (ArrayClassIds(rare), FileClassIds.scan(rare)):
+        left = without_section(replace(volume, image=rare, label=label), 50, apart=True)
+        assert len(left.label.annotated_sections(255)) == 49
 
 
 @pytest.mark.parametrize(
@@ -406,7 +414,15 @@ def test_numbers_of_numpy_are_taken(tmp_path, monkeypatch):
 @pytest.mark.parametrize("seed", [-1, 2**31, 0.5])
 def test_a_wrong_seed_is_refused_before_labels_are_read(seed, tmp_path):
     with pytest.raises(ValueError, match="`seed`"):
-        Request(model="auto", images=None, labels=None, output=tmp_path / "run", seed=seed)
+        fit("auto", None, None, output=tmp_path / "run", seed=seed)
+
+
+def test_a_run_that_would_be_replaced_is_told_before_labels_are_read(tmp_path):
+    (tmp_path / "parts/1").mkdir(parents=True)
+    (tmp_path / "parts/1/checkpoint.h5").touch()
+    request = Request(model="auto", images=[None], labels=[None], output=tmp_path)
+    with pytest.raises(FileExistsError, match="`output`.* or `resume`"):
+        fit_by_name(request)
 
 
 def test_a_given_network_does_not_train_itself(tmp_path):

@@ -67,6 +67,14 @@ def test_what_is_connected_outside_of_what_counts_is_not_one_instance():
     for found in (labels, ids):
         scores = evaluate(truth, found, instances=True).scores["instances"]
         assert scores["true"] == scores["predicted"] == scores["matches"][1]["matched"] == 2
+    # Ids of a truth are as they are, also where their parts are not connected.
+    parts = np.zeros((6, 12, 12), np.uint16)
+    parts[1:3, 1:4, 1:4] = parts[1:3, 8:11, 1:4] = 300
+    parts[1:3, 5:7, 6:9] = 301
+    for skip_empty in (False, True):
+        options = {"instances": True, "skip_empty": skip_empty}
+        scores = evaluate(parts, (parts > 0).astype(np.uint8), **options).scores["instances"]
+        assert (scores["true"], scores["predicted"]) == (2, 3)
     skipped = evaluate(labels * (truth < 255), labels, instances=True, skip_empty=True)
     assert skipped.scores["instances"]["matches"][1]["f1"] == 1
 

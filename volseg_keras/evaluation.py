@@ -17,6 +17,9 @@ from .volumes.labels import (
     present_ids,
 )
 
+# What the instances of a map are.
+COMPONENTS, AS_THEY_ARE = "connected components", "ids as they are"
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -96,9 +99,13 @@ def evaluate(truth, labels, *, instances=False, skip_empty=False):
     if ignored:
         notes.append(f"Scored: {scored:.1%} of the voxels")
         ids = ids and [each * (true != NOT_ANNOTATED) for each in ids]
-    if instances and ignored and "connected components" in kinds:
-        # What is connected outside of the voxels that count is not connected any more.
-        ids = [component_ids(each) for each in ids]
+    if instances and ignored:
+        ids = [
+            component_ids(each) if COMPONENTS in (kind, kinds[0]) else each
+            for each, kind in zip(ids, kinds, strict=True)
+        ]
+        if kinds == [COMPONENTS, AS_THEY_ARE]:
+            notes.append("Predicted ids are split where the voxels that count do not connect them")
     if instances:
         scores["instances"] = instance_scores(*(compact_large_ids(each)[0] for each in ids))
     return Evaluation(scores, true, found, tuple(notes))
@@ -141,7 +148,7 @@ def _instances(truth, labels):
     if not all(each.are_components and are_class_ids(each.class_ids) for each in found):
         # Instance ids have no classes.
         maps = [np.where(classes == NOT_ANNOTATED, classes, classes > 0) for classes in maps]
-    ways = ["connected components" if e.are_components else "ids as they are" for e in found]
+    ways = [COMPONENTS if each.are_components else AS_THEY_ARE for each in found]
     return maps, [each.ids for each in found], ways
 
 

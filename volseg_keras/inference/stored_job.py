@@ -97,7 +97,7 @@ class JobIdentity:
         )
 
     def check_same(self, found):
-        """Raise ValueError unless a job.json, the dict that it holds, has this identity."""
+        """Raise ValueError unless the dict of a job.json has this identity."""
         given = json.loads(json.dumps(self.to_json()))
         for name, value in given.items():
             stored = found.get(name)

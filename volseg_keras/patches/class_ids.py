@@ -10,8 +10,6 @@ from ..volumes.labels import NOT_ANNOTATED, class_ids, digest, distinct_values, 
 from .crop import Crop
 from .marked_voxels import MarkedVoxels, label_blocks
 
-HASHED = 2**26  # voxels that are read at a time for a digest
-
 
 class ClassIds(ABC):
     """The class ids of a volume, read as uint8 arrays when they are indexed.
@@ -62,20 +60,17 @@ class ClassIds(ABC):
             ignore_class: label of voxels without annotation, or None.
         """
 
+    @abstractmethod
+    def classes_by_section(self):
+        """Return the classes above 0 on every section that has any, sets by z, in order."""
+
     def digest(self, on_progress=None):
         """Return the hexadecimal SHA-256 digest of the class ids.
 
         Args:
-            on_progress: called with the number of sections read and their total.
+            on_progress: called with the number of blocks read and their total.
         """
-        thickness = max(1, HASHED // math.prod(self.shape[1:]))
-        return digest(self._slabs(thickness, on_progress))
-
-    def _slabs(self, thickness, on_progress):
-        for z in range(0, len(self), thickness):
-            yield self[z : z + thickness]
-            if on_progress:
-                on_progress(min(z + thickness, len(self)), len(self))
+        return digest(block for _, block in label_blocks(self, on_progress))
 
     def foreground_voxels(self, ignore_class=None):
         """Return sorted flat indices of the voxels that are neither background nor unannotated.
@@ -151,6 +146,11 @@ class ArrayClassIds(ClassIds):
     def annotated_sections(self, ignore_class):
         """Return the sorted z of the sections in which a voxel is annotated."""
         return annotated_sections(self.ids, ignore_class)
+
+    def classes_by_section(self):
+        """Return the classes above 0 on every section that has any, sets by z, in order."""
+        found = ((z, set(present_ids(section))) for z, section in enumerate(self.ids))
+        return {z: classes for z, classes in found if classes}
 
     def _foreground(self, ignore_class):
         voxels = MarkedVoxels()
@@ -266,6 +266,15 @@ class FileClassIds(ClassIds):
     def annotated_sections(self, ignore_class):
         """Return the sorted z of the sections in which a voxel is annotated."""
         return np.flatnonzero(~self.unknown)
+
+    def classes_by_section(self):
+        """Return the classes above 0 on every section that has any, sets by z, in order."""
+        z, known = self.foreground // math.prod(self.shape[1:]), (self.classes > 0)
+        pairs = np.unique(256 * z[known] + self.classes[known]).tolist()
+        found = {}
+        for pair in pairs:
+            found.setdefault(pair // 256, set()).add(pair % 256)
+        return found
 
     def _foreground(self, ignore_class):
         return self.foreground[(self.classes > 0) & (self.classes != ignore_class)]

@@ -7,7 +7,7 @@ import numpy as np
 from ..inference.tiled_prediction import HALO
 from ..patches.class_ids import ArrayClassIds
 from ..patches.crop import cropped
-from ..volumes.labels import NOT_ANNOTATED, present_ids
+from ..volumes.labels import NOT_ANNOTATED
 
 # Voxels along y and x of the part of a section that is predicted and scored.
 SIDE = {2: 1024, 3: 512}
@@ -68,9 +68,8 @@ def section_to_hold_out(label):
     """
     if not has_enough(label):
         return None
-    annotated = label.annotated_sections(NOT_ANNOTATED).tolist()
-    classes = {z: set(present_ids(label[z])) for z in annotated}
-    painted = [z for z, found in classes.items() if found]
+    classes = label.classes_by_section()
+    painted = list(classes)
     middle = sorted(painted, key=lambda z: abs(painted.index(z) - len(painted) // 2))
     for z in middle:
         if classes[z] <= set().union(*(classes[other] for other in painted if other != z)):
@@ -132,5 +131,6 @@ def without_section(volume, z, apart=False):
         return replace(volume, label=label)
     others = label.without_sections(np.abs(places - z) <= NEAR_SECTIONS)
     left, known = (len(ids.annotated_sections(NOT_ANNOTATED)) for ids in (others, volume.label))
-    enough = 2 * left >= known and present_ids(others.present) == present_ids(label.present)
+    classes = [set().union(*ids.classes_by_section().values()) for ids in (others, label)]
+    enough = 2 * left >= known and classes[0] == classes[1]
     return replace(volume, label=others if enough else label)

@@ -27,7 +27,7 @@ def fit_auto(request):
         The dict that is written to metrics.json.
 
     Raises:
-        ValueError, FileExistsError: as `fit`.
+        ValueError, FloatingPointError: as `fit`.
     """
     stacks = checked_stacks(request)
     folder, first = writable_folder(request.output), None

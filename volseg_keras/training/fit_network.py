@@ -47,7 +47,7 @@ class Plan:
         budget: its `Budget`.
         network: what is trained, a network of standardised intensities.
         constants: `Normalization` of the model that the network is from, or None.
-        part: the `Part` that the run is of a longer one.
+        part: where the run lies in a longer one.
     """
 
     request: Request
@@ -100,7 +100,7 @@ def fit_network(request):
         The dict that is written to metrics.json.
 
     Raises:
-        ValueError, FileExistsError, FloatingPointError: as `fit`.
+        ValueError, FloatingPointError: as `fit`.
     """
     plan = checked_plan(request)
     volumes = read_volumes(
@@ -114,7 +114,9 @@ def fit_network(request):
 
 
 def fit_volumes(plan, volumes):
-    """Train a network on `Volumes`, which are open.
+    """Train a network on `Volumes`, which are open, or continue what its folder holds.
+
+    `check_folder` comes before it.
 
     Args:
         plan: a `Plan`. Of its request images, labels, `validation` and `normalization` are not

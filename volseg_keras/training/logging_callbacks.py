@@ -98,7 +98,7 @@ class Progress(keras.callbacks.Callback):
     Args:
         budget: the `Budget`.
         held_out: names of the held-out parts.
-        part: the `Part` that this run is of a longer one.
+        part: where this run lies in a longer one, a `Part`; by default it is the whole.
     """
 
     def __init__(self, budget, held_out=(), part=None):

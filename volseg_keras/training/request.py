@@ -58,8 +58,14 @@ class Request:
         if not isinstance(self.hold_out, HoldOut | None):
             self._set("hold_out", HoldOut.parse(self.hold_out))
         given = isinstance(self.model, keras.Model)
-        require(not (given and self.self_train), "self_train", '0, or "auto" for a model', 1)
-        good = given or self.start_model or self.normalization != "model"
+        require(
+            not (given and self.self_train),
+            "self_train",
+            '0, or "auto" for a model',
+            self.self_train,
+        )
+        of_model = isinstance(self.normalization, str) and self.normalization == "model"
+        good = given or self.start_model or not of_model
         expected = "volume or (mean, standard deviation) without a model to start from"
         require(good, "normalization", expected, self.normalization)
 

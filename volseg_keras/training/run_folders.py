@@ -32,8 +32,8 @@ def train_or_resume(volume, labels, folder, start=None, minutes=None, stop=None)
         labels: `(z, y, x)` array-like of class ids.
         folder: of the run.
         start: as of `fit`; None or "auto" to look for one.
-        minutes: as of `fit`, like `stop`.
-        stop: see `minutes`.
+        minutes: as of `fit`.
+        stop: as of `fit`.
 
     Returns:
         The folder of the run, and the dict of `fit`.

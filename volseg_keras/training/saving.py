@@ -1,6 +1,7 @@
 """The files of a run: its network and metrics.json."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -39,8 +40,9 @@ def described(volume):
     """Return the entry of a volume in metrics.json."""
     shape = [int(n) for n in volume.image.shape]
     facts = {"name": volume.name, "shape": shape, "voxel_size": volume.voxel_size}
-    with progress_bar(f"reading labels of {volume.name}") as on_progress:
-        facts["labels"] = volume.label.digest(on_progress)[:16]
+    label, bar = volume.label, progress_bar(f"reading labels of {volume.name}")
+    with nullcontext() if label.in_memory else bar as on_progress:
+        facts["labels"] = label.digest(on_progress)[:16]
     return json.loads(json.dumps(facts | asdict(volume.intensity)))
 
 

@@ -129,7 +129,7 @@ class StagedRun:
             else:
                 chosen, summary = found, done
             source = stage.folder
-            if stop_requested(self.request.stop):
+            if stop_requested(self.request.stop) and not self._is_past(number):
                 end_early(source, self.stages[-1].folder)
                 break
         return summary

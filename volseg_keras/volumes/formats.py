@@ -92,6 +92,6 @@ def checked_kind(path, name="path"):
 
 def checked_written_kind(path):
     """Return what `checked_kind` does, or raise ValueError for a format that is only read."""
-    kind = checked_kind(path, "output")
-    require(FORMATS[kind].write, "output", f"one of {suffixes('write')}", path)
+    kind = kind_of(path)
+    require(kind and FORMATS[kind].write, "output", f"one of {suffixes('write')}", path)
     return kind

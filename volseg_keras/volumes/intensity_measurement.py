@@ -11,9 +11,12 @@ from .volume import checked_finite
 
 # Intensities are clipped at these quantiles before their statistics are taken.
 QUANTILES = (0.001, 0.999)
-# Voxels that statistics are taken of, and the size above which only some sections are read.
+# Voxels that statistics are taken of, and the size above which only some sections, or stripes of
+# them, are read.
 SAMPLED, LARGE = 2**25, 2**29
-FEWEST_SECTIONS = 8  # that are read of a large volume, if it has so many
+# Sections that are read of a large volume, if it has so many; and the stripes of each, if whole
+# sections are too large.
+FEWEST_SECTIONS, STRIPES = 8, 16
 # So many times fewer voxels of floats, whose levels are all distinct.
 FEWER_FLOATS = 16
 # A level is padding if voxels in rows of it are this share of a volume, or that of a section: one
@@ -28,7 +31,7 @@ def measure_intensity(volume, on_progress=None):
 
     Intensities are clipped at their 0.1 and 99.9 percentiles first, so that a few dead or
     saturated voxels change nothing. Only some rows of large volumes are used, and only some
-    sections of volumes beyond half a Gvoxel are read.
+    sections, or stripes of them, of volumes beyond half a Gvoxel are read.
 
     Args:
         volume: `(z, y, x)` or `(z, y, x, channels)` array-like, in memory or in a file.
@@ -157,9 +160,11 @@ def _pieces(volume, on_progress):
     step = min(fewer, max(1, depth // FEWEST_SECTIONS))
     thickness = 1 if fewer > 1 else max(1, 2**24 // math.prod(plane))
     height = max(1, 2**26 // plane[1]) if fewer > 1 else plane[0]
-    rows = max(1, height * step // fewer)  # that are read of so many
+    if step < fewer:
+        height = min(height, math.ceil(plane[0] / STRIPES))
+    rows = max(1, height * step // fewer)  # that are read, in the middle of every `height`
     starts = [
-        (z, y)
+        (z, y + (height - rows) // 2)
         for z in range(min(step, depth) // 2, depth, step * thickness)
         for y in range(0, plane[0], height)
     ]

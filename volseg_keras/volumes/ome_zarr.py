@@ -230,7 +230,7 @@ def multiscale(factors, geometry):
 
 
 def fill(array, slabs):
-    """Write z slabs one after the other, of an array in chunks whole rows of these at a time."""
+    """Write z slabs one after the other, in whole rows of chunks if the array has chunks."""
     depth = (getattr(array, "chunks", None) or (1,))[0]
     waiting = np.empty((depth, *array.shape[1:]), array.dtype)
     z, held = 0, 0  # planes that are written, and that wait

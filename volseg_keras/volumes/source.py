@@ -121,13 +121,13 @@ def default_axes(array):
     """Return the usual names of axes that a file does not name.
 
     Of four axes a last one of one sample, or of up to four and fewer than any other, is that of
-    channels, where Keras has it; so is a second one of one sample, as in ImageJ.
+    channels, where Keras has it; so is a second one of one sample, as in ImageJ, behind more.
     """
     if len(array.shape) == 4:
         depth, second, *_, last = array.shape
         if last == 1 < depth or 1 < last <= MOST_COLOURS and last < min(array.shape[:-1]):
             return "ZYXC"
-        if second == 1 < depth:
+        if second == 1 and depth > MOST_COLOURS:
             return "ZCYX"
     return "TCZYX"[-len(array.shape) :]
 
