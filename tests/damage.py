@@ -30,9 +30,9 @@ def write_valid(folder):
     import zarr
 
     from volseg_keras import save_volume
-    from volseg_keras.volumes.formats import FORMATS
+    from volseg_keras.volumes.formats import suffixes_with
 
-    for suffix in set(FORMATS) - {".tiff", ".hdf5", ".rec"}:
+    for suffix in set(suffixes_with("write")) - {".tiff", ".hdf5", ".rec"}:
         save_volume(folder / f"v{suffix}", VOXELS, voxel_size=(10, 5, 4))
     tifffile.imwrite(folder / "plain.tif", VOXELS, photometric="minisblack")
     tifffile.imwrite(folder / "tiles.tif", VOXELS, bigtiff=True, tile=(16, 16), compression="lzw")

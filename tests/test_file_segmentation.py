@@ -114,7 +114,7 @@ def test_a_resumed_job_gives_what_an_unbroken_one_gives(tmp_path, network, small
     begun = start(job)
     with pytest.raises(FileExistsError, match="`resume`"):
         start(job)
-    with pytest.raises(ValueError, match="threshold, 0.5. Received: 0.7"):
+    with pytest.raises(ValueError, match="threshold, 0.5, or a new output. Received: 0.7"):
         start(replace(job, threshold=0.7, resume=True))
     [resumable_job.run_block(str(begun.folder), i) for i in (0, 5)]
     again, seen = start(replace(job, resume=True)), []

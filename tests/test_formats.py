@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 
 from volseg_keras import open_volume, save_volume
 from volseg_keras.volumes import ome_zarr
-from volseg_keras.volumes.formats import FORMATS
+from volseg_keras.volumes.formats import suffixes_with
 from volseg_keras.volumes.geometry import Geometry
 from volseg_keras.volumes.intensity import Intensity
 from volseg_keras.volumes.ome_zarr import finish_zarr, start_zarr
 from volseg_keras.volumes.writing import create_volume
 
-WRITTEN = [suffix for suffix, row in FORMATS.items() if row.write]
+WRITTEN = suffixes_with("write")
 
 VOXELS = np.random.default_rng(0).integers(0, 100, (6, 70, 150)).astype(np.uint8)
 SIZE = (10.0, 5.0, 4.0)

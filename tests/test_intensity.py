@@ -176,13 +176,13 @@ CHANGES = {
 @pytest.fixture(scope="module")
 def plain():
     image = np.clip(phantom((32, 96, 96))[0], 31, 255)
-    return image, predict_volume("H", image)[..., 1] >= 0.5
+    return image, predict_volume("mito-3d", image)[..., 1] >= 0.5
 
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_the_published_model_does_not_mind(name, plain):
     image, want = plain
-    found = predict_volume("H", CHANGES[name](image.astype(np.float64)))[..., 1] >= 0.5
+    found = predict_volume("mito-3d", CHANGES[name](image.astype(np.float64)))[..., 1] >= 0.5
     if name == "in a frame":
         outside = found.copy()
         inside = np.s_[24:-24, 48:-48, 48:-48]

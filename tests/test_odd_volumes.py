@@ -27,10 +27,10 @@ from volseg_keras import (
 from volseg_keras.inference.engine_wrappers import Standardized
 from volseg_keras.inference.values import label_map
 from volseg_keras.networks.models import with_normalization
-from volseg_keras.volumes.formats import FORMATS
+from volseg_keras.volumes.formats import suffixes_with
 from volseg_keras.volumes.intensity import Intensity
 
-WRITTEN = [suffix for suffix, row in FORMATS.items() if row.write]
+WRITTEN = suffixes_with("write")
 
 RNG = np.random.default_rng(0)
 VOXELS = RNG.integers(0, 1000, (5, 6, 7)).astype(np.uint16)

@@ -132,8 +132,17 @@ def test_a_damaged_section_is_suggested_last(model):
 def test_uncertainty_and_distance_decide():
     places = {z: np.array([float(z)]) for z in range(5)}
     uncertainties = {0: 0.0, 1: 0.5, 2: 0.1, 3: 0.1, 4: 0.4}
-    found = most_informative({1, 2, 3, 4}, [0], uncertainties, places, 2)
+    found = most_informative({1, 2, 3, 4}, [0], uncertainties, places, 2, 0)
     assert [z for z, _ in found] == [4, 1] and [d for _, d in found] == [4, 1]
+
+
+def test_neighbours_are_suggested_last():
+    places = {z: np.array([float(z)]) for z in range(12)}
+    uncertainties = dict.fromkeys(range(12), 0.1) | {10: 0.9, 11: 1.0}
+    found = most_informative(set(range(1, 12)), [0], uncertainties, places, 11, 2)
+    order = [z for z, _ in found]
+    assert order[:3] == [11, 5, 8] and order.index(10) > 2 and len(order) == 11
+    assert all(abs(a - b) > 2 for a in order[:3] for b in order[:3] if a != b)
 
 
 def test_uncertainty_is_largest_at_the_threshold():

@@ -16,9 +16,9 @@ from volseg_keras.inference.job_store import JobStore
 from volseg_keras.inference.sinks import write_labels
 from volseg_keras.inference.values import label_map, to_labels
 from volseg_keras.networks.models import with_normalization
-from volseg_keras.volumes.formats import FORMATS
+from volseg_keras.volumes.formats import suffixes_with
 
-WRITTEN = [suffix for suffix, row in FORMATS.items() if row.write]
+WRITTEN = suffixes_with("write")
 
 IMAGE = phantom((16, 32, 48), seed=3)[0]
 

@@ -38,7 +38,7 @@ def start_job(job, image):
     """
     store = JobStore.beside(job.output)
     good, received = job.resume or not store.is_begun, f"{store.folder} holds unfinished work"
-    expected = "a new name, or --resume to continue"
+    expected = "a new name, or `resume` to continue"
     require(good, "output", expected, received, FileExistsError)
     predictor = recent_model(list(job.model.names), job.model.engine)
     predictor.check(image, job.prediction, job.threshold, job.steps.instances)

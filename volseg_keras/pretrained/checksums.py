@@ -35,5 +35,5 @@ def check_files(folder, names=None):
         path = folder / name
         found = sha256(path) if path.is_file() else "no such file"
         require(name in known, "model", f"a file that {folder / CHECKSUMS} lists", path)
-        expected = f"an undamaged file of SHA-256 {known[name]}; copy or install the model again"
-        require(found == known[name], "model", expected, f"{path}, {found}")
+        expected = f"{path} of SHA-256 {known[name]} (if it is damaged, copy the model again)"
+        require(found == known[name], "model", expected, found)

@@ -23,6 +23,9 @@ LOOKED_AT, SIDE = 48, 768
 RIM = 7
 # Robust deviations from the median beyond which a section counts as damaged.
 DAMAGED = 8.0
+# A section counts as a neighbour of another one within 1 / GAPS of the mean distance between those
+# that are annotated and suggested.
+GAPS = 4
 
 
 @dataclass(frozen=True)
@@ -76,14 +79,15 @@ def suggest(model, volume, count=3, labels=None, on_progress=None):
     annotated = [] if labels is None else annotated_of(volume, labels)
     predictor = SectionPredictor(Choice.of(volume, (model,)).model, volume, on_progress)
     uncertainties, appearances = predictor.sections(annotated)
+    gap = max(1, len(volume) // (GAPS * (len(annotated) + count)))
     columns = zip(*appearances.values(), strict=True)
     scaled = np.array([robust_deviations(column) for column in columns]).T
     places = dict(zip(appearances, scaled, strict=True))
     intact = {z for z, place in places.items() if np.abs(place[:-1]).max() < DAMAGED}
-    chosen = most_informative(intact - set(annotated), annotated, uncertainties, places, count)
+    chosen = most_informative(intact - set(annotated), annotated, uncertainties, places, count, gap)
     known = {*annotated, *(z for z, _ in chosen)}
     damaged = set(places) - intact - known
-    chosen += most_informative(damaged, known, uncertainties, places, count - len(chosen))
+    chosen += most_informative(damaged, known, uncertainties, places, count - len(chosen), gap)
     return [predictor.suggestion(z, uncertainties[z], distance) for z, distance in chosen]
 
 
@@ -101,13 +105,17 @@ def nothing_is_annotated(labels):
     return bool((np.asarray(labels) == NOT_ANNOTATED).all())
 
 
-def most_informative(free, known, uncertainties, places, count):
-    """Return up to `count` pairs of a section and its distance, by uncertainty times distance."""
+def most_informative(free, known, uncertainties, places, count, gap):
+    """Return up to `count` pairs of a section and its distance, by uncertainty times distance.
+
+    Sections within `gap` of others, which show the same objects, are taken if none else is left.
+    """
     known, free, chosen = list(known), set(free), []
     while free and len(chosen) < count:
+        new = {z for z in free if all(abs(z - k) > gap for k in known)}
         distances = {
             z: min((np.linalg.norm(places[z] - places[k]) for k in known), default=1.0)
-            for z in sorted(free)
+            for z in sorted(new or free)
         }
         best = max(distances, key=lambda z: uncertainties[z] * distances[z])
         chosen.append((best, float(distances[best])))

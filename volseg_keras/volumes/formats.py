@@ -56,13 +56,18 @@ FORMATS = {
 }
 
 
-def suffixes(has):
-    """Return the suffixes of formats that have an attribute, as text.
+def suffixes_with(has):
+    """Return the suffixes of formats that have an attribute, a list.
 
     Args:
         has: its name.
     """
-    return ", ".join(suffix for suffix, row in FORMATS.items() if getattr(row, has))
+    return [suffix for suffix, row in FORMATS.items() if getattr(row, has)]
+
+
+def suffixes(has):
+    """Return what `suffixes_with` does, as text."""
+    return ", ".join(suffixes_with(has))
 
 
 def kind_of(path):
