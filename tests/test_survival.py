@@ -134,7 +134,7 @@ def state(run):
         "checkpoint": arrays,
         "history": [tuple(row[name] for name in columns) for row in rows],
         "model": load_pretrained(run).get_weights(),
-        "metrics": {key: value for key, value in metrics.items() if key != "minutes"},
+        "metrics": {key: value for key, value in metrics.items() if "minutes" not in key},
     }
 
 
