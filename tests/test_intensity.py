@@ -214,9 +214,9 @@ def test_of_few_large_sections_some_rows_of_each_are_read(shape):
 
 
 def test_statistics_and_padding_are_told_in_a_line():
-    start, padding = str(Intensity(120.0, 30.0, (0.0, 255.0))).split("; ")
-    assert start == "Intensities are standardised: mean 120, deviation 30"
-    assert padding == "padding of 0 and 255 is background"
-    assert str(Intensity([1.0, 2.0], [3.0, 4.0])).endswith(
-        "mean 1, deviation 3; mean 2, deviation 4"
-    )
+    told = "Intensities are standardised: mean 120, deviation 30"
+    hint = "(--normalize sets others)"
+    assert str(Intensity(120.0, 30.0)) == f"{told} {hint}"
+    padding = "padding of 0 and 255 is background"
+    assert str(Intensity(120.0, 30.0, (0.0, 255.0))) == f"{told}; {padding} {hint}"
+    assert "mean 1, deviation 3; mean 2, deviation 4 (" in str(Intensity([1.0, 2.0], [3.0, 4.0]))

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import require
-from .postprocessing.instance_ids import as_instances, compact_large_ids
-from .postprocessing.instance_ids import components as component_ids
+from .postprocessing.instance_ids import as_instances, compact_large_ids, components
 from .scores import instance_scores, segmentation_scores
 from .volumes.labels import (
     NOT_ANNOTATED,
@@ -16,9 +15,6 @@ from .volumes.labels import (
     count_classes,
     present_ids,
 )
-
-# What the instances of a map are.
-COMPONENTS, AS_THEY_ARE = "connected components", "ids as they are"
 
 
 @dataclass(frozen=True)
@@ -69,14 +65,14 @@ def evaluate(truth, labels, *, instances=False, skip_empty=False):
     Example:
         >>> evaluate(truth, labels, skip_empty=True).scores["classes"][1]["jaccard"]
     """
-    maps, ids, notes = [truth, labels], None, []
     if instances:
-        maps, ids, kinds = _instances(truth, labels)
-        notes.append(f"Instances of the truth: {kinds[0]}; of the prediction: {kinds[1]}")
-    true, found = maps
-    if not instances:
+        objects = as_instances(truth, "truth"), as_instances(labels, "prediction")
+        _warn_of_unlabelled(objects)
+        true, found = _class_maps(objects)
+        notes = [_instances_note(objects)]
+    else:
         true, found = class_ids(truth, name="truth"), class_ids(labels, name="prediction")
-        notes += _check_annotated(truth, true)
+        notes = _check_annotated(truth, true)
     require(true.ndim == 3, "truth", "labels (z, y, x)", f"shape {true.shape}")
     expected = f"the shape of the truth, {true.shape}"
     require(found.shape == true.shape, "prediction", expected, f"shape {found.shape}")
@@ -90,7 +86,8 @@ def evaluate(truth, labels, *, instances=False, skip_empty=False):
     if uncounted.any():
         true = np.where(uncounted, np.uint8(NOT_ANNOTATED), true)
     del uncounted
-    scored = float(np.mean(true != NOT_ANNOTATED))
+    counted = true != NOT_ANNOTATED
+    scored = float(np.mean(counted))
     ignored = None if scored == 1 else NOT_ANNOTATED
     scores = segmentation_scores(
         true, found, num_classes=count_classes(true, found), ignore_class=ignored
@@ -98,15 +95,11 @@ def evaluate(truth, labels, *, instances=False, skip_empty=False):
     scores["scored"] = scored
     if ignored:
         notes.append(f"Scored: {scored:.1%} of the voxels")
-        ids = ids and [each * (true != NOT_ANNOTATED) for each in ids]
-    if instances and ignored:
-        ids = [
-            component_ids(each) if COMPONENTS in (kind, kinds[0]) else each
-            for each, kind in zip(ids, kinds, strict=True)
-        ]
-        if kinds == [COMPONENTS, AS_THEY_ARE]:
-            notes.append("Predicted ids are split where the voxels that count do not connect them")
     if instances:
+        ids = [each.ids for each in objects]
+        if ignored:
+            ids, lines = _counted_ids(objects, counted)
+            notes += lines
         scores["instances"] = instance_scores(*(compact_large_ids(each)[0] for each in ids))
     return Evaluation(scores, true, found, tuple(notes))
 
@@ -140,27 +133,48 @@ def _leave_out_empty(true, uncounted, skip_empty):
     return []
 
 
-def _instances(truth, labels):
-    """Return class ids and instance ids of both maps, and how instances were found."""
-    found = as_instances(truth, "truth"), as_instances(labels, "prediction")
-    _warn_of_unlabelled(found)
-    maps = [each.class_ids for each in found]
-    if not all(each.are_components and are_class_ids(each.class_ids) for each in found):
-        # Instance ids have no classes.
-        maps = [np.where(classes == NOT_ANNOTATED, classes, classes > 0) for classes in maps]
-    ways = [COMPONENTS if each.are_components else AS_THEY_ARE for each in found]
-    return maps, [each.ids for each in found], ways
+def _class_maps(objects):
+    """Return the class ids of both maps; of foreground alone where a map holds instance ids."""
+    maps = [each.class_ids for each in objects]
+    if all(each.are_components and are_class_ids(each.class_ids) for each in objects):
+        return maps
+    return [np.where(classes == NOT_ANNOTATED, classes, classes > 0) for classes in maps]
 
 
-def _warn_of_unlabelled(found):
+def _instances_note(objects):
+    """Return a line on what the instances of both maps are."""
+    truth, prediction = (
+        "connected components" if each.are_components else "ids as they are" for each in objects
+    )
+    return f"Instances of the truth: {truth}; of the prediction: {prediction}"
+
+
+def _counted_ids(objects, counted):
+    """Return the instance ids of both maps where voxels count, and lines on what was changed.
+
+    Connected components are found again among these voxels; predicted ids are split likewise if
+    the truth has components.
+    """
+    truth, prediction = objects
+    ids = [each.ids * counted for each in objects]
+    if truth.are_components or prediction.are_components:
+        ids[1] = components(ids[1])
+    if not truth.are_components:
+        return ids, []
+    ids[0] = components(ids[0])
+    split = "Predicted ids are split where the voxels that count do not connect them"
+    return ids, [] if prediction.are_components else [split]
+
+
+def _warn_of_unlabelled(objects):
     """Warn of sections of 255 among instance ids, which may be meant as "not annotated"."""
-    for name, each in zip(("truth", "prediction"), found, strict=True):
+    for name, each in zip(("truth", "prediction"), objects, strict=True):
         full = (section == NOT_ANNOTATED for section in each.ids)
         if not each.are_components and any(section.all() for section in full):
             warnings.warn(
                 f"255 fills a section of the {name} and counts as an object there; it means not "
                 "annotated in 8-bit labels only",
-                stacklevel=4,
+                stacklevel=3,
             )
 
 

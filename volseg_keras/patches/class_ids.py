@@ -195,6 +195,7 @@ class FileClassIds(ClassIds):
         self.foreground, self.classes = foreground, classes
         self.painted, self.full, self.unknown = painted, full, unknown
         self.shape = labels.shape
+        self._digest = None
 
     @classmethod
     def scan(cls, labels, on_progress=None):
@@ -239,6 +240,12 @@ class FileClassIds(ClassIds):
         z = key[0] if isinstance(key, tuple) else key
         ids[self.unknown[z]] = NOT_ANNOTATED
         return ids
+
+    def digest(self, on_progress=None):
+        """See `ClassIds`; the file is read once."""
+        if self._digest is None:
+            self._digest = super().digest(on_progress)
+        return self._digest
 
     @property
     def present(self):

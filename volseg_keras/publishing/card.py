@@ -58,7 +58,7 @@ def card_text(name, model, metrics, about="", row=None):
         steps=f"{total_of(metrics, 'steps'):,}",
         batch=f" of {metrics['batch']} patches" if metrics.get("batch") else "",
         minutes=f"{total_of(metrics, 'minutes'):.0f}",
-        device=_device(metrics.get("device", "a CPU")),
+        device=metrics.get("device", "a CPU"),
         hold_out=", ".join(metrics["held_out"]),
         held_out=f"{metrics['held_out_jaccard']:.3f}",
         retrained=RETRAINED if metrics.get("retrained") else "",
@@ -131,10 +131,6 @@ def _axes(variant):
 
 def _listed(names):
     return ", ".join(f"`{name}`" for name in names)
-
-
-def _device(text):
-    return "1 CPU core" if text == "1 CPU cores" else text  # as earlier versions had it
 
 
 def _statistics(metrics):

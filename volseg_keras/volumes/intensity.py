@@ -49,7 +49,7 @@ class Intensity:
         )
         padding = " and ".join(f"{level:g}" for level in self.padding or ())
         also = f"; padding of {padding} is background" if padding else ""
-        return f"Intensities are standardised: {levels}{also}"
+        return f"Intensities are standardised: {levels}{also} (--normalize sets others)"
 
     def at_contrast(self, contrast):
         """Return the statistics that multiply standardised intensities by a contrast."""

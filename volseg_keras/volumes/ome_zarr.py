@@ -240,11 +240,13 @@ def fill(array, slabs):
                 count = min(depth - held, len(slab))
                 waiting[held : held + count] = slab[:count]
                 held += count
-                ready, held = (waiting, 0) if held == depth else (waiting[:0], held)
+                if held == depth:
+                    array[z : z + depth] = waiting
+                    z, held = z + depth, 0
             else:
                 count = len(slab) // depth * depth
-                ready = slab[:count]
-            array[z : z + len(ready)] = ready
-            z, slab = z + len(ready), slab[count:]
+                array[z : z + count] = slab[:count]
+                z += count
+            slab = slab[count:]
     if held:
         array[z : z + held] = waiting[:held]

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import invalid, require
 from ..files import atomic_path, writable_folder
 from ..resources import free_memory
-from .formats import FORMATS, checked_kind, checked_written_kind, suffixes
+from .formats import FORMATS, checked_kind, checked_written_kind, kind_of, suffixes
 from .geometry import with_voxel_size
 from .ome_zarr import mark_labels
 from .source import checked_size, containing_file
@@ -65,7 +65,7 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False, like=Non
         OSError: the file cannot be written.
     """
     path, geometry = checked_output(path), geometry_like(like, voxel_size)
-    kind, dtype = checked_written_kind(path), np.dtype(dtype)
+    kind, dtype = kind_of(path), np.dtype(dtype)
     expected = "integers or floats of up to 64 bits, or booleans"
     require(dtype.kind in "uifb" and dtype.itemsize <= 8, "dtype", expected, dtype)
     dtype = np.dtype(np.uint8) if dtype.kind == "b" else dtype
