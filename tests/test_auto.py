@@ -37,8 +37,8 @@ from volseg_keras.training.starting_model import (
     rescaled_to,
     scales,
 )
-from volseg_keras.training.training_volumes import Stacks, read_stacks
-from volseg_keras.volumes.intensity import Intensity
+from volseg_keras.training.training_volumes import AnnotatedStacks, read_stacks
+from volseg_keras.volumes.intensity import IntensityStatistics
 
 LABEL = phantom((16, 64, 64), seed=0)[1]
 NOISE = np.random.default_rng(0).normal(0, 8, LABEL.shape)
@@ -83,7 +83,9 @@ def test_two_or_three_axes(shape, voxel_size, dims, why):
 
 
 def labelled(voxel_size=None):
-    return LabelledVolume("a", IMAGE, ArrayClassIds(sparse()), Intensity.of(IMAGE), voxel_size)
+    return LabelledVolume(
+        "a", IMAGE, ArrayClassIds(sparse()), IntensityStatistics.of(IMAGE), voxel_size
+    )
 
 
 @pytest.mark.parametrize(
@@ -130,7 +132,7 @@ def test_what_is_held_out_is_cut_before_the_stack_is_rescaled(tmp_path, monkeypa
     monkeypatch.setattr(stages, "fit_volumes", fit_volumes)
     request = Request(model="auto", images=None, labels=None, output=tmp_path)
     start, stage = Start(2, "", None, (2, 1, 1)), Stage(tmp_path, 1.0, HoldOut.parse("z=9"), False)
-    given_stacks = Stacks([labelled()], [], 2)
+    given_stacks = AnnotatedStacks([labelled()], [], 2)
     StagedRun([stage], given_stacks, start, Budget(10, None), request).train()
     (inner,), (held_out,) = given[0].inner, given[0].held_out
     assert inner.label.annotated_sections(255).tolist() == [4, 5, 12, 13, 26, 27]
@@ -144,7 +146,7 @@ def test_a_section_is_looked_at_where_its_objects_are(dims):
     label[1] = label[3] = 0
     label[3, :20, :20] = label[3, -20:, -20:] = 1
     ids = ArrayClassIds(label)
-    volume = LabelledVolume("a", np.zeros_like(label), ids, Intensity(0.0, 1.0))
+    volume = LabelledVolume("a", np.zeros_like(label), ids, IntensityStatistics(0.0, 1.0))
     (crop,) = starting_model.crops_of(volume, dims)
     assert (np.asarray(crop.label) == 1).sum() == 400
 
@@ -152,7 +154,7 @@ def test_a_section_is_looked_at_where_its_objects_are(dims):
 def test_neighbours_of_a_held_out_section_are_not_trained_on_if_others_are():
     label = np.zeros((100, 8, 8), np.uint8)
     label[:, 2:5] = 1
-    volume = LabelledVolume("a", label, ArrayClassIds(label), Intensity(0.0, 1.0))
+    volume = LabelledVolume("a", label, ArrayClassIds(label), IntensityStatistics(0.0, 1.0))
     left = without_section(volume, 50, apart=True).label.annotated_sections(255)
     assert left.tolist() == [*range(34), *range(67, 100)]
     few = replace(volume, label=ArrayClassIds(label[:30]))

@@ -25,7 +25,7 @@ from volseg_keras import (
 )
 from volseg_keras.networks.models import metadata
 from volseg_keras.pretrained.stored_facts import StoredFacts
-from volseg_keras.volumes.intensity import Intensity
+from volseg_keras.volumes.intensity import IntensityStatistics
 
 
 def three_classes(shape, seed=0):
@@ -63,7 +63,7 @@ def run(tmp_path_factory):
 def test_each_channel_keeps_its_statistics(run):
     about = metadata(load_pretrained(run))
     assert (about.channels, about.num_classes) == (2, 3)
-    found = Intensity.of(BOTH)
+    found = IntensityStatistics.of(BOTH)
     mean, deviation = found.mean, found.deviation
     assert mean[1] == pytest.approx(3000 - 10 * mean[0], rel=0.01)
     assert about.normalization.mean == pytest.approx(mean, rel=1e-3)

@@ -12,7 +12,7 @@ from volseg_keras.datasets.phantom import phantom
 from volseg_keras.inference.denoising import Denoising
 from volseg_keras.pretrained.presets import model_file
 from volseg_keras.publishing.scoring import framed, noisy
-from volseg_keras.volumes.intensity import Intensity
+from volseg_keras.volumes.intensity import IntensityStatistics
 from volseg_keras.volumes.noise import noise_of
 
 TISSUE = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(24, 96, 96)), 4)
@@ -92,8 +92,8 @@ def test_smoothing_takes_the_noise_and_leaves_the_tissue():
 def test_contrast_is_that_of_the_image_without_its_noise(every):
     image = noisy(GREY)[::every]
     smooth = Denoising.of_pixels(image, 0.6)
-    want = Intensity.of(smooth(image)).deviation
-    assert Intensity.of(image).at_contrast(smooth.contrast).deviation == pytest.approx(
+    want = IntensityStatistics.of(smooth(image)).deviation
+    assert IntensityStatistics.of(image).at_contrast(smooth.contrast).deviation == pytest.approx(
         want, rel=0.1
     )
     assert Denoising().contrast == 1

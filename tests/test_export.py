@@ -26,7 +26,7 @@ from volseg_keras.networks.blocks import activation, input_block, residual_block
 from volseg_keras.networks.models import softmax, with_normalization
 from volseg_keras.pretrained.prediction_defaults import PredictionDefaults
 from volseg_keras.pretrained.stored_facts import StoredFacts
-from volseg_keras.volumes.intensity import Intensity
+from volseg_keras.volumes.intensity import IntensityStatistics
 
 ELSEWHERE = """
 import sys, numpy as np, tensorflow as tf
@@ -106,7 +106,7 @@ def test_a_model_without_constants_gets_a_standardised_volume():
     with shallow_networks():
         model = settled("C")
     image = phantom((16, 32, 48), seed=1)[0]
-    found = Intensity.of(image)
+    found = IntensityStatistics.of(image)
     inside = with_normalization(model, found.mean, found.deviation)
     got, want = (predict_volume(m, image, engine="keras") for m in (model, inside))
     np.testing.assert_allclose(got, want, atol=1e-4)

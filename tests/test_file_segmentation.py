@@ -22,7 +22,7 @@ from networks import settled, shallow_networks
 from volseg_keras import build_model, open_volume, phantom, save_volume
 from volseg_keras.inference import file_segmentation, job_store, resumable_job
 from volseg_keras.inference.file_segmentation import segment_file
-from volseg_keras.inference.job import Job, ModelChoice, OutputFiles, SourceVolume
+from volseg_keras.inference.job import Job, OutputFiles, RequestedModels, SourceVolume
 from volseg_keras.inference.job_store import JobStore
 from volseg_keras.inference.options import PredictionOptions
 from volseg_keras.inference.segmenter import predict_volume
@@ -32,7 +32,7 @@ from volseg_keras.inference.volume_blocks import axis_plan, block_tile, blocks, 
 from volseg_keras.networks.models import with_normalization
 from volseg_keras.postprocessing.pipeline import PostProcessing
 from volseg_keras.volumes import writing
-from volseg_keras.volumes.intensity import Intensity
+from volseg_keras.volumes.intensity import IntensityStatistics
 from volseg_keras.volumes.volume import Volume
 
 
@@ -88,7 +88,7 @@ def job_of(folder, models, volume=None, name="labels.zarr", scale=(1, 1, 1), **c
     source = SourceVolume(str(folder / "image.npy"), voxel_size=(5.0, 5.0, 5.0))
     if volume is not None:
         save_volume(source.path, volume)
-    models = ModelChoice(models if isinstance(models, list) else [models], "openvino")
+    models = RequestedModels(models if isinstance(models, list) else [models], "openvino")
     options = {"prediction": PredictionOptions(scale=scale), "probability": True, **changes}
     return Job(source, folder / name, models, **options)
 
@@ -434,7 +434,7 @@ def test_two_workers_of_which_one_is_killed(tmp_path, network, small_blocks):
 @shallow_networks()
 def test_a_crop_by_its_volumes_statistics_is_the_crop_of_the_prediction():
     volume = phantom((16, 96, 112), seed=1)[0]
-    model, constants = settled("H"), Intensity.of(volume)
+    model, constants = settled("H"), IntensityStatistics.of(volume)
     inside, reach = (slice(None), slice(0, 80), slice(0, 96)), 64
     whole = predict_volume(model, volume, normalization="volume")
     crop = predict_volume(model, volume[inside], normalization=constants)

@@ -31,7 +31,7 @@ from volseg_keras.training.labelled_volumes import labelled_volumes
 from volseg_keras.training.recipes import RECIPES
 from volseg_keras.training.request import Request
 from volseg_keras.training.training_volumes import read_volumes
-from volseg_keras.volumes.intensity import Intensity
+from volseg_keras.volumes.intensity import IntensityStatistics
 from volseg_keras.volumes.volume import Volume, as_volume
 
 
@@ -120,7 +120,7 @@ def test_training_goes_on_at_the_contrast_of_the_model(tmp_path):
 def test_the_threshold_suits_the_held_out_part(in_memory):
     summary = json.loads((in_memory / "metrics.json").read_text())
     inner = (slice(None), slice(None), slice(0, 32))
-    own = Intensity.of(IMAGE)
+    own = IntensityStatistics.of(IMAGE)
     options = {"engine": "keras", "normalization": (own.mean, own.deviation)}
     probability = predict_volume(in_memory, IMAGE[inner], **options)[..., 1]
     scores = [

@@ -19,7 +19,7 @@ from volseg_keras import open_volume, save_volume
 from volseg_keras.volumes import ome_zarr
 from volseg_keras.volumes.formats import suffixes_with
 from volseg_keras.volumes.geometry import Geometry
-from volseg_keras.volumes.intensity import Intensity
+from volseg_keras.volumes.intensity import IntensityStatistics
 from volseg_keras.volumes.ome_zarr import finish_zarr, start_zarr
 from volseg_keras.volumes.writing import create_volume
 
@@ -470,7 +470,7 @@ def test_other_programs_nifti_and_nrrd(tmp_path):
     scaled = open_volume(tmp_path / "scaled.nii")
     assert scaled.dtype == scaled[:1].dtype == np.float32
     np.testing.assert_allclose(scaled[...], nibabel.load(tmp_path / "scaled.nii").get_fdata().T)
-    assert Intensity.of(scaled).mean == pytest.approx(scaled[...].mean(), rel=0.01)
+    assert IntensityStatistics.of(scaled).mean == pytest.approx(scaled[...].mean(), rel=0.01)
     header = {
         "space dimension": 3,
         "space directions": np.diag([4.0, 5.0, 10.0]),

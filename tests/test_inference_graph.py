@@ -6,8 +6,8 @@ import pytest
 from networks import settled, shallow_networks
 
 from volseg_keras import build_model
+from volseg_keras.inference.engine_output import to_probability
 from volseg_keras.inference.engines import unfold
-from volseg_keras.inference.values import decoded
 from volseg_keras.networks.inference_graph import InterleavedSoftmax, inference_graph
 from volseg_keras.networks.models import with_normalization
 
@@ -32,7 +32,7 @@ def test_the_lean_graph_gives_the_probabilities_of_the_network(name, classes):
         return np.testing.assert_allclose(got, want, atol=1e-5)
     assert levels.dtype == np.float32 and 0 <= levels.min() and levels.max() <= 255
     np.testing.assert_array_equal(got, np.floor(got))
-    rounded = np.abs(decoded(got.astype(np.uint8)) - want[..., 1:])
+    rounded = np.abs(to_probability(got.astype(np.uint8)) - want[..., 1:])
     assert rounded.max() <= 1 / 512 + 1e-5
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from volseg_keras import phantom, predict_volume
 from volseg_keras.networks.metadata import Normalization
 from volseg_keras.volumes import intensity_measurement
-from volseg_keras.volumes.intensity import Intensity
+from volseg_keras.volumes.intensity import IntensityStatistics
 from volseg_keras.volumes.padding import RUN, in_rows
 
 RNG = np.random.default_rng(0)
@@ -14,7 +14,7 @@ IMAGE = RNG.integers(40, 256, (20, 40, 44)).astype(np.uint8)
 
 
 def pair(image):
-    found = Intensity.of(image)
+    found = IntensityStatistics.of(image)
     return found.mean, found.deviation
 
 
@@ -24,7 +24,7 @@ def test_mean_and_deviation(dtype):
     low, high = np.percentile(image, (0.1, 99.9), method="inverted_cdf")
     want = np.clip(image, low, high).astype(float)
     assert pair(image) == pytest.approx((want.mean(), want.std()), rel=1e-6)
-    assert Intensity.of(image).padding == ()
+    assert IntensityStatistics.of(image).padding == ()
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
@@ -40,7 +40,7 @@ def test_a_large_volume_is_sampled(constant, value, monkeypatch):
     monkeypatch.setattr(intensity_measurement, constant, value)
     image = RNG.normal(5, 2, (20, 30, 40)).astype(np.float32)
     pieces = []
-    found = Intensity.of(image, lambda done, total: pieces.append((done, total)))
+    found = IntensityStatistics.of(image, lambda done, total: pieces.append((done, total)))
     assert (found.mean, found.deviation) == pytest.approx((5, 2), rel=0.06)
     assert pieces[-1][0] == pieces[-1][1] == len(pieces)
 
@@ -59,14 +59,14 @@ def test_padding_does_not_count(name, dtype):
     width, value = FRAMES[name]
     image = IMAGE.astype(dtype)
     framed = np.pad(image, width, constant_values=value)
-    found = Intensity.of(framed)
+    found = IntensityStatistics.of(framed)
     assert (found.mean, found.deviation) == pytest.approx(pair(image), rel=1e-3)
     assert found.padding == (value,)
     inside = tuple(slice(a, n - b) for (a, b), n in zip(width, framed.shape, strict=True))
     standardized = found.standardize(framed)
     # But voxels of that level that touch the padding.
     assert found.padded(framed)[inside].mean() < 1e-3
-    want = Intensity.of(image).standardize(image)
+    want = IntensityStatistics.of(image).standardize(image)
     assert np.mean(np.abs(standardized[inside] - want) > 0.01) < 1e-3
     # Padding becomes the image mirrored, as at the border of a file.
     want = np.pad(standardized[inside], width, mode="reflect")
@@ -80,9 +80,9 @@ def test_padding_does_not_count(name, dtype):
 @pytest.mark.parametrize("lost", [np.s_[:], np.s_[:, 40:]])
 def test_a_section_that_was_lost_among_many_is_padding(lost, dtype):
     image = np.random.default_rng(0).integers(60, 200, (200, 64, 64)).astype(dtype)
-    clean = Intensity.of(image)
+    clean = IntensityStatistics.of(image)
     image[77][lost] = 0
-    found = Intensity.of(image)
+    found = IntensityStatistics.of(image)
     assert found.padding == (0,) and found.mean == pytest.approx(clean.mean, rel=1e-3)
     padded = found.padded(image[70:80])
     assert padded[7][lost].all() and padded.sum() == padded[7][lost].size
@@ -92,7 +92,7 @@ def test_a_constant_section_is_padding_where_it_was_not_measured():
     """As of a volume so large that only some of its sections are."""
     image = np.random.default_rng(0).integers(60, 200, (4, 64, 64, 2), np.uint8)
     image[2, ..., 1] = 90
-    found = Intensity((130.0, 130.0), (40.0, 40.0))
+    found = IntensityStatistics((130.0, 130.0), (40.0, 40.0))
     assert found.padded(image)[2, ..., 1].all() and found.padded(image).sum() == 64 * 64
     mirrored = found.standardize(image)
     np.testing.assert_array_equal(mirrored[2, ..., 1], mirrored[0, ..., 1])
@@ -103,7 +103,7 @@ def test_single_voxels_of_the_level_of_padding_are_tissue():
     image = IMAGE.copy()
     image[5, 10, 10:18] = 0
     framed = np.pad(image, [(0, 0), (0, 0), (60, 0)])
-    padded = Intensity.of(framed).padded(framed)
+    padded = IntensityStatistics.of(framed).padded(framed)
     assert padded[:, :, :60].all() and not padded[:, :, 60:].any()
 
 
@@ -124,7 +124,7 @@ def test_rows_are_those_of_at_least_so_many_voxels(line, length):
 @given(st.floats(0.1, 1000), st.floats(-1000, 1000))
 def test_gain_and_offset_make_no_difference(gain, offset):
     image = IMAGE.astype(np.float64)
-    one, other = (Intensity.of(v).standardize(v) for v in (image, image * gain + offset))
+    one, other = (IntensityStatistics.of(v).standardize(v) for v in (image, image * gain + offset))
     np.testing.assert_allclose(one, other, atol=0.01)
 
 
@@ -139,18 +139,18 @@ def test_gain_and_offset_make_no_difference(gain, offset):
 )
 def test_volumes_that_nothing_good_can_come_of(image, message):
     with pytest.raises(ValueError, match=f"`image`.*{message}"):
-        Intensity.of(image)
+        IntensityStatistics.of(image)
 
 
 def test_flat_images_count_as_a_whole():
     cartoon = np.repeat(RNG.integers(0, 5, (6, 10, 4)) * 50, RUN, axis=2).astype(np.uint8)
-    found = Intensity.of(cartoon)
+    found = IntensityStatistics.of(cartoon)
     assert found.padding == () and found.mean == pytest.approx(cartoon.mean())
 
 
 def test_each_channel_has_its_own():
     image = np.stack([IMAGE, IMAGE // 2 + 7], axis=-1)
-    found = Intensity.of(image)
+    found = IntensityStatistics.of(image)
     assert found.mean == pytest.approx([IMAGE.mean(), (IMAGE // 2).mean() + 7], rel=1e-3)
     standardized = found.standardize(image)
     np.testing.assert_allclose(standardized.mean((0, 1, 2)), 0, atol=0.01)
@@ -159,7 +159,7 @@ def test_each_channel_has_its_own():
 
 def test_intensities_of_another_network():
     """A network that standardises by constants of its own gets intensities of these."""
-    given = Intensity.of(IMAGE).standardize(IMAGE, Normalization(100.0, 20.0))
+    given = IntensityStatistics.of(IMAGE).standardize(IMAGE, Normalization(100.0, 20.0))
     assert (given.mean(), given.std()) == pytest.approx((100, 20), rel=1e-2)
 
 
@@ -216,7 +216,9 @@ def test_of_few_large_sections_some_rows_of_each_are_read(shape):
 def test_statistics_and_padding_are_told_in_a_line():
     told = "Intensities are standardised: mean 120, deviation 30"
     hint = "(--normalize sets others)"
-    assert str(Intensity(120.0, 30.0)) == f"{told} {hint}"
+    assert str(IntensityStatistics(120.0, 30.0)) == f"{told} {hint}"
     padding = "padding of 0 and 255 is background"
-    assert str(Intensity(120.0, 30.0, (0.0, 255.0))) == f"{told}; {padding} {hint}"
-    assert "mean 1, deviation 3; mean 2, deviation 4 (" in str(Intensity([1.0, 2.0], [3.0, 4.0]))
+    assert str(IntensityStatistics(120.0, 30.0, (0.0, 255.0))) == f"{told}; {padding} {hint}"
+    assert "mean 1, deviation 3; mean 2, deviation 4 (" in str(
+        IntensityStatistics([1.0, 2.0], [3.0, 4.0])
+    )

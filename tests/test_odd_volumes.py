@@ -24,11 +24,11 @@ from volseg_keras import (
     save_volume,
     segmentation_scores,
 )
+from volseg_keras.inference.engine_output import label_map
 from volseg_keras.inference.engine_wrappers import Standardized
-from volseg_keras.inference.values import label_map
 from volseg_keras.networks.models import with_normalization
 from volseg_keras.volumes.formats import suffixes_with
-from volseg_keras.volumes.intensity import Intensity
+from volseg_keras.volumes.intensity import IntensityStatistics
 
 WRITTEN = suffixes_with("write")
 
@@ -143,7 +143,7 @@ def test_every_order_is_segmented_as_its_plain_copy(kind, network, tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_grey_levels_are_standardised(kind):
-    found = Intensity.of(KINDS[kind])
+    found = IntensityStatistics.of(KINDS[kind])
     mean, deviation = found.mean, found.deviation
     levels = KINDS[kind].astype(float)
     assert mean == pytest.approx(levels.mean(), rel=1e-3)

@@ -8,7 +8,7 @@ from volseg_keras.inference.tiling import Interval, read_tile
 from volseg_keras.patches.augment import NONE
 from volseg_keras.patches.box import Box
 from volseg_keras.patches.patch_mix import PatchMix, share_out
-from volseg_keras.volumes.intensity import Intensity
+from volseg_keras.volumes.intensity import IntensityStatistics
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (20, 40, 44)).astype(np.uint8)
@@ -193,7 +193,7 @@ def test_grey_levels_that_are_not_finite_are_refused(bad):
     image = IMAGE.astype(np.float32)
     image[1, 2, 3] = bad
     with pytest.raises(ValueError, match="`image`. Expected finite grey levels. Received: 1 vox"):
-        Intensity.of(image)
+        IntensityStatistics.of(image)
     with pytest.raises(ValueError, match="finite"):
         read_tile(image, intervals_of(image))
 

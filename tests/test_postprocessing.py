@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from volseg_keras import clean_labels, instances, open_volume, save_volume
 from volseg_keras.inference import resumable_job
-from volseg_keras.inference.job import Job, ModelChoice, OutputFiles, SourceVolume
+from volseg_keras.inference.job import Job, OutputFiles, RequestedModels, SourceVolume
 from volseg_keras.networks.models import with_normalization
 from volseg_keras.postprocessing import pipeline
 from volseg_keras.postprocessing.filters import fill_holes, median, remove_small
@@ -178,7 +178,7 @@ def test_an_interrupted_clean_up_is_gone_on_with(folder, tmp_path, monkeypatch):
     job = Job(
         SourceVolume(str(folder / "image.npy"), voxel_size=SIDES),
         tmp_path / "ids.zarr",
-        ModelChoice(folder / "run2", "keras"),
+        RequestedModels(folder / "run2", "keras"),
         steps=PostProcessing(3, instances=True),
     )
     image, files = job.source.open(), OutputFiles.of(job)
@@ -207,7 +207,7 @@ def test_the_file_behind_a_link_is_written(folder, tmp_path):
     job = Job(
         SourceVolume(str(folder / "image.npy"), voxel_size=SIDES),
         link,
-        ModelChoice(folder / "run2", "keras"),
+        RequestedModels(folder / "run2", "keras"),
         steps=PostProcessing(3),
     )
     store = resumable_job.start_job(job, job.source.open())

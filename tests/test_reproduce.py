@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from volseg_keras import build_model, phantom, save_volume
 from volseg_keras.cli.command import app
 from volseg_keras.publishing.table1 import (
-    Data,
+    BenchmarkVolumes,
     RunBudget,
     load_data,
     measures,
@@ -62,7 +62,7 @@ def test_rows_are_trained_scored_interrupted_and_resumed(tmp_path):
     # Files of the same names with other labels.
     (train, test), options = [phantom((16, 64, 64), seed) for seed in (0, 1)], {"steps": 2}
     with pytest.raises(ValueError, match="`output`"):
-        reproduce(folder, ["A"], Data("testing.tif", train, test, "x:0:32"), **options)
+        reproduce(folder, ["A"], BenchmarkVolumes("testing.tif", train, test, "x:0:32"), **options)
 
 
 def test_mean_and_spread():
@@ -93,7 +93,7 @@ def test_a_folder_without_the_volumes_is_named(tmp_path):
 
 
 def test_a_wrong_budget_leaves_nothing(tmp_path):
-    data = Data("phantoms", *(phantom((16, 64, 64), seed) for seed in (0, 1)), "x:0:8")
+    data = BenchmarkVolumes("phantoms", *(phantom((16, 64, 64), seed) for seed in (0, 1)), "x:0:8")
     for budget in ({"steps": 2, "minutes": 1}, {"steps": 0}, {"minutes": -1}):
         with pytest.raises(ValueError, match="`(steps|minutes)`"):
             reproduce(tmp_path / "table", ["C"], data, **budget)

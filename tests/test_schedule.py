@@ -20,7 +20,7 @@ from volseg_keras.training.labelled_volumes import LabelledVolume, labelled_volu
 from volseg_keras.training.prediction_mode import prediction_mode
 from volseg_keras.training.recipes import get_recipe
 from volseg_keras.training.validation import HeldOutScores
-from volseg_keras.volumes.intensity import Intensity
+from volseg_keras.volumes.intensity import IntensityStatistics
 from volseg_keras.volumes.labels import NOT_ANNOTATED
 
 
@@ -193,7 +193,9 @@ def test_smoothing_is_chosen_on_the_held_out_part(lost, smoothing, tmp_path):
     truth = ndimage.gaussian_filter(rng.standard_normal(shape), 6) > 0
     image = np.where(truth, 1.0, -1.0) + rng.normal(0, 0.1, shape)
     image[lost] = -1
-    volume = LabelledVolume("a", image, ArrayClassIds(truth.astype(np.uint8)), Intensity(0.0, 1.0))
+    volume = LabelledVolume(
+        "a", image, ArrayClassIds(truth.astype(np.uint8)), IntensityStatistics(0.0, 1.0)
+    )
     inputs = keras.Input((None, None, 1))
     head = keras.layers.Conv2D(2, 1, activation="softmax")
     network = keras.Model(inputs, head(inputs))
@@ -208,7 +210,7 @@ def test_a_held_out_section_has_neighbours_that_do_not_count():
     label = np.full((30, 48, 48), NOT_ANNOTATED, np.uint8)
     label[[5, 15, 25], :, :24], label[[5, 15, 25], :, 24:] = 0, 1
     image = np.random.default_rng(0).normal(size=label.shape)
-    volume = LabelledVolume("a", image, ArrayClassIds(label), Intensity.of(image))
+    volume = LabelledVolume("a", image, ArrayClassIds(label), IntensityStatistics.of(image))
     (inner,), (held_out,) = hold_out_parts([volume], HoldOut.parse("z=15"), spatial_dims=2)
     assert inner.label.annotated_sections(NOT_ANNOTATED).tolist() == [5, 25]
     assert held_out.label.annotated_sections(NOT_ANNOTATED).tolist() == [8]

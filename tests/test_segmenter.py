@@ -13,13 +13,13 @@ from networks import settled, shallow_networks
 
 from volseg_keras import Segmenter, open_volume, phantom, predict_volume, save_volume
 from volseg_keras.inference import engines, segmenter
-from volseg_keras.inference.engines import OpenVinoEngines
-from volseg_keras.inference.job import ModelChoice, checked_threshold
+from volseg_keras.inference.engines import OpenVinoEngineFactory
+from volseg_keras.inference.job import RequestedModels, checked_threshold
 from volseg_keras.inference.lru_cache import LruCache
 from volseg_keras.inference.options import PredictionOptions
 from volseg_keras.inference.prediction import Prediction, check_size
 from volseg_keras.networks.models import split_normalization, with_normalization
-from volseg_keras.volumes.intensity import Intensity
+from volseg_keras.volumes.intensity import IntensityStatistics
 from volseg_keras.volumes.volume import Volume, as_volume
 
 IMAGE = phantom((20, 48, 64), seed=3)[0]
@@ -55,7 +55,7 @@ def counted(monkeypatch, owner, name):
 
 def test_a_model_is_opened_and_compiled_once(path, monkeypatch):
     opened = counted(monkeypatch, segmenter, "open_model")
-    compiled = counted(monkeypatch, OpenVinoEngines, "_compile")
+    compiled = counted(monkeypatch, OpenVinoEngineFactory, "_compile")
     want = predict_volume(path, IMAGE, engine="openvino")
     first = len(compiled)
     for image in (IMAGE, np.flip(IMAGE), IMAGE + 1):
@@ -125,7 +125,7 @@ def test_given_statistics_leave_padding_out(path):
     frame = np.ones(framed.shape, bool)
     frame[:, 24:-24, 24:-24] = False
     assert (found[frame] < 1 / 128).all()
-    known = predict_volume(path, framed, normalization=Intensity(120.0, 30.0, (0.0,)))
+    known = predict_volume(path, framed, normalization=IntensityStatistics(120.0, 30.0, (0.0,)))
     np.testing.assert_array_equal(found, known[..., 1])
 
 
@@ -166,8 +166,10 @@ def test_wrong_options(options):
 
 
 def test_auto_alone_in_a_list_is_auto():
-    assert ModelChoice("auto").is_auto and ModelChoice(["auto"]).is_auto
-    assert ModelChoice("mito-3d").names == ("mito-3d",) and not ModelChoice("mito-3d").is_auto
+    assert RequestedModels("auto").is_auto and RequestedModels(["auto"]).is_auto
+    assert (
+        RequestedModels("mito-3d").names == ("mito-3d",) and not RequestedModels("mito-3d").is_auto
+    )
     volume = as_volume(IMAGE, (8.0, 8.0, 8.0))
     assert Segmenter(["auto"])._ready(volume)[1] == Segmenter()._ready(volume)[1]
 
@@ -225,7 +227,7 @@ def test_threads_share_a_model(path):
 def test_the_precision_is_chosen_for_every_volume_and_kept_for_the_same(path, monkeypatch):
     one = Segmenter(path, engine="openvino")
     one(IMAGE)
-    ready = one._predictor.make_engine._engines
+    ready = one._predictor.engine_factory._engines
     fake = SimpleNamespace(get_property=lambda *_: ["BF16"])
     monkeypatch.setattr(ready, "_core", fake)
     compared = []

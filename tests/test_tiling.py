@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiles import predict_slabs
 
+from volseg_keras.inference.engine_output import label_map, probabilities, to_labels, to_probability
 from volseg_keras.inference.engine_wrappers import VIEWS, Averaged, FlipAveraged, Resampled
 from volseg_keras.inference.tiled_prediction import FADE, HALO, best_tile, halo_of, tile_plan
 from volseg_keras.inference.tiling import (
@@ -15,7 +16,6 @@ from volseg_keras.inference.tiling import (
     read_tiles,
     tiled_slabs,
 )
-from volseg_keras.inference.values import decoded, label_map, probabilities, to_labels
 
 
 def join_slabs(slabs):
@@ -175,7 +175,7 @@ def test_labels_and_probabilities_of_slabs(classes):
 def test_probabilities_of_levels():
     levels = np.arange(256, dtype=np.uint8).reshape(4, 8, 8, 1)
     found = probabilities([(0, levels[:1]), (1, levels[1:])])
-    want = decoded(levels)
+    want = to_probability(levels)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, np.concatenate([1 - want, want], axis=-1))
 
@@ -183,10 +183,13 @@ def test_probabilities_of_levels():
 @pytest.mark.parametrize("threshold", [0.001, 0.1, 0.5, 0.7, 0.999])
 def test_levels_are_cut_where_their_probabilities_are(threshold):
     levels = np.arange(256, dtype=np.uint8).reshape(4, 8, 8, 1)
-    want = decoded(levels)[..., 0] >= threshold
+    want = to_probability(levels)[..., 0] >= threshold
     want.flat[[0, 255]] = False, True
     np.testing.assert_array_equal(to_labels(levels, threshold), want)
-    assert decoded(levels).dtype == np.float32 and (np.diff(decoded(levels).ravel()) > 0).all()
+    assert (
+        to_probability(levels).dtype == np.float32
+        and (np.diff(to_probability(levels).ravel()) > 0).all()
+    )
 
 
 @settings(max_examples=60, deadline=None)

@@ -3,28 +3,28 @@
 from numbers import Integral
 
 
-def invalid(name, expected, received, kind=ValueError):
+def invalid(name, expected, received, error_type=ValueError):
     """Return the error of a wrong argument, to be raised; its attribute `argument` is the name.
 
     Args:
         name: of the argument.
         expected: what it may be, and what to type where that helps.
         received: what came, such as `f"{seed=}"`.
-        kind: class of the error.
+        error_type: class of the error.
     """
-    error = kind(f"Invalid value for `{name}`. Expected {expected}. Received: {received}")
+    error = error_type(f"Invalid value for `{name}`. Expected {expected}. Received: {received}")
     error.argument = name
     return error
 
 
-def require(good, name, expected, received, kind=ValueError):
+def require(good, name, expected, received, error_type=ValueError):
     """Raise the error of a wrong argument unless a condition holds.
 
     Example:
         >>> require(0 <= share <= 1, "share", "a number from 0 to 1", f"{share=}")
     """
     if not good:
-        raise invalid(name, expected, received, kind)
+        raise invalid(name, expected, received, error_type)
 
 
 def require_one_of(choices, name, value):

@@ -19,7 +19,7 @@ def patch_systems(model):
     from volseg_keras.inference.tiled_prediction import sample_tile
 
     patch = mosaic(PATCH)
-    ours = open_model(model).make_engine(sample_tile(patch, 3))
+    ours = open_model(model).engine_factory(sample_tile(patch, 3))
     network = load_pretrained(model)
     batch = patch[None, ..., None].astype(np.float32)
     systems = {
@@ -55,7 +55,7 @@ def compute_seconds(model, path):
     from volseg_keras.inference.tiling import read_tiles
 
     volume = open_volume(path)[...]
-    engine = open_model(model).make_engine(sample_tile(volume, 3))
+    engine = open_model(model).engine_factory(sample_tile(volume, 3))
     tiles = list(read_tiles(volume, tile_plan(volume.shape, 3)))
     engine(tiles[0])
     start = time.perf_counter()

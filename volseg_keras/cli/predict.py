@@ -150,14 +150,14 @@ def predict(
     Example: volseg predict volume.tif -o labels.tif
     """
     from ..inference.file_segmentation import segment_file
-    from ..inference.job import Job, ModelChoice, SourceVolume
+    from ..inference.job import Job, RequestedModels, SourceVolume
     from ..inference.options import PredictionOptions
     from ..postprocessing.pipeline import PostProcessing
 
     job = Job(
         SourceVolume(str(volume), **asdict(volume_options)),
         output,
-        ModelChoice(model, engine.value),
+        RequestedModels(model, engine.value),
         threshold=threshold,
         prediction=PredictionOptions(
             tta=tta,

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..networks.metadata import Normalization
-from ..volumes.intensity import Intensity
+from ..volumes.intensity import IntensityStatistics
 from .denoising import Denoising
+from .engine_output import to_probability
 from .section_smoothing import SectionSmoothing, padding_of
 from .tiled_prediction import multiples
-from .values import decoded
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,12 @@ class Standardized:
 
     Attributes:
         engine: of standardised intensities, or of intensities that it standardises itself.
-        intensity: `Intensity` of the raw intensities.
+        intensity: `IntensityStatistics` of the raw intensities.
         constants: `Normalization` of the engine, None if it does not standardise.
     """
 
     engine: object
-    intensity: Intensity
+    intensity: IntensityStatistics
     constants: Normalization | None = None
 
     def __call__(self, tile):
@@ -121,7 +121,7 @@ class Averaged:
         results = [engine(tile) for engine in self.engines]
         if all(result.dtype == np.uint8 for result in results):
             return np.rint(np.mean(results, axis=0, dtype=np.float32)).astype(np.uint8)
-        return np.mean([decoded(result) for result in results], axis=0, dtype=np.float32)
+        return np.mean([to_probability(result) for result in results], axis=0, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -132,13 +132,13 @@ class InThickTiles:
         engine: of a few sections.
         voxels: how many it takes at once.
         smoothing: `SectionSmoothing` of what it finds.
-        intensity: `Intensity` of the volume, None for the model's own constants.
+        intensity: `IntensityStatistics` of the volume, None for the model's own constants.
     """
 
     engine: object
     voxels: int
     smoothing: SectionSmoothing
-    intensity: Intensity | None
+    intensity: IntensityStatistics | None
 
     def __call__(self, tile):
         """Return the engine's values for a tile, smoothed over its sections."""
@@ -179,7 +179,7 @@ class Resampled:
         steps = multiples(self.spatial_dims)
         pads = [(0, -n % m) for n, m in zip(shape, steps, strict=True)]
         pads += [(0, 0)] * (tile.ndim - 3)
-        values = decoded(self.engine(np.pad(view, pads, mode="reflect")))
+        values = to_probability(self.engine(np.pad(view, pads, mode="reflect")))
         values = values[tuple(slice(n) for n in shape)]
         maps = (resize(values[..., i], tile.shape[:3], **options) for i in range(values.shape[-1]))
         return np.stack(list(maps), axis=-1, dtype=np.float32)

@@ -19,8 +19,8 @@ from ..networks.backend import keras_backend
 from ..networks.devices import cpu_has_bfloat16, on_gpu
 from ..onednn import lacks_onednn
 from ..resources import usable_cores
+from .engine_output import to_labels
 from .lru_cache import LruCache
-from .values import to_labels
 
 ENGINES = ("auto", "keras", "openvino", "onnxruntime")
 # The most labels of a class that bfloat16 may change in a tile: a share of them or so many voxels.
@@ -60,7 +60,7 @@ def savedmodel_engine(loaded, spatial_dims):
     return with_batch_axis(in_float32(lambda x: loaded.serve(x)["probability"]), spatial_dims)
 
 
-class OpenVinoEngines:
+class OpenVinoEngineFactory:
     """Makes engines of a model with OpenVINO on the CPU, compiled once for every shape of tiles.
 
     Args:
@@ -153,7 +153,7 @@ def typed(model, dtype, levels):
 
 
 def onnxruntime_engine(path, spatial_dims, levels=True):
-    """Return an engine that runs an ONNX file; arguments as of `OpenVinoEngines`."""
+    """Return an engine that runs an ONNX file; arguments as of `OpenVinoEngineFactory`."""
     run = onnx_runner(path)
     typed_run = (lambda batch: run(batch).astype(np.uint8)) if levels else run
     return with_batch_axis(typed_run, spatial_dims)

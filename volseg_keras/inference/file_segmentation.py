@@ -89,7 +89,7 @@ def segment_file(job, display=None):
 
     Example:
         >>> source = SourceVolume("volume.tif", voxel_size=(5, 5, 5))
-        >>> segment_file(Job(source, "labels.tif", ModelChoice(["H"]))).summary.share
+        >>> segment_file(Job(source, "labels.tif", RequestedModels(["H"]))).summary.share
     """
     display = display or Display()
     files = OutputFiles.of(job)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import invalid, require
 from ..postprocessing.pipeline import PostProcessing
-from ..pretrained.choice import Choice, is_auto, scale_to
+from ..pretrained.choice import ChosenModels, is_auto, scale_to
 from ..volumes.dimensions import known_voxel_size
 from ..volumes.formats import split_suffix
 from ..volumes.volume import open_volume
@@ -35,7 +35,7 @@ class SourceVolume:
 
 
 @dataclass(frozen=True)
-class ModelChoice:
+class RequestedModels:
     """Models by name or path, and the engine that runs them.
 
     Attributes:
@@ -74,7 +74,7 @@ class Job:
     Attributes:
         source: `SourceVolume` to segment.
         output: label volume to write.
-        model: `ModelChoice`.
+        model: `RequestedModels`.
         threshold: minimum foreground probability, of two classes; or "auto", the mean of those that
             are stored with the models.
         prediction: `PredictionOptions`.
@@ -92,7 +92,7 @@ class Job:
 
     source: SourceVolume
     output: Path
-    model: ModelChoice
+    model: RequestedModels
     threshold: float | str = 0.5
     prediction: PredictionOptions = field(default_factory=PredictionOptions)
     rescale: bool | None = None
@@ -121,9 +121,9 @@ class Job:
             image: the `Volume` to segment.
 
         Returns:
-            The job, and the `Choice` of its models.
+            The job, and the `ChosenModels` of its models.
         """
-        choice = Choice.of(image, self.model.names)
+        choice = ChosenModels.of(image, self.model.names)
         threshold = choice.threshold if self.threshold == "auto" else self.threshold
         job = replace(self, threshold=threshold, model=replace(self.model, names=choice.models))
         given = self.rescale is None and self.prediction.scale != (1, 1, 1)

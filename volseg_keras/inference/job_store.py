@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import invalid, require
 from ..files import work_folder, write_json
 from ..resources import free_memory
-from ..volumes.formats import kind_of
+from ..volumes.formats import format_suffix
 from ..volumes.ome_zarr import finish_zarr, mark_labels, start_zarr
 from ..volumes.writing import create_volume, geometry_like
 from .sinks import ArraySink, BlockSummary, Sinks, summarize
@@ -144,7 +144,7 @@ class JobStore:
         paths = {self.folder / f"{name}.zarr": path for name, path in files.items() if path}
         paths = {array: Path(path) for array, path in paths.items() if array.exists()}
         for array, path in paths.items():
-            if kind_of(path) == ".zarr":  # takes long, so it comes before the first renaming
+            if format_suffix(path) == ".zarr":  # takes long, so it comes before the first renaming
                 finish_zarr(array, geometry_like(image))
         for array, path in paths.items():
             _deliver(array, path, image)
@@ -160,7 +160,7 @@ def _deliver(array_folder, path, image):
     """Rename a finished array to a Zarr output, or copy it to a file of another format."""
     import zarr
 
-    if kind_of(path) == ".zarr":
+    if format_suffix(path) == ".zarr":
         if array_folder.name == "labels.zarr":
             mark_labels(array_folder)
         array_folder.replace(path)

@@ -23,7 +23,12 @@ from ..pretrained.presets import (
 )
 from ..pretrained.stored_facts import StoredFacts
 from . import engines
-from .engine_starters import FixedEngine, LazyEngines, graph_engines, savedmodel_engines
+from .engine_factories import (
+    FixedEngineFactory,
+    LazyEngineFactory,
+    open_graph_factory,
+    open_savedmodel_factory,
+)
 from .ensemble import EnsemblePredictor
 from .graph_cache import graph_folder
 from .predictor import Predictor
@@ -112,7 +117,7 @@ def open_keras(model):
     from ..networks.models import metadata
 
     engines.warn_if_slow()
-    return Predictor(FixedEngine(engines.keras_engine(model)), metadata(model))
+    return Predictor(FixedEngineFactory(engines.keras_engine(model)), metadata(model))
 
 
 def open_savedmodel(path, engine):
@@ -127,14 +132,16 @@ def open_savedmodel(path, engine):
     with readable(path):
         about = ModelMetadata.from_json(json.loads((path / METADATA).read_text(encoding="utf-8")))
     if engine == "openvino":
-        read = partial(savedmodel_engines, path, about.spatial_dims)
-        return Predictor(LazyEngines(read), about)
+        read = partial(open_savedmodel_factory, path, about.spatial_dims)
+        return Predictor(LazyEngineFactory(read), about)
     import tensorflow as tf
 
     engines.warn_if_slow()
     with readable(path):
         loaded = tf.saved_model.load(path)
-    return Predictor(FixedEngine(engines.savedmodel_engine(loaded, about.spatial_dims)), about)
+    return Predictor(
+        FixedEngineFactory(engines.savedmodel_engine(loaded, about.spatial_dims)), about
+    )
 
 
 def savedmodel_files(path):
@@ -145,4 +152,4 @@ def savedmodel_files(path):
 def open_graph(model, engine):
     """Return a `Predictor` of the inference graph of a .keras file or a Keras model."""
     folder = graph_folder(model, engine)  # it is kept as long as the engines
-    return Predictor(LazyEngines(partial(graph_engines, folder)), folder.metadata)
+    return Predictor(LazyEngineFactory(partial(open_graph_factory, folder)), folder.metadata)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import require
 from ..pretrained.prediction_defaults import are_zooms
-from ..volumes.intensity import Intensity, checked_normalization
+from ..volumes.intensity import IntensityStatistics, checked_normalization
 from .denoising import Denoising
 
 LENGTH = "a number of pixels, at least 0"
@@ -26,7 +26,8 @@ class PredictionOptions:
         seamless: give tiles enough context to agree within 0.001, at a scale of 1, with one
             prediction of the whole.
         normalization: "volume" to standardise intensities by the volume's own statistics, "model"
-            by the constants in the model; or `(mean, standard deviation)`, kept as an `Intensity`.
+            by the constants in the model; or `(mean, standard deviation)`, kept as
+            `IntensityStatistics`.
         scale: how many voxels the network sees for one of the volume, along (z, y, x).
         tile: `(z, y, x)` of a tile, multiples of 16; None for a good size.
         smoothing: of a 2D network's probabilities, over neighbouring sections: the standard
@@ -44,7 +45,7 @@ class PredictionOptions:
 
     tta: bool | int | None = None
     seamless: bool = False
-    normalization: str | Intensity = "volume"
+    normalization: str | IntensityStatistics = "volume"
     scale: tuple = (1, 1, 1)
     tile: tuple | None = None
     smoothing: float | None = None
@@ -81,7 +82,7 @@ class PredictionOptions:
         """Return the options of a dict with the entries of `to_json`."""
         values = {name: found[name] for name in STORED}
         if isinstance(values["normalization"], dict):
-            values["normalization"] = Intensity(**values["normalization"])
+            values["normalization"] = IntensityStatistics(**values["normalization"])
         if isinstance(values["denoise"], dict):
             values["denoise"] = Denoising(**values["denoise"])
         return cls(**values)

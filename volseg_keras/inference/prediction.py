@@ -7,13 +7,13 @@ import numpy as np
 
 from ..errors import require
 from ..postprocessing.pipeline import PostProcessing
-from ..pretrained.choice import Choice, scale_text
+from ..pretrained.choice import ChosenModels, scale_text
 from ..resources import free_memory
 from ..volumes.dimensions import known_voxel_size
 from ..volumes.volume import as_volume
+from .engine_output import foreground_probability, joined_slabs, to_labels
 from .options import PredictionOptions
 from .segmenter import predicted, recent_model
-from .values import joined_slabs, not_background, to_labels
 
 # Bytes of a voxel, while it is predicted and looked at: of every map, twice, and of a probability.
 BYTES_A_MAP, BYTES_BESIDES = 8, 4
@@ -54,7 +54,7 @@ class Prediction:
         """
         volume = as_volume(volume)
         check_size(volume.shape)
-        choice = Choice.of(volume, (model,))
+        choice = ChosenModels.of(volume, (model,))
         scale, predictor = choice.scale(volume), recent_model(list(choice.models))
         check_size(volume.shape, predictor.metadata.num_classes)
         options = PredictionOptions(scale=scale)
@@ -65,7 +65,7 @@ class Prediction:
     @property
     def probability(self):
         """float32 probability `(z, y, x)` that a voxel is not background."""
-        return not_background(self.values)
+        return foreground_probability(self.values)
 
     def labels(self, threshold=None):
         """Return uint8 class ids `(z, y, x)`.

@@ -9,7 +9,7 @@ from ..networks.metadata import ModelMetadata
 from ..pretrained.choice import BEST
 from ..pretrained.prediction_defaults import PredictionDefaults
 from ..volumes.dimensions import channels_of, check_axes
-from ..volumes.intensity import Intensity
+from ..volumes.intensity import IntensityStatistics
 from .denoising import Denoising
 from .engine_wrappers import (
     VIEWS,
@@ -30,12 +30,13 @@ class Predictor:
     """A model ready to run, of any format.
 
     Attributes:
-        make_engine: callable from a sample tile of a volume to an engine, see `inference.engines`.
+        engine_factory: callable from a sample tile of a volume to an engine, see
+            `inference.engine_factories`.
         metadata: `ModelMetadata`.
         defaults: `PredictionDefaults`, of options that are None.
     """
 
-    make_engine: object
+    engine_factory: object
     metadata: ModelMetadata
     defaults: PredictionDefaults = PredictionDefaults()
 
@@ -213,7 +214,7 @@ class Predictor:
         return SectionSmoothing.of(volume, pixels / math.sqrt(math.prod(options.scale[1:])))
 
     def intensity(self, volume, normalization):
-        """Return the `Intensity` to standardise a volume by, None for the model's own constants.
+        """Return the `IntensityStatistics` of a volume, None for the model's own constants.
 
         Args:
             volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.
@@ -223,7 +224,7 @@ class Predictor:
             ValueError: the model has no constants, or the volume is constant.
         """
         if normalization == "volume":
-            return Intensity.of(volume)
+            return IntensityStatistics.of(volume)
         if normalization == "model":
             self.check_constants()
             return None
@@ -248,7 +249,7 @@ class Predictor:
         if intensity and denoising:
             intensity = intensity.at_contrast(denoising.contrast)
         sample = intensity.standardize(sample, constants) if intensity else sample
-        engine = self.make_engine(denoising(sample) if denoising else sample)
+        engine = self.engine_factory(denoising(sample) if denoising else sample)
         if count > 1:
             engine = FlipAveraged(engine, VIEWS[self.spatial_dims][:count])
         if denoising:
@@ -263,5 +264,5 @@ class Predictor:
 
     def release(self):
         """Give back the memory that large tiles were computed in, where the engine can."""
-        if hasattr(self.make_engine, "release"):
-            self.make_engine.release()
+        if hasattr(self.engine_factory, "release"):
+            self.engine_factory.release()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..volumes.intensity import Intensity
+from ..volumes.intensity import IntensityStatistics
 from .options import PredictionOptions
 from .section_smoothing import SectionSmoothing, padding_of
 from .tiled_prediction import planned_slabs, tile_plan
@@ -17,14 +17,14 @@ class PreparedPrediction:
         predictor: the `Predictor`.
         volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.
         options: `PredictionOptions` as of `Predictor.resolved`.
-        intensity: `Intensity` that the volume is standardised by, None for the model's constants.
+        intensity: `IntensityStatistics` to standardise with, None for the model's constants.
         section_smoothing: the `SectionSmoothing` of the volume.
     """
 
     predictor: object
     volume: object
     options: PredictionOptions
-    intensity: Intensity | None
+    intensity: IntensityStatistics | None
     section_smoothing: SectionSmoothing
 
     @property

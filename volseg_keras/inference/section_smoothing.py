@@ -107,7 +107,7 @@ def padding_of(volume, intensity, plane=(slice(None), slice(None))):
 
     Args:
         volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.
-        intensity: its `Intensity`, or None.
+        intensity: its `IntensityStatistics`, or None.
         plane: slices (y, x) of the part that is smoothed.
     """
     if not (intensity and intensity.padding):

@@ -12,10 +12,10 @@ from ..networks.backend import check_backend
 from ..pretrained.choice import AUTO, choose_model, is_auto
 from ..pretrained.presets import METRICS
 from ..volumes.volume import open_volume
+from .engine_output import label_map, probabilities
 from .lru_cache import LruCache
 from .open_model import by_keras, check_engine, find_model, open_model, savedmodel_files
 from .options import PredictionOptions
-from .values import label_map, probabilities
 
 # Models that `predict_volume` keeps.
 RECENT = LruCache(4)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..volumes.writing import create_volume
-from .values import not_background, to_labels
+from .engine_output import foreground_probability, to_labels
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Sinks:
             The `BlockSummary`.
         """
         if self.probability:
-            probability = not_background(values)
+            probability = foreground_probability(values)
             for sink in self.probability:
                 sink.write(block, probability)
         return self.write_labels(block, to_labels(values, threshold))

@@ -7,9 +7,9 @@ from uuid import uuid4
 
 from ..errors import require
 from ..pretrained.presets import is_model, weights_digest
-from ..volumes.intensity import Intensity
+from ..volumes.intensity import IntensityStatistics
 from ..volumes.source import split_name
-from .job import ModelChoice, SourceVolume
+from .job import RequestedModels, SourceVolume
 from .options import PredictionOptions
 from .section_smoothing import SectionSmoothing
 
@@ -27,7 +27,7 @@ class JobIdentity:
     Attributes:
         source: `SourceVolume`, absolute.
         shape: `(z, y, x)` of the volume.
-        model: `ModelChoice`, absolute.
+        model: `RequestedModels`, absolute.
         sha256: of the weights of the models.
         threshold: minimum foreground probability, of two classes.
         prediction: `PredictionOptions`; in a store without None for what the model or the volume
@@ -39,7 +39,7 @@ class JobIdentity:
 
     source: SourceVolume
     shape: tuple
-    model: ModelChoice
+    model: RequestedModels
     sha256: tuple
     threshold: float
     prediction: PredictionOptions
@@ -87,7 +87,7 @@ class JobIdentity:
         return cls(
             source=SourceVolume(**found["source"]),
             shape=tuple(found["shape"]),
-            model=ModelChoice(tuple(found["model"]), found["engine"]),
+            model=RequestedModels(tuple(found["model"]), found["engine"]),
             sha256=tuple(found["sha256"]),
             threshold=found["threshold"],
             prediction=PredictionOptions.from_json(found),
@@ -114,14 +114,14 @@ class JobPlan:
     """How a job is done: measured when it is begun, and the same for all of its blocks.
 
     Attributes:
-        intensity: `Intensity` to standardise with, None for the models' own constants.
+        intensity: `IntensityStatistics` to standardise with, None for the models' own constants.
         block: `(z, y, x)` of a block.
         halo: `(z, y, x)` of context of a tile.
         tile: `(z, y, x)` of a tile.
         section_smoothing: `SectionSmoothing`.
     """
 
-    intensity: Intensity | None
+    intensity: IntensityStatistics | None
     block: tuple
     halo: tuple
     tile: tuple
@@ -142,7 +142,7 @@ class JobPlan:
         """Return the plan in a dict of job.json."""
         intensity = found["intensity"]
         return cls(
-            intensity=Intensity(**intensity) if intensity else None,
+            intensity=IntensityStatistics(**intensity) if intensity else None,
             block=tuple(found["block"]),
             halo=tuple(found["halo"]),
             tile=tuple(found["tile"]),

@@ -7,9 +7,9 @@ volume, cross-fades its tiles and ends where the next block begins.
 from dataclasses import replace
 from itertools import product
 
+from .engine_output import joined_slabs
 from .tiled_prediction import FADE, best_tile, halo_of, multiples
 from .tiling import intervals, tiled_slabs
-from .values import joined_slabs
 
 # Multiples of the chunks of Zarr arrays, so that no two blocks share a chunk.
 BLOCK = (128, 1024, 1024)

@@ -8,7 +8,7 @@ import numpy as np
 from ..datasets.phantom import annotated_phantom
 from ..errors import require
 from ..resources import free_memory
-from ..volumes.formats import kind_of
+from ..volumes.formats import format_suffix
 from ..volumes.geometry import size_in_nm
 from ..volumes.labels import are_labels, in_smallest_type
 from ..volumes.source import split_name
@@ -24,7 +24,7 @@ RESULT = "volseg_keras result"  # in the metadata of a layer that the widget wro
 def get_reader(path):
     """Return the function that reads a file, or None for what `open_volume` does not know."""
     file = split_name(path)[0] if isinstance(path, str | Path) else None
-    return read if file and (kind_of(file) or file.is_dir()) else None
+    return read if file and (format_suffix(file) or file.is_dir()) else None
 
 
 def read(path):

@@ -13,14 +13,14 @@ from .layers import (
 from .norm_prelu import NormPReLU
 
 
-def dims_of(x):
+def spatial_dims_of_tensor(x):
     """Return the number of spatial axes of `(batch, *spatial, channels)`."""
     return len(x.shape) - 2
 
 
 def convolution(x, filters, size, name, strides=1, ending=""):
     """Convolve with zero "same" padding, he_normal and a bias."""
-    layer = rank_layer("Conv", dims_of(x), ending)
+    layer = rank_layer("Conv", spatial_dims_of_tensor(x), ending)
     options = {"padding": "same", "data_format": LAST, "name": name}
     return layer(filters, size, strides, kernel_initializer="he_normal", **options)(x)
 
@@ -37,7 +37,7 @@ def activation(x, name):
 
 def input_block(x, filters):
     """Halve the resolution: max-pooling beside a convolution of stride 2, `filters` maps in all."""
-    pool = rank_layer("MaxPooling", dims_of(x))
+    pool = rank_layer("MaxPooling", spatial_dims_of_tensor(x))
     pooled = pool(2, padding="same", data_format=LAST, name="input_block_pool")(x)
     convolved = convolution(x, filters - x.shape[-1], 3, "input_block_conv", strides=2)
     return layers.Concatenate(name="input_block_concat")([pooled, convolved])
@@ -75,7 +75,7 @@ def bottleneck_block(x, filters, *, double, dropout, name):
     y = convolution(y, filters, 1, f"{name}_conv3")
     if double:
         x = convolution(x, filters, 1, f"{name}_shortcut")
-        up = rank_layer("UpSampling", dims_of(x))
+        up = rank_layer("UpSampling", spatial_dims_of_tensor(x))
         x = up(2, data_format=LAST, name=f"{name}_up")(x)
     return layers.Add(name=f"{name}_add")([x, y])
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..errors import require
 from ..volumes.dimensions import channels_of, check_shape
-from ..volumes.intensity import Intensity, checked_normalization
+from ..volumes.intensity import IntensityStatistics, checked_normalization
 from ..volumes.labels import NOT_ANNOTATED, class_ids
 from ..volumes.volume import checked_finite
 from .augment import Augment, change_intensities, draw, move_voxels, stain
@@ -34,14 +34,14 @@ class PatchSampler(Patches):
         augment: an `Augment`; the default flips, rotates and changes gain and offset.
         normalization: "volume" to standardise grey levels with the mean and standard deviation of
             `image`; or `(mean, standard deviation)`, of several channels two sequences, or an
-            `Intensity`; `(0, 1)` for a model that standardises grey levels itself.
+            `IntensityStatistics`; `(0, 1)` for a model that standardises grey levels itself.
         ignore_class: label of voxels without annotation.
         mirror: extend a volume smaller than a patch by mirroring it at its faces, instead of
             raising an error.
         voxel_size: `(z, y, x)` in nm, or None.
 
     Attributes:
-        intensity: the `Intensity` in use.
+        intensity: the `IntensityStatistics` in use.
 
     Raises:
         ValueError: shapes differ, the patch is larger than the volume, there is no foreground, or
@@ -85,7 +85,7 @@ class PatchSampler(Patches):
         found = checked_normalization(normalization)
         expected = "'volume' or (mean, standard deviation)"
         require(found != "model", "normalization", expected, "'model'")
-        self.intensity = Intensity.of(image) if found == "volume" else found
+        self.intensity = IntensityStatistics.of(image) if found == "volume" else found
 
     @property
     def normalization(self):

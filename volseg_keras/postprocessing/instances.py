@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from ..errors import require
 from ..resources import free_memory
-from ..volumes.formats import FORMATS, kind_of
+from ..volumes.formats import FORMATS, format_suffix
 from ..volumes.source import checked_size
 from ..volumes.writing import create_volume
 from .filters import CONNECTIVITY
@@ -105,7 +105,7 @@ def write_instances(
 
 def check_takes_ids(output):
     """Raise ValueError for a file of a format that has no 32-bit integers."""
-    kind = kind_of(Path(output))
+    kind = format_suffix(Path(output))
     good = kind is None or FORMATS[kind].holds_32_bits
     require(good, "output", "a format that has 32-bit integers, such as .tif", output)
 

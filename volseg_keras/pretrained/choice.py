@@ -20,7 +20,7 @@ ALIKE, TOO_FAR = 1.25, 4.0
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenModels:
     """The models to segment a volume with.
 
     Attributes:
@@ -66,7 +66,7 @@ def is_auto(models):
 
 
 def choose_model(volume):
-    """Return the `Choice` for a volume.
+    """Return the `ChosenModels` for a volume.
 
     A 2D model where sections are more than three times as thick as a pixel is wide, or where the
     volume has few sections; else a 3D one. If the voxel size is unknown, the thickness is measured,
@@ -92,7 +92,7 @@ def choose_model(volume):
     if model == BEST[dims][0] and partner.lower() in known and volume.shape[0] >= FEWEST_FOR_BOTH:
         models.append(partner)
         reason += f"; averaged with {partner}"
-    return Choice(tuple(models), reason)
+    return ChosenModels(tuple(models), reason)
 
 
 def common_scale(models, voxel_size):

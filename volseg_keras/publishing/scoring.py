@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
+from ..inference.engine_output import label_map, to_labels
 from ..inference.options import PredictionOptions
-from ..inference.values import label_map, to_labels
 from ..postprocessing.filters import median
 from ..pretrained.summaries import AS_IT_IS, AVERAGED
 from ..scores import Confusion, segmentation_scores

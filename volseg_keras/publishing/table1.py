@@ -26,7 +26,7 @@ PHANTOMS = (64, 256, 256), (32, 128, 128)
 
 
 @dataclass(frozen=True)
-class Data:
+class BenchmarkVolumes:
     """Two labelled volumes.
 
     Attributes:
@@ -81,10 +81,10 @@ def load_data(folder):
     """
     if folder is None:
         train, test = (phantom(shape, seed) for seed, shape in enumerate(PHANTOMS))
-        return Data("phantoms", train, test, f"x:0:{PHANTOMS[0][2] // 8}")
+        return BenchmarkVolumes("phantoms", train, test, f"x:0:{PHANTOMS[0][2] // 8}")
     train, test = open_pair(EPFL_TABLE_1, folder), open_pair(EPFL_TEST, folder)
     name = " and ".join(file.name for file in find_files(EPFL_TEST.image, folder))
-    return Data(name, train, test, EPFL_TABLE_1.hold_out)
+    return BenchmarkVolumes(name, train, test, EPFL_TABLE_1.hold_out)
 
 
 def reproduce(output, rows, data, *, recipe="fast", seeds=1, steps=None, minutes=None, say=print):
@@ -96,7 +96,7 @@ def reproduce(output, rows, data, *, recipe="fast", seeds=1, steps=None, minutes
     Args:
         output: folder of the runs and the tables.
         rows: names of networks.
-        data: a `Data`.
+        data: a `BenchmarkVolumes`.
         recipe: name of a recipe.
         seeds: how many runs a row gets.
         steps: budget of a run; by default as many patches as the published models were trained

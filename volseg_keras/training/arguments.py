@@ -8,7 +8,7 @@ import keras
 from ..errors import invalid, require
 from ..networks import losses
 from ..pretrained.presets import KERAS, METRICS
-from ..volumes.intensity import Intensity, checked_normalization
+from ..volumes.intensity import IntensityStatistics, checked_normalization
 from .callbacks import Budget
 from .checkpoint import CHECKPOINT, begun_folders
 from .recipes import BY_AXES
@@ -57,7 +57,7 @@ def check_recipe(recipe, spatial_dims):
 
 
 def training_normalization(constants, normalization):
-    """Return "volume" or the `Intensity` to standardise with.
+    """Return "volume" or the `IntensityStatistics` to standardise with.
 
     Args:
         constants: `Normalization` of the model it is from, or None.
@@ -71,7 +71,7 @@ def training_normalization(constants, normalization):
         return normalization
     expected = "'volume' or (mean, standard deviation) for a network without constants"
     require(constants, "normalization", expected, "'model'")
-    return Intensity(constants.mean, constants.standard_deviation, padding=None)
+    return IntensityStatistics(constants.mean, constants.standard_deviation, padding=None)
 
 
 def check_weights(weights, volumes):

@@ -51,7 +51,7 @@ def minutes_of(request):
 
 
 def checked_stacks(request):
-    """Return the `Stacks` of a `Request`, all of whose arguments are checked before any long work.
+    """Return the `AnnotatedStacks` of a `Request`, after all of its arguments were checked.
 
     Raises:
         ValueError: as `fit`.

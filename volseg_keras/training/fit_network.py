@@ -27,7 +27,7 @@ from .calibration import calibrate
 from .callbacks import Budget, Schedule, StopIfDiverged, Validate, stop_requested
 from .checkpoint import CHECKPOINT, Checkpoint
 from .devices import fastest_precision, jit_option, replicas
-from .logging_callbacks import History, Part, Progress
+from .logging_callbacks import History, Progress, ProgressSpan
 from .muon import MuonAdamW
 from .prediction_mode import prediction_mode
 from .recipes import DEFAULT, Recipe, get_recipe
@@ -38,7 +38,7 @@ from .validation import WHILE_TRAINING, score
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """How a network is trained, checked before any long work.
 
     Attributes:
@@ -55,7 +55,7 @@ class Plan:
     budget: Budget
     network: keras.Model
     constants: Normalization | None
-    part: Part = Part()
+    part: ProgressSpan = ProgressSpan()
 
     @property
     def spatial_dims(self):
@@ -74,7 +74,7 @@ class Plan:
 
 
 def checked_plan(request):
-    """Return the `Plan` of a `Request` with a network for a model.
+    """Return the `TrainingPlan` of a `Request` with a network for a model.
 
     Raises:
         ValueError: as `fit`.
@@ -87,7 +87,7 @@ def checked_plan(request):
     check_recipe(recipe, spatial_dims_of(request.model))
     network, constants = split_normalization(request.model)
     check_sizes(network)
-    return Plan(request, recipe, budget, network, constants)
+    return TrainingPlan(request, recipe, budget, network, constants)
 
 
 def fit_network(request):
@@ -114,14 +114,14 @@ def fit_network(request):
 
 
 def fit_volumes(plan, volumes):
-    """Train a network on `Volumes`, which are open, or continue what its folder holds.
+    """Train a network on `TrainingVolumes`, which are open, or continue what its folder holds.
 
     `check_folder` comes before it.
 
     Args:
-        plan: a `Plan`. Of its request images, labels, `validation` and `normalization` are not
-            used, and `hold_out` is only noted: `volumes` are what was made of them.
-        volumes: the `Volumes`.
+        plan: a `TrainingPlan`. Images, labels, `validation` and `normalization` of its request are
+            not used, and `hold_out` is only noted: `volumes` are what was made of them.
+        volumes: the `TrainingVolumes`.
 
     Returns:
         The dict that is written to metrics.json.

@@ -11,7 +11,7 @@ from ..patches.crop import cropped
 from ..progress import progress_bar
 from ..resources import free_memory
 from ..volumes.dimensions import channels_of, check_shape
-from ..volumes.intensity import Intensity
+from ..volumes.intensity import IntensityStatistics
 from ..volumes.labels import class_ids
 from ..volumes.volume import checked_finite
 
@@ -34,7 +34,7 @@ class LabelledVolume:
     name: str
     image: object
     label: ClassIds
-    intensity: Intensity
+    intensity: IntensityStatistics
     voxel_size: tuple | None = None
 
     def part(self, slices, name):
@@ -51,7 +51,7 @@ def labelled_volumes(images, labels, channels, num_classes, normalization, on_pr
         labels: as many label volumes.
         channels: that the images must have.
         num_classes: that no class id may reach.
-        normalization: "volume", or the `Intensity` of all of them.
+        normalization: "volume", or the `IntensityStatistics` of all of them.
         on_progress: called with the number of pieces of a volume read and their total.
 
     Raises:
@@ -65,7 +65,7 @@ def labelled_volumes(images, labels, channels, num_classes, normalization, on_pr
         image = checked_image(image, channels, label.in_memory)
         check_labels(label, image, num_classes)
         if isinstance(normalization, str):
-            intensity = Intensity.of(image, on_progress)
+            intensity = IntensityStatistics.of(image, on_progress)
         else:
             intensity = normalization.with_padding_of(image)
         volumes.append(LabelledVolume(name, image, label, intensity, voxel_size))

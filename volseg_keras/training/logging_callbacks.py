@@ -78,7 +78,7 @@ class History(keras.callbacks.Callback):
 
 
 @dataclass(frozen=True)
-class Part:
+class ProgressSpan:
     """Where a run lies in a longer one, of which it is a part.
 
     Attributes:
@@ -98,14 +98,14 @@ class Progress(keras.callbacks.Callback):
     Args:
         budget: the `Budget`.
         held_out: names of the held-out parts.
-        part: where this run lies in a longer one, a `Part`; by default it is the whole.
+        part: where this run lies in a longer one, a `ProgressSpan`; by default it is the whole.
     """
 
     def __init__(self, budget, held_out=(), part=None):
         super().__init__()
         self.budget = budget
         self.held_out = held_out
-        self.part = part or Part()
+        self.part = part or ProgressSpan()
         self.score = ""  # of the held-out parts, as text
 
     def on_train_begin(self, logs=None):

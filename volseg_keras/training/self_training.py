@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
+from ..inference.engine_output import to_probability
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
-from ..inference.values import decoded
 from ..progress import progress_bar
 from ..volumes.labels import NOT_ANNOTATED
 
@@ -33,7 +33,7 @@ def confident_labels(model, volume, threshold, defaults):
     options = PredictionOptions(normalization=volume.intensity)
     with progress_bar("predicting sections without annotation") as on_progress:
         for _, values in predictor.slabs(volume.image, options, on_progress=on_progress):
-            found[z : z + len(values)] = confident_ids(decoded(values), threshold)
+            found[z : z + len(values)] = confident_ids(to_probability(values), threshold)
             z += len(values)
     found[label != NOT_ANNOTATED] = NOT_ANNOTATED
     return found

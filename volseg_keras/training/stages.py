@@ -23,12 +23,12 @@ from .checkpoint import CHECKPOINT
 from .fit_network import checked_plan, fit_volumes
 from .hold_out import HoldOut, hold_out_parts
 from .labelled_volumes import uniquely_named
-from .logging_callbacks import Part
+from .logging_callbacks import ProgressSpan
 from .new_network import network_from
 from .request import Request
 from .self_training import confident_labels, confident_text
 from .starting_model import Start, rescaled, rescaled_to
-from .training_volumes import Stacks, Volumes
+from .training_volumes import AnnotatedStacks, TrainingVolumes
 from .validation import predictor_score
 
 # Share of the budget that is trained with a section held out, to choose threshold and averaging.
@@ -98,14 +98,14 @@ class StagedRun:
 
     Attributes:
         stages: `Stage`s.
-        stacks: the `Stacks`, as they were given.
+        stacks: the `AnnotatedStacks`, as they were given.
         start: the `Start`.
         budget: of all stages.
         request: the `Request` of the whole.
     """
 
     stages: list
-    stacks: Stacks
+    stacks: AnnotatedStacks
     start: Start
     budget: Budget
     request: Request
@@ -169,8 +169,8 @@ class StagedRun:
             start=start.name,
         )
         validation = [*held_out, *validated]
-        volumes = Volumes(mixed, mixed, validation, uniquely_named(validation))
-        part = Part(sum(other.share for other in self.stages[:number]), stage.share)
+        volumes = TrainingVolumes(mixed, mixed, validation, uniquely_named(validation))
+        part = ProgressSpan(sum(other.share for other in self.stages[:number]), stage.share)
         done = fit_volumes(replace(checked_plan(own_request), part=part), volumes)
         if number == 0 and start.name and held_out and is_new:
             tell_gain(start, classes, held_out, Calibration.from_json(done))
@@ -184,7 +184,7 @@ def parts_of(stacks, hold_out, start, spatial_dims):
     """Return what a stage trains on, what it holds out, and what else it validates on.
 
     Args:
-        stacks: the `Stacks`, as they were given.
+        stacks: the `AnnotatedStacks`, as they were given.
         hold_out: the `HoldOut` of the stage, or None.
         start: the `Start`, for whose network the parts are rescaled.
         spatial_dims: axes of the network.

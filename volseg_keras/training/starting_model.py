@@ -9,9 +9,9 @@ import numpy as np
 
 from ..errors import require
 from ..files import read_json, write_json
+from ..inference.engine_output import foreground_maps, joined_slabs
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
-from ..inference.values import foreground_maps, joined_slabs
 from ..patches.class_ids import ArrayClassIds
 from ..pretrained.choice import BEST, rescaling
 from ..pretrained.network_dims import dims_for

@@ -6,13 +6,18 @@ import numpy as np
 from scipy import ndimage
 
 from ..errors import require, require_positive
+from ..inference.engine_output import (
+    foreground_probability,
+    joined_slabs,
+    to_labels,
+    to_probability,
+)
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
 from ..inference.tiled_prediction import HALO
-from ..inference.values import decoded, joined_slabs, not_background, to_labels
 from ..patches.class_ids import ArrayClassIds
 from ..patches.crop import cropped
-from ..pretrained.choice import Choice
+from ..pretrained.choice import ChosenModels
 from ..volumes.dimensions import check_shape
 from ..volumes.labels import NOT_ANNOTATED, class_ids, in_smallest_type, present_ids
 from .annotated_sections import spread, without_unpainted
@@ -77,7 +82,7 @@ def suggest(model, volume, count=3, labels=None, on_progress=None):
     """
     require_positive(count=count)
     annotated = [] if labels is None else annotated_of(volume, labels)
-    predictor = SectionPredictor(Choice.of(volume, (model,)).model, volume, on_progress)
+    predictor = SectionPredictor(ChosenModels.of(volume, (model,)).model, volume, on_progress)
     uncertainties, appearances = predictor.sections(annotated)
     gap = max(1, len(volume) // (GAPS * (len(annotated) + count)))
     columns = zip(*appearances.values(), strict=True)
@@ -152,7 +157,7 @@ class SectionPredictor:
 
     def __init__(self, model, volume, on_progress=None):
         self.volume, self.on_progress = volume, on_progress
-        choice = Choice.of(volume, (model,))
+        choice = ChosenModels.of(volume, (model,))
         self.threshold = choice.threshold
         options = PredictionOptions(tta=False, scale=choice.scale(volume))
         self.prepared = open_model(choice.model).prepare(volume, options)
@@ -174,7 +179,7 @@ class SectionPredictor:
         depth = self.volume.shape[0]
         if self.spatial_dims == 3:
             for first, values in self.prepared.slabs(self.on_progress, self.middle):
-                yield from enumerate(map(decoded, values), first)
+                yield from enumerate(map(to_probability, values), first)
             return
         chosen = sorted({*spread(range(depth), LOOKED_AT), *annotated})
         for done, z in enumerate(chosen, 1):
@@ -186,13 +191,13 @@ class SectionPredictor:
         """Return the probabilities `(y, x, maps)` of a section, predicted with its context."""
         first = max(0, z - HALO[self.spatial_dims][0])
         block = np.asarray(volume[first : z + HALO[self.spatial_dims][0] + 1])
-        return decoded(joined_slabs(self.prepared.slabs(part=block))[z - first])
+        return to_probability(joined_slabs(self.prepared.slabs(part=block))[z - first])
 
     def appearance(self, z, probability):
         """Return numbers that describe how a section looks and, the last, its position."""
         grey = self.prepared.intensity.standardize(np.asarray(self.middle[z : z + 1]))[0]
         sharpness = np.abs(np.diff(grey, axis=-1)).mean()
-        return grey.mean(), grey.std(), sharpness, not_background(probability).mean(), z
+        return grey.mean(), grey.std(), sharpness, foreground_probability(probability).mean(), z
 
     def suggestion(self, z, mean_uncertainty, distance):
         """Return the `Suggestion` of a section."""

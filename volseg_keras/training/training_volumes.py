@@ -16,7 +16,7 @@ from .new_network import network_from
 
 
 @dataclass(frozen=True)
-class Volumes:
+class TrainingVolumes:
     """What a network is trained and validated on, lists of `LabelledVolume`s.
 
     Attributes:
@@ -34,7 +34,7 @@ class Volumes:
 
 
 def read_volumes(request, spatial_dims, channels, num_classes, normalization):
-    """Return the `Volumes` of a `Request` for a network.
+    """Return the `TrainingVolumes` of a `Request` for a network.
 
     Args:
         request: the `Request`.
@@ -55,7 +55,7 @@ def read_volumes(request, spatial_dims, channels, num_classes, normalization):
         if request.validation:
             pairs = map(list, zip(*request.validation, strict=True))
             validation = _read_and_warned(*pairs, *options)
-    return Volumes(given, inner, validation, uniquely_named([*held_out, *validation]))
+    return TrainingVolumes(given, inner, validation, uniquely_named([*held_out, *validation]))
 
 
 def _read_and_warned(images, labels, *options):
@@ -67,7 +67,7 @@ def _read_and_warned(images, labels, *options):
 
 
 @dataclass(frozen=True)
-class Stacks:
+class AnnotatedStacks:
     """What `fit` with "auto" trains on: stacks of which a few sections may be annotated.
 
     Attributes:
@@ -82,7 +82,7 @@ class Stacks:
 
 
 def read_stacks(request):
-    """Return the `Stacks` of a `Request` with "auto" for a model.
+    """Return the `AnnotatedStacks` of a `Request` with "auto" for a model.
 
     Sections without labels count as not annotated. A network is loaded only if one was named to
     start from.
@@ -122,7 +122,7 @@ def read_stacks(request):
         expected = "objects and background around them, in the labels of some volume"
         raise invalid("labels", expected, "labels that mark everything as an object")
     volumes, validation = ([_only_annotated(one) for one in some] for some in (volumes, validation))
-    return Stacks(volumes, validation, num_classes)
+    return AnnotatedStacks(volumes, validation, num_classes)
 
 
 def _only_annotated(volume):

@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..inference.engine_output import foreground_probability, to_labels
 from ..inference.options import PLAIN_PREDICTION
 from ..inference.predictor import Predictor
-from ..inference.values import not_background, to_labels
 from ..networks.models import metadata
 from ..scores import Confusion, ThresholdScores, best_threshold
 from ..volumes.labels import NOT_ANNOTATED
@@ -69,7 +69,7 @@ def predictor_score(predictor, parts, contrast=1.0, options=PLAIN_PREDICTION):
             truth = np.asarray(part.label[z : z + len(values)])
             confusion.add(truth, to_labels(values))
             if classes == 2:
-                thresholds.add(truth, not_background(values))
+                thresholds.add(truth, foreground_probability(values))
         jaccard[part.name] = confusion.foreground_jaccard()
         curves.append(thresholds.jaccard())
     threshold = best_threshold(np.mean(curves, axis=0)) if classes == 2 else 0.5

@@ -70,7 +70,7 @@ def suffixes(has):
     return ", ".join(suffixes_with(has))
 
 
-def kind_of(path):
+def format_suffix(path):
     """Return the suffix by which a file's format is known, or None."""
     name = path.name.lower()
     return next(
@@ -80,23 +80,23 @@ def kind_of(path):
 
 def split_suffix(path):
     """Return a file's name without the suffix of its format, and that suffix, `.ome` included."""
-    kind = kind_of(path) or path.suffix
+    kind = format_suffix(path) or path.suffix
     if path.name.lower().endswith(f".ome{kind}"):
         kind = f".ome{kind}"
     cut = len(path.name) - len(kind)
     return path.name[:cut], path.name[cut:]
 
 
-def checked_kind(path, name="path"):
+def checked_suffix(path, name="path"):
     """Return the suffix by which a file's format is known, or raise ValueError naming the file."""
-    kind = kind_of(path)
+    kind = format_suffix(path)
     others = "Fiji saves other files as Tiff; .png are read as a folder, of one or more sections"
     require(kind, name, f"one of {', '.join(FORMATS)} ({others})", path)
     return kind
 
 
-def checked_written_kind(path):
-    """Return what `checked_kind` does, or raise ValueError for a format that is only read."""
-    kind = kind_of(path)
+def checked_output_suffix(path):
+    """Return what `checked_suffix` does, or raise ValueError for a format that is only read."""
+    kind = format_suffix(path)
     require(kind and FORMATS[kind].write, "output", f"one of {suffixes('write')}", path)
     return kind

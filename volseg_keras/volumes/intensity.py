@@ -10,7 +10,7 @@ from .padding import fill_padding, find_padding
 
 
 @dataclass(frozen=True)
-class Intensity:
+class IntensityStatistics:
     """The statistics that a volume is standardised with: `(intensity - mean) / deviation`.
 
     Constant padding (a frame of zeros around an aligned stack, blank sections) is no tissue. It is
@@ -24,7 +24,7 @@ class Intensity:
             in any case.
 
     Example:
-        >>> intensity = Intensity.of(volume)
+        >>> intensity = IntensityStatistics.of(volume)
         >>> standardized = intensity.standardize(volume[:16])  # float32
     """
 
@@ -84,7 +84,7 @@ class Intensity:
 
 
 def checked_normalization(value):
-    """Return "volume", "model" or an `Intensity`, of an argument `normalization`.
+    """Return "volume", "model" or an `IntensityStatistics`, of an argument `normalization`.
 
     Args:
         value: one of these, or `(mean, standard deviation)`, each a number or one for each channel.
@@ -94,7 +94,7 @@ def checked_normalization(value):
     """
     if isinstance(value, str) and value in ("volume", "model"):
         return value
-    is_intensity = isinstance(value, Intensity)
+    is_intensity = isinstance(value, IntensityStatistics)
     try:
         pair = (value.mean, value.deviation) if is_intensity else value
         mean, deviation = np.asarray(pair, float)
@@ -107,5 +107,5 @@ def checked_normalization(value):
     if is_intensity:
         return value
     if np.ndim(mean):
-        return Intensity(tuple(mean.tolist()), tuple(deviation.tolist()), None)
-    return Intensity(float(mean), float(deviation), None)
+        return IntensityStatistics(tuple(mean.tolist()), tuple(deviation.tolist()), None)
+    return IntensityStatistics(float(mean), float(deviation), None)

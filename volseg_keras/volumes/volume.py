@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import invalid, require
 from ..resources import check_memory
 from .colour import as_grey
-from .formats import FORMATS, checked_kind, kind_of, suffixes
+from .formats import FORMATS, checked_suffix, format_suffix, suffixes
 from .geometry import with_voxel_size
 from .labels import whole_numbers
 from .slice_folder import find_slices, read_slices
@@ -214,7 +214,7 @@ def open_volume(path, *, axes=None, level=0, time=None, channel=None, series=Non
 
 def read_source(path, inside, level, series=None):
     """Return the `Source` of a file, a folder of slices or a pattern."""
-    kind = kind_of(path)
+    kind = format_suffix(path)
     if kind is None and path.is_dir() and any((path / name).is_file() for name in ZARR):
         around = [folder for folder in path.parents if folder.suffix == ".zarr"]
         if around:  # a part of an image, which describes its axes
@@ -226,7 +226,7 @@ def read_source(path, inside, level, series=None):
     are_slices = "*" in path.name or path.is_dir() and kind != ".zarr"
     if not are_slices:
         require(path.exists(), "path", "a file or folder that exists", path, FileNotFoundError)
-        kind = kind or checked_kind(path)
+        kind = kind or checked_suffix(path)
     expected = f"FILE::NAME for {suffixes('holds_arrays')} only"
     good = not inside or kind and FORMATS[kind].holds_arrays and not are_slices
     require(good, "path", expected, f"{path}::{inside}")

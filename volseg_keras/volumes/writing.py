@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import invalid, require
 from ..files import atomic_path, writable_folder
 from ..resources import free_memory
-from .formats import FORMATS, checked_kind, checked_written_kind, kind_of, suffixes
+from .formats import FORMATS, checked_output_suffix, checked_suffix, format_suffix, suffixes
 from .geometry import with_voxel_size
 from .ome_zarr import mark_labels
 from .source import checked_size, containing_file
@@ -65,7 +65,7 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False, like=Non
         OSError: the file cannot be written.
     """
     path, geometry = checked_output(path), geometry_like(like, voxel_size)
-    kind, dtype = kind_of(path), np.dtype(dtype)
+    kind, dtype = format_suffix(path), np.dtype(dtype)
     expected = "integers or floats of up to 64 bits, or booleans"
     require(dtype.kind in "uifb" and dtype.itemsize <= 8, "dtype", expected, dtype)
     dtype = np.dtype(np.uint8) if dtype.kind == "b" else dtype
@@ -120,7 +120,7 @@ def wrong_planes_error(shape, planes, last):
 def checked_output(path):
     """Return a path that a volume can be written to, or raise ValueError or OSError."""
     path = Path(path)
-    checked_written_kind(path)
+    checked_output_suffix(path)
     require(not path.is_dir(), "output", "a new name", f"{path} is a folder", FileExistsError)
     if path.is_symlink():
         writable_folder(path.resolve().parent)
@@ -153,5 +153,5 @@ def check_memory_to_write(path, shape, dtype):
     expected = f"another format than {suffixes('is_joined')}, which are joined in memory"
     received = f"{path}, for which {needed / 2**30:.0f} GiB are needed and {free / 2**30:.0f} free"
     require(
-        not FORMATS[checked_kind(path)].is_joined or needed <= free, "output", expected, received
+        not FORMATS[checked_suffix(path)].is_joined or needed <= free, "output", expected, received
     )

@@ -6,7 +6,7 @@ They are `(z, y, x, maps)`, float32 or uint8 levels of 1/256; one map is the for
 import numpy as np
 
 
-def decoded(values):
+def to_probability(values):
     """Return float32 probabilities of the values of an engine."""
     return (values + np.float32(0.5)) / np.float32(256) if values.dtype == np.uint8 else values
 
@@ -44,10 +44,10 @@ def probabilities(slabs):
 def _all_classes(values):
     """Return float32 probabilities of all classes from the values of an engine."""
     if values.shape[-1] > 1:
-        return decoded(values)
+        return to_probability(values)
     if values.dtype != np.uint8:
         return np.concatenate([1 - values, values], axis=-1)
-    foreground = decoded(np.arange(256, dtype=np.uint8))
+    foreground = to_probability(np.arange(256, dtype=np.uint8))
     table = np.stack([1 - foreground, foreground], axis=-1)
     found = np.empty((*values.shape[:3], 2), np.float32)
     for plane, into in zip(values[..., 0], found, strict=True):
@@ -60,14 +60,14 @@ def label_map(slabs, threshold=0.5):
     return np.concatenate([to_labels(values, threshold) for _, values in slabs])
 
 
-def not_background(values):
+def foreground_probability(values):
     """Return the float32 probability `(z, y, x)` that a voxel is not background."""
-    values = decoded(values)
+    values = to_probability(values)
     return values[..., 0] if values.shape[-1] == 1 else 1 - values[..., 0]
 
 
 def foreground_maps(values):
     """Return the float32 probability `(z, y, x)` of every class but the background."""
-    values = decoded(values)
+    values = to_probability(values)
     first = 0 if values.shape[-1] == 1 else 1
     return [values[..., number] for number in range(first, values.shape[-1])]

@@ -6,7 +6,7 @@ from ..pretrained.presets import readable
 from . import engines
 
 
-class FixedEngine:
+class FixedEngineFactory:
     """Starts the same engine for every volume."""
 
     def __init__(self, engine):
@@ -17,7 +17,7 @@ class FixedEngine:
         return self._engine
 
 
-class LazyEngines:
+class LazyEngineFactory:
     """Starts engines of a model that is read when the first one is needed.
 
     Args:
@@ -39,16 +39,16 @@ class LazyEngines:
             self._engines.release()
 
 
-def graph_engines(folder):
+def open_graph_factory(folder):
     """Read the graph in a `GraphFolder`; return what starts its engines."""
     file, about = folder.file, folder.metadata
     dims, levels = about.spatial_dims, about.num_classes == 2
     if folder.engine == "onnxruntime":
-        return FixedEngine(engines.onnxruntime_engine(file, dims, levels))
-    return engines.OpenVinoEngines(file, dims, levels)
+        return FixedEngineFactory(engines.onnxruntime_engine(file, dims, levels))
+    return engines.OpenVinoEngineFactory(file, dims, levels)
 
 
-def savedmodel_engines(path, spatial_dims):
+def open_savedmodel_factory(path, spatial_dims):
     """Read a SavedModel with OpenVINO; return what starts its engines."""
     with readable(path):
-        return engines.OpenVinoEngines(path, spatial_dims, levels=False)
+        return engines.OpenVinoEngineFactory(path, spatial_dims, levels=False)
