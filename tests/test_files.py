@@ -189,7 +189,7 @@ def test_the_file_behind_a_link_is_replaced(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, told", [("{'a': 1,}", "no JSON"), ("[1, 2]", "no names and values")]
+    "text, told", [("{'a': 1,}", "not valid JSON"), ("[1, 2]", "JSON object, not list")]
 )
 def test_json_that_is_no_dict_names_its_file(text, told, tmp_path):
     (tmp_path / "card.json").write_text(text)

@@ -292,7 +292,7 @@ def test_slices_of_two_channels_and_of_several_pages(tmp_path):
     with pytest.raises(ValueError, match="channel"):
         open_volume(tmp_path)
     tifffile.imwrite(tmp_path / "0.tif", VOXELS, imagej=True, metadata={"axes": "ZYX"})
-    with pytest.raises(ValueError, match="0.tif is no single image, but ZYX"):
+    with pytest.raises(ValueError, match="0.tif is not a single image, but ZYX"):
         open_volume(tmp_path)
 
 

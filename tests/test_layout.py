@@ -368,7 +368,7 @@ def test_images_within_a_zarr(tmp_path):
     for options in ({"series": 2}, {}):
         path = tmp_path / "plate.zarr" if options else f"{tmp_path / 'plate.zarr'}::B/10/0"
         np.testing.assert_array_equal(open_volume(path, **options)[...], OTHER)
-    with pytest.raises(ValueError, match="no B/3, but A/1/0"):
+    with pytest.raises(ValueError, match="no B/3 in it, but A/1/0"):
         open_volume(f"{tmp_path / 'plate.zarr'}::B/3")
 
 

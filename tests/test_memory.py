@@ -78,7 +78,7 @@ def test_version_1_counts_the_cache_of_the_groups_within(machine):
 def test_what_a_group_leaves_bounds_reads_tiles_and_slabs(machine):
     machine(2, "/", {"/": (GIB, GIB // 2, None)})
     resources.check_memory(GIB // 2)
-    with pytest.raises(ValueError, match="needs 0.6 GB of memory, 0.5 GB are free"):
+    with pytest.raises(ValueError, match="needs 0.6 GB of memory, but only 0.5 GB are free"):
         resources.check_memory(GIB // 2 + 2**24)
     assert tiled_prediction.voxels_at_once(3) * tiled_prediction.BYTES[3] < GIB // 6
     with pytest.warns(UserWarning, match="will take 2 GiB of memory, of which 0 GiB are free"):

@@ -114,7 +114,7 @@ def test_overlay_reads_three_planes_of_a_lazy_volume(tmp_path):
             (4, 8, 8),
             (4, 8, 9),
             None,
-            r"`prediction`. Expected shape \(4, 8, 8\) as of `image`. "
+            r"`prediction`. Expected the shape \(4, 8, 8\) of `image`. "
             r"Received: shape \(4, 8, 9\)",
         ),
         ((4, 8, 8), (4, 8, 8), (3, 8, 8), r"`truth`.*Received: shape \(3, 8, 8\)"),

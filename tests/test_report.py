@@ -175,7 +175,7 @@ def test_labels_that_touch_are_outlined_apart():
 @pytest.mark.parametrize(
     "arguments, told",
     [
-        ("report volume.tif --labels short.tif -o a.html", "`labels`. Expected shape (20, 48, 72)"),
+        ("report volume.tif --labels short.tif -o a.html", "`labels`. Expected the shape (20, 48, 72)"),
         (f"report short.tif {ALL} -o a.html", "(19, 48, 72)"),
         (ALL.replace("truth.tif", "short.tif"), "`truth`"),
         (ALL.replace("ids.tif", "short.tif"), "`instances`"),
@@ -202,8 +202,8 @@ def test_wrong_input_is_one_line_and_exit_code_2(arguments, told, folder, monkey
 @pytest.mark.parametrize(
     "name, shape, value, expected",
     [
-        ("truth", (4, 5, 7), 0, r"shape \(4, 5, 6\) as of `image`"),
-        ("probability", (4, 5), 0.5, r"shape \(4, 5, 6\) as of `image`"),
+        ("truth", (4, 5, 7), 0, r"the shape \(4, 5, 6\) of `image`"),
+        ("probability", (4, 5), 0.5, r"the shape \(4, 5, 6\) of `image`"),
         ("labels", (4, 5, 6), 0.5, "integers"),
         ("instances", (4, 5, 6), 1j, "integers"),
     ],

@@ -1,4 +1,4 @@
-"""Errors about wrong arguments: one line that names the argument, what it may be and what came."""
+"""Errors about wrong arguments: the argument, what it may be and what was received, in a line."""
 
 from numbers import Integral
 
@@ -9,7 +9,7 @@ def invalid(name, expected, received, error_type=ValueError):
     Args:
         name: of the argument.
         expected: what it may be, and what to type where that helps.
-        received: what came, such as `f"{seed=}"`.
+        received: the value, such as `f"{seed=}"`.
         error_type: class of the error.
     """
     error = error_type(f"Invalid value for `{name}`. Expected {expected}. Received: {received}")
@@ -33,7 +33,7 @@ def require_one_of(choices, name, value):
 
 
 def require_positive(**arguments):
-    """Raise ValueError for the first argument that is no positive integer."""
+    """Raise ValueError for the first argument that is not a positive integer."""
     for name, value in arguments.items():
         good = isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
         require(good, name, "a positive integer", f"{name}={value!r}")

@@ -56,7 +56,7 @@ def atomic_path(path):
 
 @contextmanager
 def work_folder(path):
-    """Yield an empty hidden folder beside `path`, which is removed in the end.
+    """Yield an empty hidden folder beside `path`, which is removed afterwards.
 
     Every call has a folder of its own, so several processes may write the same output: the last one
     wins. Folders that killed processes left beside `path` are removed first.
@@ -110,7 +110,7 @@ def writable_folder(path):
 
 
 def read_json(path):
-    """Return the dict that a file of JSON holds, an empty one if there is no such file.
+    """Return the dict that a file of JSON holds, empty if the file does not exist.
 
     Raises:
         ValueError: it holds anything else.
@@ -120,9 +120,9 @@ def read_json(path):
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(values, dict):
-        raise ValueError(f"{path} holds no names and values, but {type(values).__name__}")
+        raise ValueError(f"{path} must hold a JSON object, not {type(values).__name__}")
     return values
 
 

@@ -22,7 +22,7 @@ def uses_onednn():
     """Return whether TensorFlow computes with oneDNN."""
     try:
         from tensorflow.python.util._pywrap_util_port import IsMklEnabled
-    except ImportError:  # there is no public function for it
+    except ImportError:  # it has no public function
         return True
     return IsMklEnabled()
 

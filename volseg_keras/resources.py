@@ -74,4 +74,6 @@ def usable_cores():
 def check_memory(size):
     """Raise ValueError unless a number of bytes is free."""
     if size > (free := free_memory()):
-        raise ValueError(f"it needs {size / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free")
+        raise ValueError(
+            f"it needs {size / 1e9:.1f} GB of memory, but only {free / 1e9:.1f} GB are free"
+        )

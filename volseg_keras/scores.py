@@ -27,7 +27,7 @@ def segmentation_scores(y_true, y_pred, *, num_classes=None, ignore_class=None):
         index of the classes that are in either map.
 
     Raises:
-        ValueError: shapes differ, labels are no class ids, or no voxel is left.
+        ValueError: shapes differ, labels are not class ids, or no voxel is left.
 
     Example:
         >>> scores = volseg_keras.segmentation_scores(truth, labels, ignore_class=255)
@@ -220,7 +220,7 @@ def check_label_maps(y_true, y_pred):
     for name, labels in (("y_true", y_true), ("y_pred", y_pred)):
         good = labels.dtype.kind in "iub"
         require(good, name, "an integer label map", f"dtype {labels.dtype}")
-    expected = f"shape {y_true.shape} as of `y_true`"
+    expected = f"the shape {y_true.shape} of `y_true`"
     require(y_pred.shape == y_true.shape, "y_pred", expected, f"shape {y_pred.shape}")
 
 

@@ -36,7 +36,7 @@ def download(url, path, sha256=None, on_progress=None):
         The hexadecimal SHA-256 digest of the file.
 
     Raises:
-        ValueError: `url` is no such address, or the digest differs; what was
+        ValueError: `url` is not such an address, or the digest differs; what was
             downloaded is then removed, a file that was there is left alone.
         OSError: the server, the connection or the disk failed.
     """

@@ -70,7 +70,7 @@ def fetch_epfl(folder, labels=LABELS, *, source=None, say=lambda line: None):
         The paths of the volumes.
 
     Raises:
-        ValueError: `source` is no URL, or a file is unreadable or fails its checksum.
+        ValueError: `source` is not a URL, or a file is unreadable or fails its checksum.
         OSError: the server, the connection or the disk failed.
     """
     good = not source or source.startswith(("http://", "https://"))

@@ -42,12 +42,12 @@ def phantom(shape=(64, 256, 256), seed=0):
 
 
 def annotated_phantom(shape=(40, 192, 192), sections=4, seed=0):
-    """Draw a phantom of which some sections are annotated, as a stack is to begin with.
+    """Draw a phantom with a few annotated sections, like a stack at the start of a project.
 
     Args:
-        shape: as of `phantom`.
+        shape: see `phantom`.
         sections: number of annotated sections, evenly spaced.
-        seed: as of `phantom`.
+        seed: see `phantom`.
 
     Returns:
         The pair of `phantom`, with 0 in all other sections.

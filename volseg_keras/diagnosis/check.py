@@ -39,7 +39,7 @@ def attempt(section, name, look, *arguments, ok=None):
 
 
 def failed(section, name, error):
-    """Return the `Check` of an error; an optional package that is missing is no failure."""
+    """Return the `Check` of an error; a missing optional package is not a failure."""
     if isinstance(error, ModuleNotFoundError):
         optional = any(error.name in packages for packages, _ in OPTIONAL.values())
         return Check(section, name, f"not installed: {error.name}", None if optional else False)

@@ -59,7 +59,7 @@ def cores():
 
 
 def memory():
-    """Return the memory of this machine and what this process may still take of it."""
+    """Return the memory of this machine and how much of it this process may still use."""
     import psutil
 
     from ..resources import free_memory

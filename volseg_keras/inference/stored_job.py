@@ -8,7 +8,7 @@ from uuid import uuid4
 from ..errors import require
 from ..pretrained.presets import is_model, weights_digest
 from ..volumes.intensity import IntensityStatistics
-from ..volumes.source import split_name
+from ..volumes.paths import split_name
 from .job import RequestedModels, SourceVolume
 from .options import PredictionOptions
 from .section_smoothing import SectionSmoothing

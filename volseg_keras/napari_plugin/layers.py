@@ -11,7 +11,7 @@ from ..resources import free_memory
 from ..volumes.formats import format_suffix
 from ..volumes.geometry import size_in_nm
 from ..volumes.labels import are_labels, in_smallest_type
-from ..volumes.source import split_name
+from ..volumes.paths import split_name
 from ..volumes.volume import Volume, as_volume, open_volume
 from ..volumes.writing import check_not_input, save_volume
 

@@ -16,7 +16,7 @@ from ..pretrained.choice import AUTO, choose_model
 from ..pretrained.presets import published
 from ..training.run_folders import next_run, train_or_resume
 from ..training.suggest import draft_section, suggest
-from ..volumes.source import containing_file
+from ..volumes.paths import containing_file
 from .layers import (
     add_volumes,
     alignment_options,

@@ -31,7 +31,7 @@ def transposed(x, filters, size, name):
 
 
 def activation(x, name):
-    """Apply batch normalisation and a PReLU with one slope a map."""
+    """Apply batch normalisation and a PReLU with one slope per map."""
     return NormPReLU(name=f"{name}_norm_prelu")(x)
 
 

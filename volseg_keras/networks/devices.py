@@ -18,7 +18,7 @@ def on_gpu():
 
 @cache
 def cpu_has_bfloat16():
-    """Return whether the CPU computes in bfloat16, by what OpenVINO says of it."""
+    """Return whether the CPU computes in bfloat16, according to OpenVINO."""
     import openvino as ov
 
     return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

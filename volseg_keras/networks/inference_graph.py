@@ -19,7 +19,7 @@ class InterleavedSoftmax(keras.layers.Layer):
 
     Input shape: `(batch, *spatial, positions * maps)`; one map is the score of the foreground
         against the background.
-    Output shape: the input's. Of one map levels of 1/256, whole numbers from 0 to 255; of several,
+    Output shape: the input's. For one map levels of 1/256, integers from 0 to 255; for several,
         probabilities.
 
     Args:
@@ -65,7 +65,7 @@ def inference_graph(model):
         model: a network of `build_model`, or one that `with_normalization` wraps.
 
     Raises:
-        ValueError: `model` is no such network.
+        ValueError: `model` is not such a network.
     """
     network, constants = split_normalization(model)
     head = head_of(network)
@@ -145,7 +145,7 @@ def export_inference_graph(model, path):
         path: an .xml file for OpenVINO, whose weights lie beside it, or an .onnx file.
 
     Raises:
-        ValueError: the model is no such network, or the Keras backend cannot write the format.
+        ValueError: the model is not such a network, or the Keras backend cannot write the format.
     """
     check_tensorflow()
     write = write_openvino if path.suffix == ".xml" else write_onnx

@@ -111,7 +111,7 @@ class StochasticDownsample(keras.layers.Layer):
         seed: integer seed of the patterns, or None.
 
     Raises:
-        ValueError: `stride` is no positive integer or `region` no positive multiple of it.
+        ValueError: `stride` is not a positive integer or `region` not a positive multiple of it.
     """
 
     def __init__(self, stride=2, region=4, seed=None, **kwargs):

@@ -127,7 +127,7 @@ def one_hot_and_weight(y_true, y_pred, ignore_class):
     weight = ops.ones_like(y_true)
     if ignore_class is not None:
         weight = ops.cast(y_true != ignore_class, "int32")
-        # Not every backend has a one-hot row for a label that is no class.
+        # Not every backend has a one-hot row for a label that is not a class.
         y_true = y_true * weight
     return ops.one_hot(y_true, classes, dtype=y_pred.dtype), ops.cast(weight, y_pred.dtype)
 

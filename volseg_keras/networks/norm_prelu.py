@@ -11,7 +11,7 @@ from .training_ops import channel_sums, in_tensorflow_graph
 
 @register
 class NormPReLU(keras.layers.Layer):
-    """Batch normalisation, then a PReLU with one slope a map (paper, Section 2.1).
+    """Batch normalisation, then a PReLU with one slope per map (paper, Section 2.1).
 
     It holds a `keras.layers.BatchNormalization` and a `keras.layers.PReLU`, which compute its
     values in all cases but one: a compiled training step under TensorFlow in float32 or bfloat16,

@@ -15,12 +15,32 @@ ANISOTROPY, SHIFT = 0.15, 6
 # to 1. A damaged section is either shifted or of another level. Add none: every patch of every seed
 # would be another one. A new change draws from a generator of its own, as `stain` does.
 COINS = (
-    *("flip z", "flip y", "flip x", "transpose", "elastic", "gamma", "noise", "blur", "shading"),
-    *("inversion", "section", "thickness"),
+    "flip z",
+    "flip y",
+    "flip x",
+    "transpose",
+    "elastic",
+    "gamma",
+    "noise",
+    "blur",
+    "shading",
+    "inversion",
+    "section",
+    "thickness",
 )
 AMOUNTS = (
-    *("gain", "offset", "exponent", "blur", "noise", "scale z", "scale", "anisotropy"),
-    *("level or shift y", "kind", "stride", "shift x"),
+    "gain",
+    "offset",
+    "exponent",
+    "blur",
+    "noise",
+    "scale z",
+    "scale",
+    "anisotropy",
+    "level or shift y",
+    "kind",
+    "stride",
+    "shift x",
 )
 # Standard deviation, in voxels, of the blur of the edge where stained objects end.
 STAIN_EDGE = 1.5
@@ -152,26 +172,9 @@ def draw(rng, shape, augment, voxel_size=None):
     spatial = [axis for axis, size in enumerate(shape) if size > 1]
     grid = [2 + (size - 1) // SPACING if size > 1 else 1 for size in shape]
     points = rng.standard_normal((4, *grid), np.float32)
-    field = None
-    if coin["elastic"] < augment.elastic:
-        field = np.zeros((3, *grid), np.float32)
-        field[spatial] = augment.displacement * points[spatial]
-        plane, apart = amount["scale"], ANISOTROPY * amount["anisotropy"]
-        exponents = amount["scale z"], plane + apart, plane - apart
-        for axis in spatial:
-            stretch = (augment.scale ** exponents[axis] - 1) * (shape[axis] - 1) / 2
-            ramp = np.linspace(-stretch, stretch, grid[axis], dtype=np.float32)
-            field[axis] += ramp.reshape([-1 if a == axis else 1 for a in range(3)])
-    stride = 1
-    if augment.thickness and shape[0] > 1 and voxel_size and coin["thickness"] < 0.5:
-        largest = max(1.0, augment.thickness / voxel_size[0])
-        stride = round(largest ** abs(amount["stride"]))
-    section = None
-    if coin["section"] < augment.sections and shape[0] >= SPACING:
-        kind = ("missing", "noisy", "shifted")[int(3 * abs(amount["kind"])) % 3]
-        level = amount["level or shift y"]
-        shift = round(SHIFT * level), round(SHIFT * amount["shift x"])
-        section = SectionDamage(noise_seed // 2 % shape[0], kind, 3 * level, shift)
+    is_deformed = coin["elastic"] < augment.elastic
+    is_thinned = augment.thickness and shape[0] > 1 and voxel_size and coin["thickness"] < 0.5
+    is_damaged = coin["section"] < augment.sections and shape[0] >= SPACING
     gamma, noise, blur, shading = (
         coin[name] < augment.probability for name in ("gamma", "noise", "blur", "shading")
     )
@@ -179,8 +182,8 @@ def draw(rng, shape, augment, voxel_size=None):
     return Draw(
         flips=tuple(a for a in spatial if augment.flips and coin[f"flip {'zyx'[a]}"] < 0.5),
         transpose=bool(augment.rotations and shape[1] == shape[2] and coin["transpose"] < 0.5),
-        field=field,
-        stride=stride,
+        field=_deformation(augment, amount, points[:3], shape) if is_deformed else None,
+        stride=_stride(augment.thickness / voxel_size[0], amount["stride"]) if is_thinned else 1,
         gain=-gain if coin["inversion"] < augment.inversion else gain,
         offset=augment.brightness * amount["offset"],
         exponent=(1 + augment.gamma) ** (amount["exponent"] * gamma),
@@ -188,9 +191,36 @@ def draw(rng, shape, augment, voxel_size=None):
         shading=augment.shading * points[3] if augment.shading and shading else None,
         noise=(noise_seed, float(augment.noise * abs(amount["noise"]) * noise)),
         staining=(noise_seed + 1, augment.staining * (noise_seed % 2)),
-        section=section,
+        section=_damage(noise_seed // 2 % shape[0], amount) if is_damaged else None,
         myelin=myelin_seed if rng.random() < augment.myelin else None,
     )
+
+
+def _deformation(augment, amount, points, shape):
+    """Return displacements `(axes, *control points)`: random ones, and a change of the scale."""
+    plane, apart = amount["scale"], ANISOTROPY * amount["anisotropy"]
+    exponents = amount["scale z"], plane + apart, plane - apart
+    field = np.zeros_like(points)
+    for axis, size in enumerate(shape):
+        if size > 1:
+            stretch = (augment.scale ** exponents[axis] - 1) * (size - 1) / 2
+            ramp = np.linspace(-stretch, stretch, points.shape[1 + axis], dtype=np.float32)
+            field[axis] = augment.displacement * points[axis]
+            field[axis] += ramp.reshape([-1 if a == axis else 1 for a in range(3)])
+    return field
+
+
+def _stride(largest, amount):
+    """Return a number of sections, log-uniform from 1 to the largest."""
+    return round(max(1.0, largest) ** abs(amount))
+
+
+def _damage(index, amount):
+    """Return the `SectionDamage` of the section at an index."""
+    kind = ("missing", "noisy", "shifted")[int(3 * abs(amount["kind"])) % 3]
+    level = amount["level or shift y"]
+    shift = round(SHIFT * level), round(SHIFT * amount["shift x"])
+    return SectionDamage(index, kind, 3 * level, shift)
 
 
 def move_voxels(array, drawn, order):
@@ -239,7 +269,7 @@ def smooth_field(displacement, shape):
 def stain(image, label, staining):
     """Return an image with the grey levels of labelled objects shifted; the shift's edge is soft.
 
-    Of several sections all have to be annotated: else a shift tells which of them are.
+    Several sections must all be annotated: otherwise a shift shows which of them are.
 
     Args:
         image: float32 (z, y, x, channels), standardised grey levels.

@@ -45,7 +45,7 @@ class Patches:
         """Return a `tf.data.Dataset` of batches, in the order of their number.
 
         Args:
-            batch_size: patches a step.
+            batch_size: patches per step.
             start: the first step.
             steps: number of steps; endless where None.
             workers: parallel calls; where None, one for each core that may be used, at most 16.
@@ -74,7 +74,7 @@ class Patches:
         """Return a `keras.utils.PyDataset` of the same batches, for any backend.
 
         Args:
-            batch_size: patches a step.
+            batch_size: patches per step.
             start: the first step.
             steps: number of steps; endless where None.
             **options: `workers` and `max_queue_size` of `PyDataset`.

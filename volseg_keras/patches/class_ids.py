@@ -75,7 +75,7 @@ class ClassIds(ABC):
     def foreground_voxels(self, ignore_class=None):
         """Return sorted flat indices of the voxels that are neither background nor unannotated.
 
-        Of more than 16 million only every second, fourth, ... is returned.
+        If there are more than 16 million, only every second, fourth, ... is returned.
 
         Args:
             ignore_class: label of voxels without annotation.
@@ -106,7 +106,7 @@ class ArrayClassIds(ClassIds):
     """The class ids of a volume in memory.
 
     Args:
-        ids: uint8 array `(z, y, x)`, as of `volumes.labels.class_ids`.
+        ids: uint8 array `(z, y, x)`, see `volumes.labels.class_ids`.
     """
 
     in_memory = True
@@ -183,8 +183,8 @@ class FileClassIds(ClassIds):
         foreground: flat indices of the voxels with a class above 0: all, or an even selection of
             many.
         classes: their class ids.
-        painted: as of `ClassIds`.
-        full: as of `ClassIds`.
+        painted: see `ClassIds`.
+        full: see `ClassIds`.
         unknown: for each z, whether the section counts as not annotated.
     """
 
@@ -206,7 +206,7 @@ class FileClassIds(ClassIds):
             on_progress: called with the number of blocks read and their total.
 
         Raises:
-            ValueError: a label is no class id.
+            ValueError: a label is not a class id.
         """
         found = np.zeros(0, labels.dtype)
         depth = labels.shape[0]

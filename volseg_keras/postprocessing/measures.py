@@ -7,7 +7,7 @@ from scipy import ndimage
 from skimage.measure import marching_cubes, mesh_surface_area
 
 from ..errors import require
-from ..volumes.source import checked_size
+from ..volumes.geometry import checked_size
 from .filters import touches_border
 from .instance_ids import compact_large_ids
 

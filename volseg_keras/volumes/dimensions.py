@@ -20,7 +20,7 @@ def check_axes(volume):
 
 
 def lacks_thickness(volume):
-    """Return whether a `Volume` has pixels as of tissue, but no thickness of its sections."""
+    """Return whether a `Volume` has pixels of a size of tissue, but no section thickness."""
     geometry = getattr(volume, "geometry", None)
     if geometry is None or geometry.given_voxel_size or not (scale := in_nm(geometry.unit)):
         return False
@@ -84,7 +84,7 @@ def check_shapes(image, /, of="image", **others):
     require(len(shape) == 3, of, "shape (z, y, x)", f"shape {shape}")
     for name, other in others.items():
         found = shape if other is None else tuple(other.shape)
-        require(found == shape, name, f"shape {shape} as of `{of}`", f"shape {found}")
+        require(found == shape, name, f"the shape {shape} of `{of}`", f"shape {found}")
 
 
 def check_integers(**labels):

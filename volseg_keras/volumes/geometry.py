@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..errors import require
+
 NANOMETRES = {
     "pm": 1e-3,
     "picometer": 1e-3,
@@ -198,7 +200,7 @@ class Geometry:
         which = ["ZYX".index(order[a]) for a in "ZYX"]
         steps, start = [self.steps[i] for i in which], [self.start[i] for i in which]
         named_only = self.space is None and self.codes is None and self.is_straight
-        if named_only and sorted(which) == [0, 1, 2]:  # x, y and z are no more than the axes
+        if named_only and sorted(which) == [0, 1, 2]:  # x, y and z only name the axes
             sides, origin = self.sides, self.origin[::-1]
             origin = [origin[i] for i in which][::-1]
             named = Geometry.straight([sides[i] for i in which], self.unit, origin)
@@ -215,7 +217,7 @@ def geometry_of(sizes, units, origin=None, **others):
     """Return the `Geometry` of sides (z, y, x) with a unit each, None if no side is known.
 
     Args:
-        sizes: numbers or texts; those that are no positive number are unknown.
+        sizes: numbers or texts; those that are not positive numbers are unknown.
         units: names or None.
         origin: (z, y, x) in the same units, or None.
         **others: of `Geometry`.
@@ -232,6 +234,20 @@ def geometry_of(sizes, units, origin=None, **others):
         origin = [o * (u or 0) for o, u in zip(origin, scales, strict=True)]
         unit = "nm"
     return Geometry.straight(sides, unit, origin[::-1], **others)
+
+
+def checked_size(voxel_size):
+    """Return a voxel size (z, y, x) as floats, or None; raise ValueError for anything else."""
+    if voxel_size is None:
+        return None
+    size = np.ravel(voxel_size).astype(float)
+    require(
+        size.shape == (3,) and np.all(np.isfinite(size) & (size > 0)),
+        "voxel_size",
+        "three positive numbers (z, y, x) in nm",
+        f"{voxel_size=}",
+    )
+    return tuple(size.tolist())
 
 
 def with_voxel_size(geometry, size):

@@ -10,18 +10,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from .axes import default_axes, named_axes
 from .geometry import geometry_of, positive
 from .ome_zarr import CHUNK, chunk_for_slabs, fill
-from .source import (
-    Source,
-    check_number,
-    default_axes,
-    is_volume,
-    listed,
-    named_axes,
-    pick,
-    stored_limit,
-)
+from .source import Source, check_number, is_volume, listed, pick, stored_limit
 
 # Filters of HDF5 that need plugins, by their registered numbers.
 FILTER_NAMES = {
@@ -142,7 +134,7 @@ class CheckedDataset:
         if dataset.chunks:
             self.limit = stored_limit(dataset.chunks, dataset.dtype)
         if len(set(filters)) < len(filters):
-            raise ValueError("it is compressed twice")
+            raise ValueError("a compression filter is applied twice")
         for number in filters:
             check_filter(number)
 

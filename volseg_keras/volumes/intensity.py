@@ -13,7 +13,7 @@ from .padding import fill_padding, find_padding
 class IntensityStatistics:
     """The statistics that a volume is standardised with: `(intensity - mean) / deviation`.
 
-    Constant padding (a frame of zeros around an aligned stack, blank sections) is no tissue. It is
+    Constant padding (a frame of zeros around an aligned stack, blank sections) is not tissue. It is
     left out of the statistics, and replaced by the mirrored image, or by 0 farther away.
 
     Attributes:

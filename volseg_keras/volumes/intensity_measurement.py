@@ -14,7 +14,7 @@ QUANTILES = (0.001, 0.999)
 # Voxels that statistics are taken of, and the size above which only some sections, or stripes of
 # them, are read.
 SAMPLED, LARGE = 2**25, 2**29
-# Sections that are read of a large volume, if it has so many; and the stripes of each, if whole
+# Sections that are read of a large volume, if it has that many; and the stripes of each, if whole
 # sections are too large.
 FEWEST_SECTIONS, STRIPES = 8, 16
 # So many times fewer voxels of floats, whose levels are all distinct.

@@ -123,7 +123,7 @@ def present_ids(labels):
 def count_classes(*labels):
     """Return the number of classes of label maps in which 255 means "not annotated".
 
-    Warns if classes have no voxel, or if there are so many that labels may be something else.
+    Warns if classes have no voxel, or if there are so many that they may not be classes.
     """
     present = sorted({i for values in labels for i in present_ids(values)})
     top = max(present, default=0)

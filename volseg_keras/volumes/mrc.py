@@ -88,7 +88,7 @@ def read_mrc(path, inside=None, level=0, series=None):
     if min(shape) < 1 or start < HEADER:
         raise ValueError(f"invalid header: shape {shape}, voxels from byte {start}")
     if start + prod(stored) * dtype.itemsize > size:
-        raise ValueError(f"the file is cut off: expected {prod(stored)} voxels from byte {start}")
+        raise ValueError(f"the file is truncated: expected {prod(stored)} voxels from byte {start}")
     array = np.memmap(path, dtype, "r", start, stored)
     if half:
         array = Packed(array, shape)
@@ -101,7 +101,7 @@ def read_mrc(path, inside=None, level=0, series=None):
 def byte_order(raw):
     """Return "<" or ">", whichever makes a header valid; raise ValueError if neither does."""
     if len(raw) < HEADER:
-        raise ValueError("the file is cut off: it is shorter than a header of 1024 bytes")
+        raise ValueError("the file is truncated: it is shorter than a header of 1024 bytes")
     little = raw[212:214] != b"\x11\x11"
     for order in ("<", ">") if little else (">", "<"):
         header = Header(raw, order)

@@ -58,7 +58,7 @@ def check_nifti(path):
     if any(n < 1 for n in shape):
         raise ValueError(f"its shape is {shape}")
     if not start <= EXTENSIONS or size > path.stat().st_size * (DEFLATE if zipped else 1):
-        raise ValueError(f"the file is cut off: expected {size} bytes from byte {start}")
+        raise ValueError(f"the file is truncated: expected {size} bytes from byte {start}")
 
 
 def write_nifti(path, slabs, shape, dtype, geometry):

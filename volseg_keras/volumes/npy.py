@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from .source import Source, default_axes
+from .axes import default_axes
+from .source import Source
 
 
 def read_npy(path, inside=None, level=0, series=None):

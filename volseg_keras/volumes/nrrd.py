@@ -9,8 +9,10 @@ from contextlib import nullcontext
 import numpy as np
 
 from ..resources import check_memory
+from .axes import default_axes, named_axes
 from .geometry import SHORT, Geometry, as_tuples, ascii_unit, geometry_of
-from .source import Source, default_axes, join_slabs, named_axes, resolve_sibling
+from .paths import resolve_sibling
+from .source import Source, join_slabs
 
 COMPRESSED = {name: gzip.open for name in ("gzip", "gz")}
 COMPRESSED |= {name: bz2.open for name in ("bzip2", "bz2")}  # encodings of NRRD

@@ -6,18 +6,9 @@ from itertools import product
 import numpy as np
 from tifffile import natural_sorted
 
+from .axes import default_axes, named_axes
 from .geometry import geometry_of, in_nm
-from .source import (
-    MAX_LISTED,
-    Source,
-    check_number,
-    default_axes,
-    is_volume,
-    listed,
-    named_axes,
-    pick,
-    stored_limit,
-)
+from .source import MAX_LISTED, Source, check_number, is_volume, listed, pick, stored_limit
 
 MINIMUM_SIDE = 64  # of the coarsest level of a pyramid
 UNITS = {1: "nanometer", 1e3: "micrometer", 1e6: "millimeter", 0.1: "angstrom"}
@@ -38,7 +29,7 @@ def read_zarr(path, inside=None, level=0, series=None):
     try:
         node = root[name] if name else root
     except (KeyError, AttributeError) as error:
-        raise ValueError(f"it has no {name}, but {listed(contents(root))}") from error
+        raise ValueError(f"there is no {name} in it, but {listed(contents(root))}") from error
     if is_volume(node):
         check_number("level", level, 1)
         check_number("series", series or 0, 1)

@@ -56,7 +56,7 @@ def open_labelled(name, files, **options):
     Args:
         name: what an error calls the argument.
         files: an image, its labels, and so on.
-        **options: as of `open_together`.
+        **options: see `open_together`.
 
     Raises:
         ValueError: the number of files is odd, or labels have another shape than their image.

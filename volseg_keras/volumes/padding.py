@@ -1,11 +1,11 @@
 """Constant padding of a volume: where it is, and the mirrored image that takes its place.
 
-Padding is no tissue: a frame around an aligned stack, blank sections, sections that were lost.
+Padding is not tissue: a frame around an aligned stack, blank sections, sections that were lost.
 """
 
 import numpy as np
 
-# This many equal voxels in a row along x are no tissue.
+# This many equal voxels in a row along x are not tissue.
 RUN = 16
 # A block's sections are blank if they are constant and at least so wide.
 BLANK = 64

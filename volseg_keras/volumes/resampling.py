@@ -22,7 +22,7 @@ def resample(image, scale):
 
 
 def resample_labels(label, scale):
-    """Return the class ids `(z, y, x)` that are nearest to new voxels; `scale` as of `resample`.
+    """Return the class ids `(z, y, x)` that are nearest to new voxels; `scale` as in `resample`.
 
     Of sections that get fewer, those stay that are annotated.
     """

@@ -133,21 +133,21 @@ def read_page(path):
     kept = [(n, a) for n, a in zip(image.shape, axes, strict=True) if n > 1 or a in "YX"]
     axes = "".join(a for _, a in kept)
     if not set(axes) <= set("CYXS"):
-        raise ValueError(f"{path} is no single image, but {axes} of shape {image.shape}")
+        raise ValueError(f"{path} is not a single image, but {axes} of shape {image.shape}")
     return image.reshape([n for n, _ in kept]), axes
 
 
 def read_png(path):
     """Return the image of a PNG file and its axes, unless it declares absurd sizes.
 
-    Of a palette of greys it returns the grey levels; of colours, as in label images, their numbers.
+    For a palette of greys it returns grey levels; for colours, as in label images, their indices.
     """
     import imagecodecs
 
     with open(path, "rb") as file:
         data = file.read()
     if not data.startswith(PNG):
-        raise ValueError("it is no PNG")
+        raise ValueError("it is not a PNG")
     stored_limit(struct.unpack_from(">2I", data, 16), np.dtype("u2" if data[24] > 8 else "u1"))
     if data[25] != PALETTE:
         image = imagecodecs.png_decode(data)

@@ -11,7 +11,8 @@ from tifffile import PHOTOMETRIC, PLANARCONFIG
 from ..errors import require
 from ..resources import usable_cores
 from .geometry import Geometry
-from .source import Source, check_number, resolve_sibling, stored_limit
+from .paths import resolve_sibling
+from .source import Source, check_number, stored_limit
 from .tiff_checks import choose_series, strict_tifffile
 from .tiff_geometry import imagej_options, ome_options, read_geometry
 

@@ -45,7 +45,7 @@ def choose_series(tif, number=None):
         size = page.parent.filehandle.size  # of OME-TIFF, pages may lie in several files
         spans = zip(page.dataoffsets, page.databytecounts, strict=True)
         if any(offset + count > size for offset, count in spans):
-            raise ValueError("the file is cut off")
+            raise ValueError("the file is truncated")
         if page.parent is tif and any(page.databytecounts):
             starts += page.dataoffsets[:1]
     # All pages are read by the size of the first, which would take those of smaller ones too far.

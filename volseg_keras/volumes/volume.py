@@ -10,10 +10,10 @@ from ..errors import invalid, require
 from ..resources import check_memory
 from .colour import as_grey
 from .formats import FORMATS, checked_suffix, format_suffix, suffixes
-from .geometry import with_voxel_size
+from .geometry import checked_size, with_voxel_size
 from .labels import whole_numbers
+from .paths import split_name
 from .slice_folder import find_slices, read_slices
-from .source import checked_size, split_name
 
 ZARR = (".zarray", ".zgroup", "zarr.json")  # what a folder of Zarr holds, whatever its name
 

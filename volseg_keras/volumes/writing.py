@@ -12,9 +12,9 @@ from ..errors import invalid, require
 from ..files import atomic_path, writable_folder
 from ..resources import free_memory
 from .formats import FORMATS, checked_output_suffix, checked_suffix, format_suffix, suffixes
-from .geometry import with_voxel_size
+from .geometry import checked_size, with_voxel_size
 from .ome_zarr import mark_labels
-from .source import checked_size, containing_file
+from .paths import containing_file
 
 GIVEN_UP = object()  # for the thread that writes, instead of the next slab
 
@@ -50,12 +50,12 @@ def create_volume(path, shape, dtype, voxel_size=None, *, labels=False, like=Non
     """Write a volume slab by slab, in a thread; a killed or failed run leaves no half file.
 
     Args:
-        path: as of `save_volume`.
+        path: see `save_volume`.
         shape: `(z, y, x)` of the whole.
         dtype: type of a voxel.
         voxel_size: sides (z, y, x) of a voxel in nm, if known.
         labels: whether the voxels are labels, which OME-Zarr notes for viewers.
-        like: as of `save_volume`.
+        like: see `save_volume`.
 
     Yields:
         A function that takes the next `(depth, y, x)` array.
