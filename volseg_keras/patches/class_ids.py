@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -174,10 +175,11 @@ def annotated_sections(ids, ignore_class):
     return np.flatnonzero([(plane != ignore_class).any() for plane in ids])
 
 
+@dataclass(eq=False)
 class FileClassIds(ClassIds):
     """The class ids of a label volume in a file; `scan` reads it once.
 
-    Args:
+    Attributes:
         labels: `(z, y, x)` array-like that reads what is indexed by slices.
         class_of: dict from every label that occurs to its class id.
         foreground: flat indices of the voxels with a class above 0: all, or an even selection of
@@ -188,14 +190,16 @@ class FileClassIds(ClassIds):
         unknown: for each z, whether the section counts as not annotated.
     """
 
-    in_memory = False
+    labels: object
+    class_of: dict
+    foreground: np.ndarray
+    classes: np.ndarray
+    painted: np.ndarray
+    full: np.ndarray
+    unknown: np.ndarray
+    _digest: str | None = field(default=None, init=False, repr=False)
 
-    def __init__(self, labels, class_of, foreground, classes, painted, full, unknown):
-        self.labels, self.class_of = labels, class_of
-        self.foreground, self.classes = foreground, classes
-        self.painted, self.full, self.unknown = painted, full, unknown
-        self.shape = labels.shape
-        self._digest = None
+    in_memory = False
 
     @classmethod
     def scan(cls, labels, on_progress=None):
@@ -224,11 +228,17 @@ class FileClassIds(ClassIds):
         class_of = dict(zip(found.tolist(), lookup.tolist(), strict=True))
         is_mask = class_of.get(NOT_ANNOTATED) != NOT_ANNOTATED
         marked = [others] + [at_255] * is_mask
-        places, values = map(np.concatenate, zip(*(v.kept() for v in marked), strict=True))
-        classes = lookup[np.searchsorted(found, values)]
+        voxels, values = map(np.concatenate, zip(*(v.kept() for v in marked), strict=True))
         low, high = (lookup[np.searchsorted(found, v)] for v in (minimum, maximum))
-        sections = (low > 0) | (high > 0), (low > 0) & (high > 0), low == NOT_ANNOTATED
-        return cls(labels, class_of, places, classes, *sections)
+        return cls(
+            labels,
+            class_of,
+            foreground=voxels,
+            classes=lookup[np.searchsorted(found, values)],
+            painted=(low > 0) | (high > 0),
+            full=(low > 0) & (high > 0),
+            unknown=low == NOT_ANNOTATED,
+        )
 
     def __getitem__(self, key):
         """Read a block of class ids."""
@@ -240,6 +250,11 @@ class FileClassIds(ClassIds):
         z = key[0] if isinstance(key, tuple) else key
         ids[self.unknown[z]] = NOT_ANNOTATED
         return ids
+
+    @property
+    def shape(self):
+        """See `ClassIds`."""
+        return self.labels.shape
 
     def digest(self, on_progress=None):
         """See `ClassIds`; the file is read once."""
@@ -259,16 +274,25 @@ class FileClassIds(ClassIds):
         inside = [(i >= r.start) & (i < r.stop) for i, r in zip(places, crop.ranges, strict=True)]
         kept = np.logical_and.reduce(inside)
         places = [i[kept] - r.start for i, r in zip(places, crop.ranges, strict=True)]
-        foreground = np.ravel_multi_index(places, crop.shape)
-        sections = (mask[part[0]] for mask in (self.painted, self.full, self.unknown))
-        return FileClassIds(crop, self.class_of, foreground, self.classes[kept], *sections)
+        return replace(
+            self,
+            labels=crop,
+            foreground=np.ravel_multi_index(places, crop.shape),
+            classes=self.classes[kept],
+            painted=self.painted[part[0]],
+            full=self.full[part[0]],
+            unknown=self.unknown[part[0]],
+        )
 
     def without_sections(self, unpainted):
         """Return the class ids with some sections, a mask along z, as not annotated."""
         kept = ~unpainted[self.foreground // math.prod(self.shape[1:])]
-        foreground = self.foreground[kept], self.classes[kept]
-        sections = self.painted, self.full, self.unknown | unpainted
-        return FileClassIds(self.labels, self.class_of, *foreground, *sections)
+        return replace(
+            self,
+            foreground=self.foreground[kept],
+            classes=self.classes[kept],
+            unknown=self.unknown | unpainted,
+        )
 
     def annotated_sections(self, ignore_class):
         """Return the sorted z of the sections in which a voxel is annotated."""
