@@ -95,10 +95,12 @@ def run(debug=False):
         sys.exit(1 if isinstance(error, FloatingPointError) else 2)
     except SystemExit as stop:
         if stop.code in INTERRUPTED:
-            how = "`train`, and `predict` of large volumes, continue with --resume"
             if sys.stdout.isatty():
                 print()  # after a line of progress
-            print_error(f"interrupted. {how}; `reproduce` with the same command")
+            print_error(
+                "interrupted. Resume `train`, or `predict` of a large volume, with --resume; "
+                "repeat `reproduce`"
+            )
         raise
 
 

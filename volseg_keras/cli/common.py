@@ -22,7 +22,7 @@ SkipEmpty = Annotated[
     bool,
     typer.Option(
         "--skip-empty",
-        help="Leave out sections without any true label, which nobody has annotated.",
+        help="Leave out sections without any true label, treating them as unannotated.",
     ),
 ]
 Axes = Annotated[
@@ -32,7 +32,7 @@ Time = Annotated[int | None, typer.Option(help="Index on a time axis.")]
 Channel = Annotated[int | None, typer.Option(help="Index on a channel axis, or of a colour.")]
 Level = Annotated[int, typer.Option(help="Level of a pyramid, 0 the finest.")]
 Series = Annotated[
-    int | None, typer.Option(help="Number of an image in a file of several, from 0.")
+    int | None, typer.Option(help="Index (from 0) of the image in a file that holds several.")
 ]
 VoxelSize = Annotated[
     str | None,

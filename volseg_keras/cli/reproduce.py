@@ -47,7 +47,7 @@ def reproduce(
         int | None,
         typer.Option(help="Budget of a run in steps; by default that of the model."),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of a row of Table 1.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs per network of Table 1.")] = 1,
 ):
     """Train a published model again, or the networks of Table 1 for comparison.
 

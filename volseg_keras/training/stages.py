@@ -218,8 +218,8 @@ def tell_gain(start, classes, held_out, found):
     print(f"Held-out Jaccard: {start.name} {before:.3f}, after training {after:.3f}")
     if before > SUSPICIOUS:
         print(
-            f"{start.name} itself predicted the held-out labels, as in a draft that nobody has "
-            "corrected: this score says nothing. Correct the draft first"
+            f"The held-out labels are {start.name}'s own predictions (an uncorrected draft?), so "
+            "this score is meaningless. Correct the draft first"
         )
     elif after <= before:
         print(

@@ -31,7 +31,7 @@ from .recipes import get_recipe
 
 # Sections of a volume to score models on, and seconds after which no further model is scored.
 SECTIONS, SECONDS = 4, 90
-# A model finds something if its Jaccard index exceeds that of marking everything by so much.
+# A model finds something if its Jaccard index exceeds the all-foreground baseline by this much.
 MARGIN = 0.03
 SHARE = 1 / 8  # of the free memory that a rescaled stack may take
 
@@ -46,7 +46,7 @@ class Candidate:
         jaccard: Jaccard index on the annotated sections at `threshold`, of the class, and the class
             of the model, for which it is highest.
         threshold: the minimum foreground probability for which the index is highest.
-        chance: the index of marking everything.
+        chance: the all-foreground baseline: the index if every voxel is foreground.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Candidate:
         """Its row of a table."""
         scale = " x ".join(f"{s:.3g}" for s in self.scale)
         scale = "as they are" if set(self.scale) == {1} else scale
-        verdict = "" if self.finds else f"marking everything scores {self.chance:.3f}"
+        verdict = "" if self.finds else f"all-foreground baseline: {self.chance:.3f}"
         return self.name, scale, f"{self.jaccard:.3f}", f"{self.threshold:.2f}", verdict
 
 
@@ -187,7 +187,7 @@ def score_candidates(volumes, spatial_dims, planned):
     """
     crops = [(volume, crops_of(volume, spatial_dims)) for volume in volumes]
     tried, started = [], time.monotonic()
-    with progress_bar("looking at published models") as on_progress:
+    with progress_bar("scoring published models") as on_progress:
         for done, (name, scale) in enumerate(planned):
             on_progress(done, len(planned))
             if tried and time.monotonic() - started > SECONDS:
