@@ -88,9 +88,8 @@ def train_table(rows, data, output, recipe, seeds, steps, minutes):
     get_recipe(recipe)
     names = [get_variant(row.strip()).name for row in rows.split(",")]
     start_keras()
-    from ..publishing.table1 import load_data
-    from ..publishing.table1 import reproduce as run
+    from ..publishing import table1
 
     options = {"recipe": recipe, "seeds": seeds, "steps": steps, "minutes": minutes}
-    run(output, names, load_data(data), **options)
+    table1.reproduce(output, names, table1.load_data(data), **options)
     print((output / "table.md").read_text(encoding="utf-8"))

@@ -50,11 +50,11 @@ def suggest(
     start_keras()
     from ..progress import progress_bar
     from ..report.console import print_table
-    from ..training.suggest import suggest as suggested
+    from ..training import suggest as suggest_module
     from ..training.suggestion_files import draw_suggestions, write_draft
 
     with progress_bar("looking at sections") as on_progress:
-        found = suggested(model, image, count, known, on_progress)
+        found = suggest_module.suggest(model, image, count, known, on_progress)
     rows = [
         (str(s.z), str(s.z + 1), f"{s.mean_uncertainty:.2%}", f"{s.distance:.1f}", picture.name)
         for s, picture in zip(found, draw_suggestions(found, output), strict=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .common import VolumeOptions, normalization, numbers, takes_volume_options
+from .common import VolumeOptions, parse_normalization, parse_numbers, takes_volume_options
 from .terminal import start_keras
 
 FEWEST_STEPS = 25  # fewer hardly change a network
@@ -112,9 +112,9 @@ def train(
     """
     from ..training.network_choice import check_network
 
-    statistics = normalization(normalize)
+    statistics = parse_normalization(normalize)
     check_network(model, start, self_train)
-    shares = numbers("weights", weights)
+    shares = parse_numbers("weights", weights)
     trained = volume_options.open_labelled("volumes", volumes)
     validated = volume_options.open_labelled("validate", validate or [])
     start_keras()

@@ -40,7 +40,7 @@ def without_unpainted(label):
     return label.without_sections(~painted), int(np.count_nonzero(~painted))
 
 
-def tell_empty_sections(name, label):
+def report_empty_sections(name, label):
     """Say that most sections of a volume have no label, where they count as background."""
     empty = int(np.count_nonzero(~label.painted))
     if 2 * empty > len(label):

@@ -12,7 +12,7 @@ from statistics import median
 import keras
 
 from ..files import write_csv
-from ..progress import LISTENER
+from ..progress import current_listener
 
 RECENT = 9  # epochs whose median speed gives the time left
 HISTORY = (
@@ -112,7 +112,7 @@ class Progress(keras.callbacks.Callback):
         """Measure the speed from here on: an earlier part of the run may have had another."""
         self.marks = deque([(time.monotonic(), self.budget.step)], RECENT + 1)
         self.compiled = False
-        if listener := LISTENER.get():
+        if listener := current_listener():
             listener("compiling the network", self.progress, 1.0)
         elif sys.stdout.isatty():
             print("\rcompiling the network, which takes up to a minute ", end="", flush=True)
@@ -135,7 +135,7 @@ class Progress(keras.callbacks.Callback):
             self.compiled = True
             self.marks.clear()
             self.marks.append((time.monotonic(), self.budget.step))
-        if listener := LISTENER.get():
+        if listener := current_listener():
             line = self.line(logs, width=0)
             listener(f"{line}{self.score}{self.time_left()}", self.progress, 1.0)
         elif sys.stdout.isatty():
@@ -156,13 +156,13 @@ class Progress(keras.callbacks.Callback):
         """Return a text with the time left of the whole training, empty while it is unknown."""
         budget, marks = self.budget, [*self.marks]
         whole = (1 - self.part.before) / self.part.share  # of this part and those after it, for it
-        if budget.steps is None:
-            left = whole * budget.seconds - budget.elapsed
+        if budget.max_steps is None:
+            left = whole * budget.max_seconds - budget.elapsed
         else:
             if len(marks) == 1:
                 marks.append((time.monotonic(), budget.step))
             paces = [(b[0] - a[0]) / (b[1] - a[1]) for a, b in pairwise(marks) if b[1] > a[1]]
             if not paces:
                 return ""
-            left = median(paces) * (whole * budget.steps - budget.step)
+            left = median(paces) * (whole * budget.max_steps - budget.step)
         return "  {:d}:{:02d} left".format(*divmod(max(0, int(left)), 60))

@@ -101,7 +101,7 @@ SCORED = f"Jaccard (at most {SECTIONS} sections)"
 COLUMNS = ("start", "voxels (z, y, x)", SCORED, "threshold", "")
 
 
-def chosen_start(volumes, request, file):
+def choose_start(volumes, request, file):
     """Return the `Start` of a training run, which is kept in a file for a resumed run.
 
     Raises:
@@ -123,7 +123,7 @@ def chosen_start(volumes, request, file):
         axes, why = min(found)  # 2D if one stack needs it
         start = Start(axes, why, None, asked=request.resume_conditions)
         print(f"{axes}D: {why}", flush=True)
-        tried = [] if request.start else suitable(volumes, axes)
+        tried = [] if request.start else suitable_models(volumes, axes)
     planned = [(name, scale) for name in tried for scale in scales(name, volumes, axes)]
     if request.recipe and axes:
         check_recipe(get_recipe(request.recipe), axes)
@@ -148,12 +148,12 @@ def start_text(start):
     return f"Starts from {start.name}{scaled}"
 
 
-def rescaled(volumes, start):
+def rescale_volumes(volumes, start):
     """Return `LabelledVolume`s rescaled for the network."""
     return [resampled_volume(volume, start.scale) for volume in volumes]
 
 
-def rescaled_to(volumes, trained, start, spatial_dims):
+def rescale_to_match(volumes, trained, start, spatial_dims):
     """Return `LabelledVolume`s rescaled to the voxel size of the volumes that are trained on.
 
     Args:
@@ -172,15 +172,16 @@ def rescaled_to(volumes, trained, start, spatial_dims):
     return found
 
 
-def score_candidates(volumes, spatial_dims, planned):
+def score_candidates(volumes, spatial_dims, planned, seconds=SECONDS):
     """Score models on the annotated sections of some volumes.
 
-    At most `SECTIONS` sections of a volume are predicted, and no model after `SECONDS` seconds.
+    At most `SECTIONS` sections of a volume are predicted.
 
     Args:
         volumes: `LabelledVolume`s.
         spatial_dims: 2 or 3, the axes of the networks.
         planned: pairs of the name of a model and a scale to try it at.
+        seconds: time after which no further model is scored.
 
     Returns:
         A list of `Candidate`, the best first.
@@ -190,10 +191,10 @@ def score_candidates(volumes, spatial_dims, planned):
     with progress_bar("scoring published models") as on_progress:
         for done, (name, scale) in enumerate(planned):
             on_progress(done, len(planned))
-            if tried and time.monotonic() - started > SECONDS:
+            if tried and time.monotonic() - started > seconds:
                 print(f"Skipped for lack of time: {', '.join(n for n, _ in planned[done:])}")
                 break
-            tried.append(scored(name, scale, crops))
+            tried.append(score_model(name, scale, crops))
         on_progress(len(planned), len(planned))
     return sorted(tried, key=lambda candidate: -candidate.jaccard)
 
@@ -204,7 +205,7 @@ def crops_of(volume, spatial_dims):
     return [section_view(volume, z, spatial_dims) for z in spread(sections, SECTIONS)]
 
 
-def suitable(volumes, spatial_dims):
+def suitable_models(volumes, spatial_dims):
     """Return the names of published models with `spatial_dims` axes and the volumes' channels.
 
     The most general ones are first, for a machine that has no time for all.
@@ -227,7 +228,7 @@ def scales(name, volumes, spatial_dims):
     return [(1, 1, 1), scale] if fits and scale != (1, 1, 1) else [(1, 1, 1)]
 
 
-def scored(name, scale, crops):
+def score_model(name, scale, crops):
     """Return the `Candidate` of a model at a scale.
 
     Args:

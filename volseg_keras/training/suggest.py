@@ -17,8 +17,9 @@ from ..inference.options import PredictionOptions
 from ..inference.tiled_prediction import HALO
 from ..patches.class_ids import ArrayClassIds
 from ..patches.crop import cropped
-from ..pretrained.choice import ChosenModels
-from ..volumes.dimensions import check_shape
+from ..pretrained.choice import ChosenModels, common_scale
+from ..pretrained.stored_facts import StoredFacts
+from ..volumes.dimensions import check_shape, known_voxel_size
 from ..volumes.labels import NOT_ANNOTATED, class_ids, in_smallest_type, present_ids
 from .annotated_sections import spread, without_unpainted
 
@@ -82,7 +83,8 @@ def suggest(model, volume, count=3, labels=None, on_progress=None):
     """
     require_positive(count=count)
     annotated = [] if labels is None else annotated_of(volume, labels)
-    predictor = SectionPredictor(ChosenModels.of(volume, (model,)).model, volume, on_progress)
+    model = ChosenModels.of(volume, (model,)).model
+    predictor = SectionPredictor(model, volume, on_progress)
     uncertainties, appearances = predictor.sections(annotated)
     gap = max(1, len(volume) // (GAPS * (len(annotated) + count)))
     columns = zip(*appearances.values(), strict=True)
@@ -150,17 +152,17 @@ class SectionPredictor:
     """Predicts the sections of a stack one by one.
 
     Args:
-        model: as of `suggest`, but for "auto".
+        model: folder of a run, .keras file or name of a published model.
         volume: `(z, y, x)` array-like of grey levels.
         on_progress: as of `suggest`.
     """
 
     def __init__(self, model, volume, on_progress=None):
         self.volume, self.on_progress = volume, on_progress
-        choice = ChosenModels.of(volume, (model,))
-        self.threshold = choice.threshold
-        options = PredictionOptions(tta=False, scale=choice.scale(volume))
-        self.prepared = open_model(choice.model).prepare(volume, options)
+        self.threshold = StoredFacts.of(model).threshold
+        scale = common_scale((model,), known_voxel_size(volume))
+        options = PredictionOptions(tta=False, scale=scale)
+        self.prepared = open_model(model).prepare(volume, options)
         starts = [max(0, n - SIDE) // 2 for n in volume.shape[1:]]
         self.middle = cropped(volume, (slice(None), *(slice(a, a + SIDE) for a in starts)))
         self.spatial_dims = self.prepared.spatial_dims
