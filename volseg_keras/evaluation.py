@@ -1,4 +1,4 @@
-"""Compare a segmentation with the truth, as their files hold them."""
+"""Compare a segmentation with the truth, both as stored in files."""
 
 import warnings
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class Evaluation:
 def evaluate(truth, labels, *, instances=False, skip_empty=False):
     """Score labels by the truth.
 
-    Voxels that are 255 beside other class ids, in either map, do not count.
+    Voxels of 255 among other class ids, in either map, do not count.
 
     Args:
         truth: `(z, y, x)` class ids, a mask of two grey levels, or instance ids.
@@ -116,7 +116,7 @@ def _check_annotated(truth, true):
         return []
     return [
         f"255 fills {len(planes)} of {len(true)} sections of the truth and counts as foreground, "
-        "since there is no label but 0 and 255; if they are not annotated, number classes from 1"
+        "since all labels are 0 or 255; if they are not annotated, number classes from 1"
     ]
 
 

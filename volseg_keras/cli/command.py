@@ -145,7 +145,7 @@ def plain_warnings():
 
 
 class PlainWarnings:
-    """Formats warnings; one that was shown before is nothing."""
+    """Formats warnings; a repeated one is an empty string."""
 
     def __init__(self):
         self._shown = set()
@@ -192,7 +192,7 @@ def standard_streams():
 def ended_by_signals():
     """Let a queue (`scancel`), `docker stop` or a closed terminal end a command like Ctrl-C.
 
-    Thus it removes its unfinished files. A signal that is ignored, as with `nohup`, stays ignored.
+    It then removes its unfinished files. A signal that is ignored, as with `nohup`, stays ignored.
     """
     saved = {}
     if threading.current_thread() is threading.main_thread():

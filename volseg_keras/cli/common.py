@@ -47,7 +47,7 @@ class VolumeOptions:
     `voxel_size` is given as text, "z,y,x", and becomes three numbers.
 
     Raises:
-        ValueError: `voxel_size` is no such text.
+        ValueError: `voxel_size` has another form.
     """
 
     axes: Axes = None

@@ -21,7 +21,7 @@ def measure(
         ),
     ] = False,
 ):
-    """Measure instances: volume, surface, position and shape, a row each.
+    """Measure instances: volume, surface, position and shape, one row per instance.
 
     Example: volseg measure instances.tif -o measures.csv --voxel-size 5,5,5
     """

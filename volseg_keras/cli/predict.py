@@ -70,7 +70,7 @@ def predict(
         typer.Option(
             "--tta/--no-tta",
             help="Average over all flips and transpositions, at 16 (2D: 8) times the cost, or over "
-            "none; default: over as many as are stored with the model.",
+            "none; default: the number of views stored with the model.",
             show_default=False,
         ),
     ] = None,
@@ -145,7 +145,7 @@ def predict(
     ] = EngineName.auto,
     view: Annotated[bool, typer.Option("--view", help="Open the result in a viewer.")] = False,
 ):
-    """Segment a volume; write class ids, or instance ids, and a picture beside them.
+    """Segment a volume; write class ids, or instance ids, and a picture next to them.
 
     Example: volseg predict volume.tif -o labels.tif
     """

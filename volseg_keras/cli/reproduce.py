@@ -10,7 +10,7 @@ from ..errors import require
 from ..networks.variants import VARIANTS
 from .terminal import start_keras
 
-# Options that a published model's own row stands for.
+# Options that the row of a published model determines.
 OF_TABLE_1 = ("rows", "recipe", "minutes", "seeds")
 
 

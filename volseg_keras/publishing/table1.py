@@ -97,7 +97,7 @@ def reproduce(output, rows, data, *, recipe="fast", seeds=1, steps=None, minutes
         rows: names of networks.
         data: a `BenchmarkVolumes`.
         recipe: name of a recipe.
-        seeds: how many runs a row gets.
+        seeds: number of runs per row.
         steps: budget of a run; by default as many patches as the published models were trained
             on.
         minutes: the same in minutes, instead of `steps`.

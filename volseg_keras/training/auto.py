@@ -27,7 +27,7 @@ def fit_auto(request):
         The dict that is written to metrics.json.
 
     Raises:
-        ValueError, FloatingPointError: as `fit`.
+        ValueError, FloatingPointError: see `fit`.
     """
     stacks = checked_stacks(request)
     folder, first = writable_folder(request.output), None
@@ -54,7 +54,7 @@ def checked_stacks(request):
     """Return the `AnnotatedStacks` of a `Request`, after all of its arguments were checked.
 
     Raises:
-        ValueError: as `fit`.
+        ValueError: see `fit`.
     """
     model = request.model
     require(model == AUTO, "model", 'a Keras model or "auto"', f"{model=}")

@@ -73,7 +73,7 @@ class PredictionAveraging:
         over: text for people.
         spatial_dims: of the networks that it is tried for.
         changes: of `PredictionOptions`.
-        worth: the least gain of the Jaccard index.
+        worth: minimum gain in the Jaccard index.
     """
 
     over: str
@@ -83,7 +83,7 @@ class PredictionAveraging:
 
 
 # What is tried, one after the other. These values are good on held-out parts of both EPFL and SBEM;
-# views are to be worth their time.
+# views must be worth their time.
 AVERAGING = (
     PredictionAveraging("neighbouring sections", (2,), {"smoothing": 4.0}),
     PredictionAveraging("two zooms", (2,), {"zooms": (1.0, 0.75)}),
@@ -143,7 +143,7 @@ def choose_statistics(network, score_parts, batches):
     Args:
         network: with those of its training.
         score_parts: returns its `HeldOutScores`.
-        batches: as of `calibrate`.
+        batches: see `calibrate`.
 
     Returns:
         "as trained" or "recalibrated", and their `HeldOutScores`.

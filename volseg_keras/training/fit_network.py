@@ -47,7 +47,7 @@ class TrainingPlan:
         budget: its `Budget`.
         network: what is trained, a network of standardised intensities.
         constants: `Normalization` of the model that the network is from, or None.
-        part: where the run lies in a longer one.
+        part: which part of a longer training the run is.
     """
 
     request: Request
@@ -77,7 +77,7 @@ def checked_plan(request):
     """Return the `TrainingPlan` of a `Request` with a network for a model.
 
     Raises:
-        ValueError: as `fit`.
+        ValueError: see `fit`.
     """
     expected = 'a Keras model, such as load_pretrained("run"), or "auto"'
     good = isinstance(request.model, keras.Model)
@@ -100,7 +100,7 @@ def fit_network(request):
         The dict that is written to metrics.json.
 
     Raises:
-        ValueError, FloatingPointError: as `fit`.
+        ValueError, FloatingPointError: see `fit`.
     """
     plan = checked_plan(request)
     volumes = read_volumes(
@@ -127,7 +127,7 @@ def fit_volumes(plan, volumes):
         The dict that is written to metrics.json.
 
     Raises:
-        ValueError, FloatingPointError: as `fit`.
+        ValueError, FloatingPointError: see `fit`.
     """
     request, recipe, budget, model = plan.request, plan.recipe, plan.budget, plan.network
     spatial_dims, contrast, batch = plan.spatial_dims, plan.contrast, plan.batch_size

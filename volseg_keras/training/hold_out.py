@@ -150,7 +150,7 @@ def hold_out_parts(volumes, hold_out, spatial_dims=3):
         spatial_dims: axes of the network, 2 or 3.
 
     Raises:
-        ValueError: a volume has no such part, or there is no foreground in it or beside it.
+        ValueError: a volume has no such part, or no foreground in it or outside it.
     """
     if hold_out is None:
         return list(volumes), []

@@ -27,12 +27,12 @@ HISTORY = (
 
 
 class History(keras.callbacks.Callback):
-    """Write history.csv, a row an epoch; rows after the step that a run resumes at are dropped.
+    """Write history.csv, a row per epoch; rows after the step that a run resumes at are dropped.
 
     Args:
         budget: the `Budget`.
         path: of the file.
-        voxels: voxels a step.
+        voxels: voxels per step.
         held_out: names of the held-out parts; if there are several, each has a column.
     """
 
@@ -79,11 +79,11 @@ class History(keras.callbacks.Callback):
 
 @dataclass(frozen=True)
 class ProgressSpan:
-    """Where a run lies in a longer one, of which it is a part.
+    """Which part of a longer training a run is.
 
     Attributes:
-        before: share of the longer one that is done before it.
-        share: that it is of the longer one.
+        before: share of the longer training that is done before it.
+        share: its share of the longer training.
     """
 
     before: float = 0.0
@@ -91,14 +91,14 @@ class ProgressSpan:
 
 
 class Progress(keras.callbacks.Callback):
-    """Print loss, Jaccard, speed and time left: a line an epoch, and one a step on a terminal.
+    """Print loss, Jaccard, speed and time left: a line per epoch, on a terminal also one per step.
 
     A listener, see `progress.shown_by`, is called after every step.
 
     Args:
         budget: the `Budget`.
         held_out: names of the held-out parts.
-        part: where this run lies in a longer one, a `ProgressSpan`; by default it is the whole.
+        part: the `ProgressSpan` of this run; by default it is the whole training.
     """
 
     def __init__(self, budget, held_out=(), part=None):
@@ -131,7 +131,7 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Report the step to the listener, or overwrite one line on a terminal."""
-        if not self.compiled:  # within the first step, which tells nothing of the next ones
+        if not self.compiled:  # during the first step, which is slower than the next ones
             self.compiled = True
             self.marks.clear()
             self.marks.append((time.monotonic(), self.budget.step))

@@ -37,7 +37,7 @@ HOLD_OUT_SHARE = 0.4
 KEPT_FILES = ("history.csv", "curve.png", KERAS)
 # Thresholds of a network that was trained on since they were chosen. H, from weights of another
 # microscope and on four sections, had the best Jaccard index at 0.98 after the first stage, but at
-# 0.6 in the end: 0.71, where it was 0.55 at 0.98, on the other sections of the stack.
+# 0.6 after the last: 0.71, where it was 0.55 at 0.98, on the other sections of the stack.
 THRESHOLD_RANGE = 0.3, 0.7
 # Held-out Jaccard index from which labels must be those that the model itself predicted.
 SUSPICIOUS_JACCARD = 0.99
@@ -203,7 +203,7 @@ def after_more_training(chosen, statistics):
 
 
 def report_gain(start, classes, held_out, found):
-    """Print what the start scores on the held-out parts beside what training made of it.
+    """Print the scores of the start and of the trained network on the held-out parts.
 
     Args:
         start: the `Start`.

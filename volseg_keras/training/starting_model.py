@@ -43,8 +43,8 @@ class Candidate:
     Attributes:
         name: its name.
         scale: how many voxels it sees for one of the stack, along (z, y, x).
-        jaccard: Jaccard index on the annotated sections at `threshold`, of the class, and the class
-            of the model, for which it is highest.
+        jaccard: Jaccard index on the annotated sections at `threshold`, the highest of any class of
+            the labels with any class of the model.
         threshold: the minimum foreground probability for which the index is highest.
         chance: the all-foreground baseline: the index if every voxel is foreground.
     """
@@ -233,7 +233,7 @@ def score_model(name, scale, crops):
 
     Args:
         name: of the model.
-        scale: as of `Candidate`.
+        scale: see `Candidate`.
         crops: pairs of a `LabelledVolume` and its parts to predict.
     """
     predictor, scores = open_model(name), {}

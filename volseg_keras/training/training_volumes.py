@@ -41,7 +41,7 @@ def read_volumes(request, spatial_dims, channels, num_classes, normalization):
         spatial_dims: axes of the network, 2 or 3.
         channels: of its input.
         num_classes: of its output.
-        normalization: as of `labelled_volumes`.
+        normalization: see `labelled_volumes`.
 
     Raises:
         ValueError: volumes, labels, weights or hold-out do not fit each other or the network.
@@ -60,7 +60,7 @@ def read_volumes(request, spatial_dims, channels, num_classes, normalization):
 
 
 def _read_and_warned(images, labels, *options):
-    """Return `LabelledVolume`s; tell those that look half annotated."""
+    """Return `LabelledVolume`s; report those that look partly annotated."""
     volumes = labelled_volumes(images, labels, *options)
     for volume in volumes:
         report_empty_sections(volume.name, volume.label)
