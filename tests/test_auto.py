@@ -34,7 +34,7 @@ from volseg_keras.training.starting_model import (
     Candidate,
     Start,
     resampled_volume,
-    rescaled_to,
+    rescale_to_match,
     scales,
 )
 from volseg_keras.training.training_volumes import AnnotatedStacks, read_stacks
@@ -134,9 +134,9 @@ def test_what_is_held_out_is_cut_before_the_stack_is_rescaled(tmp_path, monkeypa
     start, stage = Start(2, "", None, (2, 1, 1)), Stage(tmp_path, 1.0, HoldOut.parse("z=9"), False)
     given_stacks = AnnotatedStacks([labelled()], [], 2)
     StagedRun([stage], given_stacks, start, Budget(10, None), request).train()
-    (inner,), (held_out,) = given[0].inner, given[0].held_out
-    assert inner.label.annotated_sections(255).tolist() == [4, 5, 12, 13, 26, 27]
-    assert held_out.name == "a z=9" and len(held_out.label.annotated_sections(255)) == 2
+    (training,), (scored,) = given[0].training, given[0].scored
+    assert training.label.annotated_sections(255).tolist() == [4, 5, 12, 13, 26, 27]
+    assert scored.name == "a z=9" and len(scored.label.annotated_sections(255)) == 2
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -174,7 +174,7 @@ def test_neighbours_of_a_held_out_section_are_not_trained_on_if_others_are():
 )
 def test_a_volume_to_validate_on_is_rescaled_by_its_own_voxel_size(size, scale):
     trained, given = labelled((5.0, 5.0, 5.0)), labelled(size)
-    (found,) = rescaled_to([given], [trained], Start(3, "", None, (3, 3, 3)), 3)
+    (found,) = rescale_to_match([given], [trained], Start(3, "", None, (3, 3, 3)), 3)
     assert found.image.shape == tuple(scale * n for n in IMAGE.shape)
 
 
@@ -186,7 +186,7 @@ def test_a_start_must_do_better_than_marking_everything(jaccard, finds):
 def test_a_model_of_several_classes_is_scored_by_the_one_that_fits(tmp_path):
     one_pixel_network(4, -4).save(tmp_path / "both.keras")
     crops = [(labelled(), starting_model.crops_of(labelled(), 2))]
-    found = starting_model.scored(tmp_path / "both.keras", (1, 1, 1), crops)
+    found = starting_model.score_model(tmp_path / "both.keras", (1, 1, 1), crops)
     assert found.jaccard > 0.95 and found.finds
 
 
@@ -433,12 +433,12 @@ def test_a_given_network_does_not_train_itself(tmp_path):
 
 
 def test_one_model_is_scored_however_long_reading_takes(monkeypatch):
-    monkeypatch.setattr(starting_model, "SECONDS", -1)
     monkeypatch.setattr(starting_model, "crops_of", lambda *_: [])
     monkeypatch.setattr(
-        starting_model, "scored", lambda name, *_: Candidate(name, (1, 1, 1), 0.5, 0.5, 0.1)
+        starting_model, "score_model", lambda name, *_: Candidate(name, (1, 1, 1), 0.5, 0.5, 0.1)
     )
-    found = starting_model.score_candidates([None], 2, [("D", (1, 1, 1)), ("C", (1, 1, 1))])
+    planned = [("D", (1, 1, 1)), ("C", (1, 1, 1))]
+    found = starting_model.score_candidates([None], 2, planned, seconds=-1)
     assert [each.name for each in found] == ["D"]
 
 

@@ -181,6 +181,6 @@ def test_sections_are_not_rescaled_for_a_2d_model(tmp_path, monkeypatch):
 def test_a_volume_that_has_too_much_foreground_is_told(tmp_path, capsys, monkeypatch):
     save_volume(tmp_path / "a.tif", phantom((16, 48, 48))[0])
     arguments = ["--model", "D", "--threshold", "0.000001"]
-    monkeypatch.setattr("volseg_keras.cli.predict.MOST", 0.1)
+    monkeypatch.setattr("volseg_keras.cli.predict.SUSPICIOUS_FOREGROUND", 0.1)
     assert volseg("predict", tmp_path / "a.tif", "-o", tmp_path / "b.tif", *arguments) == 0
     assert "more than organelles usually fill" in capsys.readouterr().out

@@ -295,9 +295,9 @@ def seen(image, label):
     """Return all arrays that four steps of a training and its validation see."""
     request = Request(model=None, images=image, labels=label, output="", hold_out="x:0:32")
     found = read_volumes(request, 3, 1, 2, "volume")
-    patches = make_patches(found.inner, RECIPES["quick"], 3, 0, None)
+    patches = make_patches(found.training, RECIPES["quick"], 3, 0, None)
     batches = [array for step in range(4) for array in patches.batch(step, 2)]
-    (part,) = found.held_out
+    (part,) = found.scored
     return [*batches, part.image[0:32], part.label[0:32], np.array(part.intensity.mean)]
 
 

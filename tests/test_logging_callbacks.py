@@ -22,7 +22,7 @@ def clock(monkeypatch):
 
 
 def test_the_time_left_of_a_resumed_run_is_that_of_its_present_speed(clock, capsys):
-    budget = Budget(steps=1000, seconds=None, step=500, spent=1e6)  # days, mostly suspended
+    budget = Budget(max_steps=1000, max_seconds=None, step=500, spent=1e6)  # days, mostly suspended
     progress = Progress(budget)
     progress.on_train_begin()
     logs = {"loss": 1.0, "jaccard": 0.5, "mvoxel_per_s": 3.0}
@@ -35,13 +35,13 @@ def test_the_time_left_of_a_resumed_run_is_that_of_its_present_speed(clock, caps
 
 
 def test_the_time_left_of_a_budget_in_minutes(clock):
-    progress = Progress(Budget(steps=None, seconds=600, step=5, spent=470))
+    progress = Progress(Budget(max_steps=None, max_seconds=600, step=5, spent=470))
     progress.on_train_begin()
     assert progress.time_left() == "  2:10 left"
 
 
 def test_the_time_left_within_the_first_epoch(clock):
-    budget = Budget(steps=100, seconds=None)
+    budget = Budget(max_steps=100, max_seconds=None)
     progress = Progress(budget)
     progress.on_train_begin()
     assert progress.time_left() == ""

@@ -11,9 +11,9 @@ from volseg_keras import build_model, open_volume, phantom, save_volume, suggest
 from volseg_keras.networks.models import with_normalization
 from volseg_keras.patches.class_ids import ArrayClassIds
 from volseg_keras.training.annotated_sections import (
+    report_empty_sections,
     section_to_hold_out,
     spread,
-    tell_empty_sections,
     without_unpainted,
 )
 from volseg_keras.training.suggest import draft, draft_section, most_informative, uncertainty_of
@@ -164,9 +164,9 @@ def test_sections_without_a_label_are_not_annotated():
 
 
 def test_empty_sections_that_count_as_background_are_told(capsys):
-    tell_empty_sections("a.tif", ArrayClassIds(KNOWN))  # all others are 255
+    report_empty_sections("a.tif", ArrayClassIds(KNOWN))  # all others are 255
     assert not capsys.readouterr().out
-    tell_empty_sections("a.tif", ArrayClassIds(np.where(KNOWN == 255, 0, KNOWN)))
+    report_empty_sections("a.tif", ArrayClassIds(np.where(KNOWN == 255, 0, KNOWN)))
     assert capsys.readouterr().out.startswith("a.tif: 14 of 16 sections have no label")
 
 

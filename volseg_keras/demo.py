@@ -43,7 +43,10 @@ def run(output, minutes=None):
     output = writable_folder(output)
     clear(output, (*WRITTEN, RUN) if minutes else WRITTEN)
     unseen, truth = phantom(TEST_SHAPE, seed=1)
-    models = [trained(output / RUN, minutes)] if minutes else list(choose_model(unseen).models)
+    if minutes:
+        models = [train_on_phantom(output / RUN, minutes)]
+    else:
+        models = list(choose_model(unseen).models)
     say(f"phantom     {unseen.shape} voxels, {truth.mean():.1%} mitochondria, unseen")
     source = models[0]
     model = load_pretrained(source)
@@ -76,7 +79,7 @@ def run(output, minutes=None):
     return row["jaccard"]
 
 
-def trained(folder, minutes):
+def train_on_phantom(folder, minutes):
     """Train model H on a phantom; returns the folder of the run."""
     keras.utils.set_random_seed(0)
     image, label = phantom(TRAIN_SHAPE, seed=0)

@@ -1,4 +1,4 @@
-"""Compare a segmentation with the truth, as their files hold them."""
+"""Compare a segmentation with the truth, both as stored in files."""
 
 import warnings
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class Evaluation:
 def evaluate(truth, labels, *, instances=False, skip_empty=False):
     """Score labels by the truth.
 
-    Voxels that are 255 beside other class ids, in either map, do not count.
+    Voxels of 255 among other class ids, in either map, do not count.
 
     Args:
         truth: `(z, y, x)` class ids, a mask of two grey levels, or instance ids.
@@ -116,7 +116,7 @@ def _check_annotated(truth, true):
         return []
     return [
         f"255 fills {len(planes)} of {len(true)} sections of the truth and counts as foreground, "
-        "since there is no label but 0 and 255; if they are not annotated, number classes from 1"
+        "since all labels are 0 or 255; if they are not annotated, number classes from 1"
     ]
 
 
@@ -180,11 +180,8 @@ def _warn_of_unlabelled(objects):
 
 def _warn_of_missing_background(true, found):
     """Warn if one map seems to number classes from 1, such as those of ilastik."""
-    have_background = [bool((each == 0).any()) for each in (true, found)]
-    for name, each, own, other in zip(
-        ("truth", "prediction"), (true, found), have_background, have_background[::-1], strict=True
-    ):
-        if other and not own and len(present_ids(each)) > 1:
+    for name, labels, other in (("truth", true, found), ("prediction", found, true)):
+        if labels.all() and not other.all() and len(present_ids(labels)) > 1:
             warnings.warn(
                 f"the {name} has no 0, which is background here; if its classes are numbered from "
                 "1, as in ilastik, subtract 1 first",
@@ -194,15 +191,16 @@ def _warn_of_missing_background(true, found):
 
 def _warn_of_ids(truth, labels, true, found):
     """Warn if one map seems to hold instances where the other has one class."""
-    counts = [len(present_ids(each)) for each in (true, found)]
-    # A volume knows its type without being read again.
-    kinds = (e.dtype if hasattr(e, "dtype") else np.asarray(e).dtype for e in (truth, labels))
-    wide = [np.dtype(kind).itemsize > 1 for kind in kinds]
-    names = "truth", "prediction"
-    for name, one, other, is_wide in zip(names, counts, counts[::-1], wide, strict=True):
-        if is_wide and one > 1 == other:
+    in_truth, in_prediction = len(present_ids(true)), len(present_ids(found))
+    for name, given, count, other in (
+        ("truth", truth, in_truth, in_prediction),
+        ("prediction", labels, in_prediction, in_truth),
+    ):
+        # A volume knows its type without being read again.
+        dtype = np.dtype(given.dtype if hasattr(given, "dtype") else np.asarray(given).dtype)
+        if dtype.itemsize > 1 and count > 1 == other:
             warnings.warn(
-                f"the {name} has {one} labels where the other map has one class; ids of objects "
+                f"the {name} has {count} labels where the other map has one class; ids of objects "
                 "are scored by `volseg evaluate --instances`",
                 stacklevel=3,
             )

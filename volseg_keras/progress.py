@@ -36,6 +36,11 @@ def shown_by(listener):
         LISTENER.reset(token)
 
 
+def current_listener():
+    """Return the function that shows the progress of this thread, see `shown_by`, or None."""
+    return LISTENER.get()
+
+
 @contextmanager
 def progress_bar(what, in_bytes=False):
     """Show tiles, or bytes, done and time left; yields `on_progress(done, total)`.
@@ -43,7 +48,7 @@ def progress_bar(what, in_bytes=False):
     A bar on a terminal, and in a notebook with ipywidgets; elsewhere, as in the log of a cluster, a
     line every 30 seconds; or what a program that has a window makes of it, see `shown_by`.
     """
-    if listener := LISTENER.get():
+    if listener := current_listener():
         listener(what, 0, None)
         yield partial(listener, what)
         return

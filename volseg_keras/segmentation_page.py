@@ -26,12 +26,12 @@ class Layers:
         image: grey levels.
         labels: predicted labels; 0 is background.
         truth: true labels.
-        probability: of the foreground: floats from 0 to 1, or integers up to their type's greatest.
+        probability: of the foreground: floats from 0 to 1, or the whole range of an integer type.
         instances: ids of instances; 0 is background.
 
     Raises:
-        ValueError: shapes differ, labels, truth or instances are no integers, or there are no
-            labels to compare a truth with.
+        ValueError: shapes differ, labels, truth or instances are not integers, or a truth is given
+            without labels.
     """
 
     image: Volume

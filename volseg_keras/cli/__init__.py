@@ -1,4 +1,4 @@
-"""The `volseg` command, one module a subcommand: parse, call one function, print."""
+"""The `volseg` command, one module per subcommand: parse, call one function, print."""
 
 from .command import app, main
 

@@ -95,10 +95,12 @@ def run(debug=False):
         sys.exit(1 if isinstance(error, FloatingPointError) else 2)
     except SystemExit as stop:
         if stop.code in INTERRUPTED:
-            how = "`train`, and `predict` of large volumes, continue with --resume"
             if sys.stdout.isatty():
                 print()  # after a line of progress
-            print_error(f"interrupted. {how}; `reproduce` with the same command")
+            print_error(
+                "interrupted. Resume `train`, or `predict` of a large volume, with --resume; "
+                "repeat `reproduce`"
+            )
         raise
 
 
@@ -143,7 +145,7 @@ def plain_warnings():
 
 
 class PlainWarnings:
-    """Formats warnings; one that was shown before is nothing."""
+    """Formats warnings; a repeated one is an empty string."""
 
     def __init__(self):
         self._shown = set()
@@ -190,7 +192,7 @@ def standard_streams():
 def ended_by_signals():
     """Let a queue (`scancel`), `docker stop` or a closed terminal end a command like Ctrl-C.
 
-    Thus it removes its unfinished files. A signal that is ignored, as with `nohup`, stays ignored.
+    It then removes its unfinished files. A signal that is ignored, as with `nohup`, stays ignored.
     """
     saved = {}
     if threading.current_thread() is threading.main_thread():

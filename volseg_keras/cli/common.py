@@ -22,7 +22,7 @@ SkipEmpty = Annotated[
     bool,
     typer.Option(
         "--skip-empty",
-        help="Leave out sections without any true label, which nobody has annotated.",
+        help="Leave out sections without any true label, treating them as unannotated.",
     ),
 ]
 Axes = Annotated[
@@ -32,7 +32,7 @@ Time = Annotated[int | None, typer.Option(help="Index on a time axis.")]
 Channel = Annotated[int | None, typer.Option(help="Index on a channel axis, or of a colour.")]
 Level = Annotated[int, typer.Option(help="Level of a pyramid, 0 the finest.")]
 Series = Annotated[
-    int | None, typer.Option(help="Number of an image in a file of several, from 0.")
+    int | None, typer.Option(help="Index (from 0) of the image in a file that holds several.")
 ]
 VoxelSize = Annotated[
     str | None,
@@ -47,7 +47,7 @@ class VolumeOptions:
     `voxel_size` is given as text, "z,y,x", and becomes three numbers.
 
     Raises:
-        ValueError: `voxel_size` is no such text.
+        ValueError: `voxel_size` has another form.
     """
 
     axes: Axes = None
@@ -59,7 +59,7 @@ class VolumeOptions:
 
     def __post_init__(self):
         """Read the text."""
-        object.__setattr__(self, "voxel_size", triple("voxel_size", self.voxel_size))
+        object.__setattr__(self, "voxel_size", parse_voxel_size(self.voxel_size))
 
     def as_arguments(self):
         """Return what was given as arguments of a command line."""
@@ -106,7 +106,7 @@ def takes_volume_options(command):
     return run
 
 
-def normalization(text):
+def parse_normalization(text):
     """Return `normalization` of `fit` and `predict_volume` for --normalize, or raise ValueError."""
     from ..volumes.intensity import checked_normalization
 
@@ -116,7 +116,7 @@ def normalization(text):
     raise invalid("normalize", "volume, model or MEAN,STD such as 128,30", f"normalize={text}")
 
 
-def triple(name, text):
+def parse_voxel_size(text):
     """Return three positive numbers of "z,y,x", None for None, or raise ValueError."""
     if text is None:
         return None
@@ -125,11 +125,11 @@ def triple(name, text):
     except ValueError:
         numbers = ()
     good = len(numbers) == 3 and all(0 < n < inf for n in numbers)
-    require(good, name, "three positive numbers, z,y,x", text)
+    require(good, "voxel_size", "three positive numbers, z,y,x", text)
     return numbers
 
 
-def numbers(name, text):
+def parse_numbers(name, text):
     """Return the numbers of "2,1", None for None, or raise ValueError."""
     if text is None:
         return None

@@ -40,7 +40,7 @@ def evaluate(
 
     Example: volseg evaluate labels.tif truth.tif --json scores.json --image volume.tif
     """
-    from ..evaluation import evaluate as evaluated
+    from .. import evaluation
     from ..files import writable_folder, write_json
     from ..volumes.dimensions import check_shapes, known_voxel_size
     from ..volumes.formats import split_suffix
@@ -57,7 +57,7 @@ def evaluate(
         file = containing_file(prediction)
         picture = writable_folder(file.parent) / f"{split_suffix(file)[0]}_scores.png"
         check_not_input([picture], prediction, truth, image)
-    result = evaluated(*maps, instances=instances, skip_empty=skip_empty)
+    result = evaluation.evaluate(*maps, instances=instances, skip_empty=skip_empty)
     for note in result.notes:
         print(note)
     print_classes(result.scores)

@@ -21,7 +21,7 @@ def measure(
         ),
     ] = False,
 ):
-    """Measure instances: volume, surface, position and shape, a row each.
+    """Measure instances: volume, surface, position and shape, one row per instance.
 
     Example: volseg measure instances.tif -o measures.csv --voxel-size 5,5,5
     """
@@ -33,15 +33,14 @@ def measure(
     require(output.suffix.lower() == ".csv", "output", "NAME.csv", output)
     check_output_file(output)
     from ..files import write_csv
+    from ..postprocessing import measures
     from ..postprocessing.instance_ids import instances_to_measure
-    from ..postprocessing.measures import COLUMNS, warn_of_assumed_thickness
-    from ..postprocessing.measures import measure as measured
     from ..progress import progress_bar
 
     if not volume_options.voxel_size:
-        warn_of_assumed_thickness(volume)
+        measures.warn_of_assumed_thickness(volume)
     ids, classes = instances_to_measure(volume[...], components, labels)
     with progress_bar("measuring") as on_progress:
-        rows = measured(ids, volume.voxel_size, classes=classes, on_progress=on_progress)
-    write_csv(output, COLUMNS, rows)
+        rows = measures.measure(ids, volume.voxel_size, classes=classes, on_progress=on_progress)
+    write_csv(output, measures.COLUMNS, rows)
     print(f"Wrote {output} ({len(rows)} objects)")

@@ -18,8 +18,8 @@ def models():
             (row.name, row.network, score_text(row.held_out), score_text(row.test), row.purpose)
             for row in summaries
         ]
-        print_table(("published", "network", "held out", "test", "what for"), rows)
-        print("held out, test: Jaccard index of the foreground on data that it was not trained on;")
+        print_table(("published", "network", "held out", "test", "purpose"), rows)
+        print("held out, test: foreground Jaccard index on data that the model was not trained on;")
         print("see the card of each model for its training and test data")
     for folder in sorted({str(row.folder.parent) for row in summaries}):
         print(f"Published models: {folder}")

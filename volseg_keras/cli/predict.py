@@ -7,19 +7,19 @@ from typing import Annotated
 
 import typer
 
-from .common import VolumeFile, VolumeOptions, normalization, numbers, takes_volume_options
+from ..inference.engine_names import ENGINES
+from .common import (
+    VolumeFile,
+    VolumeOptions,
+    parse_normalization,
+    parse_numbers,
+    takes_volume_options,
+)
 from .terminal import display
 
-MOST = 0.5  # a larger share of foreground is likely to be a mistake
+SUSPICIOUS_FOREGROUND = 0.5  # a larger share is likely to be a mistake
 
-
-class EngineName(StrEnum):
-    """Names of `inference.engines.ENGINES`."""
-
-    auto = "auto"
-    keras = "keras"
-    openvino = "openvino"
-    onnxruntime = "onnxruntime"
+EngineName = StrEnum("EngineName", list(ENGINES))
 
 
 @takes_volume_options
@@ -70,7 +70,7 @@ def predict(
         typer.Option(
             "--tta/--no-tta",
             help="Average over all flips and transpositions, at 16 (2D: 8) times the cost, or over "
-            "none; default: over as many as are stored with the model.",
+            "none; default: the number of views stored with the model.",
             show_default=False,
         ),
     ] = None,
@@ -145,7 +145,7 @@ def predict(
     ] = EngineName.auto,
     view: Annotated[bool, typer.Option("--view", help="Open the result in a viewer.")] = False,
 ):
-    """Segment a volume; write class ids, or instance ids, and a picture beside them.
+    """Segment a volume; write class ids, or instance ids, and a picture next to them.
 
     Example: volseg predict volume.tif -o labels.tif
     """
@@ -162,9 +162,9 @@ def predict(
         prediction=PredictionOptions(
             tta=tta,
             seamless=seamless,
-            normalization=normalization(normalize),
+            normalization=parse_normalization(normalize),
             smoothing=smoothing,
-            zooms=numbers("zooms", zooms),
+            zooms=parse_numbers("zooms", zooms),
             denoise=denoise,
         ),
         rescale=rescale,
@@ -177,7 +177,7 @@ def predict(
     found, files = segment_file(job, display())
     count = f", {found.highest} instances" if instances else ""
     print(f"Wrote {output} ({found.share:.1%} foreground{count}) and {files.picture}")
-    if found.share > MOST:
+    if found.share > SUSPICIOUS_FOREGROUND:
         print(
             f"{found.share:.0%} of the volume is foreground, more than organelles usually fill: "
             "check the picture. Invert the volume if organelles are bright, or train the model on "

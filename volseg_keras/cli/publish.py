@@ -18,7 +18,10 @@ def publish(
         Path | None, typer.Argument(help="Test volume, unless --data is given.")
     ] = None,
     label: Annotated[
-        Path | None, typer.Argument(help="Its labels; the volume must be unseen in training.")
+        Path | None,
+        typer.Argument(
+            help="Labels of the test volume, which must not have been used for training."
+        ),
     ] = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder to write; its name is the model's.")
@@ -27,7 +30,9 @@ def publish(
         Path | None,
         typer.Option(help="Folder of the volumes of a run of `volseg reproduce NAME`."),
     ] = None,
-    about: Annotated[Path | None, typer.Option(help="Text file on the data, for the card.")] = None,
+    about: Annotated[
+        Path | None, typer.Option(help="Text file describing the data, for the model card.")
+    ] = None,
 ):
     """Score a trained model on test volumes; write .keras, SavedModel, scores and a card.
 

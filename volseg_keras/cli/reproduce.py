@@ -10,7 +10,7 @@ from ..errors import require
 from ..networks.variants import VARIANTS
 from .terminal import start_keras
 
-# Options that a published model's own row stands for.
+# Options that the row of a published model determines.
 OF_TABLE_1 = ("rows", "recipe", "minutes", "seeds")
 
 
@@ -47,7 +47,7 @@ def reproduce(
         int | None,
         typer.Option(help="Budget of a run in steps; by default that of the model."),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of a row of Table 1.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs per network of Table 1.")] = 1,
 ):
     """Train a published model again, or the networks of Table 1 for comparison.
 
@@ -88,9 +88,8 @@ def train_table(rows, data, output, recipe, seeds, steps, minutes):
     get_recipe(recipe)
     names = [get_variant(row.strip()).name for row in rows.split(",")]
     start_keras()
-    from ..publishing.table1 import load_data
-    from ..publishing.table1 import reproduce as run
+    from ..publishing import table1
 
     options = {"recipe": recipe, "seeds": seeds, "steps": steps, "minutes": minutes}
-    run(output, names, load_data(data), **options)
+    table1.reproduce(output, names, table1.load_data(data), **options)
     print((output / "table.md").read_text(encoding="utf-8"))

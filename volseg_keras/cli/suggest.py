@@ -16,12 +16,12 @@ def suggest(
     volume_options: VolumeOptions,
     volume: VolumeFile,
     model: Annotated[str, typer.Option(help="Folder of a run, .keras or published name.")],
-    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many sections.")] = 3,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Number of sections.")] = 3,
     labels: Annotated[
-        Path | None, typer.Option(help="The annotation so far; other sections are suggested.")
+        Path | None, typer.Option(help="Current annotation; annotated sections are not suggested.")
     ] = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for a picture of each.")
+        Path, typer.Option("-o", "--output", help="Folder for pictures of the suggested sections.")
     ] = Path("suggestions"),
     write_labels: Annotated[
         Path | None,
@@ -50,11 +50,11 @@ def suggest(
     start_keras()
     from ..progress import progress_bar
     from ..report.console import print_table
-    from ..training.suggest import suggest as suggested
+    from ..training import suggest as suggest_module
     from ..training.suggestion_files import draw_suggestions, write_draft
 
     with progress_bar("looking at sections") as on_progress:
-        found = suggested(model, image, count, known, on_progress)
+        found = suggest_module.suggest(model, image, count, known, on_progress)
     rows = [
         (str(s.z), str(s.z + 1), f"{s.mean_uncertainty:.2%}", f"{s.distance:.1f}", picture.name)
         for s, picture in zip(found, draw_suggestions(found, output), strict=True)
@@ -71,4 +71,4 @@ def suggest(
         print(f"Wrote {write_labels}, a draft to correct: {rest} not annotated")
         again = ["volseg", "train", str(volume), str(write_labels), "--from", model]
         again += [*volume_options.as_arguments(), "-o", "RUN"]
-        print(f"Next, once it is corrected: {shlex.join(again)}")
+        print(f"After correcting it, run: {shlex.join(again)}")

@@ -1,4 +1,4 @@
-"""What commands show on a terminal, and hide of it."""
+"""What commands show on a terminal, and what they hide."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1]
 def quiet():
     """Hide what TensorFlow writes to standard error while it starts.
 
-    Warnings of this package are shown in the end.
+    Warnings of this package are shown afterwards.
     """
     caught = []
     try:

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from .common import VolumeOptions, normalization, numbers, takes_volume_options
+from .common import VolumeOptions, parse_normalization, parse_numbers, takes_volume_options
 from .terminal import start_keras
 
-FEWEST_STEPS = 25  # fewer change a network hardly
+FEWEST_STEPS = 25  # fewer hardly change a network
 
 
 @takes_volume_options
@@ -20,8 +20,8 @@ def train(
         typer.Argument(
             metavar="IMAGE LABELS [IMAGE LABELS]...",
             help="Volumes, each followed by its labels: class ids, or a mask of two grey levels. "
-            "Empty sections count as not annotated, unless 255 marks what is not, or --model is "
-            "given.",
+            "Sections without labels are treated as unannotated, unless 255 marks unannotated "
+            "voxels or --model is given.",
         ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run.")],
@@ -62,7 +62,7 @@ def train(
         int | None,
         typer.Option(
             min=1,
-            help="Patches a step, with --all-gpus of each GPU; default: the recipe's (fast 2; "
+            help="Patches per step (per GPU with --all-gpus); default: the recipe's (fast 2; "
             "finetune 2, in 3D 4; paper 24, in 3D 3).",
         ),
     ] = None,
@@ -95,7 +95,7 @@ def train(
         bool,
         typer.Option(
             "--resume",
-            help="Continue the interrupted training in -o, or start it; repeat its options.",
+            help="Resume the interrupted run in -o with the same options, or start a new one.",
         ),
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of weights and patches.")] = 0,
@@ -112,9 +112,9 @@ def train(
     """
     from ..training.network_choice import check_network
 
-    statistics = normalization(normalize)
+    statistics = parse_normalization(normalize)
     check_network(model, start, self_train)
-    shares = numbers("weights", weights)
+    shares = parse_numbers("weights", weights)
     trained = volume_options.open_labelled("volumes", volumes)
     validated = volume_options.open_labelled("validate", validate or [])
     start_keras()
@@ -150,8 +150,8 @@ def train(
     )
     if count < FEWEST_STEPS and steps is None:
         print(
-            "So few steps teach little: much of a short time goes into compiling. Give more by "
-            "--minutes 10 and a new -o"
+            "Too few steps to learn much: most of the time went into compiling. Train longer, for "
+            "example --minutes 10, into a new -o"
         )
     if model == "auto":
         given = ["--model", str(output), *volume_options.as_arguments()]

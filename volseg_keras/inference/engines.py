@@ -22,7 +22,6 @@ from ..resources import usable_cores
 from .engine_output import to_labels
 from .lru_cache import LruCache
 
-ENGINES = ("auto", "keras", "openvino", "onnxruntime")
 # The most labels of a class that bfloat16 may change in a tile: a share of them or so many voxels.
 CHANGED, SPECKS = 0.01, 100
 # Compiled models that are kept, for samples in both precisions and for tiles at two zooms, as they

@@ -40,7 +40,7 @@ class RequestedModels:
 
     Attributes:
         names: as of `open_model`, several are averaged; or "auto", see `choose_model`.
-        engine: a name of `inference.engines.ENGINES`.
+        engine: a name of `inference.engine_names.ENGINES`.
 
     Raises:
         ValueError: there is no such engine.

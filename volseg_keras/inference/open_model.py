@@ -29,6 +29,7 @@ from .engine_factories import (
     open_graph_factory,
     open_savedmodel_factory,
 )
+from .engine_names import ENGINES
 from .ensemble import EnsemblePredictor
 from .graph_cache import graph_folder
 from .predictor import Predictor
@@ -40,7 +41,7 @@ def open_model(model, engine="auto", defaults=None):
     Args:
         model: a Keras model, the folder of a run, a .keras file, a SavedModel, or the name of a
             published model; or a list of such, to be averaged.
-        engine: a name of `inference.engines.ENGINES`.
+        engine: a name of `inference.engine_names.ENGINES`.
         defaults: the `PredictionDefaults` of one in a file, instead of those stored with it.
 
     Raises:
@@ -78,7 +79,7 @@ def open_file(path, engine):
 
 def check_engine(engine):
     """Raise ValueError for an engine that is unknown or not installed."""
-    require_one_of(engines.ENGINES, "engine", engine)
+    require_one_of(ENGINES, "engine", engine)
     good = engine != "onnxruntime" or find_spec("onnxruntime")
     require(good, "engine", f"the packages of `{install_command('onnx')}`", f"{engine=}")
 

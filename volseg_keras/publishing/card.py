@@ -15,7 +15,7 @@ from .zoo import ZOO
 RETRAINED = " (measured before the held-out part was added to the training data)"
 SMOOTHED = " Volumes noisier than the training data are smoothed first."
 TEMPLATE = Path(__file__).with_name("card.md")
-# Of weights that are published with this package.
+# For weights published with this package.
 TERMS = {"license": "Apache-2.0", "authors": [{"name": "The volseg_keras maintainers"}]}
 LICENCE = "The weights are under the licence of this package, Apache-2.0. Please cite the data."
 
@@ -167,7 +167,7 @@ def _averaging(defaults):
 
 
 def _numbers(values):
-    """Return one number, or one a channel, as text."""
+    """Return one number, or one per channel, as text."""
     return ", ".join(f"{value:.1f}" for value in np.atleast_1d(values))
 
 

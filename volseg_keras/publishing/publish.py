@@ -81,7 +81,7 @@ def publish(run, output, tests, *, about="", row=None, on_progress=None):
 
     `output` receives model.keras; a SavedModel with a test vector, test_input.npy and
     test_output.npy; the run's history.csv, curve.png and card.json; metrics.json with all scores,
-    card.md and SHA256SUMS. Tables of models in README.md files beside it are updated.
+    card.md and SHA256SUMS. The tables of models in README.md files are updated.
 
     Args:
         run: folder of a run of `fit`.
@@ -163,7 +163,7 @@ def score_all(predictor, tests, stored, on_progress=None):
     """Return the entry of each `ScoredVolume` in metrics.json; the first one has shifts too.
 
     Volumes are rescaled to the model's voxels, and what it finds is smoothed over sections, where
-    `volseg predict` does so. Of volumes of which little is annotated, that part is predicted.
+    `volseg predict` does so. If little of a volume is annotated, only that part is predicted.
     """
     scored = []
     for test, whole in zip(map(annotated_part, tests), tests, strict=True):
@@ -189,7 +189,7 @@ def score_all(predictor, tests, stored, on_progress=None):
 
 
 def check_run(run, row):
-    """Return the dict of a run's metrics.json; raise ValueError if it gives no card, or not `row`.
+    """Return the dict of a run's metrics.json; raise ValueError unless it suits card and row.
 
     Args:
         run: its folder.
@@ -220,7 +220,7 @@ def check_tests(tests):
 
 
 def trained_as(metrics):
-    """Return what tells runs of rows apart, from the metrics.json of a run."""
+    """Return what distinguishes runs of different rows, from the metrics.json of a run."""
     volumes, hold_out = metrics["volumes"], metrics["hold_out"]
     parts = hold_out if isinstance(hold_out, list) else [hold_out] * len(volumes)
     validation = metrics.get("validation", [])

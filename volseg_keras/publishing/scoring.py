@@ -17,7 +17,7 @@ def scores_by_view(predictor, image, truth, threshold, options=None, *, on_progr
     """Score a model with and without each step of post-processing.
 
     Args:
-        predictor: a `Predictor`, as of `inference.open_model`.
+        predictor: a `Predictor`, see `inference.open_model`.
         image: `(z, y, x)` grey levels.
         truth: `(z, y, x)` class ids; 255 is "not annotated".
         threshold: chosen on held-out training data, for two classes.
@@ -53,7 +53,7 @@ def scores_by_view(predictor, image, truth, threshold, options=None, *, on_progr
 def scores_under_shifts(predictor, image, truth, options=None, *, on_progress=None):
     """Score a model on changed copies of a uint8 volume, standardised with their own statistics.
 
-    All are rescaled alike, as if nobody knew that voxels of some have another size.
+    All are rescaled alike, as if the other voxel size of some were unknown.
 
     Returns:
         A dict from the name of each of `SHIFTS` to its `scores.Confusion.foreground_jaccard`,

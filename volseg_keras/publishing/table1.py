@@ -1,13 +1,12 @@
 """Reproduce Table 1: train its rows under one recipe and budget, and compare with the paper."""
 
-import json
 from dataclasses import asdict, dataclass
 from itertools import product
 
 import numpy as np
 
 from ..datasets.phantom import phantom
-from ..files import writable_folder, write_json
+from ..files import read_json, writable_folder, write_json
 from ..inference.open_model import open_model
 from ..inference.options import PLAIN_PREDICTION
 from ..networks.variants import VARIANTS, get_variant
@@ -98,7 +97,7 @@ def reproduce(output, rows, data, *, recipe="fast", seeds=1, steps=None, minutes
         rows: names of networks.
         data: a `BenchmarkVolumes`.
         recipe: name of a recipe.
-        seeds: how many runs a row gets.
+        seeds: number of runs per row.
         steps: budget of a run; by default as many patches as the published models were trained
             on.
         minutes: the same in minutes, instead of `steps`.
@@ -117,7 +116,7 @@ def reproduce(output, rows, data, *, recipe="fast", seeds=1, steps=None, minutes
         folder = output / f"{row}_{recipe}_{seed}"
         say(f"{i} of {len(jobs)}: {row}, recipe {recipe}, seed {seed}")
         run_row(folder, row, recipe, seed, data, budget)
-        table = summary(finished(output))
+        table = summary(finished_results(output))
         write_tables(output, table, title(data, budget))
     return table
 
@@ -136,7 +135,7 @@ def run_row(folder, row, recipe, seed, data, budget):
     """Train and score one row, or resume that, unless it is finished."""
     if (folder / SCORES).is_file():
         return
-    about = fit(
+    metrics = fit(
         seeded_network(row, seed),
         *data.train,
         output=folder,
@@ -148,15 +147,13 @@ def run_row(folder, row, recipe, seed, data, budget):
         hold_out=data.hold_out,
     )
     # Table 1 is about networks alone.
-    scores = scores_by_view(open_model(folder), *data.test, about["threshold"], PLAIN_PREDICTION)
-    write_json(folder / SCORES, {"row": row, **about, "scores": scores}, indent=2)
+    scores = scores_by_view(open_model(folder), *data.test, metrics["threshold"], PLAIN_PREDICTION)
+    write_json(folder / SCORES, {"row": row, **metrics, "scores": scores}, indent=2)
 
 
-def finished(output):
+def finished_results(output):
     """Return the results of all runs in a folder, in the order of the paper's Table 1."""
-    results = [
-        json.loads(file.read_text(encoding="utf-8")) for file in sorted(output.glob(f"*/{SCORES}"))
-    ]
+    results = [read_json(file) for file in sorted(output.glob(f"*/{SCORES}"))]
     return sorted(results, key=lambda result: list(VARIANTS).index(result["row"]))
 
 

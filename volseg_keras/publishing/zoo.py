@@ -26,10 +26,10 @@ class PublishedModel:
         network: name of a row of `VARIANTS`.
         train: `Pair`s to train on, with what is held out of them.
         steps: budget.
-        validate: `Pair`s that are validated on beside the held-out parts.
-        test: `Pair`s that are only scored on, in the end; the first one under shifts too.
+        validate: `Pair`s to validate on, besides the held-out parts.
+        test: `Pair`s to score the trained model on; the first one under shifts too.
         recipe: name of a row of `RECIPES`.
-        batch_size: patches a step, None for the recipe's.
+        batch_size: patches per step, None for the recipe's.
         classes: their names.
         seed: of weights and patches.
         start: published model of the same network whose weights it starts from, all but the last
@@ -113,10 +113,10 @@ def get_row(name):
 
 
 def row_name(name):
-    """Return the name of a row of `ZOO`, which was given in any case, as it is there.
+    """Return the name of a row of `ZOO`, given in any case, as it is spelled there.
 
     Raises:
-        ValueError: there is none; the message lists those that there are.
+        ValueError: the name is unknown; the message lists the known ones.
     """
     found = {known.lower(): known for known in ZOO}.get(str(name).lower())
     require(found, "name", f"one of {', '.join(ZOO)}", name)

@@ -119,7 +119,7 @@ def read_parts(paths):
 def find_files(pattern, data):
     """Return the files of a pattern in a folder, in order along z."""
     found = sorted(Path(data).glob(pattern))
-    # Of a pattern, what it starts with: lucchi_pp/testing of testing.tif or testing_z000-082.tif.
+    # The beginning of a pattern: lucchi_pp/testing for testing.tif or testing_z000-082.tif.
     name = f"{pattern.partition('[')[0].removesuffix('.tif').rstrip('*')}.tif"
     require(found, "data", f"a folder with {name}, see the card of the model", data)
     return found

@@ -20,8 +20,8 @@ NEAR_SECTIONS = HALO[3][0]
 def without_unpainted(label):
     """Return class ids in which empty sections, and full ones of a mask, count as not annotated.
 
-    Programs write 0 where nobody has painted; in a mask of 0 and 255, people write 255 there. If
-    255 marks what is not annotated among class ids, every 0 is background.
+    Programs write 0 where nothing is painted; in a mask of 0 and 255, people write 255 there. If
+    255 marks unannotated voxels among class ids, every 0 is background.
 
     Args:
         label: `ClassIds`.
@@ -40,13 +40,13 @@ def without_unpainted(label):
     return label.without_sections(~painted), int(np.count_nonzero(~painted))
 
 
-def tell_empty_sections(name, label):
+def report_empty_sections(name, label):
     """Say that most sections of a volume have no label, where they count as background."""
     empty = int(np.count_nonzero(~label.painted))
     if 2 * empty > len(label):
         print(
             f"{name}: {empty} of {len(label)} sections have no label and count as background; "
-            "number classes from 1 and set all voxels of sections that nobody has annotated to 255"
+            "number classes from 1 and set all voxels of unannotated sections to 255"
         )
 
 
@@ -57,7 +57,7 @@ def spread(items, count):
 
 
 def has_enough(label):
-    """Return whether so many sections are annotated that one can be held out."""
+    """Return whether enough sections are annotated to hold one out."""
     return len(label.annotated_sections(NOT_ANNOTATED)) >= ENOUGH
 
 

@@ -44,7 +44,7 @@ def make_budget(recipe, steps, minutes):
 
 
 def check_recipe(recipe, spatial_dims):
-    """Raise ValueError for a `Recipe` that has no values for networks with so many axes."""
+    """Raise ValueError for a `Recipe` without values for networks of `spatial_dims` axes."""
     for name in BY_AXES:
         value = getattr(recipe, name)
         expected = f"a value for {spatial_dims} spatial axes"

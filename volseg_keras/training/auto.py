@@ -13,7 +13,7 @@ from .hold_out import HoldOut, Section, hold_out_parts
 from .network_choice import check_network
 from .recipes import DEFAULT, get_recipe
 from .stages import StagedRun, planned_stages
-from .starting_model import chosen_start
+from .starting_model import choose_start
 from .training_volumes import read_stacks
 
 
@@ -27,7 +27,7 @@ def fit_auto(request):
         The dict that is written to metrics.json.
 
     Raises:
-        ValueError, FloatingPointError: as `fit`.
+        ValueError, FloatingPointError: see `fit`.
     """
     stacks = checked_stacks(request)
     folder, first = writable_folder(request.output), None
@@ -35,7 +35,7 @@ def fit_auto(request):
         first = automatic_hold_out(stacks.volumes)
     stages = planned_stages(folder, first, request.hold_out, request.self_train)
     check_begun_stages(stages)
-    start = chosen_start(stacks.volumes, request, folder / "start.json")
+    start = choose_start(stacks.volumes, request, folder / "start.json")
     recipe = request.recipe or ("finetune" if start.name else DEFAULT)
     budget = make_budget(get_recipe(recipe), request.steps, minutes_of(request))
     request = replace(request, recipe=recipe)
@@ -54,7 +54,7 @@ def checked_stacks(request):
     """Return the `AnnotatedStacks` of a `Request`, after all of its arguments were checked.
 
     Raises:
-        ValueError: as `fit`.
+        ValueError: see `fit`.
     """
     model = request.model
     require(model == AUTO, "model", 'a Keras model or "auto"', f"{model=}")

@@ -15,7 +15,7 @@ from ..pretrained.prediction_defaults import PredictionDefaults
 from .batch_norm import batch_norms, recalibrate_batch_norm
 from .validation import score
 
-SAME = 1e-3  # relative difference of weights that are equal except for rounding
+WEIGHT_TOLERANCE = 1e-3  # relative difference of weights that are equal except for rounding
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class PredictionAveraging:
         over: text for people.
         spatial_dims: of the networks that it is tried for.
         changes: of `PredictionOptions`.
-        worth: the least gain of the Jaccard index.
+        worth: minimum gain in the Jaccard index.
     """
 
     over: str
@@ -83,7 +83,7 @@ class PredictionAveraging:
 
 
 # What is tried, one after the other. These values are good on held-out parts of both EPFL and SBEM;
-# views are to be worth their time.
+# views must be worth their time.
 AVERAGING = (
     PredictionAveraging("neighbouring sections", (2,), {"smoothing": 4.0}),
     PredictionAveraging("two zooms", (2,), {"zooms": (1.0, 0.75)}),
@@ -125,9 +125,9 @@ def calibrate(path, parts, batches=()):
             recalibrate_batch_norm(network, batches)
             save_atomically(network, constants, path)
         return Calibration("recalibrated" if norms else "as trained")
-    scored = partial(score, network, keras_engine(network), parts, constants.contrast)
-    statistics, scores = chosen_statistics(network, scored, batches)
-    options, scores = chosen_averaging(spatial_dims_of(network), scored, scores)
+    score_parts = partial(score, network, keras_engine(network), parts, constants.contrast)
+    statistics, scores = choose_statistics(network, score_parts, batches)
+    options, scores = choose_averaging(spatial_dims_of(network), score_parts, scores)
     save_atomically(network, constants, path)
     return Calibration(
         statistics=statistics,
@@ -137,26 +137,27 @@ def calibrate(path, parts, batches=()):
     )
 
 
-def chosen_statistics(network, scored, batches):
+def choose_statistics(network, score_parts, batches):
     """Leave a network with the statistics of its norms that score best.
 
     Args:
         network: with those of its training.
-        scored: returns its `HeldOutScores`.
-        batches: as of `calibrate`.
+        score_parts: returns its `HeldOutScores`.
+        batches: see `calibrate`.
 
     Returns:
         "as trained" or "recalibrated", and their `HeldOutScores`.
     """
     trained = network.get_weights()
-    found = {"as trained": (trained, scored())}
+    found = {"as trained": (trained, score_parts())}
     if batches and batch_norms(network):
         recalibrate_batch_norm(network, batches)
         weights = network.get_weights()
-        if all(np.allclose(a, b, rtol=SAME) for a, b in zip(trained, weights, strict=True)):
+        pairs = zip(trained, weights, strict=True)
+        if all(np.allclose(a, b, rtol=WEIGHT_TOLERANCE) for a, b in pairs):
             found = {"recalibrated": found["as trained"]}
         else:
-            found["recalibrated"] = weights, scored()
+            found["recalibrated"] = weights, score_parts()
     for statistics, (_, scores) in found.items():
         print(f"batch statistics {statistics}: held-out {scores.mean:.3f}", flush=True)
     chosen = max(found, key=lambda name: found[name][1].mean)
@@ -165,12 +166,12 @@ def chosen_statistics(network, scored, batches):
     return chosen, scores
 
 
-def chosen_averaging(spatial_dims, scored, scores):
+def choose_averaging(spatial_dims, score_parts, scores):
     """Return the `PredictionOptions` by which a network scores best, and its `HeldOutScores`.
 
     Args:
         spatial_dims: of the network.
-        scored: returns its `HeldOutScores` with some options.
+        score_parts: returns its `HeldOutScores` with some options.
         scores: those without any averaging.
     """
     options = PLAIN_PREDICTION
@@ -178,7 +179,7 @@ def chosen_averaging(spatial_dims, scored, scores):
         if spatial_dims not in row.spatial_dims:
             continue
         tried = replace(options, **row.changes)
-        averaged = scored(tried)
+        averaged = score_parts(tried)
         print(f"averaged over {row.over}: held-out {averaged.mean:.3f}", flush=True)
         if averaged.mean > scores.mean + row.worth:
             scores, options = averaged, tried

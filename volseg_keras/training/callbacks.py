@@ -17,8 +17,8 @@ class Budget:
     """How far a run may go and how far it is.
 
     Attributes:
-        steps: the limit in steps, or None.
-        seconds: the limit in seconds of wall time, or None.
+        max_steps: the limit in steps, or None.
+        max_seconds: the limit in seconds of wall time, or None.
         step: steps done.
         spent: seconds spent by earlier parts of a resumed run.
         started: when this part began (monotonic clock).
@@ -27,8 +27,8 @@ class Budget:
         until: share of the budget after which to stop.
     """
 
-    steps: int | None
-    seconds: float | None
+    max_steps: int | None
+    max_seconds: float | None
     step: int = 0
     spent: float = 0.0
     started: float = 0.0
@@ -48,9 +48,9 @@ class Budget:
     @property
     def progress(self):
         """Share of the budget spent, from 0 to 1."""
-        if self.steps is not None:
-            return min(1.0, self.step / self.steps)
-        return min(1.0, self.elapsed / self.seconds)
+        if self.max_steps is not None:
+            return min(1.0, self.step / self.max_steps)
+        return min(1.0, self.elapsed / self.max_seconds)
 
 
 def stop_requested(stop):

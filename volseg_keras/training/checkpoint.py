@@ -31,14 +31,14 @@ class Checkpoint(keras.callbacks.Callback):
     Args:
         budget: the `Budget`.
         path: the file.
-        about: arguments of the run, of JSON types, which a resumed run must share.
+        run_settings: of JSON types; a resumed run must have the same.
     """
 
-    def __init__(self, budget, path, about):
+    def __init__(self, budget, path, run_settings):
         super().__init__()
         self.budget = budget
         self.path = Path(path)
-        self.about = json.dumps(about)
+        self.run_settings = json.dumps(run_settings)
         self.state = None  # of the last epoch, until it is written
         self.written = time.monotonic()
 
@@ -46,15 +46,15 @@ class Checkpoint(keras.callbacks.Callback):
         """Load the checkpoint into a compiled model and the budget.
 
         Raises:
-            ValueError: the checkpoint is of another network or other arguments.
+            ValueError: the checkpoint is of another network or other settings.
         """
         state = variables(model)
         with h5py.File(self.path) as file:
             saved = [file[str(i)][()] for i in range(len(file))]
-            about = file.attrs["about"]
+            found = json.loads(file.attrs["about"])
             for name in STATE:
                 setattr(self.budget, name, file.attrs[name].item())
-        found, given = json.loads(about), json.loads(self.about)
+        given = json.loads(self.run_settings)
         other = [name for name in {**given, **found} if given.get(name) != found.get(name)]
         if [v.shape for v in saved] != [tuple(v.shape) for v in state]:
             other.append("network")
@@ -75,9 +75,10 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Keep the state, and write it if it is time."""
         self.budget.count_time()
-        about = {"about": self.about} | {name: getattr(self.budget, name) for name in STATE}
+        attributes = {name: getattr(self.budget, name) for name in STATE}
+        attributes["about"] = self.run_settings
         arrays = [keras.ops.copy(variable) for variable in variables(self.model)]
-        self.state = about, arrays
+        self.state = attributes, arrays
         due = time.monotonic() - self.written >= CHECKPOINT_EVERY
         if due or "val_jaccard" in (logs or {}):
             self.write()
@@ -86,13 +87,13 @@ class Checkpoint(keras.callbacks.Callback):
         """Write the state of the last epoch unless that is done."""
         if self.state is None:
             return
-        about, arrays = self.state
+        attributes, arrays = self.state
         # In memory first, since HDF5 crashes on a full disk.
         content = BytesIO()
         with h5py.File(content, "w") as file:
             for i, array in enumerate(arrays):
                 file[str(i)] = keras.ops.convert_to_numpy(array)
-            file.attrs.update(about)
+            file.attrs.update(attributes)
         with atomic_path(self.path) as part:
             part.write_bytes(content.getbuffer())
         self.state, self.written = None, time.monotonic()

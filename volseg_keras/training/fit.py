@@ -50,18 +50,18 @@ def fit(
         images: `(z, y, x)` array-like of grey levels, for a model of several channels
             `(z, y, x, channels)`; or a list of volumes, of any sizes.
         labels: `(z, y, x)` array-like of class ids, or a list of one for each volume; a mask of 0
-            and 255 is one of 0 and 1, and 255 beside other labels means "not annotated".
+            and 255 is one of 0 and 1, and 255 among other labels means "not annotated".
         output: folder of the run.
         recipe: name of a row of `training.recipes.RECIPES`, or a `Recipe`; "fast" by default, with
             "auto" for a model "finetune", unless it starts from scratch.
         steps: budget in steps; the recipe's own where neither is given.
         minutes: budget in minutes of wall time, instead of `steps`; with "auto" ten, unless `steps`
             or a recipe is given.
-        batch_size: patches a step, by default the recipe's.
+        batch_size: patches per step, by default the recipe's.
         hold_out: part of every volume that is kept for validation, such as "x:0:256", or "z=7" for
             a section; or a list of one, or None, for each. "none" holds nothing out with "auto".
         validation: further pairs of an image and its labels to validate on.
-        weights: shares of the patches, one a volume; equal by default.
+        weights: shares of the patches, one per volume; equal by default.
         resume: continue from the checkpoint in `output`, with the same arguments, or start where
             there is none yet.
         seed: seed of patches and augmentation; with "auto" also of Keras, NumPy and Python.

@@ -28,7 +28,7 @@ def fit_by_name(request, *, all_gpus=False):
         What `fit` returns.
 
     Raises:
-        ValueError, FileExistsError, FloatingPointError: as `fit`.
+        ValueError, FileExistsError, FloatingPointError: see `fit`.
     """
     check_folder(request.output, request.resume)
     labels = read_all_labels(zip(request.images, request.labels, strict=True))

@@ -32,7 +32,7 @@ from .muon import MuonAdamW
 from .prediction_mode import prediction_mode
 from .recipes import DEFAULT, Recipe, get_recipe
 from .request import Request
-from .saving import WeightExporter, described, finished_summary, write_summary
+from .saving import WeightExporter, finished_summary, volume_entry, write_summary
 from .training_volumes import read_volumes
 from .validation import WHILE_TRAINING, score
 
@@ -47,7 +47,7 @@ class TrainingPlan:
         budget: its `Budget`.
         network: what is trained, a network of standardised intensities.
         constants: `Normalization` of the model that the network is from, or None.
-        part: where the run lies in a longer one.
+        part: which part of a longer training the run is.
     """
 
     request: Request
@@ -69,7 +69,7 @@ class TrainingPlan:
 
     @property
     def batch_size(self):
-        """Patches a step, on all devices."""
+        """Patches per step, on all devices."""
         return (self.request.batch_size or self.recipe.batch[self.spatial_dims]) * replicas()
 
 
@@ -77,7 +77,7 @@ def checked_plan(request):
     """Return the `TrainingPlan` of a `Request` with a network for a model.
 
     Raises:
-        ValueError: as `fit`.
+        ValueError: see `fit`.
     """
     expected = 'a Keras model, such as load_pretrained("run"), or "auto"'
     good = isinstance(request.model, keras.Model)
@@ -100,7 +100,7 @@ def fit_network(request):
         The dict that is written to metrics.json.
 
     Raises:
-        ValueError, FloatingPointError: as `fit`.
+        ValueError, FloatingPointError: see `fit`.
     """
     plan = checked_plan(request)
     volumes = read_volumes(
@@ -127,17 +127,17 @@ def fit_volumes(plan, volumes):
         The dict that is written to metrics.json.
 
     Raises:
-        ValueError, FloatingPointError: as `fit`.
+        ValueError, FloatingPointError: see `fit`.
     """
     request, recipe, budget, model = plan.request, plan.recipe, plan.budget, plan.network
     spatial_dims, contrast, batch = plan.spatial_dims, plan.contrast, plan.batch_size
     shares = request.weights
-    patches = make_patches(volumes.inner, recipe, spatial_dims, request.seed, shares, contrast)
-    about = settings(plan, volumes)
+    patches = make_patches(volumes.training, recipe, spatial_dims, request.seed, shares, contrast)
+    run_settings = settings(plan, volumes)
     output = writable_folder(request.output)
     resumes = (output / CHECKPOINT).exists()
-    checkpoint = Checkpoint(budget, output / CHECKPOINT, about)
-    first = volumes.given[0].intensity
+    checkpoint = Checkpoint(budget, output / CHECKPOINT, run_settings)
+    first = volumes.whole[0].intensity
     save = WeightExporter(model, (first.mean, first.deviation, contrast), output / KERAS)
     compile_model(model, recipe, spatial_dims)
     if resumes:
@@ -146,21 +146,21 @@ def fit_volumes(plan, volumes):
         return summary
     rate = partial(recipe.learning_rate, spatial_dims)
     callbacks = [Schedule(budget, rate, request.stop), StopIfDiverged(budget)]
-    if volumes.held_out:
-        parts = volumes.held_out, contrast, WHILE_TRAINING[spatial_dims]
+    if volumes.scored:
+        parts = volumes.scored, contrast, WHILE_TRAINING[spatial_dims]
         score_now = partial(score, model, keras_engine(model), *parts)
         callbacks.append(Validate(budget, score_now, save))
-    names = [part.name for part in volumes.held_out]
+    names = [part.name for part in volumes.scored]
     history = History(budget, output / "history.csv", batch * math.prod(patches.patch_shape), names)
     callbacks += [history, *tensorboard(output), Progress(budget, names, plan.part), checkpoint]
     patch = patches.patch_shape[-spatial_dims:]
     with checkpoint.kept(), fastest_precision(model, patch) as precision:
         train(plan, patches, callbacks)
-    if not (volumes.held_out and save.path.exists()):
+    if not (volumes.scored and save.path.exists()):
         save()
-    chosen = calibrate_saved(save.path, volumes.held_out, patches, batch, budget.step)
-    about |= {**chosen.to_json(), "precision": precision}
-    return write_summary(model, output, budget, about, volumes.given)
+    chosen = calibrate_saved(save.path, volumes.scored, patches, batch, budget.step)
+    entries = {**run_settings, **chosen.to_json(), "precision": precision}
+    return write_summary(model, output, budget, entries, volumes.whole)
 
 
 def settings(plan, volumes):
@@ -182,8 +182,8 @@ def settings(plan, volumes):
         "hold_out": request.hold_out and request.hold_out.given,
         "seed": request.seed,
         **{name: value for name, value in unusual.items() if value},
-        "volumes": [described(volume) for volume in volumes.given],
-        "validation": [described(volume) for volume in volumes.validation],
+        "volumes": [volume_entry(volume) for volume in volumes.whole],
+        "validation": [volume_entry(volume) for volume in volumes.validation],
     }
 
 
@@ -268,11 +268,11 @@ def compile_model(model, recipe, spatial_dims):
     optimizer = kind(recipe.rate[spatial_dims], **recipe.optimizer_options)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "alpha"])
     classes = model.output_shape[-1]
-    one, all_of_them = (1, 1) if classes == 2 else (None, list(range(1, classes)))
+    loss_class, metric_classes = (1, 1) if classes == 2 else (None, list(range(1, classes)))
     model.compile(
         optimizer,
-        loss=getattr(losses, recipe.loss)(class_id=one, ignore_class=NOT_ANNOTATED),
-        metrics=[Jaccard(all_of_them, ignore_class=NOT_ANNOTATED)],
+        loss=getattr(losses, recipe.loss)(class_id=loss_class, ignore_class=NOT_ANNOTATED),
+        metrics=[Jaccard(metric_classes, ignore_class=NOT_ANNOTATED)],
         jit_compile=jit_option(),
     )
     # TensorFlow traces a step twice if variables are made in it.

@@ -150,14 +150,14 @@ def hold_out_parts(volumes, hold_out, spatial_dims=3):
         spatial_dims: axes of the network, 2 or 3.
 
     Raises:
-        ValueError: a volume has no such part, or there is no foreground in it or beside it.
+        ValueError: a volume has no such part, or no foreground in it or outside it.
     """
     if hold_out is None:
         return list(volumes), []
-    inner, held_out = [], []
+    training, held_out = [], []
     for volume, part in zip(volumes, hold_out.parts_of(len(volumes)), strict=True):
         if part is None:
-            inner.append(volume)
+            training.append(volume)
             continue
         pair = part.split(volume, spatial_dims)
         try:
@@ -166,6 +166,6 @@ def hold_out_parts(volumes, hold_out, spatial_dims=3):
         except ValueError as error:
             expected = "annotated foreground both inside and outside this part"
             raise invalid("hold_out", expected, f"hold_out='{part}'") from error
-        inner.append(pair[0])
+        training.append(pair[0])
         held_out.append(pair[1])
-    return inner, held_out
+    return training, held_out

@@ -57,9 +57,9 @@ def labelled_volumes(images, labels, channels, num_classes, normalization, on_pr
     Raises:
         ValueError: volumes and labels do not fit each other, or have other channels or classes.
     """
-    images, labels = paired(images, labels)
+    images, labels = pair_with_labels(images, labels)
     volumes = []
-    for name, image, label in zip(named(images), images, labels, strict=True):
+    for name, image, label in zip(volume_names(images), images, labels, strict=True):
         voxel_size = getattr(image, "voxel_size", None)
         label = read_labels(image, label, on_progress)
         image = checked_image(image, channels, label.in_memory)
@@ -72,7 +72,7 @@ def labelled_volumes(images, labels, channels, num_classes, normalization, on_pr
     return volumes
 
 
-def named(images):
+def volume_names(images):
     """Return a name for each volume: its file's, with the folder where two are alike."""
     paths = [getattr(image, "path", None) for image in images]
     files = [path and Path(path).absolute() for path in paths]
@@ -83,7 +83,7 @@ def named(images):
     ]
 
 
-def uniquely_named(volumes):
+def with_unique_names(volumes):
     """Return volumes of which no two have the same name."""
     names = [volume.name for volume in volumes]
     counts = [names[:i].count(name) for i, name in enumerate(names)]
@@ -98,7 +98,7 @@ def as_list(volumes):
     return list(volumes) if isinstance(volumes, list | tuple) else [volumes]
 
 
-def paired(images, labels):
+def pair_with_labels(images, labels):
     """Return a list of images and one of as many labels, or raise ValueError."""
     images, labels = as_list(images), as_list(labels)
     received = f"{len(images)} images and {len(labels)} label volumes"

@@ -12,7 +12,7 @@ from statistics import median
 import keras
 
 from ..files import write_csv
-from ..progress import LISTENER
+from ..progress import current_listener
 
 RECENT = 9  # epochs whose median speed gives the time left
 HISTORY = (
@@ -27,12 +27,12 @@ HISTORY = (
 
 
 class History(keras.callbacks.Callback):
-    """Write history.csv, a row an epoch; rows after the step that a run resumes at are dropped.
+    """Write history.csv, a row per epoch; rows after the step that a run resumes at are dropped.
 
     Args:
         budget: the `Budget`.
         path: of the file.
-        voxels: voxels a step.
+        voxels: voxels per step.
         held_out: names of the held-out parts; if there are several, each has a column.
     """
 
@@ -79,11 +79,11 @@ class History(keras.callbacks.Callback):
 
 @dataclass(frozen=True)
 class ProgressSpan:
-    """Where a run lies in a longer one, of which it is a part.
+    """Which part of a longer training a run is.
 
     Attributes:
-        before: share of the longer one that is done before it.
-        share: that it is of the longer one.
+        before: share of the longer training that is done before it.
+        share: its share of the longer training.
     """
 
     before: float = 0.0
@@ -91,14 +91,14 @@ class ProgressSpan:
 
 
 class Progress(keras.callbacks.Callback):
-    """Print loss, Jaccard, speed and time left: a line an epoch, and one a step on a terminal.
+    """Print loss, Jaccard, speed and time left: a line per epoch, on a terminal also one per step.
 
     A listener, see `progress.shown_by`, is called after every step.
 
     Args:
         budget: the `Budget`.
         held_out: names of the held-out parts.
-        part: where this run lies in a longer one, a `ProgressSpan`; by default it is the whole.
+        part: the `ProgressSpan` of this run; by default it is the whole training.
     """
 
     def __init__(self, budget, held_out=(), part=None):
@@ -112,7 +112,7 @@ class Progress(keras.callbacks.Callback):
         """Measure the speed from here on: an earlier part of the run may have had another."""
         self.marks = deque([(time.monotonic(), self.budget.step)], RECENT + 1)
         self.compiled = False
-        if listener := LISTENER.get():
+        if listener := current_listener():
             listener("compiling the network", self.progress, 1.0)
         elif sys.stdout.isatty():
             print("\rcompiling the network, which takes up to a minute ", end="", flush=True)
@@ -131,11 +131,11 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Report the step to the listener, or overwrite one line on a terminal."""
-        if not self.compiled:  # within the first step, which tells nothing of the next ones
+        if not self.compiled:  # during the first step, which is slower than the next ones
             self.compiled = True
             self.marks.clear()
             self.marks.append((time.monotonic(), self.budget.step))
-        if listener := LISTENER.get():
+        if listener := current_listener():
             line = self.line(logs, width=0)
             listener(f"{line}{self.score}{self.time_left()}", self.progress, 1.0)
         elif sys.stdout.isatty():
@@ -156,13 +156,13 @@ class Progress(keras.callbacks.Callback):
         """Return a text with the time left of the whole training, empty while it is unknown."""
         budget, marks = self.budget, [*self.marks]
         whole = (1 - self.part.before) / self.part.share  # of this part and those after it, for it
-        if budget.steps is None:
-            left = whole * budget.seconds - budget.elapsed
+        if budget.max_steps is None:
+            left = whole * budget.max_seconds - budget.elapsed
         else:
             if len(marks) == 1:
                 marks.append((time.monotonic(), budget.step))
             paces = [(b[0] - a[0]) / (b[1] - a[1]) for a, b in pairwise(marks) if b[1] > a[1]]
             if not paces:
                 return ""
-            left = median(paces) * (whole * budget.steps - budget.step)
+            left = median(paces) * (whole * budget.max_steps - budget.step)
         return "  {:d}:{:02d} left".format(*divmod(max(0, int(left)), 60))

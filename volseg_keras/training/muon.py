@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-# Of the polynomial a x + b x^3 + c x^5 that drives singular values towards 1 (K. Jordan et al.).
+# Coefficients of a x + b x^3 + c x^5, which drives singular values towards 1 (K. Jordan et al.).
 POLYNOMIAL = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 
@@ -23,7 +23,7 @@ class MuonAdamW(keras.optimizers.AdamW):
     al., arXiv:2502.16982, for the size of an update that lets both share a learning rate.
 
     Args:
-        learning_rate: as of AdamW.
+        learning_rate: see AdamW.
         momentum: share of the past in a kernel's momentum.
         update_rms: root mean square of a kernel's update at a learning rate of 1.
         **options: further arguments of AdamW.

@@ -13,7 +13,7 @@ def network_from(name, num_classes, spatial_dims=None, channels=1):
     """Return a network with published weights, or those of a run or a file, or a new one.
 
     Args:
-        name: as of `load_pretrained`, or None for a network with new weights.
+        name: see `load_pretrained`; None for a network with new weights.
         num_classes: number of classes; weights of another number get a new head.
         spatial_dims: axes of a new network.
         channels: of the image.

@@ -12,7 +12,7 @@ def prediction_mode(model, active=True):
     """Let a network compute in training what it computes in prediction, within this context.
 
     With dropout and stochastic downsampling the statistics of the layers after them differ between
-    training and prediction. Training without them in the end adapts the weights, and the statistics
+    training and prediction. Training without them at the end adapts the weights, and the statistics
     of batch-normalisation layers, to prediction.
 
     Args:

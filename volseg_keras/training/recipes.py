@@ -16,7 +16,7 @@ class Recipe:
 
     Attributes:
         patch: shape of a patch, (y, x) or (z, y, x) in voxels.
-        batch: patches a step.
+        batch: patches per step.
         rate: peak learning rate.
         steps: the budget where none is given.
         minutes: the same in minutes of wall time, instead of `steps`, or None.
@@ -31,8 +31,7 @@ class Recipe:
             without dropout, and with means instead of stochastic downsampling.
 
     Raises:
-        ValueError: a value that is by number of axes is no dictionary, or there is no such
-            schedule.
+        ValueError: a value by number of axes is not a dictionary, or the schedule is unknown.
     """
 
     patch: dict
@@ -83,7 +82,8 @@ WIDE = Augment(
     myelin=0.05,
 )
 # The same stack, in other sections than the few that are annotated. Brightness hardly changes, as
-# it tells mitochondria from what is darker, such as myelin; contrast does along real stacks.
+# it distinguishes mitochondria from darker structures such as myelin; contrast varies in real
+# stacks.
 SAME_STACK = Augment(
     elastic=0.3,
     displacement=1.0,

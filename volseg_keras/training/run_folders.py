@@ -25,15 +25,15 @@ def runs(folder):
 def train_or_resume(volume, labels, folder, start=None, minutes=None, stop=None):
     """Train on a stack by `fit` with "auto", or continue a run in the folder that was cut off.
 
-    If that run is of other labels, or another start, it is left, and a new one begins beside it.
+    If that run has other labels or another start, it is kept, and a new one begins next to it.
 
     Args:
         volume: `(z, y, x)` array-like of grey levels.
         labels: `(z, y, x)` array-like of class ids.
         folder: of the run.
-        start: as of `fit`; None or "auto" to look for one.
-        minutes: as of `fit`.
-        stop: as of `fit`.
+        start: see `fit`; None or "auto" to choose one.
+        minutes: see `fit`.
+        stop: see `fit`.
 
     Returns:
         The folder of the run, and the dict of `fit`.

@@ -36,7 +36,7 @@ class WeightExporter:
             self.model.save(part)
 
 
-def described(volume):
+def volume_entry(volume):
     """Return the entry of a volume in metrics.json."""
     shape = [int(n) for n in volume.image.shape]
     facts = {"name": volume.name, "shape": shape, "voxel_size": volume.voxel_size}
@@ -57,8 +57,8 @@ def finished_summary(path, step):
     return summary if summary.get("steps") == step else None
 
 
-def write_summary(model, output, budget, about, volumes):
-    """Write metrics.json and curve.png."""
+def write_summary(model, output, budget, entries, volumes):
+    """Write curve.png, and metrics.json with some entries more; return its dict."""
     from ..report.curve import training_curve
 
     first = volumes[0].intensity
@@ -66,7 +66,7 @@ def write_summary(model, output, budget, about, volumes):
         "variant": model.name,
         "spatial_dims": spatial_dims_of(model),
         "parameters": model.count_params(),
-        **about,
+        **entries,
         "steps": budget.step,
         "minutes": round(budget.spent / 60, 2),
         "device": f"{replicas()} GPU" if on_gpu() else cores_text(usable_cores()),

@@ -11,8 +11,10 @@ from ..progress import progress_bar
 from ..volumes.labels import NOT_ANNOTATED
 
 # A prediction is confident if its probability is this share of the way from the threshold to 0
-# or 1; for more than two classes, if the most probable class has this probability.
-SURE, LIKELY = 0.8, 0.9
+# or 1.
+CONFIDENT_SHARE = 0.8
+# For more than two classes: if the most probable class has this probability.
+CONFIDENT_PROBABILITY = 0.9
 
 
 def confident_labels(model, volume, threshold, defaults):
@@ -43,11 +45,13 @@ def confident_ids(probability, threshold):
     """Return class ids of probabilities `(z, y, x, maps)`, 255 where they are not confident."""
     if probability.shape[-1] > 2:
         likeliest = probability.argmax(-1).astype(np.uint8)
-        return np.where(probability.max(-1) >= LIKELY, likeliest, np.uint8(NOT_ANNOTATED))
+        return np.where(
+            probability.max(-1) >= CONFIDENT_PROBABILITY, likeliest, np.uint8(NOT_ANNOTATED)
+        )
     foreground = probability[..., -1]
     ids = np.full(foreground.shape, NOT_ANNOTATED, np.uint8)
-    ids[foreground <= threshold * (1 - SURE)] = 0
-    ids[foreground >= threshold + SURE * (1 - threshold)] = 1
+    ids[foreground <= threshold * (1 - CONFIDENT_SHARE)] = 0
+    ids[foreground >= threshold + CONFIDENT_SHARE * (1 - threshold)] = 1
     return ids
 
 

@@ -22,25 +22,25 @@ from .callbacks import Budget, stop_requested
 from .checkpoint import CHECKPOINT
 from .fit_network import checked_plan, fit_volumes
 from .hold_out import HoldOut, hold_out_parts
-from .labelled_volumes import uniquely_named
+from .labelled_volumes import with_unique_names
 from .logging_callbacks import ProgressSpan
 from .new_network import network_from
 from .request import Request
 from .self_training import confident_labels, confident_text
-from .starting_model import Start, rescaled, rescaled_to
+from .starting_model import Start, rescale_to_match, rescale_volumes
 from .training_volumes import AnnotatedStacks, TrainingVolumes
 from .validation import predictor_score
 
 # Share of the budget that is trained with a section held out, to choose threshold and averaging.
-FIRST = 0.4
+HOLD_OUT_SHARE = 0.4
 # Files of the last finished stage that are copied to the run's folder when training is stopped.
 KEPT_FILES = ("history.csv", "curve.png", KERAS)
 # Thresholds of a network that was trained on since they were chosen. H, from weights of another
 # microscope and on four sections, had the best Jaccard index at 0.98 after the first stage, but at
-# 0.6 in the end: 0.71, where it was 0.55 at 0.98, on the other sections of the stack.
+# 0.6 after the last: 0.71, where it was 0.55 at 0.98, on the other sections of the stack.
 THRESHOLD_RANGE = 0.3, 0.7
 # Held-out Jaccard index from which labels must be those that the model itself predicted.
-SUSPICIOUS = 0.99
+SUSPICIOUS_JACCARD = 0.99
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class Stage:
             output=self.folder,
             hold_out=None,
             self_train=0,
-            steps=budget.steps and max(1, round(self.share * budget.steps)),
-            minutes=budget.seconds and self.share * budget.seconds / 60,
+            steps=budget.max_steps and max(1, round(self.share * budget.max_steps)),
+            minutes=budget.max_seconds and self.share * budget.max_seconds / 60,
         )
 
 
@@ -83,8 +83,8 @@ def planned_stages(folder, first, then, rounds):
         then: `HoldOut` of all other stages, or None.
         rounds: of self-training.
     """
-    rest = (1 - FIRST if first else 1) / (1 + rounds)
-    rows = [(FIRST, first, False)] if first else []
+    rest = (1 - HOLD_OUT_SHARE if first else 1) / (1 + rounds)
+    rows = [(HOLD_OUT_SHARE, first, False)] if first else []
     rows += [(rest, then, number > 0) for number in range(1 + rounds)]
     folders = [folder / "parts" / str(number + 1) for number in range(len(rows) - 1)]
     return [Stage(at, *row) for at, row in zip([*folders, folder], rows, strict=True)]
@@ -169,11 +169,11 @@ class StagedRun:
             start=start.name,
         )
         validation = [*held_out, *validated]
-        volumes = TrainingVolumes(mixed, mixed, validation, uniquely_named(validation))
+        volumes = TrainingVolumes(mixed, mixed, validation, with_unique_names(validation))
         part = ProgressSpan(sum(other.share for other in self.stages[:number]), stage.share)
         done = fit_volumes(replace(checked_plan(own_request), part=part), volumes)
         if number == 0 and start.name and held_out and is_new:
-            tell_gain(start, classes, held_out, Calibration.from_json(done))
+            report_gain(start, classes, held_out, Calibration.from_json(done))
         if stage.hold_out:
             done["hold_out"] = stage.hold_out.given
             write_json(stage.folder / METRICS, done, indent=2)
@@ -189,9 +189,10 @@ def parts_of(stacks, hold_out, start, spatial_dims):
         start: the `Start`, for whose network the parts are rescaled.
         spatial_dims: axes of the network.
     """
-    inner, held_out = hold_out_parts(stacks.volumes, hold_out, spatial_dims)
-    inner, held_out = rescaled(inner, start), uniquely_named(rescaled(held_out, start))
-    return inner, held_out, rescaled_to(stacks.validation, inner, start, spatial_dims)
+    training, held_out = hold_out_parts(stacks.volumes, hold_out, spatial_dims)
+    training = rescale_volumes(training, start)
+    held_out = with_unique_names(rescale_volumes(held_out, start))
+    return training, held_out, rescale_to_match(stacks.validation, training, start, spatial_dims)
 
 
 def after_more_training(chosen, statistics):
@@ -201,8 +202,8 @@ def after_more_training(chosen, statistics):
     return replace(chosen, statistics=statistics, threshold=threshold)
 
 
-def tell_gain(start, classes, held_out, found):
-    """Print what the start scores on the held-out parts beside what training made of it.
+def report_gain(start, classes, held_out, found):
+    """Print the scores of the start and of the trained network on the held-out parts.
 
     Args:
         start: the `Start`.
@@ -216,10 +217,10 @@ def tell_gain(start, classes, held_out, found):
     before = predictor_score(predictor, held_out, options=PredictionOptions()).mean
     after = sum(found.held_out[part.name] for part in held_out) / len(held_out)
     print(f"Held-out Jaccard: {start.name} {before:.3f}, after training {after:.3f}")
-    if before > SUSPICIOUS:
+    if before > SUSPICIOUS_JACCARD:
         print(
-            f"{start.name} itself predicted the held-out labels, as in a draft that nobody has "
-            "corrected: this score says nothing. Correct the draft first"
+            f"The held-out labels are {start.name}'s own predictions (an uncorrected draft?), so "
+            "this score is meaningless. Correct the draft first"
         )
     elif after <= before:
         print(

@@ -31,7 +31,7 @@ from .recipes import get_recipe
 
 # Sections of a volume to score models on, and seconds after which no further model is scored.
 SECTIONS, SECONDS = 4, 90
-# A model finds something if its Jaccard index exceeds that of marking everything by so much.
+# A model finds something if its Jaccard index exceeds the all-foreground baseline by this much.
 MARGIN = 0.03
 SHARE = 1 / 8  # of the free memory that a rescaled stack may take
 
@@ -43,10 +43,10 @@ class Candidate:
     Attributes:
         name: its name.
         scale: how many voxels it sees for one of the stack, along (z, y, x).
-        jaccard: Jaccard index on the annotated sections at `threshold`, of the class, and the class
-            of the model, for which it is highest.
+        jaccard: Jaccard index on the annotated sections at `threshold`, the highest of any class of
+            the labels with any class of the model.
         threshold: the minimum foreground probability for which the index is highest.
-        chance: the index of marking everything.
+        chance: the all-foreground baseline: the index if every voxel is foreground.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Candidate:
         """Its row of a table."""
         scale = " x ".join(f"{s:.3g}" for s in self.scale)
         scale = "as they are" if set(self.scale) == {1} else scale
-        verdict = "" if self.finds else f"marking everything scores {self.chance:.3f}"
+        verdict = "" if self.finds else f"all-foreground baseline: {self.chance:.3f}"
         return self.name, scale, f"{self.jaccard:.3f}", f"{self.threshold:.2f}", verdict
 
 
@@ -101,7 +101,7 @@ SCORED = f"Jaccard (at most {SECTIONS} sections)"
 COLUMNS = ("start", "voxels (z, y, x)", SCORED, "threshold", "")
 
 
-def chosen_start(volumes, request, file):
+def choose_start(volumes, request, file):
     """Return the `Start` of a training run, which is kept in a file for a resumed run.
 
     Raises:
@@ -123,7 +123,7 @@ def chosen_start(volumes, request, file):
         axes, why = min(found)  # 2D if one stack needs it
         start = Start(axes, why, None, asked=request.resume_conditions)
         print(f"{axes}D: {why}", flush=True)
-        tried = [] if request.start else suitable(volumes, axes)
+        tried = [] if request.start else suitable_models(volumes, axes)
     planned = [(name, scale) for name in tried for scale in scales(name, volumes, axes)]
     if request.recipe and axes:
         check_recipe(get_recipe(request.recipe), axes)
@@ -148,12 +148,12 @@ def start_text(start):
     return f"Starts from {start.name}{scaled}"
 
 
-def rescaled(volumes, start):
+def rescale_volumes(volumes, start):
     """Return `LabelledVolume`s rescaled for the network."""
     return [resampled_volume(volume, start.scale) for volume in volumes]
 
 
-def rescaled_to(volumes, trained, start, spatial_dims):
+def rescale_to_match(volumes, trained, start, spatial_dims):
     """Return `LabelledVolume`s rescaled to the voxel size of the volumes that are trained on.
 
     Args:
@@ -172,28 +172,29 @@ def rescaled_to(volumes, trained, start, spatial_dims):
     return found
 
 
-def score_candidates(volumes, spatial_dims, planned):
+def score_candidates(volumes, spatial_dims, planned, seconds=SECONDS):
     """Score models on the annotated sections of some volumes.
 
-    At most `SECTIONS` sections of a volume are predicted, and no model after `SECONDS` seconds.
+    At most `SECTIONS` sections of a volume are predicted.
 
     Args:
         volumes: `LabelledVolume`s.
         spatial_dims: 2 or 3, the axes of the networks.
         planned: pairs of the name of a model and a scale to try it at.
+        seconds: time after which no further model is scored.
 
     Returns:
         A list of `Candidate`, the best first.
     """
     crops = [(volume, crops_of(volume, spatial_dims)) for volume in volumes]
     tried, started = [], time.monotonic()
-    with progress_bar("looking at published models") as on_progress:
+    with progress_bar("scoring published models") as on_progress:
         for done, (name, scale) in enumerate(planned):
             on_progress(done, len(planned))
-            if tried and time.monotonic() - started > SECONDS:
+            if tried and time.monotonic() - started > seconds:
                 print(f"Skipped for lack of time: {', '.join(n for n, _ in planned[done:])}")
                 break
-            tried.append(scored(name, scale, crops))
+            tried.append(score_model(name, scale, crops))
         on_progress(len(planned), len(planned))
     return sorted(tried, key=lambda candidate: -candidate.jaccard)
 
@@ -204,7 +205,7 @@ def crops_of(volume, spatial_dims):
     return [section_view(volume, z, spatial_dims) for z in spread(sections, SECTIONS)]
 
 
-def suitable(volumes, spatial_dims):
+def suitable_models(volumes, spatial_dims):
     """Return the names of published models with `spatial_dims` axes and the volumes' channels.
 
     The most general ones are first, for a machine that has no time for all.
@@ -227,12 +228,12 @@ def scales(name, volumes, spatial_dims):
     return [(1, 1, 1), scale] if fits and scale != (1, 1, 1) else [(1, 1, 1)]
 
 
-def scored(name, scale, crops):
+def score_model(name, scale, crops):
     """Return the `Candidate` of a model at a scale.
 
     Args:
         name: of the model.
-        scale: as of `Candidate`.
+        scale: see `Candidate`.
         crops: pairs of a `LabelledVolume` and its parts to predict.
     """
     predictor, scores = open_model(name), {}

@@ -17,13 +17,14 @@ from ..inference.options import PredictionOptions
 from ..inference.tiled_prediction import HALO
 from ..patches.class_ids import ArrayClassIds
 from ..patches.crop import cropped
-from ..pretrained.choice import ChosenModels
-from ..volumes.dimensions import check_shape
+from ..pretrained.choice import ChosenModels, common_scale
+from ..pretrained.stored_facts import StoredFacts
+from ..volumes.dimensions import check_shape, known_voxel_size
 from ..volumes.labels import NOT_ANNOTATED, class_ids, in_smallest_type, present_ids
 from .annotated_sections import spread, without_unpainted
 
 # Sections that a 2D network predicts, and the side in pixels of their middle that is predicted.
-LOOKED_AT, SIDE = 48, 768
+MOST_PREDICTED, SIDE = 48, 768
 # Uncertain regions thinner than this many pixels are rims of objects and do not count.
 RIM = 7
 # Robust deviations from the median beyond which a section counts as damaged.
@@ -70,8 +71,8 @@ def suggest(model, volume, count=3, labels=None, on_progress=None):
         on_progress: called with the number of sections, or of tiles, predicted and their total.
 
     Returns:
-        A list of `Suggestion`, the most useful first; fewer if no more sections were looked at:
-        with a 2D model 48, evenly spaced, each by its middle 768 x 768 pixels.
+        A list of `Suggestion`, the most useful first; fewer if fewer sections were predicted: a 2D
+        model predicts 48, evenly spaced, and of each the middle 768 x 768 pixels.
 
     Raises:
         ValueError: an argument does not fit.
@@ -82,7 +83,8 @@ def suggest(model, volume, count=3, labels=None, on_progress=None):
     """
     require_positive(count=count)
     annotated = [] if labels is None else annotated_of(volume, labels)
-    predictor = SectionPredictor(ChosenModels.of(volume, (model,)).model, volume, on_progress)
+    model = ChosenModels.of(volume, (model,)).model
+    predictor = SectionPredictor(model, volume, on_progress)
     uncertainties, appearances = predictor.sections(annotated)
     gap = max(1, len(volume) // (GAPS * (len(annotated) + count)))
     columns = zip(*appearances.values(), strict=True)
@@ -106,7 +108,7 @@ def annotated_of(volume, labels):
 
 
 def nothing_is_annotated(labels):
-    """Return whether labels are 255 everywhere, which is no mask of the whole stack."""
+    """Return whether labels are 255 everywhere, which is not a mask of the whole stack."""
     return bool((np.asarray(labels) == NOT_ANNOTATED).all())
 
 
@@ -150,17 +152,17 @@ class SectionPredictor:
     """Predicts the sections of a stack one by one.
 
     Args:
-        model: as of `suggest`, but for "auto".
+        model: folder of a run, .keras file or name of a published model.
         volume: `(z, y, x)` array-like of grey levels.
-        on_progress: as of `suggest`.
+        on_progress: see `suggest`.
     """
 
     def __init__(self, model, volume, on_progress=None):
         self.volume, self.on_progress = volume, on_progress
-        choice = ChosenModels.of(volume, (model,))
-        self.threshold = choice.threshold
-        options = PredictionOptions(tta=False, scale=choice.scale(volume))
-        self.prepared = open_model(choice.model).prepare(volume, options)
+        self.threshold = StoredFacts.of(model).threshold
+        scale = common_scale((model,), known_voxel_size(volume))
+        options = PredictionOptions(tta=False, scale=scale)
+        self.prepared = open_model(model).prepare(volume, options)
         starts = [max(0, n - SIDE) // 2 for n in volume.shape[1:]]
         self.middle = cropped(volume, (slice(None), *(slice(a, a + SIDE) for a in starts)))
         self.spatial_dims = self.prepared.spatial_dims
@@ -181,7 +183,7 @@ class SectionPredictor:
             for first, values in self.prepared.slabs(self.on_progress, self.middle):
                 yield from enumerate(map(to_probability, values), first)
             return
-        chosen = sorted({*spread(range(depth), LOOKED_AT), *annotated})
+        chosen = sorted({*spread(range(depth), MOST_PREDICTED), *annotated})
         for done, z in enumerate(chosen, 1):
             yield z, self.predict(self.middle, z)
             if self.on_progress:
@@ -217,8 +219,7 @@ def draft(labels, suggestions, shape):
 
     Returns:
         uint8 class ids, 255 in all other sections without annotation. If `labels` are a mask of
-        two grey levels, so is what is returned: as they were painted, sections that nobody has
-        annotated are empty.
+        two grey levels, so is what is returned, with empty sections where nothing is annotated.
 
     Raises:
         ValueError: nothing was annotated or found, so that the draft would be read as a mask.

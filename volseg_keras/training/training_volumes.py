@@ -8,10 +8,10 @@ from ..networks.models import check_sizes, split_normalization
 from ..progress import progress_bar
 from ..volumes.dimensions import channels_of
 from ..volumes.labels import NOT_ANNOTATED, count_classes
-from .annotated_sections import tell_empty_sections, without_unpainted
+from .annotated_sections import report_empty_sections, without_unpainted
 from .arguments import check_weights, training_normalization
 from .hold_out import hold_out_parts
-from .labelled_volumes import labelled_volumes, paired, read_labels, uniquely_named
+from .labelled_volumes import labelled_volumes, pair_with_labels, read_labels, with_unique_names
 from .new_network import network_from
 
 
@@ -20,17 +20,17 @@ class TrainingVolumes:
     """What a network is trained and validated on, lists of `LabelledVolume`s.
 
     Attributes:
-        given: the volumes to train on, whole; in a stage of "auto" the same as `inner`.
-        inner: the volumes to train on, without their held-out parts.
-        validation: further volumes to validate on; in a stage of "auto" all that are, since parts
-            were cut from the stacks before.
-        held_out: all that is validated on: the held-out parts, then `validation`.
+        whole: the volumes to train on, whole; in a stage of "auto" the same as `training`.
+        training: the volumes to train on, without their held-out parts.
+        validation: further volumes to validate on; in a stage of "auto" all that are validated on,
+            since parts were cut from the stacks before.
+        scored: all that is validated on: the held-out parts, then `validation`.
     """
 
-    given: list
-    inner: list
+    whole: list
+    training: list
     validation: list
-    held_out: list
+    scored: list
 
 
 def read_volumes(request, spatial_dims, channels, num_classes, normalization):
@@ -41,7 +41,7 @@ def read_volumes(request, spatial_dims, channels, num_classes, normalization):
         spatial_dims: axes of the network, 2 or 3.
         channels: of its input.
         num_classes: of its output.
-        normalization: as of `labelled_volumes`.
+        normalization: see `labelled_volumes`.
 
     Raises:
         ValueError: volumes, labels, weights or hold-out do not fit each other or the network.
@@ -49,20 +49,21 @@ def read_volumes(request, spatial_dims, channels, num_classes, normalization):
     validation = []
     with progress_bar("reading volumes") as on_progress:
         options = channels, num_classes, normalization, on_progress
-        given = _read_and_warned(request.images, request.labels, *options)
-        check_weights(request.weights, given)
-        inner, held_out = hold_out_parts(given, request.hold_out, spatial_dims)
+        whole = _read_and_warned(request.images, request.labels, *options)
+        check_weights(request.weights, whole)
+        training, held_out = hold_out_parts(whole, request.hold_out, spatial_dims)
         if request.validation:
             pairs = map(list, zip(*request.validation, strict=True))
             validation = _read_and_warned(*pairs, *options)
-    return TrainingVolumes(given, inner, validation, uniquely_named([*held_out, *validation]))
+    scored = with_unique_names([*held_out, *validation])
+    return TrainingVolumes(whole, training, validation, scored)
 
 
 def _read_and_warned(images, labels, *options):
-    """Return `LabelledVolume`s; tell those that look half annotated."""
+    """Return `LabelledVolume`s; report those that look partly annotated."""
     volumes = labelled_volumes(images, labels, *options)
     for volume in volumes:
-        tell_empty_sections(volume.name, volume.label)
+        report_empty_sections(volume.name, volume.label)
     return volumes
 
 
@@ -90,7 +91,7 @@ def read_stacks(request):
     Raises:
         ValueError: volumes and labels do not fit each other or that network.
     """
-    images, labels = paired(request.images, request.labels)
+    images, labels = pair_with_labels(request.images, request.labels)
     with progress_bar("reading volumes") as on_progress:
         pairs = zip(images, labels, strict=True)
         labels = [read_labels(*pair, on_progress) for pair in pairs]
@@ -134,5 +135,5 @@ def _only_annotated(volume):
             "count as not annotated"
         )
     else:
-        tell_empty_sections(volume.name, label)
+        report_empty_sections(volume.name, label)
     return replace(volume, label=label)
