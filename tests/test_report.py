@@ -175,7 +175,10 @@ def test_labels_that_touch_are_outlined_apart():
 @pytest.mark.parametrize(
     "arguments, told",
     [
-        ("report volume.tif --labels short.tif -o a.html", "`labels`. Expected the shape (20, 48, 72)"),
+        (
+            "report volume.tif --labels short.tif -o a.html",
+            "`labels`. Expected the shape (20, 48, 72)",
+        ),
         (f"report short.tif {ALL} -o a.html", "(19, 48, 72)"),
         (ALL.replace("truth.tif", "short.tif"), "`truth`"),
         (ALL.replace("ids.tif", "short.tif"), "`instances`"),

@@ -31,7 +31,7 @@ RIM = 7
 DAMAGED = 8.0
 # A section counts as a neighbour of another one within 1 / GAPS of the mean distance between those
 # that are annotated and suggested.
-GAPS = 4
+GAPS = 2
 
 
 @dataclass(frozen=True)
