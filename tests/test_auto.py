@@ -15,7 +15,6 @@ from one_pixel import one_pixel_network, publish_one_pixel_networks
 from volseg_keras import PatchSampler, build_model, fit, open_volume, phantom, save_volume
 from volseg_keras.networks.models import with_normalization
 from volseg_keras.patches.augment import NONE
-from volseg_keras.patches.class_ids import ArrayClassIds, FileClassIds
 from volseg_keras.pretrained import presets
 from volseg_keras.pretrained.network_dims import network_dims
 from volseg_keras.progress import shown_by
@@ -38,6 +37,7 @@ from volseg_keras.training.starting_model import (
     scales,
 )
 from volseg_keras.training.training_volumes import AnnotatedStacks, read_stacks
+from volseg_keras.volumes.class_ids import ArrayClassIds, FileClassIds
 from volseg_keras.volumes.intensity import IntensityStatistics
 
 LABEL = phantom((16, 64, 64), seed=0)[1]

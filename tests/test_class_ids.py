@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from volseg_keras import open_volume, save_volume
-from volseg_keras.patches import marked_voxels
-from volseg_keras.patches.class_ids import ArrayClassIds, FileClassIds
-from volseg_keras.patches.crop import Crop, cropped
 from volseg_keras.training.annotated_sections import without_unpainted
+from volseg_keras.volumes import marked_voxels
+from volseg_keras.volumes.class_ids import ArrayClassIds, FileClassIds
+from volseg_keras.volumes.crop import Crop, cropped
 
 RNG = np.random.default_rng(0)
 LABEL = (RNG.random((70, 300, 20)) < 0.1).astype(np.uint8)

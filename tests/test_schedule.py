@@ -10,7 +10,6 @@ from scipy import ndimage
 
 from volseg_keras import RankOneConv, StochasticDownsample, fit, load_pretrained
 from volseg_keras.networks.models import split_normalization, with_normalization
-from volseg_keras.patches.class_ids import ArrayClassIds
 from volseg_keras.training import calibration
 from volseg_keras.training.annotated_sections import without_context
 from volseg_keras.training.batch_norm import batch_norms, batches_to_see, recalibrate_batch_norm
@@ -20,6 +19,7 @@ from volseg_keras.training.labelled_volumes import LabelledVolume, labelled_volu
 from volseg_keras.training.prediction_mode import prediction_mode
 from volseg_keras.training.recipes import get_recipe
 from volseg_keras.training.validation import HeldOutScores
+from volseg_keras.volumes.class_ids import ArrayClassIds
 from volseg_keras.volumes.intensity import IntensityStatistics
 from volseg_keras.volumes.labels import NOT_ANNOTATED
 

@@ -9,7 +9,6 @@ from networks import shallow_networks
 
 from volseg_keras import build_model, open_volume, phantom, save_volume, suggest
 from volseg_keras.networks.models import with_normalization
-from volseg_keras.patches.class_ids import ArrayClassIds
 from volseg_keras.training.annotated_sections import (
     report_empty_sections,
     section_to_hold_out,
@@ -17,6 +16,7 @@ from volseg_keras.training.annotated_sections import (
     without_unpainted,
 )
 from volseg_keras.training.suggest import draft, draft_section, most_informative, uncertainty_of
+from volseg_keras.volumes.class_ids import ArrayClassIds
 
 IMAGE, LABEL = phantom((16, 64, 64), seed=0)
 KNOWN = np.full_like(LABEL, 255)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from ..errors import require
+from ..volumes.class_ids import ArrayClassIds, ClassIds
 from ..volumes.dimensions import channels_of, check_shape
 from ..volumes.intensity import IntensityStatistics, checked_normalization
 from ..volumes.labels import NOT_ANNOTATED, class_ids
@@ -12,7 +13,6 @@ from ..volumes.volume import checked_finite
 from .augment import Augment, change_intensities, draw, move_voxels, stain
 from .batches import Patches, Sample
 from .box import Box
-from .class_ids import ArrayClassIds, ClassIds
 from .myelin import add_sheath
 
 

@@ -15,12 +15,12 @@ from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
 from ..networks.inference_graph import check_tensorflow
 from ..networks.variants import find_variant, get_variant
-from ..patches.class_ids import annotated_sections
 from ..pretrained.checksums import CHECKSUMS, write_checksums
 from ..pretrained.choice import rescaling
 from ..pretrained.presets import KERAS, METRICS, load_pretrained
 from ..pretrained.stored_facts import StoredFacts
 from ..training.recipes import get_recipe
+from ..volumes.class_ids import annotated_sections
 from ..volumes.dimensions import check_shape, known_voxel_size
 from ..volumes.labels import NOT_ANNOTATED, class_ids
 from .card import card_text, facts_of

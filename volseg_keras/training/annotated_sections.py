@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from ..inference.tiled_prediction import HALO
-from ..patches.class_ids import ArrayClassIds
-from ..patches.crop import cropped
+from ..volumes.class_ids import ArrayClassIds
+from ..volumes.crop import cropped
 from ..volumes.labels import NOT_ANNOTATED
 
 # Voxels along y and x of the part of a section that is predicted and scored.

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import require
-from ..patches.class_ids import ArrayClassIds, ClassIds, FileClassIds
-from ..patches.crop import cropped
 from ..progress import progress_bar
 from ..resources import free_memory
+from ..volumes.class_ids import ArrayClassIds, ClassIds, FileClassIds
+from ..volumes.crop import cropped
 from ..volumes.dimensions import channels_of, check_shape
 from ..volumes.intensity import IntensityStatistics
 from ..volumes.labels import class_ids

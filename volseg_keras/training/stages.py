@@ -11,9 +11,9 @@ from ..files import atomic_path, read_json, writable_folder, write_json
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
 from ..networks.models import spatial_dims_of
-from ..patches.class_ids import ArrayClassIds
 from ..pretrained.presets import KERAS, METRICS
 from ..pretrained.stored_facts import StoredFacts
+from ..volumes.class_ids import ArrayClassIds
 from ..volumes.dimensions import channels_of
 from ..volumes.labels import NOT_ANNOTATED
 from .arguments import SEEDS

@@ -12,7 +12,6 @@ from ..files import read_json, write_json
 from ..inference.engine_output import foreground_maps, joined_slabs
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
-from ..patches.class_ids import ArrayClassIds
 from ..pretrained.choice import BEST, rescaling
 from ..pretrained.network_dims import dims_for
 from ..pretrained.presets import published
@@ -21,6 +20,7 @@ from ..progress import progress_bar
 from ..report.console import print_table
 from ..resources import free_memory
 from ..scores import ThresholdScores, best_threshold
+from ..volumes.class_ids import ArrayClassIds
 from ..volumes.dimensions import channels_of
 from ..volumes.labels import NOT_ANNOTATED, present_ids
 from ..volumes.resampling import resample, resample_labels

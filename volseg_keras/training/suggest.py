@@ -15,10 +15,10 @@ from ..inference.engine_output import (
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
 from ..inference.tiled_prediction import HALO
-from ..patches.class_ids import ArrayClassIds
-from ..patches.crop import cropped
 from ..pretrained.choice import ChosenModels, common_scale
 from ..pretrained.stored_facts import StoredFacts
+from ..volumes.class_ids import ArrayClassIds
+from ..volumes.crop import cropped
 from ..volumes.dimensions import check_shape, known_voxel_size
 from ..volumes.labels import NOT_ANNOTATED, class_ids, in_smallest_type, present_ids
 from .annotated_sections import spread, without_unpainted

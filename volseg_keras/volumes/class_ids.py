@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..errors import require
-from ..volumes.labels import NOT_ANNOTATED, class_ids, digest, distinct_values, present_ids
 from .crop import Crop
+from .labels import NOT_ANNOTATED, class_ids, digest, distinct_values, present_ids
 from .marked_voxels import MarkedVoxels, label_blocks
 
 
