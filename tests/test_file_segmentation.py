@@ -252,17 +252,17 @@ def test_files_beside_an_output_have_its_format(name, tmp_path):
     assert files.picture.name == "a_overlay.png"
 
 
-@pytest.mark.parametrize("steps", [PostProcessing(), PostProcessing(3, instances=True)])
-def test_small_and_large_volumes_go_the_same_way(steps, tmp_path, monkeypatch):
+@pytest.mark.parametrize("postprocessing", [PostProcessing(), PostProcessing(3, instances=True)])
+def test_small_and_large_volumes_go_the_same_way(postprocessing, tmp_path, monkeypatch):
     """In memory and in the store, from Python and without a display."""
     volume, results = phantom((40, 96, 96), seed=2)[0], []
     for name, limit in (("memory.tif", 2**27), ("store.tif", 0)):
         monkeypatch.setattr(file_segmentation, "MOST_IN_MEMORY", limit)
-        job = job_of(tmp_path, "H", volume, name, steps=steps)
+        job = job_of(tmp_path, "H", volume, name, postprocessing=postprocessing)
         results.append(segment_file(job))
         assert results[-1].files.picture.is_file()
     one, other = (open_volume(tmp_path / name) for name in ("memory.tif", "store.tif"))
-    assert one.dtype == other.dtype == steps.dtype and one.voxel_size == (5, 5, 5)
+    assert one.dtype == other.dtype == postprocessing.dtype and one.voxel_size == (5, 5, 5)
     np.testing.assert_array_equal(one[...], other[...])
     assert results[0].summary == results[1].summary and results[0].summary.share > 0
     files = [open_volume(tmp_path / f"{name}_probability.tif") for name in ("memory", "store")]

@@ -179,7 +179,7 @@ def test_an_interrupted_clean_up_is_gone_on_with(folder, tmp_path, monkeypatch):
         SourceVolume(str(folder / "image.npy"), voxel_size=SIDES),
         tmp_path / "ids.zarr",
         RequestedModels(folder / "run2", "keras"),
-        steps=PostProcessing(3, instances=True),
+        postprocessing=PostProcessing(3, instances=True),
     )
     image, files = job.source.open(), OutputFiles.of(job)
     store = resumable_job.start_job(job, image)
@@ -208,7 +208,7 @@ def test_the_file_behind_a_link_is_written(folder, tmp_path):
         SourceVolume(str(folder / "image.npy"), voxel_size=SIDES),
         link,
         RequestedModels(folder / "run2", "keras"),
-        steps=PostProcessing(3),
+        postprocessing=PostProcessing(3),
     )
     store = resumable_job.start_job(job, job.source.open())
     resumable_job.run_job(store)

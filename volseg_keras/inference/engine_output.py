@@ -26,19 +26,19 @@ def to_labels(values, threshold=0.5):
     return (values[..., -1] >= threshold).view(np.uint8)
 
 
-def joined_slabs(slabs):
+def join_slabs(slabs):
     """Return the values of slabs `(z, values)` as one array."""
-    return joined([values for _, values in slabs])
+    return _concatenate([values for _, values in slabs])
 
 
-def joined(parts):
+def _concatenate(parts):
     """Return arrays as one along the first axis, a single one as it is."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def probabilities(slabs):
     """Return the float32 probabilities `(z, y, x, classes)` of slabs."""
-    return joined([_all_classes(values) for _, values in slabs])
+    return _concatenate([_all_classes(values) for _, values in slabs])
 
 
 def _all_classes(values):

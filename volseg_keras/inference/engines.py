@@ -129,7 +129,7 @@ class OpenVinoEngineFactory:
         return result[..., 1:] if result.shape[-1] == 2 else result
 
     def _compile(self, precision, shape, dtype):
-        ready = typed(self._model.clone(), dtype, self._levels)
+        ready = with_element_types(self._model.clone(), dtype, self._levels)
         ready.reshape(shape)  # a fixed shape lets OpenVINO fuse more
         options = {**self._options, "INFERENCE_PRECISION_HINT": precision}
         compiled = partial(self._core.compile_model, ready, "CPU")
@@ -140,7 +140,7 @@ class OpenVinoEngineFactory:
         return compiled(options)
 
 
-def typed(model, dtype, levels):
+def with_element_types(model, dtype, levels):
     """Return an OpenVINO model for voxels of a type, which gives levels as uint8."""
     from openvino import Type
     from openvino.preprocess import PrePostProcessor

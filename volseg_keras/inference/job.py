@@ -80,7 +80,7 @@ class Job:
         prediction: `PredictionOptions`.
         rescale: rescale the volume to the voxel size that the models were trained at; None: if
             the sizes are known and differ by more than a quarter.
-        steps: `PostProcessing`.
+        postprocessing: `PostProcessing`.
         probability: also write the foreground probability.
         resume: continue an unfinished run in the store beside the output.
         workers: processes that share the work by Dask, or None.
@@ -96,7 +96,7 @@ class Job:
     threshold: float | str = 0.5
     prediction: PredictionOptions = field(default_factory=PredictionOptions)
     rescale: bool | None = None
-    steps: PostProcessing = field(default_factory=PostProcessing)
+    postprocessing: PostProcessing = field(default_factory=PostProcessing)
     probability: bool = False
     resume: bool = False
     workers: int | None = None

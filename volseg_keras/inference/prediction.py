@@ -11,9 +11,9 @@ from ..pretrained.choice import ChosenModels, scale_text
 from ..resources import free_memory
 from ..volumes.dimensions import known_voxel_size
 from ..volumes.volume import as_volume
-from .engine_output import foreground_probability, joined_slabs, to_labels
+from .engine_output import foreground_probability, join_slabs, to_labels
 from .options import PredictionOptions
-from .segmenter import predicted, recent_model
+from .segmenter import recent_model, run_prediction
 
 # Bytes of a voxel, while it is predicted and looked at: of every map, twice, and of a probability.
 BYTES_A_MAP, BYTES_BESIDES = 8, 4
@@ -58,7 +58,7 @@ class Prediction:
         scale, predictor = choice.scale(volume), recent_model(list(choice.models))
         check_size(volume.shape, predictor.metadata.num_classes)
         options = PredictionOptions(scale=scale)
-        values = predicted(predictor, options, volume, on_progress, joined_slabs)
+        values = run_prediction(predictor, options, volume, on_progress, join_slabs)
         facts = [choice.reason, *([] if scale == (1, 1, 1) else [scale_text(scale)])]
         return cls(values, known_voxel_size(volume), choice.threshold, ". ".join(facts))
 

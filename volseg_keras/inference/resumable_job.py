@@ -41,7 +41,7 @@ def start_job(job, image):
     expected = "a new name, or `resume` to continue"
     require(good, "output", expected, received, FileExistsError)
     predictor = recent_model(list(job.model.names), job.model.engine)
-    predictor.check(image, job.prediction, job.threshold, job.steps.instances)
+    predictor.check(image, job.prediction, job.threshold, job.postprocessing.instances)
     prediction = replace(job.prediction, scale=predictor.model_scale(job.prediction.scale))
     asked = replace(job, prediction=prediction)
     identity = JobIdentity.of(asked, image.shape, predictor.all_defaults)
@@ -88,7 +88,7 @@ def memory_of_worker(job):
     return min(filter(None, limits), default=free_memory())
 
 
-def prepared_again(job, image):
+def restore_prepared(job, image):
     """Return the `PreparedPrediction` of a `StoredJob`, of which the volume was measured before."""
     asked, plan = job.identity, job.plan
     predictor = recent_model(list(asked.model.names), asked.model.engine)
@@ -107,7 +107,7 @@ class OpenJob:
         self.store, job = store, store.read()
         self.asked, self.plan = job.identity, job.plan
         image = self.asked.source.open()
-        self.prepared = prepared_again(job, image)
+        self.prepared = restore_prepared(job, image)
         context = self.plan.halo[0] + self.plan.section_smoothing.reach
         count = max(self.plan.block[0] + 2 * context, self.plan.tile[0])
         self.image = with_cache(image, count, store.folder.parent, max(self.plan.block[1:]))
@@ -221,7 +221,7 @@ def finish_job(store, job, files, on_progress=None):
     Returns:
         The `SegmentationSummary`.
     """
-    image, steps = store.read().identity.source.open(), job.steps
+    image, steps = store.read().identity.source.open(), job.postprocessing
     if not steps.is_needed:
         summary = store.summary()
         store.deliver({"probability": files.probability, "labels": files.labels}, image)

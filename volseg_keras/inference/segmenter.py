@@ -109,7 +109,7 @@ class Segmenter:
         """Return predictor and options for a volume."""
         if self._predictor:
             return self._predictor, self.options
-        return chosen_model(volume, self._engine, self.options, self._rescale)
+        return choose_predictor(volume, self._engine, self.options, self._rescale)
 
     def __call__(self, volume, *, on_progress=None):
         """Return float32 probabilities `(z, y, x, classes)` of a volume.
@@ -120,7 +120,7 @@ class Segmenter:
             on_progress: called with the number of tiles done and their total.
         """
         volume = _lazy_array(volume)
-        return predicted(*self._ready(volume), volume, on_progress, probabilities)
+        return run_prediction(*self._ready(volume), volume, on_progress, probabilities)
 
     def labels(self, volume, threshold=0.5, *, on_progress=None):
         """Return uint8 class ids `(z, y, x)` of a volume.
@@ -135,7 +135,7 @@ class Segmenter:
         predictor, options = self._ready(volume)
         predictor.check_labels(threshold)
         thresholded = partial(label_map, threshold=threshold)
-        return predicted(predictor, options, volume, on_progress, thresholded)
+        return run_prediction(predictor, options, volume, on_progress, thresholded)
 
 
 def given_scale(scale):
@@ -143,7 +143,7 @@ def given_scale(scale):
     return (1, 1, 1) if scale is None else scale
 
 
-def chosen_model(volume, engine, options, rescale):
+def choose_predictor(volume, engine, options, rescale):
     """Return the `Predictor` of the models that suit a volume, and options with their scale."""
     check_engine(engine)
     choice = choose_model(volume)
@@ -205,16 +205,16 @@ def predict_volume(
     )
     volume = _lazy_array(volume)
     if is_auto(model):
-        predictor, options = chosen_model(volume, engine, options, scale is None)
+        predictor, options = choose_predictor(volume, engine, options, scale is None)
     else:
         predictor = recent_model(model, engine)
-    return predicted(predictor, options, volume, on_progress, probabilities)
+    return run_prediction(predictor, options, volume, on_progress, probabilities)
 
 
 def recent_model(model, engine="auto"):
     """Return the `Predictor` of `open_model`, that of an earlier call if nothing changed."""
     check_backend()
-    return RECENT.get(_version(model, engine), lambda: _Opened(model, engine)).predictor
+    return RECENT.get(_cache_key(model, engine), lambda: _Opened(model, engine)).predictor
 
 
 class _Opened:
@@ -224,11 +224,11 @@ class _Opened:
         self.model, self.predictor = model, open_model(model, engine)
 
 
-def predicted(predictor, options, volume, on_progress, joined):
-    """Return what `joined` makes of the slabs of a volume."""
+def run_prediction(predictor, options, volume, on_progress, join):
+    """Return what `join` makes of the slabs of a volume."""
     predictor.check(volume, options)
     try:
-        return joined(predictor.slabs(volume, options, on_progress))
+        return join(predictor.slabs(volume, options, on_progress))
     finally:
         predictor.release()
 
@@ -241,19 +241,19 @@ def _lazy_array(volume):
     return volume if lazy else np.asanyarray(volume)
 
 
-def _version(model, engine):
+def _cache_key(model, engine):
     """Return a key for a model in its present state and an engine."""
     if isinstance(model, list | tuple):
-        return tuple(_version(member, engine) for member in model)
+        return tuple(_cache_key(member, engine) for member in model)
     if not isinstance(model, str | Path):
-        return engine, id(model), *_state(model, engine)
+        return engine, id(model), *_weights_key(model, engine)
     path = find_model(model)
     files = savedmodel_files(path) if path.is_dir() else [path, path.with_name(METRICS)]
     known = [(str(file.absolute()), file.stat()) for file in files if file.is_file()]
     return engine, *((name, s.st_mtime_ns, s.st_size, s.st_ino) for name, s in known)
 
 
-def _state(model, engine):
+def _weights_key(model, engine):
     """Return a key for the parts of a Keras model that its engine would not notice changing."""
     from ..networks.models import metadata
 

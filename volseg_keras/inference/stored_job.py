@@ -60,7 +60,7 @@ class JobIdentity:
             threshold=job.threshold,
             prediction=job.prediction,
             # Instances are found in the probability.
-            probability=job.probability or job.steps.instances,
+            probability=job.probability or job.postprocessing.instances,
             defaults=tuple(map(asdict, defaults)),
             file=_stamp(job.source.path),
         )
@@ -102,7 +102,7 @@ class JobIdentity:
         for name, value in given.items():
             stored = found.get(name)
             open_still = name in OF_MODEL and value is None
-            same = _plainly(name, stored) == _plainly(name, value)
+            same = _canonical(name, stored) == _canonical(name, value)
             # Several models keep None, by which each of them averages as it was trained to.
             same &= name not in OF_MODEL or stored is not None
             expected = f"the unfinished run's {ASKED_BY.get(name, name)}, {stored}, or a new output"
@@ -180,7 +180,7 @@ def _stamp(source):
     return (file.stat().st_size, file.stat().st_mtime_ns) if file.is_file() else ()
 
 
-def _plainly(name, value):
+def _canonical(name, value):
     """Return the entry of job.json such that entries that mean the same are equal."""
     if name == "tta":
         return "all" if value is True else max(1, int(value or 0))

@@ -7,7 +7,7 @@ volume, cross-fades its tiles and ends where the next block begins.
 from dataclasses import replace
 from itertools import product
 
-from .engine_output import joined_slabs
+from .engine_output import join_slabs
 from .tiled_prediction import FADE, best_tile, halo_of, multiples
 from .tiling import intervals, tiled_slabs
 
@@ -67,4 +67,4 @@ def predict_block(
     slabs = tiled_slabs(volume, [axis_plan(*axis) for axis in axes], engine)
     if reach:
         slabs = smoothing.slabs(slabs, sections.start, sections.stop, padded)
-    return joined_slabs(slabs)
+    return join_slabs(slabs)
