@@ -25,9 +25,10 @@ from volseg_keras.inference.file_segmentation import segment_file
 from volseg_keras.inference.job import Job, OutputFiles, RequestedModels, SourceVolume
 from volseg_keras.inference.job_store import JobStore
 from volseg_keras.inference.options import PredictionOptions
+from volseg_keras.inference.section_smoothing import SectionSmoothing
 from volseg_keras.inference.segmenter import predict_volume
 from volseg_keras.inference.stored_job import StoredJob
-from volseg_keras.inference.tiled_prediction import voxels_at_once
+from volseg_keras.inference.tiled_prediction import halo_of, voxels_at_once
 from volseg_keras.inference.volume_blocks import axis_plan, block_tile, blocks, predict_block
 from volseg_keras.networks.models import with_normalization
 from volseg_keras.postprocessing.pipeline import PostProcessing
@@ -77,9 +78,10 @@ def test_blocks_of_what_does_nothing_are_the_volume(shape, seed):
     volume = np.random.default_rng(seed).integers(0, 255, shape).astype(np.uint8)
     whole = np.zeros(shape, np.uint8)
     size = (16, 32, 32)
-    tile = block_tile(shape, size, 3, 100_000)
+    halo = halo_of(3)
+    options = block_tile(shape, size, 3, 100_000, halo), halo, SectionSmoothing(), None
     for block in blocks(shape, size):
-        whole[block] = predict_block(lambda t: t[..., None], volume, block, 3, tile)[..., 0]
+        whole[block] = predict_block(lambda t: t[..., None], volume, block, 3, *options)[..., 0]
     np.testing.assert_array_equal(whole, volume)
 
 

@@ -1,6 +1,6 @@
-"""The values of engines as probabilities and class ids.
+"""Convert the values that engines return to probabilities and class ids.
 
-They are `(z, y, x, maps)`, float32 or uint8 levels of 1/256; one map is the foreground's.
+They are `(z, y, x, maps)`, float32 or uint8 levels of 1/256; a single map is the foreground's.
 """
 
 import numpy as np
@@ -15,8 +15,9 @@ def to_labels(values, threshold=0.5):
     """Return uint8 class ids `(z, y, x)` of probabilities or levels `(z, y, x, maps)`.
 
     Args:
-        values: of an engine.
-        threshold: minimum foreground probability of two classes; of more, the most probable wins.
+        values: returned by an engine.
+        threshold: minimum foreground probability for two classes; for more, the most probable
+            class wins.
     """
     if values.shape[-1] > 2:
         return values.argmax(-1).astype(np.uint8)
@@ -32,7 +33,7 @@ def join_slabs(slabs):
 
 
 def _concatenate(parts):
-    """Return arrays as one along the first axis, a single one as it is."""
+    """Join arrays along the first axis; a single one is not copied."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 

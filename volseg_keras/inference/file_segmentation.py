@@ -69,12 +69,12 @@ class Outcome(NamedTuple):
 def segment_file(job, display=None):
     """Segment a volume from file to file.
 
-    1. Check the files; choose the model, threshold and scale that were left open.
+    1. Check the files; choose the model, threshold and scale if they are left open.
     2. Predict labels, and the probability if requested: slab by slab in memory, or block by block
        in the store beside the output, which can be resumed and shared.
     3. Filter, split into instances and clean up, see `PostProcessing`.
     4. Write the files, each of them atomically.
-    5. Draw a picture beside them.
+    5. Draw a picture next to them.
 
     Args:
         job: a `Job`.
@@ -169,11 +169,11 @@ def segment_in_memory(job, files, image, display):
 
 
 def _open_and_read(job, image):
-    """Read a volume while the model is opened; return the `PreparedPrediction` of its voxels."""
+    """Read a volume while the model is opened; return the `PreparedPrediction` of the array."""
     pool = ThreadPoolExecutor(1)
     reading = pool.submit(image.__getitem__, ...)
     pool.shutdown(wait=False)  # errors of the model do not wait for the volume
-    predictor = recent_model(list(job.model.names), job.model.engine)
+    predictor = recent_model(job.model.names, job.model.engine)
     predictor.check(image, job.prediction, job.threshold, job.postprocessing.instances)
     prepared = predictor.prepare(reading.result(), job.prediction)
     prepared.start()

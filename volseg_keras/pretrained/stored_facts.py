@@ -3,7 +3,6 @@
 import json
 import zipfile
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from ..errors import require
 from ..files import read_json
 from ..networks.variants import find_variant
 from .prediction_defaults import PredictionDefaults
-from .presets import KERAS, METADATA, METRICS, is_of_savedmodel, model_file
+from .presets import KERAS, METADATA, METRICS, model_file, savedmodel_folder
 
 # Entries of metrics.json that exports state too.
 MEASURED = (
@@ -111,9 +110,8 @@ def mean_threshold(models):
 
 def _located_entries(model):
     """Return the .keras file of a model, None for a SavedModel, and the entries stored with it."""
-    saved = Path(model) / METADATA
-    if is_of_savedmodel(saved, model):
-        return None, read_json(saved)
+    if folder := savedmodel_folder(model):
+        return None, read_json(folder / METADATA)
     file = model_file(model)
     beside = read_json(file.with_name(METRICS)) if file.name == KERAS else {}
     return file, _entries_within(file) or beside
