@@ -38,7 +38,7 @@ class Work:
         QApplication.instance().aboutToQuit.connect(partial(self.end, PATIENCE))
 
     def start(self, name, function, then, stop=None):
-        """Start a function of `on_progress`, and pass its result to `then`; an event may `stop` it."""
+        """Start a function of `on_progress` and pass its result to `then`; `stop` is an event."""
         self.name, self.function, self.event = name, function, stop
         hooks = {"returned": (self._clear, then), "errored": (self._clear, show_failure)}
         hooks["finished"] = self._finish
