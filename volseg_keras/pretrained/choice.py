@@ -15,7 +15,8 @@ AUTO = "auto"  # as the name of a model
 BEST = {2: ("mito-2d", "D"), 3: ("mito-3d", "H")}
 OTHER = {2: 3, 3: 2}
 FEWEST_FOR_BOTH = 8  # sections of a volume that a 2D and a 3D model segment together
-# Voxel sizes that differ by less than this factor count as equal; by more, they are not rescaled.
+# Voxel sizes that differ by less than the first factor count as equal; volumes are not rescaled by
+# more than the second.
 ALIKE, TOO_FAR = 1.25, 4.0
 
 
@@ -103,8 +104,8 @@ def common_scale(models, voxel_size):
         voxel_size: of the volume, or None.
 
     Returns:
-        Three numbers, all 1 also if the models were trained at voxel sizes that differ by more than
-        a quarter. The thickness of sections is that of the 3D models, if there are any.
+        Three numbers, all 1 if the models were trained at voxel sizes that differ by more than a
+        quarter. The thickness of sections is that of the 3D models, if there are any.
     """
     stored = [StoredFacts.of(model) for model in models]
     dims = [each.spatial_dims for each in stored]
