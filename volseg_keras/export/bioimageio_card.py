@@ -45,7 +45,7 @@ class Card:
     validation: str = "Its authors give no figures."
 
     def __post_init__(self):
-        """Check what is a list of dicts, and the data."""
+        """Check the lists of dicts and the data."""
         examples = {
             "authors": '[{"name": "Jo Doe"}]',
             "cite": '[{"text": "Doe 2020", "doi": "10.1/2"}]',

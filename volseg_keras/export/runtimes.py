@@ -32,7 +32,7 @@ class TestVector:
 
 @dataclass(frozen=True)
 class ExportSource:
-    """What an export is written from.
+    """A model to export, and what is written with it.
 
     Attributes:
         model: the Keras model.

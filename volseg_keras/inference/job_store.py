@@ -3,7 +3,7 @@
 A folder beside the output. It holds a description of the job (`job.json`), the arrays that are
 filled (`labels.zarr`, `probability.zarr`) and a mark for every finished block, written after
 the block's data. The result depends on job.json and the engine only, so a resumed run, or one with
-many workers, gives the same voxels as an uninterrupted one on machines of one kind.
+many workers, gives the same voxels as an uninterrupted one on machines of the same kind.
 """
 
 import json

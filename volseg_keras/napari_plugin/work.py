@@ -23,7 +23,7 @@ class Closed(Exception):
 
 
 class Signals(QObject):
-    """What a thread reports to the window: its step and the share done; whether it is busy."""
+    """Signals of a thread to the window: its step and the share done; whether it is busy."""
 
     progress = Signal(str, float)
     busy = Signal(bool)

@@ -1,4 +1,4 @@
-"""What is stored with a model besides its weights, read and checked once."""
+"""Facts stored with a model besides its weights, read and checked once."""
 
 import json
 import zipfile
@@ -23,7 +23,7 @@ MEASURED = (
 
 @dataclass(frozen=True)
 class StoredFacts:
-    """What is stored with a model besides its weights.
+    """Facts stored with a model besides its weights.
 
     Attributes:
         threshold: minimum foreground probability, chosen in training; 0.5 if none is stored.

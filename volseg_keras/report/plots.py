@@ -67,7 +67,7 @@ def overlay(image, prediction, path, truth=None, center=None, voxel_size=None):
 
 
 def draw_cover(image, prediction, path):
-    """Draw a slice beside itself with the outlines of its segmentation, twice as wide as high.
+    """Draw a slice without and with the outlines of its segmentation, side by side.
 
     Args:
         image: real-valued array `(y, x)`, of which a square is shown.
