@@ -155,7 +155,7 @@ class Predictor:
         return Denoising.automatic(volume, self.defaults.noise, options.scale)
 
     def resolved(self, volume, options):
-        """Return `PredictionOptions` with every None replaced by what suits the model and the volume.
+        """Return `PredictionOptions` in which no option is None, given the model and the volume.
 
         Args:
             volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.
