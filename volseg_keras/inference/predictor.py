@@ -155,7 +155,7 @@ class Predictor:
         return Denoising.automatic(volume, self.defaults.noise, options.scale)
 
     def resolved(self, volume, options):
-        """Return `PredictionOptions` in which no option is None, given the model and the volume.
+        """Return `PredictionOptions` with the defaults for the model and the volume filled in.
 
         Args:
             volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.
