@@ -25,9 +25,10 @@ from volseg_keras.inference.file_segmentation import segment_file
 from volseg_keras.inference.job import Job, OutputFiles, RequestedModels, SourceVolume
 from volseg_keras.inference.job_store import JobStore
 from volseg_keras.inference.options import PredictionOptions
+from volseg_keras.inference.section_smoothing import SectionSmoothing
 from volseg_keras.inference.segmenter import predict_volume
 from volseg_keras.inference.stored_job import StoredJob
-from volseg_keras.inference.tiled_prediction import voxels_at_once
+from volseg_keras.inference.tiled_prediction import halo_of, voxels_at_once
 from volseg_keras.inference.volume_blocks import axis_plan, block_tile, blocks, predict_block
 from volseg_keras.networks.models import with_normalization
 from volseg_keras.postprocessing.pipeline import PostProcessing
@@ -77,9 +78,10 @@ def test_blocks_of_what_does_nothing_are_the_volume(shape, seed):
     volume = np.random.default_rng(seed).integers(0, 255, shape).astype(np.uint8)
     whole = np.zeros(shape, np.uint8)
     size = (16, 32, 32)
-    tile = block_tile(shape, size, 3, 100_000)
+    halo = halo_of(3)
+    options = block_tile(shape, size, 3, 100_000, halo), halo, SectionSmoothing(), None
     for block in blocks(shape, size):
-        whole[block] = predict_block(lambda t: t[..., None], volume, block, 3, tile)[..., 0]
+        whole[block] = predict_block(lambda t: t[..., None], volume, block, 3, *options)[..., 0]
     np.testing.assert_array_equal(whole, volume)
 
 
@@ -252,17 +254,17 @@ def test_files_beside_an_output_have_its_format(name, tmp_path):
     assert files.picture.name == "a_overlay.png"
 
 
-@pytest.mark.parametrize("steps", [PostProcessing(), PostProcessing(3, instances=True)])
-def test_small_and_large_volumes_go_the_same_way(steps, tmp_path, monkeypatch):
+@pytest.mark.parametrize("postprocessing", [PostProcessing(), PostProcessing(3, instances=True)])
+def test_small_and_large_volumes_go_the_same_way(postprocessing, tmp_path, monkeypatch):
     """In memory and in the store, from Python and without a display."""
     volume, results = phantom((40, 96, 96), seed=2)[0], []
     for name, limit in (("memory.tif", 2**27), ("store.tif", 0)):
         monkeypatch.setattr(file_segmentation, "MOST_IN_MEMORY", limit)
-        job = job_of(tmp_path, "H", volume, name, steps=steps)
+        job = job_of(tmp_path, "H", volume, name, postprocessing=postprocessing)
         results.append(segment_file(job))
         assert results[-1].files.picture.is_file()
     one, other = (open_volume(tmp_path / name) for name in ("memory.tif", "store.tif"))
-    assert one.dtype == other.dtype == steps.dtype and one.voxel_size == (5, 5, 5)
+    assert one.dtype == other.dtype == postprocessing.dtype and one.voxel_size == (5, 5, 5)
     np.testing.assert_array_equal(one[...], other[...])
     assert results[0].summary == results[1].summary and results[0].summary.share > 0
     files = [open_volume(tmp_path / f"{name}_probability.tif") for name in ("memory", "store")]

@@ -191,7 +191,7 @@ def test_large_planes_are_thinned_along_long_sides_only(monkeypatch):
     monkeypatch.setattr(plots, "LARGEST", 20)
     volume = np.arange(6 * 50 * 30).reshape(6, 50, 30)
     at = zip(PLANES, (3, 24, 10), strict=True)
-    yx, zx, zy = (plots.thinned(plane.of(volume, position)) for plane, position in at)
+    yx, zx, zy = (plots.subsampled(plane.of(volume, position)) for plane, position in at)
     np.testing.assert_array_equal(yx, volume[3, ::3, ::2])
     np.testing.assert_array_equal(zx, volume[:, 24, ::2])
     np.testing.assert_array_equal(zy, volume[:, ::3, 10].T)

@@ -179,7 +179,7 @@ def test_an_interrupted_clean_up_is_gone_on_with(folder, tmp_path, monkeypatch):
         SourceVolume(str(folder / "image.npy"), voxel_size=SIDES),
         tmp_path / "ids.zarr",
         RequestedModels(folder / "run2", "keras"),
-        steps=PostProcessing(3, instances=True),
+        postprocessing=PostProcessing(3, instances=True),
     )
     image, files = job.source.open(), OutputFiles.of(job)
     store = resumable_job.start_job(job, image)
@@ -208,7 +208,7 @@ def test_the_file_behind_a_link_is_written(folder, tmp_path):
         SourceVolume(str(folder / "image.npy"), voxel_size=SIDES),
         link,
         RequestedModels(folder / "run2", "keras"),
-        steps=PostProcessing(3),
+        postprocessing=PostProcessing(3),
     )
     store = resumable_job.start_job(job, job.source.open())
     resumable_job.run_job(store)
@@ -258,6 +258,8 @@ def test_the_threshold_of_a_run(text, value, folder, tmp_path):
 
 
 def test_the_threshold_of_a_saved_model(tmp_path):
+    (tmp_path / "saved_model.pb").touch()
+    assert StoredFacts.of(tmp_path) == StoredFacts()
     (tmp_path / "assets.extra").mkdir()
     (tmp_path / "assets.extra" / "volseg.json").write_text(json.dumps({"threshold": 0.3}))
     assert StoredFacts.of(tmp_path).threshold == 0.3
@@ -269,6 +271,7 @@ def test_the_threshold_of_the_model_that_predicts(folder, tmp_path):
     """A published folder holds a SavedModel too, but its .keras file is what is opened."""
     shutil.copy(folder / "run2" / "model.keras", tmp_path)
     (tmp_path / "metrics.json").write_text('{"threshold": 0.4, "voxel_size": [8, 4, 4]}')
+    (tmp_path / "saved_model.pb").touch()
     (tmp_path / "assets.extra").mkdir()
     (tmp_path / "assets.extra" / "volseg.json").write_text("{}")
     stored = StoredFacts.of(tmp_path)

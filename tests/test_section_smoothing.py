@@ -10,6 +10,7 @@ from scipy import ndimage
 from volseg_keras import Segmenter, open_volume, predict_volume, save_volume
 from volseg_keras.datasets.phantom import phantom
 from volseg_keras.inference.section_smoothing import SectionSmoothing
+from volseg_keras.inference.tiled_prediction import halo_of
 from volseg_keras.inference.volume_blocks import block_tile, blocks, predict_block
 from volseg_keras.pretrained.presets import model_file
 from volseg_keras.pretrained.stored_facts import StoredFacts
@@ -134,11 +135,10 @@ def test_blocks_give_what_the_whole_gives(depth, sigma):
     shape = (depth, 40, 50)
     volume = np.random.default_rng(depth).integers(1, 255, shape).astype(np.uint8)
     size, found = (16, 32, 32), np.zeros(shape, np.uint8)
-    tile, smoothing = block_tile(shape, size, 2, 100_000), SectionSmoothing(sigma)
+    halo = halo_of(2)
+    options = block_tile(shape, size, 2, 100_000, halo), halo, SectionSmoothing(sigma), None
     for block in blocks(shape, size):
-        found[block] = predict_block(
-            lambda t: t[..., None], volume, block, 2, tile, smoothing=smoothing
-        )[..., 0]
+        found[block] = predict_block(lambda t: t[..., None], volume, block, 2, *options)[..., 0]
     want = smoothed(volume[..., None], sigma)[..., 0]
     assert np.abs(found.astype(int) - want).max() <= 1  # sums of another order are rounded
 

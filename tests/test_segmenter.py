@@ -4,7 +4,6 @@ import os
 import shutil
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -13,7 +12,7 @@ from networks import settled, shallow_networks
 
 from volseg_keras import Segmenter, open_volume, phantom, predict_volume, save_volume
 from volseg_keras.inference import engines, segmenter
-from volseg_keras.inference.engines import OpenVinoEngineFactory
+from volseg_keras.inference.engines import OpenVinoEngineFactory, first_changed_class
 from volseg_keras.inference.job import RequestedModels, checked_threshold
 from volseg_keras.inference.lru_cache import LruCache
 from volseg_keras.inference.options import PredictionOptions
@@ -227,24 +226,29 @@ def test_threads_share_a_model(path):
 def test_the_precision_is_chosen_for_every_volume_and_kept_for_the_same(path, monkeypatch):
     one = Segmenter(path, engine="openvino")
     one(IMAGE)
-    ready = one._predictor.engine_factory._engines
-    fake = SimpleNamespace(get_property=lambda *_: ["BF16"])
-    monkeypatch.setattr(ready, "_core", fake)
+    factory = one._predictor.engine_factory._factory
+    monkeypatch.setattr(engines, "cpu_has_bfloat16", lambda: True)
     compared = []
 
     def compare(sample):
         compared.append(sample)
-        return [(1, 0, 100_000), (2, 100 if len(compared) == 1 else 500, 1000)]
+        return [(2, 100 * len(compared), 1000)]
 
-    monkeypatch.setattr(ready, "_compare", compare)
+    monkeypatch.setattr(factory, "_compare", compare)
     samples = [np.full((16, 16, 16), value, np.float32) for value in (0, 1)]
     for _ in range(3):
-        ready(samples[0])
+        factory(samples[0])
     assert len(compared) == 1
     for _ in range(2):
-        with pytest.warns(UserWarning, match="change 500"):
-            ready(samples[1])
+        with pytest.warns(UserWarning, match="change 200"):
+            factory(samples[1])
     assert len(compared) == 2
+
+
+def test_bfloat16_may_change_a_hundred_labels_or_one_percent_of_a_class():
+    assert first_changed_class([]) is None
+    assert first_changed_class([(1, 0, 100_000), (2, 100, 1000), (3, 1000, 100_000)]) is None
+    assert first_changed_class([(1, 0, 9), (2, 101, 1000), (3, 500, 1000)]) == (2, 101, 1000)
 
 
 def test_the_values_used_last_are_kept():

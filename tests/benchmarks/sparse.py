@@ -126,7 +126,7 @@ def draw(rows, path):
     """Draw the mean of the seeds of each study, and every run."""
     from matplotlib.figure import Figure
 
-    from volseg_keras.report.plots import save_figure, tidy
+    from volseg_keras.report.plots import save_figure, style_axes
 
     points = defaultdict(lambda: defaultdict(list))
     for row in rows:
@@ -145,7 +145,7 @@ def draw(rows, path):
     panel.set_xticks(known, map(str, known))
     panel.minorticks_off()
     panel.set(xlabel="annotated sections", ylim=(0, 1))
-    tidy(panel, "Jaccard index")
+    style_axes(panel, "Jaccard index")
     panel.legend(frameon=False)
     save_figure(figure, path)
 

@@ -168,7 +168,7 @@ def predict(
             denoise=denoise,
         ),
         rescale=rescale,
-        steps=PostProcessing(median, instances, fill_holes, min_size),
+        postprocessing=PostProcessing(median, instances, fill_holes, min_size),
         probability=probability,
         resume=resume,
         workers=workers,

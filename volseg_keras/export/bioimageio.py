@@ -1,4 +1,4 @@
-"""Packages for bioimage.io: model descriptions as of https://bioimage-io.github.io/spec-bioimage-io."""
+"""Packages for bioimage.io, specified at https://bioimage-io.github.io/spec-bioimage-io."""
 
 import shutil
 import subprocess
@@ -67,16 +67,16 @@ def write_package(source, path):
     """
     from bioimageio.spec import save_bioimageio_package
 
-    about = metadata(source.model)
-    received = f"{about.name}, which takes standardised grey levels"
+    model_metadata = metadata(source.model)
+    received = f"{model_metadata.name}, which takes standardised grey levels"
     expected = "one that takes grey levels, as `fit` saves it"
-    require(about.normalization, "model", expected, received)
-    card = Card.from_json(source.card, about)
+    require(model_metadata.normalization, "model", expected, received)
+    card = Card.from_json(source.card, model_metadata)
     with tempfile.TemporaryDirectory(prefix="volseg.") as folder:
         folder = Path(folder)
         write_weights(source, folder)
         write_pictures(source.vectors[0], folder)
-        (folder / "README.md").write_text(documentation(card, about), encoding="utf-8")
+        (folder / "README.md").write_text(documentation(card, model_metadata), encoding="utf-8")
         save_bioimageio_package(description(source.model, folder, card), output_path=path)
 
 
@@ -89,7 +89,7 @@ def write_weights(source, folder):
 
 
 def write_pictures(vector, folder):
-    """Write the test vector, also as images for people, and a cover."""
+    """Write the test vector, also as sample images, and a cover."""
     for name, array in (("input", vector.image), ("output", vector.probability)):
         np.save(folder / f"test_{name}.npy", array)
         tifffile.imwrite(folder / f"sample_{name}.tif", array[0], photometric="minisblack")
@@ -100,12 +100,12 @@ def write_pictures(vector, folder):
     draw_cover(image, labels, folder / "cover.png")
 
 
-def documentation(card, about):
-    """Return the text that is shown with a model."""
+def documentation(card, model_metadata):
+    """Return the documentation of a model."""
     data = card.training_data
     constants = {
         name: ", ".join(f"{number:.2f}" for number in np.atleast_1d(values))
-        for name, values in about.normalization._asdict().items()
+        for name, values in model_metadata.normalization._asdict().items()
     }
     return DOCUMENTATION.format(
         **constants,
@@ -113,7 +113,7 @@ def documentation(card, about):
         description=card.description,
         classes=", ".join(card.classes),
         validation=card.validation,
-        axes=", ".join(["batch", *"zyx"[-about.spatial_dims :], "channel"]),
+        axes=", ".join(["batch", *"zyx"[-model_metadata.spatial_dims :], "channel"]),
         multiple=MULTIPLE,
         data=f"{data['name']}: {data['description']}" if data else "Not stated by its authors.",
     )
@@ -135,64 +135,65 @@ def description(model, folder, card):
         cite=[v0_5.CiteEntry(**entry) for entry in card.cite],
         covers=[file("cover.png")],
         documentation=file("README.md"),
-        inputs=[tensor(model, card, file, "input")],
-        outputs=[tensor(model, card, file, "output")],
+        inputs=[input_tensor(model, card, file)],
+        outputs=[output_tensor(model, card, file)],
         training_data=card.training_data and v0_5.DatasetDescr(**card.training_data),
         weights=weights(file),
         config=v0_5.Config(bioimageio=config(model)),
     )
 
 
-def tensor(model, card, file, which):
-    """Return the description of the input or the output tensor."""
+def input_tensor(model, card, file):
+    """Return the description of the input tensor."""
     from bioimageio.spec.model import v0_5
 
-    kinds = {"input": v0_5.InputTensorDescr, "output": v0_5.OutputTensorDescr}
-    channels = [f"grey{i}" for i in range(model.inputs[0].shape[-1])]
-    return kinds[which](
-        id={"input": "image", "output": "probability"}[which],
-        description={"input": "Grey levels", "output": "Probability of every class"}[which],
-        axes=[
-            v0_5.BatchAxis(),
-            *space_axes(model, card.voxel_size, which),
-            v0_5.ChannelAxis(channel_names={"input": channels, "output": card.classes}[which]),
-        ],
-        test_tensor=file(f"test_{which}.npy"),
-        sample_tensor=file(f"sample_{which}.tif"),
-        data=v0_5.IntervalOrRatioDataDescr(
-            type="float32", range={"input": (None, None), "output": (0.0, 1.0)}[which]
-        ),
-    )
-
-
-def space_axes(model, voxel_size, which):
-    """Return the spatial axes of the input, or those of the output that refer to them."""
-    from bioimageio.spec.model import v0_5
-
-    sizes = model.inputs[0].shape[1:-1]
-    dims = len(sizes)
-    scales = [{"unit": "nanometer", "scale": s} for s in voxel_size or ()] or [{}] * 3
-    rows = zip("zyx"[-dims:], sizes, HALO[dims][-dims:], scales[-dims:], strict=True)
-    if which == "output":
-        return [
-            v0_5.SpaceOutputAxisWithHalo(
-                id=name,
-                size=v0_5.SizeReference(tensor_id="image", axis_id=name),
-                halo=halo,
-                **scale,
-            )
-            for name, _, halo, scale in rows
-        ]
-    return [
+    axes = [
         v0_5.SpaceInputAxis(
             id=name,
-            # The least is one multiple more than the halos on both sides.
+            # The minimum is one multiple more than the halos on both sides.
             size=size
             or v0_5.ParameterizedSize(min=MULTIPLE * (1 + -(-2 * halo // MULTIPLE)), step=MULTIPLE),
             **scale,
         )
-        for name, size, halo, scale in rows
+        for name, size, halo, scale in spatial_axes(model, card)
     ]
+    channels = [f"grey{i}" for i in range(model.inputs[0].shape[-1])]
+    return v0_5.InputTensorDescr(
+        id="image",
+        description="Grey levels",
+        axes=[v0_5.BatchAxis(), *axes, v0_5.ChannelAxis(channel_names=channels)],
+        test_tensor=file("test_input.npy"),
+        sample_tensor=file("sample_input.tif"),
+        data=v0_5.IntervalOrRatioDataDescr(type="float32", range=(None, None)),
+    )
+
+
+def output_tensor(model, card, file):
+    """Return the description of the output tensor, whose sizes refer to those of the input."""
+    from bioimageio.spec.model import v0_5
+
+    axes = [
+        v0_5.SpaceOutputAxisWithHalo(
+            id=name, size=v0_5.SizeReference(tensor_id="image", axis_id=name), halo=halo, **scale
+        )
+        for name, _, halo, scale in spatial_axes(model, card)
+    ]
+    return v0_5.OutputTensorDescr(
+        id="probability",
+        description="Probability of every class",
+        axes=[v0_5.BatchAxis(), *axes, v0_5.ChannelAxis(channel_names=card.classes)],
+        test_tensor=file("test_output.npy"),
+        sample_tensor=file("sample_output.tif"),
+        data=v0_5.IntervalOrRatioDataDescr(type="float32", range=(0.0, 1.0)),
+    )
+
+
+def spatial_axes(model, card):
+    """Return the name, fixed size or None, halo and scale of every spatial axis of a model."""
+    sizes = model.inputs[0].shape[1:-1]
+    dims = len(sizes)
+    scales = [{"unit": "nanometer", "scale": s} for s in card.voxel_size or ()] or [{}] * 3
+    return list(zip("zyx"[-dims:], sizes, HALO[dims][-dims:], scales[-dims:], strict=True))
 
 
 def weights(file):

@@ -15,22 +15,22 @@ PAPER = {
 
 @dataclass(frozen=True)
 class Card:
-    """What a package states about its model; lists and dicts are in the terms of bioimage.io.
+    """What a package states about its model; lists and dicts follow bioimage.io.
 
     Attributes:
         name: of the model.
         classes: names of its classes.
-        license: identifier of SPDX.
+        license: SPDX identifier.
         authors: a list of dicts.
         description: one sentence.
         tags: a list of words.
         cite: a list of dicts.
         training_data: dict with `name` and `description`, or None.
         voxel_size: `(z, y, x)` in nm, or None.
-        validation: how good it is.
+        validation: its scores, as text.
 
     Raises:
-        ValueError: authors and citations are no lists of dicts, or the data has no name.
+        ValueError: authors or citations are not lists of dicts, or the data has no name.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Card:
     validation: str = "Its authors give no figures."
 
     def __post_init__(self):
-        """Check what is a list of dicts, and the data."""
+        """Check the lists of dicts and the data."""
         examples = {
             "authors": '[{"name": "Jo Doe"}]',
             "cite": '[{"text": "Doe 2020", "doi": "10.1/2"}]',
@@ -60,21 +60,21 @@ class Card:
         require(good, "training_data", expected, data)
 
     @classmethod
-    def from_json(cls, entries, about):
-        """Return the card of the `card` of `StoredFacts`, with defaults for missing entries.
+    def from_json(cls, entries, metadata):
+        """Return the card for the `card` of `StoredFacts`, with defaults for missing entries.
 
         Args:
             entries: the dict.
-            about: `ModelMetadata` of the model.
+            metadata: `ModelMetadata` of the model.
 
         Raises:
-            ValueError: the terms are missing, or an entry makes no sense.
+            ValueError: the terms are missing, or an entry is not valid.
         """
         missing = [name for name in ("license", "authors") if not entries.get(name)]
         expected = 'terms of its own, such as "license": "CC-BY-4.0", "authors": [{"name": '
         expected += '"Jo Doe"}] in card.json beside the model.keras of a run'
         require(not missing, "card", expected, f"no {' and no '.join(missing)}")
-        name = f"Segmentation in {about.spatial_dims}D by volseg_keras ({about.name})"
-        defaults = {"name": name, "classes": class_names(about.num_classes)}
+        name = f"Segmentation in {metadata.spatial_dims}D by volseg_keras ({metadata.name})"
+        defaults = {"name": name, "classes": class_names(metadata.num_classes)}
         known = {each.name: entries[each.name] for each in fields(cls) if each.name in entries}
         return cls(**defaults | known)

@@ -58,7 +58,7 @@ def export_model(model, path, format="savedmodel", *, card=None, say=None):
             folder with model.xml. "bioimageio": a .zip for bioimage.io that has passed its
             `test_model`.
         card: facts about the model, by default the `card` of `StoredFacts`. "bioimageio" includes
-            all; the others its threshold, its averaging and its voxel size.
+            all of them; the others the threshold, averaging and voxel size.
         say: called with a line about the next step.
 
     Returns:
@@ -96,7 +96,7 @@ def export_savedmodel(model, path, card=None):
     Args:
         model: a Keras model, see `export_model`.
         path: folder to write.
-        card: what is known about the model, see `export_model`.
+        card: facts about the model, see `export_model`.
 
     Returns:
         The `Path` of the folder. Its endpoint `serve` takes float32 `(batch, *spatial, channels)`
@@ -124,9 +124,9 @@ def vectors_of(model):
     shape = (*[16] * (3 - dims), *(max(size, 16) for size in sizes))
     image = np.stack([phantom(shape, seed)[0] for seed in range(channels)], -1, dtype=np.float32)
     image = (image if dims == 3 else image[8])[tuple(slice(size) for size in sizes)][None]
-    # With the statistics of the training data, for which predictions are not constant.
-    constants = metadata(model).normalization or Normalization(0, 1)
-    mean, deviation = np.asarray(constants.mean), np.asarray(constants.standard_deviation)
+    # With the statistics of the training data, so that predictions are not constant.
+    normalization = metadata(model).normalization or Normalization(0, 1)
+    mean, deviation = map(np.asarray, (normalization.mean, normalization.standard_deviation))
     image = ((image - image.mean()) / image.std() * deviation + mean).astype(np.float32)
     smaller = [slice(size or own) for size, own in zip(fixed, SMALLER[dims], strict=True)]
     crop = image[(slice(None), *smaller)]
@@ -139,15 +139,15 @@ def vectors_of(model):
 
 def describe(source, folder):
     """Write the facts about a model and a test vector to the folder of an export."""
-    about = folder / METADATA
-    about.parent.mkdir(exist_ok=True)
-    write_json(about, source.facts(), indent=2)
+    file = folder / METADATA
+    file.parent.mkdir(exist_ok=True)
+    write_json(file, source.facts(), indent=2)
     np.save(folder / "test_input.npy", source.vectors[0].image)
     np.save(folder / "test_output.npy", source.vectors[0].probability)
 
 
 def checked_difference(path, format, vectors):
-    """Return the greatest difference of an export from Keras, or raise ValueError if too large.
+    """Return the largest difference of an export from Keras, or raise ValueError if too large.
 
     Args:
         path: of the export.
@@ -159,7 +159,7 @@ def checked_difference(path, format, vectors):
         with keras.device("cpu:0"):
             pairs = product(RUNTIMES[format].read(path), vectors)
             difference = np.max([distance(run(v.image), v.probability) for run, v in pairs])
-    except Exception as error:  # every runtime has errors of its own
+    except Exception as error:  # every runtime has its own errors
         raise invalid("format", expected, f"{error}; nothing is written") from error
     received = f"{difference:.2g} from it; nothing is written"
     require(difference <= TOLERANCE, "format", expected, received)
@@ -167,5 +167,5 @@ def checked_difference(path, format, vectors):
 
 
 def distance(got, want):
-    """Return the greatest difference of two arrays, infinity where their shapes differ."""
+    """Return the largest difference between two arrays, infinity if their shapes differ."""
     return np.abs(got - want).max() if np.shape(got) == want.shape else np.inf

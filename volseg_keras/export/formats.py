@@ -15,7 +15,7 @@ class ExportFormat:
     """A format of exports.
 
     Attributes:
-        suffix: of the file; nothing for a folder.
+        suffix: of the file; empty for a folder.
         modules: that must be installed.
         extra: of this package that installs them.
     """

@@ -1,4 +1,4 @@
-"""The programs that run exports: how a model is written for each, and run there."""
+"""The programs that run exports: how a model is written for each, and run by it."""
 
 import json
 import zipfile
@@ -14,7 +14,7 @@ from ..networks.models import metadata
 from ..pretrained.stored_facts import MEASURED
 
 OPENVINO = "model.xml"
-TOLERANCE = 1e-3  # greatest difference of a probability from that of Keras
+TOLERANCE = 1e-3  # largest difference of a probability from that of Keras
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class TestVector:
 
 @dataclass(frozen=True)
 class ExportSource:
-    """What an export is written from.
+    """A model to export, and what is written with it.
 
     Attributes:
         model: the Keras model.
         vectors: `TestVector`s, the first of which goes into the export.
-        card: facts about the model, as of `StoredFacts`.
+        card: facts about the model, see `StoredFacts`.
     """
 
     model: keras.Model
@@ -45,7 +45,7 @@ class ExportSource:
     card: dict = field(default_factory=dict)
 
     def facts(self):
-        """Return what an export states: constants, classes, and the measured facts of the card."""
+        """Return the facts in an export: its metadata, and the measured facts of the card."""
         known = {name: self.card.get(name) for name in MEASURED}
         measured = {name: value for name, value in known.items() if value is not None}
         return metadata(self.model).to_json() | measured
@@ -57,7 +57,7 @@ class Runtime:
 
     Attributes:
         write: writes an `ExportSource` to a path.
-        read: returns, of the path, functions that run the export, from a batch to probabilities.
+        read: returns functions, from a batch to probabilities, that run the export at a path.
     """
 
     write: Callable
@@ -107,7 +107,7 @@ def write_openvino_folder(source, path):
 
 
 def read_savedmodel(path):
-    """Return functions that run the export, here one, from a batch to probabilities."""
+    """Return functions that run the export (here one) on a batch and return probabilities."""
     import tensorflow as tf
 
     loaded = tf.saved_model.load(path)

@@ -1,4 +1,8 @@
-"""What starts the engine of a model for a volume: callables of a sample tile."""
+"""Engine factories: callables that return the engine of a model for a volume, given a sample tile.
+
+The precision of an engine may depend on the sample. Factories whose engines keep memory for large
+tiles have a method `release`.
+"""
 
 from threading import Lock
 
@@ -7,7 +11,7 @@ from . import engines
 
 
 class FixedEngineFactory:
-    """Starts the same engine for every volume."""
+    """A factory that returns the same engine for every volume."""
 
     def __init__(self, engine):
         self._engine = engine
@@ -18,37 +22,37 @@ class FixedEngineFactory:
 
 
 class LazyEngineFactory:
-    """Starts engines of a model that is read when the first one is needed.
+    """A factory that reads its model when the first engine is needed.
 
     Args:
-        read: callable that reads the model and returns a callable from a sample tile to an engine.
+        read: callable that reads the model and returns the factory of its engines.
     """
 
     def __init__(self, read):
-        self._read, self._lock, self._engines = read, Lock(), None
+        self._read, self._lock, self._factory = read, Lock(), None
 
     def __call__(self, sample):
-        """Return the engine for a volume that a tile is a sample of."""
+        """Return the engine for the volume that `sample` is a tile of."""
         with self._lock:
-            self._engines = self._engines or self._read()
-        return self._engines(sample)
+            self._factory = self._factory or self._read()
+        return self._factory(sample)
 
     def release(self):
-        """Give back the memory that large tiles were computed in."""
-        if hasattr(self._engines, "release"):
-            self._engines.release()
+        """Release the memory of large tiles."""
+        if hasattr(self._factory, "release"):
+            self._factory.release()
 
 
 def open_graph_factory(folder):
-    """Read the graph in a `GraphFolder`; return what starts its engines."""
-    file, about = folder.file, folder.metadata
-    dims, levels = about.spatial_dims, about.num_classes == 2
+    """Read the graph in a `GraphFolder`; return the factory of its engines."""
+    file, metadata = folder.file, folder.metadata
+    dims, levels = metadata.spatial_dims, metadata.num_classes == 2
     if folder.engine == "onnxruntime":
         return FixedEngineFactory(engines.onnxruntime_engine(file, dims, levels))
     return engines.OpenVinoEngineFactory(file, dims, levels)
 
 
 def open_savedmodel_factory(path, spatial_dims):
-    """Read a SavedModel with OpenVINO; return what starts its engines."""
+    """Read a SavedModel with OpenVINO; return the factory of its engines."""
     with readable(path):
         return engines.OpenVinoEngineFactory(path, spatial_dims, levels=False)

@@ -1,6 +1,6 @@
-"""The values of engines as probabilities and class ids.
+"""Convert the values that engines return to probabilities and class ids.
 
-They are `(z, y, x, maps)`, float32 or uint8 levels of 1/256; one map is the foreground's.
+They are `(z, y, x, maps)`, float32 or uint8 levels of 1/256; a single map is the foreground's.
 """
 
 import numpy as np
@@ -15,8 +15,9 @@ def to_labels(values, threshold=0.5):
     """Return uint8 class ids `(z, y, x)` of probabilities or levels `(z, y, x, maps)`.
 
     Args:
-        values: of an engine.
-        threshold: minimum foreground probability of two classes; of more, the most probable wins.
+        values: returned by an engine.
+        threshold: minimum foreground probability for two classes; for more, the most probable
+            class wins.
     """
     if values.shape[-1] > 2:
         return values.argmax(-1).astype(np.uint8)
@@ -26,19 +27,19 @@ def to_labels(values, threshold=0.5):
     return (values[..., -1] >= threshold).view(np.uint8)
 
 
-def joined_slabs(slabs):
+def join_slabs(slabs):
     """Return the values of slabs `(z, values)` as one array."""
-    return joined([values for _, values in slabs])
+    return _concatenate([values for _, values in slabs])
 
 
-def joined(parts):
-    """Return arrays as one along the first axis, a single one as it is."""
+def _concatenate(parts):
+    """Join arrays along the first axis; a single one is not copied."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def probabilities(slabs):
     """Return the float32 probabilities `(z, y, x, classes)` of slabs."""
-    return joined([_all_classes(values) for _, values in slabs])
+    return _concatenate([_all_classes(values) for _, values in slabs])
 
 
 def _all_classes(values):

@@ -20,17 +20,18 @@ class Standardized:
     Attributes:
         engine: of standardised intensities, or of intensities that it standardises itself.
         intensity: `IntensityStatistics` of the raw intensities.
-        constants: `Normalization` of the engine, None if it does not standardise.
+        model_normalization: `Normalization` of the engine, None if it does not standardise.
     """
 
     engine: object
     intensity: IntensityStatistics
-    constants: Normalization | None = None
+    model_normalization: Normalization | None = None
 
     def __call__(self, tile):
         """Return the engine's values for a tile; padding is background."""
         padded = self.intensity.padded(tile)
-        values = self.engine(self.intensity.standardize(tile, self.constants, padded))
+        tile = self.intensity.standardize(tile, self.model_normalization, padded)
+        values = self.engine(tile)
         if padded is None:
             return values
         values, outside = np.array(values), padded if padded.ndim == 3 else padded.all(-1)
@@ -40,8 +41,8 @@ class Standardized:
         return values
 
 
-# Views of a tile: axes that are flipped, and whether y and x are swapped then. Rotations come
-# before mirror images, and first those that are best for their number.
+# Views of a tile: the axes that are flipped, and whether y and x are then swapped. Rotations come
+# before mirror images; the first n are the best n.
 VIEWS_3D = (
     ((), False),
     ((0,), True),
@@ -108,7 +109,7 @@ class FlipAveraged:
 
 @dataclass(frozen=True)
 class Averaged:
-    """An engine that averages several, of models or of the zooms of one.
+    """An engine that averages several: those of models, or of the zooms of one model.
 
     Attributes:
         engines: each from a tile to values.
@@ -117,7 +118,7 @@ class Averaged:
     engines: tuple
 
     def __call__(self, tile):
-        """Return the mean of their values, levels as levels where all give levels."""
+        """Return the mean of their values, as levels if all of them return levels."""
         results = [engine(tile) for engine in self.engines]
         if all(result.dtype == np.uint8 for result in results):
             return np.rint(np.mean(results, axis=0, dtype=np.float32)).astype(np.uint8)
@@ -131,7 +132,7 @@ class InThickTiles:
     Attributes:
         engine: of a few sections.
         voxels: how many it takes at once.
-        smoothing: `SectionSmoothing` of what it finds.
+        smoothing: `SectionSmoothing` of its probabilities.
         intensity: `IntensityStatistics` of the volume, None for the model's own constants.
     """
 
@@ -156,11 +157,11 @@ class InThickTiles:
 
 @dataclass(frozen=True)
 class Resampled:
-    """An engine that resamples tiles for another engine, and gives float32.
+    """An engine that resamples tiles for another engine, and returns float32.
 
     Attributes:
         engine: of resampled tiles.
-        scale: how many voxels it sees for one of the volume, along (z, y, x).
+        scale: voxels that it sees per voxel of the volume, along (z, y, x).
         spatial_dims: of the network.
     """
 

@@ -1,8 +1,9 @@
 """Engines: callables from a tile of intensities `(z, y, x)` to probabilities `(z, y, x, maps)`.
 
 Tiles for networks of several channels are `(z, y, x, channels)`.
-One map is the foreground's. Probabilities are float32, or uint8 levels of 1/256, see `values`.
-Those of OpenVINO and ONNX Runtime run the graph of `networks.inference_graph`, which gives levels.
+A single map is the foreground's. Probabilities are float32, or uint8 levels of 1/256, see
+`engine_output`. Engines of OpenVINO and ONNX Runtime run the graph of `networks.inference_graph`,
+which returns levels.
 """
 
 import math
@@ -22,12 +23,12 @@ from ..resources import usable_cores
 from .engine_output import to_labels
 from .lru_cache import LruCache
 
-# The most labels of a class that bfloat16 may change in a tile: a share of them or so many voxels.
+# Labels of a class that bfloat16 may change in a tile: this share of them, or this many voxels.
 CHANGED, SPECKS = 0.01, 100
-# Compiled models that are kept, for samples in both precisions and for tiles at two zooms, as they
-# are and transposed, whole and the last ones; and samples whose comparison of precisions is kept.
+# How many compiled models are kept: samples in both precisions, and tiles at two zooms, as they are
+# and transposed, full-size and at the border. And how many comparisons of precisions are kept.
 COMPILED, COMPARED = 10, 16
-LONGEST_WAIT = 60  # seconds that another process may compile; then, or without locks: no cache
+LONGEST_WAIT = 60  # seconds to wait for another process that compiles; then the cache is not used
 LARGE_TILE = 2**23  # voxels; the memory of larger tiles is released after a volume
 
 
@@ -45,7 +46,7 @@ def keras_engine(model):
 
 
 def in_float32(predict):
-    """Return a function that gives `predict` float32 and keeps the foreground of two classes."""
+    """Return `predict` for any type of input; for two classes it returns the foreground only."""
 
     def run(batch):
         result = np.asarray(predict(np.asarray(batch, np.float32)))
@@ -60,12 +61,12 @@ def savedmodel_engine(loaded, spatial_dims):
 
 
 class OpenVinoEngineFactory:
-    """Makes engines of a model with OpenVINO on the CPU, compiled once for every shape of tiles.
+    """A factory of OpenVINO engines on the CPU, compiled once for every shape of tiles.
 
     Args:
         path: an .xml file, beside which compiled models are cached; or a SavedModel's folder.
         spatial_dims: of the network.
-        levels: whether the model gives levels, as the inference graph of two classes does.
+        levels: whether the model returns levels, like the inference graph for two classes.
     """
 
     def __init__(self, path, spatial_dims, levels=True):
@@ -79,11 +80,10 @@ class OpenVinoEngineFactory:
         self._lock = RLock()
 
     def __call__(self, sample):
-        """Return an engine for the volume that a tile is a sample of.
+        """Return an engine for the volume that `sample` is a tile of.
 
-        It computes in bfloat16 if the CPU supports it and the labels of `sample` hardly change.
-        This depends on the intensities of a volume, so each has its own sample; the result for a
-        sample is kept.
+        It computes in bfloat16 if the CPU supports it and the labels of `sample` hardly change,
+        which depends on the intensities of a volume. The comparison is kept for the same sample.
 
         Args:
             sample: `(z, y, x)` or `(z, y, x, channels)` tile of the volume to be segmented.
@@ -91,15 +91,16 @@ class OpenVinoEngineFactory:
         if not cpu_has_bfloat16():
             return self._engine("f32")
         key = sample.shape, sample.dtype.str, sha256(np.ascontiguousarray(sample)).digest()
-        for class_id, changed, voxels in self._changes.get(key, lambda: self._compare(sample)):
-            if changed > max(CHANGED * voxels, SPECKS):
-                warnings.warn(
-                    f"computing in float32: bfloat16 would change {changed} labels of a tile "
-                    f"that has {voxels} of class {class_id}",
-                    stacklevel=2,
-                )
-                return self._engine("f32")
-        return self._engine("bf16")
+        changes = first_changed_class(self._changes.get(key, lambda: self._compare(sample)))
+        if not changes:
+            return self._engine("bf16")
+        class_id, changed, voxels = changes
+        warnings.warn(
+            f"computing in float32: bfloat16 would change {changed} labels of a tile "
+            f"that has {voxels} of class {class_id}",
+            stacklevel=2,
+        )
+        return self._engine("f32")
 
     def release(self):
         """Release the memory of large tiles."""
@@ -109,7 +110,7 @@ class OpenVinoEngineFactory:
                     model.release_memory()
 
     def _compare(self, sample):
-        """Return each foreground class, how many labels of it bfloat16 changes, and of how many."""
+        """Return `(class id, labels changed by bfloat16, labels)` of each foreground class."""
         exact, fast = (to_labels(self._engine(precision)(sample)) for precision in ("f32", "bf16"))
         classes = np.union1d(exact, fast)
         return [
@@ -128,7 +129,7 @@ class OpenVinoEngineFactory:
         return result[..., 1:] if result.shape[-1] == 2 else result
 
     def _compile(self, precision, shape, dtype):
-        ready = typed(self._model.clone(), dtype, self._levels)
+        ready = with_element_types(self._model.clone(), dtype, self._levels)
         ready.reshape(shape)  # a fixed shape lets OpenVINO fuse more
         options = {**self._options, "INFERENCE_PRECISION_HINT": precision}
         compiled = partial(self._core.compile_model, ready, "CPU")
@@ -139,8 +140,13 @@ class OpenVinoEngineFactory:
         return compiled(options)
 
 
-def typed(model, dtype, levels):
-    """Return an OpenVINO model for voxels of a type, which gives levels as uint8."""
+def first_changed_class(changes):
+    """Return the first row `(class id, changed labels, labels)` with too many changes, or None."""
+    return next((row for row in changes if row[1] > max(CHANGED * row[2], SPECKS)), None)
+
+
+def with_element_types(model, dtype, levels):
+    """Return an OpenVINO model that takes voxels of a type, and returns levels as uint8."""
     from openvino import Type
     from openvino.preprocess import PrePostProcessor
 
@@ -152,7 +158,7 @@ def typed(model, dtype, levels):
 
 
 def onnxruntime_engine(path, spatial_dims, levels=True):
-    """Return an engine that runs an ONNX file; arguments as of `OpenVinoEngineFactory`."""
+    """Return an engine that runs an ONNX file; arguments as in `OpenVinoEngineFactory`."""
     run = onnx_runner(path)
     typed_run = (lambda batch: run(batch).astype(np.uint8)) if levels else run
     return with_batch_axis(typed_run, spatial_dims)
@@ -188,7 +194,7 @@ def with_batch_axis(run, spatial_dims):
 
 
 def unfold(result, spatial):
-    """Rearrange voxels that come side by side, as maps, to full resolution.
+    """Rearrange the voxels of a block, which are side by side as maps, to full resolution.
 
     Args:
         result: `(batch, *spatial / f, f**d * maps)`, position in the f^d block first.
@@ -213,7 +219,7 @@ def unfold(result, spatial):
 
 @cache
 def warn_if_slow():
-    """Warn once where Keras computes on a CPU without oneDNN since it was imported too early."""
+    """Warn once if Keras computes on a CPU without oneDNN, since it was imported too early."""
     if keras_backend() == "tensorflow" and lacks_onednn() and not on_gpu():
         warnings.warn(
             "TensorFlow was imported before volseg_keras and computes without oneDNN, several "

@@ -15,8 +15,9 @@ from .tiled_prediction import voxels_at_once
 class EnsemblePredictor(Predictor):
     """Several models whose probabilities are averaged, see `of`.
 
-    Each has its own zooms and views. 2D networks beside 3D ones get the tiles of these, in which
-    each smooths over sections by itself; 2D networks alone are smoothed by the mean of theirs.
+    Each has its own zooms and views. 2D networks beside 3D ones get the tiles of the 3D networks,
+    and each smooths over the sections of a tile; 2D networks alone share the mean of their
+    smoothing.
 
     Attributes:
         members: their `Predictor`s.
@@ -26,7 +27,7 @@ class EnsemblePredictor(Predictor):
 
     @classmethod
     def of(cls, members):
-        """Return the ensemble of some `Predictor`s.
+        """Return the ensemble of several `Predictor`s.
 
         Raises:
             ValueError: they differ in the number of classes.
@@ -45,7 +46,7 @@ class EnsemblePredictor(Predictor):
         members[0].check_options(options)  # a 2D network, if there is one
 
     def check_volume(self, volume):
-        """Raise ValueError for a volume of other axes or channels than those of a member."""
+        """Raise ValueError for a volume whose axes or channels do not suit every member."""
         for member in self.members:
             member.check_volume(volume)
 
@@ -77,7 +78,7 @@ class EnsemblePredictor(Predictor):
         return next(filter(None, found), Denoising())
 
     def averaging_text(self, smoothing, options):
-        """Return one line on what is averaged for people; see `Predictor.averaging_text`."""
+        """Return a line that says what is averaged; see `Predictor.averaging_text`."""
         parts = [f"{len(self.members)} models", *([str(smoothing)] if smoothing.sigma else [])]
         return f"Probabilities are averaged over {' and '.join(parts)}"
 
@@ -88,7 +89,7 @@ class EnsemblePredictor(Predictor):
 
     def _engine_of(self, member, volume, options):
         """Return the engine of a member for the tiles of all of them."""
-        if member.spatial_dims == self.spatial_dims:  # their mean is smoothed, if any of it
+        if member.spatial_dims == self.spatial_dims:  # only their mean is smoothed
             return member.prepare(volume, replace(options, smoothing=0)).engine
         prepared = member.prepare(volume, options)
         voxels = voxels_at_once(prepared.spatial_dims, max(prepared.scales, key=math.prod)) // 2
@@ -96,6 +97,6 @@ class EnsemblePredictor(Predictor):
         return InThickTiles(prepared.engine, voxels, smoothing, intensity)
 
     def release(self):
-        """Give back the memory of all members."""
+        """Release the memory of all members."""
         for member in self.members:
             member.release()

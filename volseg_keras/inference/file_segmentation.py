@@ -19,7 +19,7 @@ from ..volumes.dimensions import known_voxel_size, lacks_thickness
 from ..volumes.volume import Volume, open_volume
 from .job import OutputFiles
 from .job_store import JobStore
-from .resumable_job import dask, finish_job, prepared_again, run_job, start_job
+from .resumable_job import dask, finish_job, restore_prepared, run_job, start_job
 from .segmenter import recent_model
 from .sinks import (
     ArraySink,
@@ -69,12 +69,12 @@ class Outcome(NamedTuple):
 def segment_file(job, display=None):
     """Segment a volume from file to file.
 
-    1. Check the files; choose the model, threshold and scale that were left open.
+    1. Check the files; choose the model, threshold and scale if they are left open.
     2. Predict labels, and the probability if requested: slab by slab in memory, or block by block
        in the store beside the output, which can be resumed and shared.
     3. Filter, split into instances and clean up, see `PostProcessing`.
     4. Write the files, each of them atomically.
-    5. Draw a picture beside them.
+    5. Draw a picture next to them.
 
     Args:
         job: a `Job`.
@@ -96,8 +96,8 @@ def segment_file(job, display=None):
     job.model.find()
     image = job.source.open()
     job = _completed(job, image, display)
-    job.steps.check_output(image.shape, job.output)
-    files.check_memory(image.shape, job.steps.dtype)
+    job.postprocessing.check_output(image.shape, job.output)
+    files.check_memory(image.shape, job.postprocessing.dtype)
     large = math.prod(image.shape) > MOST_IN_MEMORY
     begun = JobStore.beside(job.output).folder.exists()
     in_store = large or begun or job.resume or job.is_shared
@@ -139,7 +139,7 @@ def segment_in_memory(job, files, image, display):
     for line in prepared.description:
         display.say(line)
     pixels = prepared.volume
-    steps, shape = job.steps, image.shape
+    steps, shape = job.postprocessing, image.shape
     labels = np.empty(shape, np.uint8)
     probability = np.empty(shape, np.float32) if steps.instances else None
     with display.progress("predicting") as on_progress, ExitStack() as opened:
@@ -169,12 +169,12 @@ def segment_in_memory(job, files, image, display):
 
 
 def _open_and_read(job, image):
-    """Read a volume while the model is opened; return the `PreparedPrediction` of its voxels."""
+    """Read a volume while the model is opened; return the `PreparedPrediction` of the array."""
     pool = ThreadPoolExecutor(1)
     reading = pool.submit(image.__getitem__, ...)
     pool.shutdown(wait=False)  # errors of the model do not wait for the volume
-    predictor = recent_model(list(job.model.names), job.model.engine)
-    predictor.check(image, job.prediction, job.threshold, job.steps.instances)
+    predictor = recent_model(job.model.names, job.model.engine)
+    predictor.check(image, job.prediction, job.threshold, job.postprocessing.instances)
     prepared = predictor.prepare(reading.result(), job.prediction)
     prepared.start()
     return prepared
@@ -186,13 +186,13 @@ def segment_in_store(job, files, image, display):
         if job.is_shared:
             dask("cluster" if job.cluster else "workers")
         store = start_job(job, image)
-    prepared = prepared_again(store.read(), image)
+    prepared = restore_prepared(store.read(), image)
     for line in prepared.description:
         display.say(line)
     with display.progress("predicting") as on_progress:
         run_job(store, workers=job.workers, cluster=job.cluster, on_progress=on_progress)
     prepared.predictor.release()
-    needed = job.steps.is_needed
+    needed = job.postprocessing.is_needed
     finishing = display.progress("post-processing") if needed else display.wait("writing")
     with finishing as on_progress:
         summary = finish_job(store, job, files, on_progress)

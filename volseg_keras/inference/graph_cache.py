@@ -19,13 +19,13 @@ from ..pretrained.presets import load_pretrained
 
 # The files of a graph in the cache.
 GRAPHS = {"openvino": "lean.xml", "onnxruntime": "lean.onnx"}
-# Packages that the graph of an engine depends on, beside Keras.
+# Packages that the graph of an engine depends on, besides Keras.
 CONVERTERS = {
     "openvino": ("openvino", "tensorflow"),
     "onnxruntime": ("tf2onnx", "onnx", "tensorflow"),
 }
-ABOUT = "volseg.json"
-# Seconds that an unused graph is kept: every trained model leaves one of a few MB.
+METADATA_FILE = "volseg.json"
+# Seconds that an unused graph is kept: every trained model leaves a few MB.
 KEPT = 90 * 24 * 3600
 PART = "part."  # prefix of a folder that is being written there
 
@@ -53,10 +53,9 @@ class GraphFolder:
 
 
 def graph_folder(model, engine):
-    """Return the `GraphFolder` of a .keras file or a Keras model, which is written if need be.
+    """Return the `GraphFolder` of a .keras file or a Keras model, written if need be.
 
-    That of a file is kept in the user's cache; graphs that were not used for three months are
-    removed.
+    The graph of a file is kept in the user's cache; graphs unused for three months are removed.
 
     Args:
         model: a path or a Keras model.
@@ -65,22 +64,22 @@ def graph_folder(model, engine):
     if isinstance(model, Path):
         cache = user_cache_path("volseg_keras")
         kept = cache / graph_key(model, engine) / engine
-        with suppress(OSError):  # a cache that cannot be written
-            if not (kept / ABOUT).is_file():
+        with suppress(OSError):  # the cache cannot be written
+            if not (kept / METADATA_FILE).is_file():
                 save_graph(load_pretrained(model), kept, engine)
-            with suppress(OSError):  # one that others wrote
-                os.utime(kept / ABOUT)
+            with suppress(OSError):  # the folder belongs to another user
+                os.utime(kept / METADATA_FILE)
                 prune(cache)
-            return GraphFolder(kept, engine, read_about(kept))
+            return GraphFolder(kept, engine, read_metadata(kept))
     owner = tempfile.TemporaryDirectory(prefix="volseg.", ignore_cleanup_errors=True)
     folder = Path(owner.name) / engine
     save_graph(load_pretrained(model) if isinstance(model, Path) else model, folder, engine)
-    return GraphFolder(folder, engine, read_about(folder), owner)
+    return GraphFolder(folder, engine, read_metadata(folder), owner)
 
 
-def read_about(folder):
+def read_metadata(folder):
     """Return the `ModelMetadata` of the model whose graph is in a folder."""
-    return ModelMetadata.from_json(json.loads((folder / ABOUT).read_text(encoding="utf-8")))
+    return ModelMetadata.from_json(json.loads((folder / METADATA_FILE).read_text(encoding="utf-8")))
 
 
 def graph_key(path, engine):
@@ -104,14 +103,14 @@ def save_graph(model, folder, engine):
         part = Path(work) / engine
         part.mkdir()
         export_inference_graph(model, part / GRAPHS[engine])
-        write_json(part / ABOUT, metadata(model).to_json(), indent=2)
-        if not (folder / ABOUT).is_file():  # another process may have been quicker
+        write_json(part / METADATA_FILE, metadata(model).to_json(), indent=2)
+        if not (folder / METADATA_FILE).is_file():  # another process may have been quicker
             part.replace(folder)
 
 
 def prune(cache):
     """Remove graphs from a cache, also incomplete ones, that were not used for `KEPT` seconds."""
-    for used in (*cache.glob(f"*/*/{ABOUT}"), *cache.glob(f"*/{PART}*")):
+    for used in (*cache.glob(f"*/*/{METADATA_FILE}"), *cache.glob(f"*/{PART}*")):
         with suppress(FileNotFoundError):  # another process removes it
             if time.time() - used.stat().st_mtime > KEPT:
-                shutil.rmtree(used.parent if used.name == ABOUT else used)
+                shutil.rmtree(used.parent if used.name == METADATA_FILE else used)

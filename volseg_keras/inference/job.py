@@ -39,7 +39,7 @@ class RequestedModels:
     """Models by name or path, and the engine that runs them.
 
     Attributes:
-        names: as of `open_model`, several are averaged; or "auto", see `choose_model`.
+        names: see `open_model`; several are averaged; or "auto", see `choose_model`.
         engine: a name of `inference.engine_names.ENGINES`.
 
     Raises:
@@ -75,12 +75,12 @@ class Job:
         source: `SourceVolume` to segment.
         output: label volume to write.
         model: `RequestedModels`.
-        threshold: minimum foreground probability, of two classes; or "auto", the mean of those that
-            are stored with the models.
+        threshold: minimum foreground probability for two classes; or "auto", the mean of those
+            stored with the models.
         prediction: `PredictionOptions`.
-        rescale: rescale the volume to the voxel size that the models were trained at; None: if
-            the sizes are known and differ by more than a quarter.
-        steps: `PostProcessing`.
+        rescale: rescale the volume to the voxel size that the models were trained at; None: if the
+            sizes are known and differ by more than a quarter.
+        postprocessing: `PostProcessing`.
         probability: also write the foreground probability.
         resume: continue an unfinished run in the store beside the output.
         workers: processes that share the work by Dask, or None.
@@ -96,14 +96,14 @@ class Job:
     threshold: float | str = 0.5
     prediction: PredictionOptions = field(default_factory=PredictionOptions)
     rescale: bool | None = None
-    steps: PostProcessing = field(default_factory=PostProcessing)
+    postprocessing: PostProcessing = field(default_factory=PostProcessing)
     probability: bool = False
     resume: bool = False
     workers: int | None = None
     cluster: str | None = None
 
     def __post_init__(self):
-        """Read the threshold, which may be text; workers are of this machine or of a cluster."""
+        """Convert the threshold, which may be text; workers are local or those of a cluster."""
         object.__setattr__(self, "output", Path(self.output))
         object.__setattr__(self, "threshold", checked_threshold(self.threshold))
         good = not (self.workers and self.cluster)
@@ -135,7 +135,7 @@ class Job:
 
 
 def checked_threshold(value):
-    """Return a number between 0 and 1, or "auto", of a number or text; else raise ValueError."""
+    """Return a number between 0 and 1, or "auto", given a number or text, or raise ValueError."""
     if value == "auto":
         return value
     with suppress(TypeError, ValueError):
@@ -160,7 +160,7 @@ class OutputFiles:
 
     @classmethod
     def of(cls, job):
-        """Return the files of a job, or raise ValueError or OSError where one cannot be."""
+        """Return the files of a job; raise ValueError or OSError if one cannot be written."""
         output = job.output
         checked_output(output)
         stem, suffix = split_suffix(output)
@@ -172,7 +172,7 @@ class OutputFiles:
         return files
 
     def check_memory(self, shape, dtype):
-        """Raise ValueError unless labels of a type, and probabilities, can be written at all."""
+        """Raise ValueError if memory does not suffice to write labels, or probabilities."""
         check_memory_to_write(self.labels, shape, dtype)
         if self.probability:
             check_memory_to_write(self.probability, shape, np.float32)

@@ -1,9 +1,9 @@
-"""The store of a job, for processes that share or resume it.
+"""The store of a job that processes share or resume.
 
 A folder beside the output. It holds a description of the job (`job.json`), the arrays that are
-filled (`labels.zarr`, `probability.zarr`) and a mark for every block that is done, written after
+filled (`labels.zarr`, `probability.zarr`) and a mark for every finished block, written after
 the block's data. The result depends on job.json and the engine only, so a resumed run, or one with
-many workers, gives the same voxels as an uninterrupted one on machines of one kind.
+many workers, gives the same voxels as an uninterrupted one on machines of the same kind.
 """
 
 import json
@@ -52,7 +52,7 @@ class JobStore:
     def create(self, job):
         """Create the store of a `StoredJob`, in place of an incomplete one.
 
-        Its folder appears under its name at once and complete, from when on the work can be shared
+        Its folder is renamed into place when it is complete; from then on the work can be shared
         and resumed.
 
         Raises:
@@ -117,7 +117,7 @@ class JobStore:
         return len(blocks(job.identity.shape, job.plan.block))
 
     def array(self, name, mode="r"):
-        """Return one of `ARRAYS`, None if it is not kept."""
+        """Return one of `ARRAYS`, None if it is not stored."""
         import zarr
 
         path = self.folder / f"{name}.zarr"
@@ -125,8 +125,8 @@ class JobStore:
 
     def sinks(self):
         """Return the `Sinks` that blocks are written to."""
-        found = {name: self.array(name, "r+") for name in ARRAYS}
-        return Sinks(*(() if a is None else (ArraySink(a),) for a in found.values()))
+        arrays = {name: self.array(name, "r+") for name in ARRAYS}
+        return Sinks(*(() if a is None else (ArraySink(a),) for a in arrays.values()))
 
     def summary(self):
         """Return the `SegmentationSummary` of a job whose blocks are done."""
@@ -139,19 +139,19 @@ class JobStore:
 
         Args:
             files: dict from names of `ARRAYS` to paths, or None.
-            image: open `Volume` that they lie on.
+            image: open `Volume` that they belong to.
         """
         paths = {self.folder / f"{name}.zarr": path for name, path in files.items() if path}
         paths = {array: Path(path) for array, path in paths.items() if array.exists()}
         for array, path in paths.items():
-            if format_suffix(path) == ".zarr":  # takes long, so it comes before the first renaming
+            if format_suffix(path) == ".zarr":  # takes long, so before the first renaming
                 finish_zarr(array, geometry_like(image))
         for array, path in paths.items():
             _deliver(array, path, image)
 
     def remove(self):
         """Remove the folder of a job whose files are written."""
-        # First, since a job with a part of its data removed must not be resumed.
+        # First, since a job must not be resumed once part of its data is removed.
         (self.folder / JOB).unlink()
         shutil.rmtree(self.folder)
 

@@ -1,6 +1,5 @@
 """Open a model of any format with the fastest engine."""
 
-import json
 import warnings
 from dataclasses import replace
 from functools import partial
@@ -9,17 +8,18 @@ from pathlib import Path
 
 from ..errors import require, require_one_of
 from ..extras import install_command
+from ..files import read_json
 from ..networks.backend import check_backend, keras_backend
 from ..networks.devices import on_gpu
 from ..networks.metadata import ModelMetadata
 from ..pretrained.checksums import check_files
 from ..pretrained.presets import (
     METADATA,
-    is_of_savedmodel,
     keras_file,
     load_pretrained,
     published_text,
     readable,
+    savedmodel_folder,
 )
 from ..pretrained.stored_facts import StoredFacts
 from . import engines
@@ -40,9 +40,9 @@ def open_model(model, engine="auto", defaults=None):
 
     Args:
         model: a Keras model, the folder of a run, a .keras file, a SavedModel, or the name of a
-            published model; or a list of such, to be averaged.
+            published model; or a list of these, to be averaged.
         engine: a name of `inference.engine_names.ENGINES`.
-        defaults: the `PredictionDefaults` of one in a file, instead of those stored with it.
+        defaults: `PredictionDefaults` of a model in a file, instead of those stored with it.
 
     Raises:
         ValueError: there is no such model or engine, or the engine cannot run the model.
@@ -90,8 +90,7 @@ def find_model(model):
     Raises:
         ValueError: there is none, or it differs from the SHA256SUMS beside it.
     """
-    folder = Path(model)
-    if is_of_savedmodel(folder / "saved_model.pb", folder):
+    if folder := savedmodel_folder(model):
         return folder
     expected = f"a folder of a run, a .keras file, a SavedModel or {published_text()}"
     file = keras_file(model)
@@ -101,7 +100,7 @@ def find_model(model):
 
 
 def by_keras(engine):
-    """Return whether an engine means Keras for a Keras model in memory."""
+    """Return whether an engine runs a Keras model in memory with Keras."""
     return engine in ("auto", "keras")
 
 
@@ -131,18 +130,17 @@ def open_savedmodel(path, engine):
     require(good, "engine", "keras or openvino for a SavedModel", engine)
     check_files(path, [file.relative_to(path).as_posix() for file in savedmodel_files(path)])
     with readable(path):
-        about = ModelMetadata.from_json(json.loads((path / METADATA).read_text(encoding="utf-8")))
+        metadata = ModelMetadata.from_json(read_json(path / METADATA))
     if engine == "openvino":
-        read = partial(open_savedmodel_factory, path, about.spatial_dims)
-        return Predictor(LazyEngineFactory(read), about)
+        read = partial(open_savedmodel_factory, path, metadata.spatial_dims)
+        return Predictor(LazyEngineFactory(read), metadata)
     import tensorflow as tf
 
     engines.warn_if_slow()
     with readable(path):
         loaded = tf.saved_model.load(path)
-    return Predictor(
-        FixedEngineFactory(engines.savedmodel_engine(loaded, about.spatial_dims)), about
-    )
+    engine = engines.savedmodel_engine(loaded, metadata.spatial_dims)
+    return Predictor(FixedEngineFactory(engine), metadata)
 
 
 def savedmodel_files(path):
@@ -152,5 +150,5 @@ def savedmodel_files(path):
 
 def open_graph(model, engine):
     """Return a `Predictor` of the inference graph of a .keras file or a Keras model."""
-    folder = graph_folder(model, engine)  # it is kept as long as the engines
+    folder = graph_folder(model, engine)  # kept as long as the engines
     return Predictor(LazyEngineFactory(partial(open_graph_factory, folder)), folder.metadata)

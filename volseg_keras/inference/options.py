@@ -1,4 +1,4 @@
-"""How a volume is predicted, checked once."""
+"""The options of a prediction, checked once."""
 
 from dataclasses import asdict, dataclass, is_dataclass
 from math import inf
@@ -22,25 +22,25 @@ class PredictionOptions:
 
     Attributes:
         tta: average over all 8 (2D) or 16 (3D) flips and transpositions, over none (False), or over
-            so many of them; None for as many as are stored with the model.
+            this many of them; None for the number stored with the model.
         seamless: give tiles enough context to agree within 0.001, at a scale of 1, with one
             prediction of the whole.
         normalization: "volume" to standardise intensities by the volume's own statistics, "model"
             by the constants in the model; or `(mean, standard deviation)`, kept as
             `IntensityStatistics`.
-        scale: how many voxels the network sees for one of the volume, along (z, y, x).
+        scale: voxels that the network sees per voxel of the volume, along (z, y, x).
         tile: `(z, y, x)` of a tile, multiples of 16; None for a good size.
         smoothing: of a 2D network's probabilities, over neighbouring sections: the standard
             deviation in pixels that the network sees, which is divided by the thickness of the
-            sections, see `SectionSmoothing`; 0 for none, None for what is stored with the model.
-        zooms: of a 2D network: how many pixels it sees for one of the scaled volume, along y and x;
-            what it finds at several zooms is averaged. None for what is stored with the model.
+            sections, see `SectionSmoothing`; 0 for none, None for the value stored with the model.
+        zooms: of a 2D network: pixels that it sees per pixel of the scaled volume, along y and x;
+            probabilities at several zooms are averaged. None for those stored with the model.
         denoise: standard deviation of a Gaussian that smooths the image first, in pixels that the
-            network sees; a `Denoising`, or 0 for none; None to smooth, for a 3D network, volumes
-            that are noisier than those that it was trained on.
+            network sees; a `Denoising`, or 0 for none; None to smooth volumes that are noisier than
+            those that a 3D network was trained on.
 
     Raises:
-        ValueError: an option is none of these.
+        ValueError: an option is not one of these.
     """
 
     tta: bool | int | None = None
@@ -107,5 +107,5 @@ def _checked_scale(value):
     return sides
 
 
-# What a network finds by itself.
+# The network's own prediction: one view, without smoothing.
 PLAIN_PREDICTION = PredictionOptions(tta=False, smoothing=0, zooms=(1,), denoise=0)

@@ -1,4 +1,4 @@
-"""A prediction that is kept in memory, to look for the threshold that suits it."""
+"""A prediction kept in memory, to find the threshold that suits it."""
 
 from dataclasses import dataclass
 from math import prod
@@ -11,22 +11,22 @@ from ..pretrained.choice import ChosenModels, scale_text
 from ..resources import free_memory
 from ..volumes.dimensions import known_voxel_size
 from ..volumes.volume import as_volume
-from .engine_output import foreground_probability, joined_slabs, to_labels
+from .engine_output import foreground_probability, join_slabs, to_labels
 from .options import PredictionOptions
-from .segmenter import predicted, recent_model
+from .segmenter import recent_model, run_prediction
 
-# Bytes of a voxel, while it is predicted and looked at: of every map, twice, and of a probability.
-BYTES_A_MAP, BYTES_BESIDES = 8, 4
+# Bytes per voxel while it is predicted and displayed: every map twice, and one probability.
+BYTES_PER_MAP, OTHER_BYTES = 8, 4
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model makes of a volume.
+    """The prediction of a model for a volume.
 
     Attributes:
         values: `(z, y, x, maps)` of the model's engine, see `inference.engines`.
         voxel_size: sides (z, y, x) of a voxel in nm, or None.
-        threshold: minimum foreground probability that is stored with it.
+        threshold: minimum foreground probability that is stored with the model.
         description: one line: which model it is and how the volume was rescaled for it.
 
     Example:
@@ -41,7 +41,7 @@ class Prediction:
 
     @classmethod
     def of(cls, volume, model="auto", on_progress=None):
-        """Return the prediction of a volume that fits in memory, as `volseg predict` makes it.
+        """Return the prediction of a volume that fits in memory, the same as `volseg predict`.
 
         Args:
             volume: `(z, y, x)` array-like of grey levels; a `Volume` also has a voxel size.
@@ -55,10 +55,10 @@ class Prediction:
         volume = as_volume(volume)
         check_size(volume.shape)
         choice = ChosenModels.of(volume, (model,))
-        scale, predictor = choice.scale(volume), recent_model(list(choice.models))
+        scale, predictor = choice.scale(volume), recent_model(choice.models)
         check_size(volume.shape, predictor.metadata.num_classes)
         options = PredictionOptions(scale=scale)
-        values = predicted(predictor, options, volume, on_progress, joined_slabs)
+        values = run_prediction(predictor, options, volume, on_progress, join_slabs)
         facts = [choice.reason, *([] if scale == (1, 1, 1) else [scale_text(scale)])]
         return cls(values, known_voxel_size(volume), choice.threshold, ". ".join(facts))
 
@@ -71,7 +71,7 @@ class Prediction:
         """Return uint8 class ids `(z, y, x)`.
 
         Args:
-            threshold: minimum foreground probability, of two classes; that of the model by default.
+            threshold: minimum foreground probability for two classes; by default the model's.
         """
         return to_labels(self.values, self.threshold if threshold is None else threshold)
 
@@ -79,7 +79,7 @@ class Prediction:
         """Return uint32 ids `(z, y, x)` of instances, see `postprocessing.instances`.
 
         Args:
-            threshold: as of `labels`.
+            threshold: see `labels`.
             on_progress: called with the number of steps done and their total.
 
         Raises:
@@ -98,9 +98,9 @@ def check_size(shape, num_classes=2):
 
     Args:
         shape: of the volume.
-        num_classes: of the model; of two only the foreground is kept.
+        num_classes: of the model; for two, only the foreground is kept.
     """
     maps = num_classes if num_classes > 2 else 1
-    most = free_memory() // (BYTES_A_MAP * maps + BYTES_BESIDES)
+    most = free_memory() // (BYTES_PER_MAP * maps + OTHER_BYTES)
     expected = f"at most {most:,} voxels, which fit in memory (`volseg predict` takes any)"
     require(prod(shape) <= most, "volume", expected, f"shape {tuple(shape)}")

@@ -30,10 +30,9 @@ class Predictor:
     """A model ready to run, of any format.
 
     Attributes:
-        engine_factory: callable from a sample tile of a volume to an engine, see
-            `inference.engine_factories`.
+        engine_factory: see `inference.engine_factories`.
         metadata: `ModelMetadata`.
-        defaults: `PredictionDefaults`, of options that are None.
+        defaults: `PredictionDefaults` for options that are None.
     """
 
     engine_factory: object
@@ -46,7 +45,7 @@ class Predictor:
         return self.metadata.spatial_dims
 
     def check_labels(self, threshold=0.5, instances=False):
-        """Raise ValueError for a threshold out of range, or what needs a model of two classes.
+        """Raise ValueError for a threshold out of range, or an option that needs two classes.
 
         Args:
             threshold: minimum foreground probability.
@@ -87,13 +86,13 @@ class Predictor:
         require(given == own, "model", expected, f"one of {own} channel{'s' * (own > 1)}")
 
     def check(self, volume, options, threshold=0.5, instances=False):
-        """Raise ValueError unless a volume can be predicted as asked for.
+        """Raise ValueError unless a volume can be predicted with these options.
 
         Args:
             volume: `(z, y, x)` or `(z, y, x, channels)` array-like; no voxel of it is read.
             options: `PredictionOptions`.
-            threshold: as of `check_labels`.
-            instances: as of `check_labels`.
+            threshold: see `check_labels`.
+            instances: see `check_labels`.
         """
         self.check_labels(threshold, instances)
         self.check_volume(volume)
@@ -114,7 +113,7 @@ class Predictor:
         intensity = self.intensity(volume, options.normalization)
         options = self.resolved(volume, replace(options, normalization=intensity or "model"))
         sections = self.section_smoothing(volume, options)
-        return PreparedPrediction(self, volume, options, intensity, sections)
+        return PreparedPrediction(self, volume, options, sections)
 
     def slabs(self, volume, options=None, on_progress=None):
         """Yield finished z slabs `(z, values)` of a volume; see `prepare` and its `slabs`."""
@@ -141,7 +140,7 @@ class Predictor:
         return min(max(views, 1), most)
 
     def denoising(self, volume, options):
-        """Return the `Denoising` of a volume; of a 2D network only if asked for.
+        """Return the `Denoising` of a volume; for a 2D network only if requested.
 
         Args:
             volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.
@@ -156,7 +155,7 @@ class Predictor:
         return Denoising.automatic(volume, self.defaults.noise, options.scale)
 
     def resolved(self, volume, options):
-        """Return `PredictionOptions` without None for what the model or the volume decides.
+        """Return `PredictionOptions` with the defaults for the model and the volume filled in.
 
         Args:
             volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.
@@ -202,7 +201,7 @@ class Predictor:
         return f"Probabilities are averaged over {' and '.join(parts)}" if parts else ""
 
     def section_smoothing(self, volume, options):
-        """Return the `SectionSmoothing` of a volume; none for a 3D network, which sees neighbours.
+        """Return the `SectionSmoothing` of a volume: none for a 3D network, which sees neighbours.
 
         Args:
             volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.
@@ -218,7 +217,7 @@ class Predictor:
 
         Args:
             volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.
-            normalization: as of `PredictionOptions`.
+            normalization: see `PredictionOptions`.
 
         Raises:
             ValueError: the model has no constants, or the volume is constant.
@@ -240,22 +239,22 @@ class Predictor:
 
         Args:
             volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.
-            options: `PredictionOptions`, as of `resolved`.
+            options: `PredictionOptions` from `resolved`.
         """
-        constants = self.metadata.normalization
+        model_normalization = self.metadata.normalization
         intensity = self.intensity(volume, options.normalization)
         sample = sample_tile(volume, self.spatial_dims)
         denoising, count = self.denoising(volume, options), self.views(options)
         if intensity and denoising:
             intensity = intensity.at_contrast(denoising.contrast)
-        sample = intensity.standardize(sample, constants) if intensity else sample
+        sample = intensity.standardize(sample, model_normalization) if intensity else sample
         engine = self.engine_factory(denoising(sample) if denoising else sample)
         if count > 1:
             engine = FlipAveraged(engine, VIEWS[self.spatial_dims][:count])
         if denoising:
             engine = Denoised(engine, denoising)
         if intensity:
-            engine = Standardized(engine, intensity, constants)
+            engine = Standardized(engine, intensity, model_normalization)
         zoomed = [
             engine if scale == (1, 1, 1) else Resampled(engine, scale, self.spatial_dims)
             for scale in self.scales(options)
@@ -263,6 +262,6 @@ class Predictor:
         return zoomed[0] if len(zoomed) == 1 else Averaged(tuple(zoomed))
 
     def release(self):
-        """Give back the memory that large tiles were computed in, where the engine can."""
+        """Release the memory of large tiles, if the engine can."""
         if hasattr(self.engine_factory, "release"):
             self.engine_factory.release()

@@ -1,9 +1,8 @@
-"""What a model and a volume decide together, once, before anything is predicted."""
+"""Everything that depends on a model and a volume, determined once before prediction."""
 
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..volumes.intensity import IntensityStatistics
 from .options import PredictionOptions
 from .section_smoothing import SectionSmoothing, padding_of
 from .tiled_prediction import planned_slabs, tile_plan
@@ -16,16 +15,20 @@ class PreparedPrediction:
     Attributes:
         predictor: the `Predictor`.
         volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.
-        options: `PredictionOptions` as of `Predictor.resolved`.
-        intensity: `IntensityStatistics` to standardise with, None for the model's constants.
+        options: `PredictionOptions` from `Predictor.resolved`, whose normalization was measured.
         section_smoothing: the `SectionSmoothing` of the volume.
     """
 
     predictor: object
     volume: object
     options: PredictionOptions
-    intensity: IntensityStatistics | None
     section_smoothing: SectionSmoothing
+
+    @property
+    def intensity(self):
+        """`IntensityStatistics` to standardise with, None for the model's own constants."""
+        value = self.options.normalization
+        return None if value == "model" else value
 
     @property
     def spatial_dims(self):
@@ -53,7 +56,7 @@ class PreparedPrediction:
 
     @property
     def description(self):
-        """Lines for people on what is done to the volume and what is averaged."""
+        """Lines to display: what is done to the volume, and what is averaged."""
         denoising = self.predictor.denoising(self.volume, self.options)
         averaging = self.predictor.averaging_text(self.section_smoothing, self.options)
         return [str(fact) for fact in (self.intensity, denoising, averaging) if fact]

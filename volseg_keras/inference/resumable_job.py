@@ -1,4 +1,4 @@
-"""Work block by block in a store: started, resumed, shared among processes, finished."""
+"""Start, resume, share and finish a job that is predicted block by block in a store."""
 
 import math
 import shutil
@@ -40,8 +40,8 @@ def start_job(job, image):
     good, received = job.resume or not store.is_begun, f"{store.folder} holds unfinished work"
     expected = "a new name, or `resume` to continue"
     require(good, "output", expected, received, FileExistsError)
-    predictor = recent_model(list(job.model.names), job.model.engine)
-    predictor.check(image, job.prediction, job.threshold, job.steps.instances)
+    predictor = recent_model(job.model.names, job.model.engine)
+    predictor.check(image, job.prediction, job.threshold, job.postprocessing.instances)
     prediction = replace(job.prediction, scale=predictor.model_scale(job.prediction.scale))
     asked = replace(job, prediction=prediction)
     identity = JobIdentity.of(asked, image.shape, predictor.all_defaults)
@@ -67,7 +67,7 @@ def new_plan(prepared, memory):
 
     Args:
         prepared: the `PreparedPrediction`.
-        memory: bytes that each process may take.
+        memory: bytes that each process may use.
     """
     shape, dims, halo = prepared.volume.shape, prepared.spatial_dims, prepared.halo
     if tile := prepared.options.tile:
@@ -79,7 +79,7 @@ def new_plan(prepared, memory):
 
 
 def memory_of_worker(job):
-    """Return how many bytes each process of a job may take."""
+    """Return how many bytes each process of a job may use."""
     if not job.cluster:
         return free_memory() // (job.workers or 1)
     with dask("cluster").Client(job.cluster) as client:
@@ -88,16 +88,16 @@ def memory_of_worker(job):
     return min(filter(None, limits), default=free_memory())
 
 
-def prepared_again(job, image):
-    """Return the `PreparedPrediction` of a `StoredJob`, of which the volume was measured before."""
+def restore_prepared(job, image):
+    """Return the `PreparedPrediction` of a `StoredJob`, whose volume has been measured before."""
     asked, plan = job.identity, job.plan
-    predictor = recent_model(list(asked.model.names), asked.model.engine)
+    predictor = recent_model(asked.model.names, asked.model.engine)
     options = replace(asked.prediction, normalization=plan.intensity or "model")
-    return PreparedPrediction(predictor, image, options, plan.intensity, plan.section_smoothing)
+    return PreparedPrediction(predictor, image, options, plan.section_smoothing)
 
 
 class OpenJob:
-    """What a process needs for the blocks of a job: the volume, the model and the arrays.
+    """What a process needs to predict blocks of a job: the volume, the model and the arrays.
 
     Args:
         store: `JobStore` of the job.
@@ -107,7 +107,7 @@ class OpenJob:
         self.store, job = store, store.read()
         self.asked, self.plan = job.identity, job.plan
         image = self.asked.source.open()
-        self.prepared = prepared_again(job, image)
+        self.prepared = restore_prepared(job, image)
         context = self.plan.halo[0] + self.plan.section_smoothing.reach
         count = max(self.plan.block[0] + 2 * context, self.plan.tile[0])
         self.image = with_cache(image, count, store.folder.parent, max(self.plan.block[1:]))
@@ -133,17 +133,17 @@ class OpenJob:
 
 @lru_cache(maxsize=1)
 def _opened(folder, job_id):
-    """Return the `OpenJob` of a folder and of its id, since folders are used again."""
+    """Return the `OpenJob` of a folder; the id is part of the key, as folders are reused."""
     return OpenJob(JobStore(folder))
 
 
 def close_job():
-    """Close the job that is open in this process, with the sections that it keeps."""
+    """Close the job that is open in this process, with its cached sections."""
     _opened.cache_clear()
 
 
 def run_block(folder, index):
-    """Run a block of the job in a folder, by its number, which is returned."""
+    """Run block number `index` of the job in a folder; return the number."""
     _opened(str(folder), JobStore(folder).read().id).run(index)
     return index
 
@@ -205,7 +205,7 @@ def on_dask(run, todo, workers, cluster):
             except distributed.KilledWorker as error:
                 expected = "workers with more memory, or fewer of them, and --resume"
                 raise invalid(name, expected, "workers that were killed") from error
-        client.run(close_job)  # as the workers of a cluster live on
+        client.run(close_job)  # the workers of a cluster live on
 
 
 def finish_job(store, job, files, on_progress=None):
@@ -221,7 +221,7 @@ def finish_job(store, job, files, on_progress=None):
     Returns:
         The `SegmentationSummary`.
     """
-    image, steps = store.read().identity.source.open(), job.steps
+    image, steps = store.read().identity.source.open(), job.postprocessing
     if not steps.is_needed:
         summary = store.summary()
         store.deliver({"probability": files.probability, "labels": files.labels}, image)

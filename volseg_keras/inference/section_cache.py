@@ -1,4 +1,4 @@
-"""Sections that can only be decoded as a whole, kept while blocks of them are predicted."""
+"""A cache of sections that can only be decoded as a whole, while their blocks are predicted."""
 
 import math
 import shutil
@@ -9,21 +9,21 @@ import numpy as np
 
 from ..volumes.volume import full_key
 
-SMALL_BYTES = 2**28  # of sections that are kept in memory, of which each process has its own
-DEEPEST = 2**30  # bytes of the sections that a piece takes part in
+SMALL_BYTES = 2**28  # of sections that each process keeps in memory
+DEEPEST = 2**30  # bytes of the sections that a piece spans
 DECODED = 2**28  # bytes of sections decoded at a time, unless their pieces hold more
 
 
 class SectionCache:
-    """A volume of which the sections that were read last are kept, decoded.
+    """A volume whose most recently read sections are kept, decoded.
 
     To read a part of a section of a PNG or a compressed TIFF, all of it is decoded. Without a cache
     a section of 10,000 x 10,000 pixels would be decoded for each of its hundred blocks.
 
     Args:
         volume: `(z, y, x)` array-like.
-        count: number of sections to keep; reading more of them at once does without the cache.
-        folder: for the file of more than `SMALL_BYTES`, which vanishes with the cache.
+        count: number of sections to keep; reading more of them at once bypasses the cache.
+        folder: for a temporary file, if they are larger than `SMALL_BYTES`.
     """
 
     def __init__(self, volume, count, folder):
@@ -52,12 +52,12 @@ class SectionCache:
             return np.concatenate(parts) if parts else self.volume[key]
 
     def places(self, start, stop):
-        """Return the places of sections, as a slice, up to the one at which places begin anew."""
+        """Return the places of sections as a slice; the range must not wrap around."""
         first = start % self.count
         return slice(first, first + stop - start)
 
     def decode(self, start, stop):
-        """Decode the sections of a range that are not there, in runs that memory can take."""
+        """Decode the missing sections of a range, in runs that fit in memory."""
         some = max(self.volume.pieces[0], DECODED // section_bytes(self.volume))
         z = start
         while z < stop:
@@ -76,14 +76,14 @@ def section_bytes(volume):
 
 
 def with_cache(volume, count, folder, side):
-    """Return a volume, behind a `SectionCache` where it is stored in pieces wider than blocks.
+    """Return a volume, behind a `SectionCache` if it is stored in pieces wider than blocks.
 
-    Not where there is no room for it, or where its pieces are deep.
+    There is no cache if disk space is short, or if the pieces are deep.
 
     Args:
         volume: a `Volume`.
         count: number of sections that a row of blocks reads.
-        folder: as of `SectionCache`.
+        folder: see `SectionCache`.
         side: pixels of a block along y and x.
     """
     pieces, section = volume.pieces, section_bytes(volume)

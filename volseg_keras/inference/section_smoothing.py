@@ -1,4 +1,4 @@
-"""Average what a 2D network finds on a section with what it finds on its neighbours."""
+"""Average the predictions of a 2D network for a section with those for its neighbours."""
 
 import math
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ import numpy as np
 
 from ..volumes.section_thickness import section_thickness
 
-# Sections farther away than so many standard deviations do not count; less than this many sections
-# is no smoothing.
-REACH, LEAST = 2, 0.3
+# Sections farther away than this many standard deviations do not count; a sigma of fewer sections
+# than this counts as 0.
+REACH, MIN_SIGMA = 2, 0.3
 # Values that are converted to float32 at a time.
 CHUNK = 2**24
 
@@ -18,8 +18,8 @@ CHUNK = 2**24
 class SectionSmoothing:
     """A Gaussian average of probabilities along z.
 
-    A 2D network sees each section for itself. What it takes for an object on one section only, or
-    misses on one only, is corrected by the neighbours. Padding, such as blank sections, neither
+    A 2D network sees each section by itself. An object that it finds, or misses, on a single
+    section only is corrected by the neighbours. Padding, such as blank sections, neither
     counts nor changes.
 
     Attributes:
@@ -30,18 +30,18 @@ class SectionSmoothing:
 
     @classmethod
     def of(cls, volume, pixels):
-        """Return the smoothing by a number of pixels for sections as thick as those of a volume.
+        """Return the smoothing by a number of pixels, given the thickness of a volume's sections.
 
         Args:
-            volume: as of `section_thickness`.
+            volume: see `section_thickness`.
             pixels: standard deviation, in pixels of the volume.
         """
         thickness = section_thickness(volume) if pixels else None
         sigma = pixels / max(thickness, 0.5) if thickness else 0.0
-        return cls(sigma if sigma >= LEAST else 0.0)
+        return cls(sigma if sigma >= MIN_SIGMA else 0.0)
 
     def __str__(self):
-        """Part of a line for people."""
+        """Part of a line to display."""
         return f"neighbouring sections, by a Gaussian of {self.sigma:.2g} sections"
 
     @property
@@ -53,7 +53,7 @@ class SectionSmoothing:
         """Yield smoothed slabs `(z, values)`, in order; memory holds one more slab.
 
         Args:
-            slabs: `(z, values)` as of `tiling.tiled_slabs`, whole planes.
+            slabs: `(z, values)` from `tiling.tiled_slabs`, of whole planes.
             start: first section to return; those before it count as neighbours only.
             stop: one past the last section to return; those after it count as neighbours only.
             padded: callable from the first section, and one past the last, to where they are
@@ -86,7 +86,7 @@ class SectionSmoothing:
         return mean
 
     def _weights(self, sections, neighbours):
-        """Return what each neighbour adds to each section."""
+        """Return the weight of each neighbour for each section."""
         away = np.abs(neighbours - sections[:, None])
         gauss = np.exp(-0.5 * np.square(away / self.sigma)) * (away <= self.reach)
         return (gauss / gauss.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -41,24 +41,24 @@ class Segmenter:
             current weights; the other engines run it with those that it had when the segmenter was
             made.
         tta: average over all 8 (2D) or 16 (3D) flips and transpositions, which takes as many times
-            as long; False for none; a number for so many of them; by default as many as are stored
+            as long; False for none; a number for that many of them; by default the number stored
             with the model.
         seamless: give tiles enough context to agree within 0.001 (in float32, without zooms and at
             a scale of 1) with one prediction of the whole volume, at two to four times the cost.
         normalization: "volume"; "model" for the constants in the model; or `(mean, standard
-            deviation)` of the intensities, for example those of a larger volume that this is from.
-        scale: how many voxels the network sees for one of the volume, along (z, y, x), for volumes
-            of another voxel size than the model was trained at; by default 1 for a given model, and
-            for "auto" what the voxel size of the volume asks for.
+            deviation)` of the intensities, for example those of the larger volume it was cut from.
+        scale: voxels that the network sees per voxel of the volume, along (z, y, x), for volumes of
+            another voxel size than the model was trained at; by default 1 for a given model, and
+            for "auto" the scale that matches the voxel size of the volume.
         tile: `(z, y, x)` of a tile, multiples of 16; a good size by default.
         smoothing: of a 2D network's probabilities over neighbouring sections: a standard deviation
             in pixels that the network sees, divided by the thickness of the sections, which is
-            measured; 0 for none; by default what is stored with the model.
-        zooms: how many pixels a 2D network sees for one of the scaled volume, along y and x; what
-            it finds at several zooms is averaged; by default what is stored with the model.
+            measured; 0 for none; by default the value stored with the model.
+        zooms: pixels that a 2D network sees per pixel of the scaled volume, along y and x;
+            probabilities at several zooms are averaged; by default those stored with the model.
         denoise: standard deviation, in pixels that the network sees, of a Gaussian that smooths the
-            image first; 0 for none; by default volumes are smoothed that are noisier than those
-            that a 3D network was trained on, see `inference.denoising`.
+            image first; 0 for none; by default, volumes noisier than those that a 3D network was
+            trained on are smoothed, see `inference.denoising`.
 
     Input shape: `(z, y, x)`, or `(z, y, x, channels)` for a model of several channels.
     Output shape: `(z, y, x, classes)`.
@@ -109,7 +109,7 @@ class Segmenter:
         """Return predictor and options for a volume."""
         if self._predictor:
             return self._predictor, self.options
-        return chosen_model(volume, self._engine, self.options, self._rescale)
+        return choose_predictor(volume, self._engine, self.options, self._rescale)
 
     def __call__(self, volume, *, on_progress=None):
         """Return float32 probabilities `(z, y, x, classes)` of a volume.
@@ -120,14 +120,14 @@ class Segmenter:
             on_progress: called with the number of tiles done and their total.
         """
         volume = _lazy_array(volume)
-        return predicted(*self._ready(volume), volume, on_progress, probabilities)
+        return run_prediction(*self._ready(volume), volume, on_progress, probabilities)
 
     def labels(self, volume, threshold=0.5, *, on_progress=None):
         """Return uint8 class ids `(z, y, x)` of a volume.
 
         Args:
-            volume: as of a call.
-            threshold: minimum foreground probability, of two classes; of more, the most probable
+            volume: same as in a call.
+            threshold: minimum foreground probability for two classes; for more, the most probable
                 class wins.
             on_progress: called with the number of tiles done and their total.
         """
@@ -135,21 +135,21 @@ class Segmenter:
         predictor, options = self._ready(volume)
         predictor.check_labels(threshold)
         thresholded = partial(label_map, threshold=threshold)
-        return predicted(predictor, options, volume, on_progress, thresholded)
+        return run_prediction(predictor, options, volume, on_progress, thresholded)
 
 
 def given_scale(scale):
-    """Return the scale that was given, 1 for None."""
+    """Return a scale, 1 along every axis for None."""
     return (1, 1, 1) if scale is None else scale
 
 
-def chosen_model(volume, engine, options, rescale):
+def choose_predictor(volume, engine, options, rescale):
     """Return the `Predictor` of the models that suit a volume, and options with their scale."""
     check_engine(engine)
     choice = choose_model(volume)
     if rescale:
         options = replace(options, scale=choice.scale(volume))
-    return recent_model(list(choice.models), engine), options
+    return recent_model(choice.models, engine), options
 
 
 def predict_volume(
@@ -173,18 +173,18 @@ def predict_volume(
     its file or weights have changed. `Segmenter` keeps a model for as long as you need it.
 
     Args:
-        model: as of `Segmenter`.
+        model: see `Segmenter`.
         volume: `(z, y, x)` array-like of intensities, or the path of a volume; for a model of
             several channels an array-like `(z, y, x, channels)`. A `Volume` is read tile by tile.
-        engine: as of `Segmenter`.
-        tta: as of `Segmenter`.
-        seamless: as of `Segmenter`.
-        normalization: as of `Segmenter`.
-        scale: as of `Segmenter`.
-        tile: as of `Segmenter`.
-        smoothing: as of `Segmenter`.
-        zooms: as of `Segmenter`.
-        denoise: as of `Segmenter`.
+        engine: see `Segmenter`.
+        tta: see `Segmenter`.
+        seamless: see `Segmenter`.
+        normalization: see `Segmenter`.
+        scale: see `Segmenter`.
+        tile: see `Segmenter`.
+        smoothing: see `Segmenter`.
+        zooms: see `Segmenter`.
+        denoise: see `Segmenter`.
         on_progress: called with the number of tiles done and their total.
 
     Returns:
@@ -205,16 +205,16 @@ def predict_volume(
     )
     volume = _lazy_array(volume)
     if is_auto(model):
-        predictor, options = chosen_model(volume, engine, options, scale is None)
+        predictor, options = choose_predictor(volume, engine, options, scale is None)
     else:
         predictor = recent_model(model, engine)
-    return predicted(predictor, options, volume, on_progress, probabilities)
+    return run_prediction(predictor, options, volume, on_progress, probabilities)
 
 
 def recent_model(model, engine="auto"):
     """Return the `Predictor` of `open_model`, that of an earlier call if nothing changed."""
     check_backend()
-    return RECENT.get(_version(model, engine), lambda: _Opened(model, engine)).predictor
+    return RECENT.get(_cache_key(model, engine), lambda: _Opened(model, engine)).predictor
 
 
 class _Opened:
@@ -224,11 +224,11 @@ class _Opened:
         self.model, self.predictor = model, open_model(model, engine)
 
 
-def predicted(predictor, options, volume, on_progress, joined):
-    """Return what `joined` makes of the slabs of a volume."""
+def run_prediction(predictor, options, volume, on_progress, join):
+    """Predict a volume; return its slabs joined by `join`."""
     predictor.check(volume, options)
     try:
-        return joined(predictor.slabs(volume, options, on_progress))
+        return join(predictor.slabs(volume, options, on_progress))
     finally:
         predictor.release()
 
@@ -241,26 +241,26 @@ def _lazy_array(volume):
     return volume if lazy else np.asanyarray(volume)
 
 
-def _version(model, engine):
-    """Return a key for a model in its present state and an engine."""
+def _cache_key(model, engine):
+    """Return a key of a model in its current state, and an engine."""
     if isinstance(model, list | tuple):
-        return tuple(_version(member, engine) for member in model)
+        return tuple(_cache_key(member, engine) for member in model)
     if not isinstance(model, str | Path):
-        return engine, id(model), *_state(model, engine)
+        return engine, id(model), *_weights_key(model, engine)
     path = find_model(model)
     files = savedmodel_files(path) if path.is_dir() else [path, path.with_name(METRICS)]
     known = [(str(file.absolute()), file.stat()) for file in files if file.is_file()]
     return engine, *((name, s.st_mtime_ns, s.st_size, s.st_ino) for name, s in known)
 
 
-def _state(model, engine):
-    """Return a key for the parts of a Keras model that its engine would not notice changing."""
+def _weights_key(model, engine):
+    """Return a key of the parts of a Keras model whose changes its engine would not notice."""
     from ..networks.models import metadata
 
-    about = repr(metadata(model))
-    if by_keras(engine):  # it reads the values of these variables anew
-        return about, *map(id, model.variables)
+    facts = repr(metadata(model))
+    if by_keras(engine):  # which reads the current values of these variables
+        return facts, *map(id, model.variables)
     digest = sha256()
     for weights in model.get_weights():
         digest.update(np.ascontiguousarray(weights))
-    return about, digest.hexdigest()
+    return facts, digest.hexdigest()

@@ -33,7 +33,7 @@ class FileSink:
     """A file that takes slabs of whole planes in order, and is written in a thread.
 
     Args:
-        append: of `create_volume`.
+        append: returned by `create_volume`.
     """
 
     def __init__(self, append):
@@ -42,7 +42,7 @@ class FileSink:
     @classmethod
     @contextmanager
     def open(cls, path, image, dtype, labels=False):
-        """Yield the sink of a new file like an open volume; a failed run leaves no half file."""
+        """Yield the sink of a new file like an open volume; a failed run leaves no partial file."""
         with create_volume(path, image.shape, dtype, labels=labels, like=image) as append:
             yield cls(append)
 
@@ -64,12 +64,12 @@ class Sinks:
     probability: tuple = ()
 
     def write_prediction(self, block, values, threshold):
-        """Write labels and probability of the values that a network gives for a block.
+        """Write labels and probability of a block, given the values that a network returns for it.
 
         Args:
-            block: of the block.
-            values: `(z, y, x, maps)` of an engine.
-            threshold: as of `to_labels`.
+            block: three slices (z, y, x).
+            values: `(z, y, x, maps)`, returned by an engine.
+            threshold: see `to_labels`.
 
         Returns:
             The `BlockSummary`.
@@ -101,8 +101,8 @@ class BlockSummary:
 
     Attributes:
         foreground: number of foreground voxels.
-        most: number of those in the plane that has most.
-        center: voxel (z, y, x) of the volume in the middle of those.
+        most: number of them in the plane that has the most.
+        center: voxel (z, y, x) of the volume in the middle of these.
         highest: the highest label.
     """
 
@@ -124,7 +124,7 @@ class BlockSummary:
 
 
 def summarize(blocks, shape):
-    """Return the `SegmentationSummary` of a volume by the `BlockSummary` of its blocks."""
+    """Return the `SegmentationSummary` of a volume, given the `BlockSummary` of each block."""
     blocks = list(blocks)
     richest = max(blocks, key=lambda block: block.most)
     center = richest.center if richest.most else (n // 2 for n in shape)
@@ -143,9 +143,9 @@ def write_labels(slabs, path, image, dtype, *others):
     Args:
         slabs: iterable of `(depth, y, x)` arrays of whole planes, in order.
         path: of the file.
-        image: open `Volume` that they lie on.
+        image: open `Volume` that they belong to.
         dtype: type of the labels.
-        *others: sinks that take the slabs besides.
+        *others: further sinks that take the slabs.
 
     Returns:
         The `SegmentationSummary`.

@@ -1,4 +1,4 @@
-"""What the store of a job keeps in job.json: what was asked for, and how it is done."""
+"""The contents of job.json in the store of a job: what was requested, and how it is done."""
 
 import json
 from dataclasses import asdict, dataclass, field, replace
@@ -14,25 +14,25 @@ from .options import PredictionOptions
 from .section_smoothing import SectionSmoothing
 
 FORMAT = 3  # of job.json
-# Entries that follow from the model or the volume where they are not asked for.
+# Entries that the model or the volume decides unless they are requested.
 OF_MODEL = ("tta", "smoothing", "zooms", "denoise")
-# Entries that go by other names on a command line.
+# Entries that have other names on the command line.
 ASKED_BY = {"probability": "--probability or --instances", "file": "file [bytes, time]"}
 
 
 @dataclass(frozen=True)
 class JobIdentity:
-    """What a job was asked for; a run that resumes it must ask for the same.
+    """What a job was requested to do; a run that resumes it must request the same.
 
     Attributes:
         source: `SourceVolume`, absolute.
         shape: `(z, y, x)` of the volume.
         model: `RequestedModels`, absolute.
         sha256: of the weights of the models.
-        threshold: minimum foreground probability, of two classes.
-        prediction: `PredictionOptions`; in a store without None for what the model or the volume
-            decides.
-        probability: whether to keep it.
+        threshold: minimum foreground probability for two classes.
+        prediction: `PredictionOptions`; in a store, what the model or the volume decides is filled
+            in.
+        probability: whether to store it.
         defaults: the `PredictionDefaults` of every model, as dicts.
         file: size in bytes and time of change, in ns, of the source; empty for a folder.
     """
@@ -60,7 +60,7 @@ class JobIdentity:
             threshold=job.threshold,
             prediction=job.prediction,
             # Instances are found in the probability.
-            probability=job.probability or job.steps.instances,
+            probability=job.probability or job.postprocessing.instances,
             defaults=tuple(map(asdict, defaults)),
             file=_stamp(job.source.path),
         )
@@ -102,8 +102,8 @@ class JobIdentity:
         for name, value in given.items():
             stored = found.get(name)
             open_still = name in OF_MODEL and value is None
-            same = _plainly(name, stored) == _plainly(name, value)
-            # Several models keep None, by which each of them averages as it was trained to.
+            same = _canonical(name, stored) == _canonical(name, value)
+            # For several models None is kept: each of them uses its own defaults.
             same &= name not in OF_MODEL or stored is not None
             expected = f"the unfinished run's {ASKED_BY.get(name, name)}, {stored}, or a new output"
             require(open_still or same, "resume", expected, value)
@@ -111,7 +111,7 @@ class JobIdentity:
 
 @dataclass(frozen=True)
 class JobPlan:
-    """How a job is done: measured when it is begun, and the same for all of its blocks.
+    """How a job is done: determined when it begins, and the same for all of its blocks.
 
     Attributes:
         intensity: `IntensityStatistics` to standardise with, None for the models' own constants.
@@ -157,7 +157,7 @@ class StoredJob:
     Attributes:
         identity: `JobIdentity`.
         plan: `JobPlan`.
-        id: distinguishes several jobs of one output in one process.
+        id: distinguishes jobs with the same output in one process.
     """
 
     identity: JobIdentity
@@ -180,13 +180,13 @@ def _stamp(source):
     return (file.stat().st_size, file.stat().st_mtime_ns) if file.is_file() else ()
 
 
-def _plainly(name, value):
-    """Return the entry of job.json such that entries that mean the same are equal."""
+def _canonical(name, value):
+    """Return an entry of job.json in a form in which equivalent entries are equal."""
     if name == "tta":
         return "all" if value is True else max(1, int(value or 0))
     if name == "denoise":
         sides = value["sigma"] if isinstance(value, dict) else [value or 0]
         return value if any(sides) else 0
-    if name == "normalization" and isinstance(value, dict):  # padding is measured anew
+    if name == "normalization" and isinstance(value, dict):  # padding is measured again
         return {**value, "padding": None}
     return value

@@ -9,10 +9,10 @@ from ..resources import free_memory
 from .tiling import count_tiles, plan, read_tile, tiled_slabs
 
 HALO = {3: (16, 24, 24), 2: (0, 32, 32)}
-# With so much context a tile's border changes no probability of the published networks by 0.001.
+# With this much context a tile's border changes no probability of the published networks by 0.001.
 SEAMLESS = {3: (64, 80, 80), 2: (0, 96, 96)}
 FADE = {3: (8, 8, 8), 2: (0, 16, 16)}
-# Larger tiles repeat less context. A voxel takes so many bytes; a third of the free memory is used.
+# Larger tiles repeat less context. Tiles take these bytes per voxel, a third of the free memory.
 VOXELS = {3: 24_000_000, 2: 1_000_000}
 BYTES = {3: 80, 2: 1000}
 MULTIPLE = 16  # of a tile's sizes
@@ -33,14 +33,14 @@ def smallest(scales):
 
 
 def multiples(spatial_dims):
-    """Return what the sizes (z, y, x) of a network's tile are multiples of."""
+    """Return the numbers that the sizes (z, y, x) of a network's tile are multiples of."""
     return (1,) * (3 - spatial_dims) + (MULTIPLE,) * spatial_dims
 
 
 def tile_plan(shape, spatial_dims, tile=None, *, scales=((1, 1, 1),), halo=None):
     """Return the tiling of a volume for networks of two or three spatial axes.
 
-    Blocks of a volume in a store have the tile of `resumable_job.new_plan`.
+    The tile for blocks in a store is planned by `resumable_job.new_plan`.
 
     Args:
         shape: `(z, y, x)` of the volume; an axis of channels is not cut.
@@ -48,7 +48,7 @@ def tile_plan(shape, spatial_dims, tile=None, *, scales=((1, 1, 1),), halo=None)
         tile: `(z, y, x)` of a tile, multiples of `MULTIPLE` on the network's axes; by default the
             one that repeats least context within the free memory.
         scales: at which the network sees it, see `Resampled`.
-        halo: context (z, y, x) of a tile; that of `halo_of` by default.
+        halo: context (z, y, x) of a tile; by default see `halo_of`.
 
     Raises:
         ValueError: the tile is not a multiple, or too small for its halo.
@@ -73,7 +73,7 @@ def fitted_tile(tile, shape, spatial_dims):
 def voxels_at_once(spatial_dims, scale=(1, 1, 1), memory=None):
     """Return how many voxels a tile may have: a constant, halved until memory suffices.
 
-    Thus the same file is usually cut in the same tiles.
+    So the same file is usually cut into the same tiles.
 
     Args:
         spatial_dims: of the network.
@@ -87,7 +87,7 @@ def voxels_at_once(spatial_dims, scale=(1, 1, 1), memory=None):
 
 
 def best_tile(shape, halo, fade, steps, voxels):
-    """Return the tile of at most `voxels` voxels with which the fewest voxels are computed.
+    """Return the tile of at most `voxels` voxels that computes the fewest voxels in total.
 
     Tiles of the same z make a slab that is held in memory, so its size is limited too.
     """
@@ -105,7 +105,7 @@ def best_tile(shape, halo, fade, steps, voxels):
     allowed = size <= max(voxels, size.min())
     slab = np.maximum(SLAB_VOXELS // (shape[1] * shape[2]), sizes[0].min())
     allowed &= (np.minimum(sizes[0], shape[0]) <= slab)[:, None, None]
-    # Of equally good tiles the smallest.
+    # Among equally good tiles, the smallest.
     cost = np.where(allowed, total * (1.0 + size / size.max() / 1e3), np.inf)
     best = np.unravel_index(np.argmin(cost), cost.shape)
     return tuple(int(axis[i]) for axis, i in zip(sizes, best, strict=True))
@@ -135,7 +135,7 @@ class Watched:
         self.done = 0
 
     def __call__(self, tile):
-        """Return what the engine gives for a tile."""
+        """Return the engine's values for a tile."""
         result = self.engine(tile)
         self.done += 1
         self.on_progress(self.done, self.total)
@@ -148,7 +148,7 @@ def planned_slabs(engine, volume, axes, on_progress=None):
     Args:
         engine: callable from a tile of raw intensities to `(z, y, x, maps)`, see `engines`.
         volume: `(z, y, x)` or `(z, y, x, channels)` array-like.
-        axes: the tiles, of `tile_plan`.
+        axes: the tiles, from `tile_plan`.
         on_progress: called with the number of tiles done and their total.
     """
     if on_progress:

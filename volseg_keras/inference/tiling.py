@@ -1,9 +1,9 @@
 """Cut a volume into overlapping tiles and join their predictions.
 
 An axis is cut into intervals, and the tiles are their product. Every tile is read with context
-(`halo`) that is thrown away, and neighbours are cross-faded where they meet, one axis at a time:
+(`halo`) that is discarded, and neighbours are cross-faded where they meet, one axis at a time:
 x within a row of tiles, rows within a slab, slabs in the volume. A fade between equal values
-gives that value exactly, so joining unchanged tiles gives the volume back bit for bit.
+gives that value exactly, so joining unchanged tiles restores the volume bit for bit.
 """
 
 import math
@@ -38,7 +38,7 @@ class Interval:
     fade: int
 
     def shifted(self, by):
-        """Return the same of an axis that begins `by` voxels earlier."""
+        """Return the same interval of an axis that begins `by` voxels earlier."""
         edges = ("start", "stop", "keep_start", "keep_stop")
         return replace(self, **{name: getattr(self, name) + by for name in edges})
 
@@ -49,7 +49,7 @@ def intervals(size, tile, halo=0, fade=0):
     Args:
         size: length of the axis.
         tile: voxels read at a time; an axis that is shorter is one interval.
-        halo: voxels of context on each inner side.
+        halo: voxels of context on each side inside the volume.
         fade: voxels over which neighbours are cross-faded.
 
     Returns:
@@ -94,7 +94,7 @@ def count_tiles(axes):
 
 
 def read_tiles(volume, axes):
-    """Yield the tiles of a plan; if planes are small, slabs of them are read at once."""
+    """Yield the tiles of a plan; if planes are small, several are read at once."""
     first, *others = axes
     planes = SLAB_BYTES // (volume.dtype.itemsize * math.prod(volume.shape[1:]))
     low, slab = 0, volume[:0]
@@ -130,7 +130,7 @@ def tiled_slabs(volume, axes, engine):
     Args:
         volume: `(z, y, x)` or `(z, y, x, channels)` array-like.
         axes: a `plan`.
-        engine: callable from a tile of such axes to `(z, y, x, classes)`.
+        engine: callable from a tile to `(z, y, x, classes)`.
 
     Yields:
         `(z, slab)`: the first z and probabilities `(depth, y, x, classes)`.

@@ -1,21 +1,21 @@
 """Cut a volume into blocks that are predicted independently, in any order, by any process.
 
-A block's values depend on the volume and the constants below only: it reads its context from the
+A block's values depend only on the volume and the plan of the job: it reads its context from the
 volume, cross-fades its tiles and ends where the next block begins.
 """
 
 from dataclasses import replace
 from itertools import product
 
-from .engine_output import joined_slabs
-from .tiled_prediction import FADE, best_tile, halo_of, multiples
+from .engine_output import join_slabs
+from .tiled_prediction import FADE, best_tile, multiples
 from .tiling import intervals, tiled_slabs
 
 # Multiples of the chunks of Zarr arrays, so that no two blocks share a chunk.
 BLOCK = (128, 1024, 1024)
 
 
-def blocks(shape, size=BLOCK):
+def blocks(shape, size):
     """Return the blocks of a volume, of `size` voxels, each as three slices, in z, y, x order."""
     return list(
         product(
@@ -27,9 +27,9 @@ def blocks(shape, size=BLOCK):
     )
 
 
-def block_tile(shape, size, spatial_dims, voxels, halo=None):
+def block_tile(shape, size, spatial_dims, voxels, halo):
     """Return the tile `(z, y, x)` of at most `voxels` voxels for blocks of `size` voxels."""
-    halo, fade = halo or halo_of(spatial_dims), FADE[spatial_dims]
+    fade = FADE[spatial_dims]
     region = [min(n, b + 2 * h) for n, b, h in zip(shape, size, halo, strict=True)]
     return best_tile(region, halo, fade, multiples(spatial_dims), voxels)
 
@@ -44,9 +44,7 @@ def axis_plan(size, span, tile, halo, fade):
     return cut
 
 
-def predict_block(
-    engine, volume, block, spatial_dims, tile, halo=None, smoothing=None, padded=None
-):
+def predict_block(engine, volume, block, spatial_dims, tile, halo, smoothing, padded):
     """Return the values `(z, y, x, maps)` of a block.
 
     Args:
@@ -55,16 +53,14 @@ def predict_block(
         block: three slices.
         spatial_dims: of the network.
         tile: `(z, y, x)` of a tile.
-        halo: context of a tile, as of `halo_of`.
-        smoothing: a `SectionSmoothing`, or None.
-        padded: as of `SectionSmoothing.slabs`, for the block's part of a plane.
+        halo: context of a tile, see `halo_of`.
+        smoothing: a `SectionSmoothing`.
+        padded: see `SectionSmoothing.slabs`, for the block's part of a plane.
     """
-    halo, fade = halo or halo_of(spatial_dims), FADE[spatial_dims]
-    sections, *plane = block
-    reach = smoothing.reach if smoothing else 0
+    (sections, *plane), fade, reach = block, FADE[spatial_dims], smoothing.reach
     grown = slice(max(0, sections.start - reach), min(volume.shape[0], sections.stop + reach))
     axes = zip(volume.shape[:3], (grown, *plane), tile, halo, fade, strict=True)
     slabs = tiled_slabs(volume, [axis_plan(*axis) for axis in axes], engine)
     if reach:
         slabs = smoothing.slabs(slabs, sections.start, sections.stop, padded)
-    return joined_slabs(slabs)
+    return join_slabs(slabs)

@@ -1,1 +1,1 @@
-"""The plugin of napari: files and a dock widget, which call the functions of the other folders."""
+"""The napari plugin: files and a dock widget, which call the functions of the other folders."""

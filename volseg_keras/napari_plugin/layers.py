@@ -1,4 +1,4 @@
-"""What napari opens and saves, and volumes as its layers."""
+"""Read and write files for napari, and convert volumes to and from its layers."""
 
 import math
 from pathlib import Path
@@ -15,20 +15,20 @@ from ..volumes.paths import split_name
 from ..volumes.volume import Volume, as_volume, open_volume
 from ..volumes.writing import check_not_input, save_volume
 
-# What of a layer says where its voxels lie.
+# Attributes of a layer that say where its voxels lie.
 ALIGNMENT = ("axis_labels", "scale", "units", "translate", "rotate", "shear", "affine")
-SHARE = 1 / 4  # of the free memory that labels to be painted may take
+SHARE = 1 / 4  # of the free memory that editable labels may take
 RESULT = "volseg_keras result"  # in the metadata of a layer that the widget wrote
 
 
 def get_reader(path):
-    """Return the function that reads a file, or None for what `open_volume` does not know."""
+    """Return the function that reads a file, or None if `open_volume` cannot read it."""
     file = split_name(path)[0] if isinstance(path, str | Path) else None
     return read if file and (format_suffix(file) or file.is_dir()) else None
 
 
 def read(path):
-    """Return a file as the data of a layer: an image, read where it is shown, or labels."""
+    """Return the layer data of a file: an image, read when it is displayed, or labels."""
     volume = open_volume(path)
     kind = "labels" if are_labels(volume) else "image"
     options = {"name": Path(path).stem, "metadata": {"volume": volume}}
@@ -37,7 +37,7 @@ def read(path):
 
 
 def write_labels(path, data, options):
-    """Write a labels layer where its image lies, in the smallest type that holds its ids."""
+    """Write a labels layer, aligned with its image, in the smallest type that holds its ids."""
     size = size_in_nm(options["scale"], options["units"])
     like = options.get("metadata", {}).get("volume")
     if isinstance(like, Volume) and not are_labels(like):
@@ -47,7 +47,7 @@ def write_labels(path, data, options):
 
 
 def sample():
-    """Return synthetic tissue of which four sections are annotated."""
+    """Return synthetic tissue with four annotated sections."""
     rows = zip(annotated_phantom(), ("tissue", "annotation"), ("image", "labels"), strict=True)
     return [(data, {"name": name, **spatial_options((5, 5, 5))}, kind) for data, name, kind in rows]
 
@@ -66,7 +66,7 @@ def volume_of(layer):
 
 
 def alignment_options(layer):
-    """Return options of a layer that lies on another, of which a single image is a section."""
+    """Return options that align a new layer with another; a 2D image is a single section."""
     if layer.ndim != 3:
         return {"metadata": layer.metadata, **spatial_options(size_in_nm(layer.scale, layer.units))}
     return {"metadata": layer.metadata} | {name: getattr(layer, name) for name in ALIGNMENT}
@@ -78,13 +78,13 @@ def mark_result(layer, name):
 
 
 def result_name(layer):
-    """Return the name that `mark_result` gave to a layer, or None. A copy of it is the user's."""
+    """Return the name that `mark_result` gave to a layer; None also for a user's copy of it."""
     layer_id, name = layer.metadata.get(RESULT, (None, None))
     return name if layer_id == layer.unique_id else None
 
 
 def add_volumes(viewer, volumes):
-    """Add open volumes, a dict by name, to a viewer, which reads the planes that it shows."""
+    """Add open volumes, a dict by name, to a viewer, which reads only displayed planes."""
     hidden = {"colormap": "magenta", "blending": "additive", "visible": False}
     for name, volume in volumes.items():
         options = {"name": name, "metadata": {"volume": volume}}
@@ -96,6 +96,6 @@ def add_volumes(viewer, volumes):
 
 
 def to_paint(volume):
-    """Return the labels of a `Volume` in memory, where they can be painted, unless too large."""
+    """Return the labels of a `Volume` in memory, so that they can be painted, unless too large."""
     size = math.prod(volume.shape) * volume.dtype.itemsize
     return np.array(volume) if size < SHARE * free_memory() else volume

@@ -1,4 +1,4 @@
-"""Show a segmentation: in napari where its window opens here, otherwise as a page in the browser.
+"""Show a segmentation in napari if its window can open here, otherwise as a page in the browser.
 
 Importing this module imports neither napari nor Qt.
 """
@@ -22,7 +22,7 @@ show_files(**json.loads(sys.argv[1]))
 
 
 def show(layers):
-    """Show `Layers` in napari where its window opens here, otherwise as a page in the browser."""
+    """Show `Layers` in napari if its window can open here, otherwise as a page in the browser."""
     if not has_napari():
         return show_page(layers)
     from .widget import show as show_in_napari
@@ -31,16 +31,15 @@ def show(layers):
 
 
 def show_written(volume, written, options):
-    """Show a volume and what was written of it.
+    """Show a volume and the files written for it.
 
-    napari runs in a process of its own: where Mesa draws the window, it crashes if TensorFlow was
-    imported before it.
+    napari runs in its own process: if Mesa draws the window, it crashes if TensorFlow was imported
+    before it.
 
     Args:
         volume: path of the volume.
         written: paths of the labels and of the probability, or None, by these names.
-        options: arguments of `open_volume` for the volume, which JSON can hold; what is written
-            needs none.
+        options: arguments of `open_volume` for the volume, of types that JSON can hold.
     """
     files = {name: str(path) for name, path in written.items() if path}
     arguments = {"volume": str(volume), "written": files, "options": options}
@@ -52,13 +51,13 @@ def show_written(volume, written, options):
 
 
 def show_files(volume, written, options):
-    """Open and show files; see `show_written`, whose arguments these are as JSON."""
+    """Open and show files; the arguments are those of `show_written`."""
     image = open_volume(volume, **options)
     show(Layers(image, **{name: open_volume(path) for name, path in written.items()}))
 
 
 def has_napari():
-    """Return whether napari is installed, with Qt, and there is a screen for its window."""
+    """Return whether napari is installed, with Qt, and a screen for its window."""
     screens = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
     if sys.platform == "linux" and not any(map(os.environ.get, screens)):
         return False
@@ -71,7 +70,7 @@ def has_napari():
 
 
 def show_page(layers):
-    """Write a page to a new temporary folder, open it in the browser and print where it is."""
+    """Write a page to a new temporary folder, open it in the browser and print its path."""
     folder = Path(tempfile.mkdtemp(prefix="volseg_"))
     path, _ = write_segmentation_page(folder / "view.html", layers)
     opened = webbrowser.open(path.as_uri())

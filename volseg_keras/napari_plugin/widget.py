@@ -55,7 +55,7 @@ class SegmentAndTrain(qt.QWidget):
         self.threshold, self.run = QLabeledDoubleSlider(QtCore.Qt.Horizontal), qt.QLineEdit()
         self.choice, self.state = qt.QLabel(wordWrap=True), qt.QLabel(wordWrap=True)
         self.stop = qt.QPushButton("Stop")
-        self.bar = qt.QProgressBar(maximum=1000)  # an endless one is drawn all the time, by a core
+        self.bar = qt.QProgressBar(maximum=1000)  # an indeterminate one keeps a core busy
         self._lay_out()
         self._fill_in_and_connect()
         self.reset_choices()
@@ -115,7 +115,7 @@ class SegmentAndTrain(qt.QWidget):
         self.work.signals.busy.connect(self._show_busy)
 
     def reset_choices(self, event=None):
-        """List the layers that there are, except results; napari calls it when they change."""
+        """List the layers except results; napari calls this when layers change."""
         before = self.image.currentData()
         own = [layer for layer in self.viewer.layers if not result_name(layer)]
         for combo, kind in ((self.image, Image), (self.labels, Labels)):
@@ -124,7 +124,7 @@ class SegmentAndTrain(qt.QWidget):
             self._show_image()
 
     def _layer(self, what):
-        """Return the layer that is chosen as "image" or "labels"."""
+        """Return the layer chosen as "image" or "labels"."""
         layer = getattr(self, what).currentData()
         require(layer in self.viewer.layers, what, CHOICES[what], "none")
         return layer
@@ -147,7 +147,7 @@ class SegmentAndTrain(qt.QWidget):
             )
 
     def _set_size(self):
-        """Give the voxel size to the image and to the layers that lie on it."""
+        """Set the voxel size of the image and of the layers aligned with it."""
         size, shape = [side.value() for side in self.sides], self._layer("image").data.shape
         known = self._volume().voxel_size or (0, 0, 0)
         if all(size) and not np.allclose(size, known, atol=0.01):  # as fields round it
@@ -170,7 +170,7 @@ class SegmentAndTrain(qt.QWidget):
         self._show_labels()
 
     def _show(self, kind, what, data, **looks):
-        """Show what was found on the segmented image, in a layer of its own."""
+        """Show a result for the segmented image in its own layer."""
         name = f"{self.segmented.name} {what}"
         for layer in self.viewer.layers:
             if result_name(layer) == name:
@@ -197,7 +197,7 @@ class SegmentAndTrain(qt.QWidget):
         self.labels.setCurrentText(self.viewer.add_layer(layer).name)
 
     def train(self):
-        """Train on the sections that are annotated, or continue a run that was cut off."""
+        """Train on the annotated sections, or continue an interrupted run."""
         run, stop = self.run.text().strip(), Event()
         require(run, "run", "a folder to write", "none")
         known = np.array(volume_of(self._layer("labels")))  # it may be painted on meanwhile
@@ -253,7 +253,7 @@ class SegmentAndTrain(qt.QWidget):
 
 
 def list_layers(combo, layers):
-    """List layers: the chosen one stays chosen; when it is gone, no other takes its place."""
+    """List layers; the chosen one stays chosen, and no other is chosen if it is gone."""
     chosen, otherwise = combo.currentData(), -1 if combo.count() else 0
     with QtCore.QSignalBlocker(combo):
         combo.clear()

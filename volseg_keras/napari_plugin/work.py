@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QApplication
 from ..progress import progress_bar, shown_by
 
 EXPECTED = (ValueError, OSError, FloatingPointError)  # each of them is one line
-EVERY = 0.2  # s between signs of progress
+INTERVAL = 0.2  # s between updates of the progress
 PATIENCE = 120_000  # ms that the program waits for its thread when it ends
 
 
@@ -23,7 +23,7 @@ class Closed(Exception):
 
 
 class Signals(QObject):
-    """What a thread reports to the window: its step and the share done; whether it is busy."""
+    """Signals of a thread to the window: its step and the share done; whether it is busy."""
 
     progress = Signal(str, float)
     busy = Signal(bool)
@@ -38,7 +38,7 @@ class Work:
         QApplication.instance().aboutToQuit.connect(partial(self.end, PATIENCE))
 
     def start(self, name, function, then, stop=None):
-        """Start a function of `on_progress`, whose result `then` takes; an event may `stop` it."""
+        """Start a function of `on_progress` and pass its result to `then`; `stop` is an event."""
         self.name, self.function, self.event = name, function, stop
         hooks = {"returned": (self._clear, then), "errored": (self._clear, show_failure)}
         hooks["finished"] = self._finish
@@ -59,7 +59,7 @@ class Work:
         if self.worker.abort_requested:
             raise Closed
         kind, now = what.partition(" ")[0], time.monotonic()
-        if kind != self.shown[0] or now > self.shown[1] + EVERY:  # the window is drawn each time
+        if kind != self.shown[0] or now > self.shown[1] + INTERVAL:  # the window is drawn each time
             self.shown = kind, now
             self.signals.progress.emit(what, done / total if total else 0)
 
@@ -71,19 +71,19 @@ class Work:
         self.signals.busy.emit(False)
 
     def stop(self):
-        """End the task early, with a result where it can have one."""
+        """End the task early, with a result if it can return one."""
         self.event.set() if self.event else self.worker.quit()
         self.signals.progress.emit(f"stopping {self.name}", 0)
 
     def end(self, patience, *_):
-        """End the task without a result, and wait for so many milliseconds."""
+        """End the task without a result, and wait for up to `patience` milliseconds."""
         if self.worker:
             self.worker.quit()
             QThreadPool.globalInstance().waitForDone(patience)
 
 
 def show_failure(error):
-    """Show an error, in one line where it is an expected one."""
+    """Show an error, in one line if it is expected."""
     if isinstance(error, EXPECTED):
         show_error(str(error).partition("\n")[0])
     elif not isinstance(error, Closed):
@@ -92,10 +92,10 @@ def show_failure(error):
 
 @contextmanager
 def _own_symbols():
-    """Import libraries so that they call their own functions where another one has the same.
+    """Import libraries so that they call their own functions even if others have the same names.
 
-    TensorFlow and Mesa, by which a window draws on Linux, both hold LLVM, and without this the
-    second of them that is loaded calls the first one's, and the process dies.
+    TensorFlow and Mesa, which draws windows on Linux, both contain LLVM; without this, the second
+    that is loaded calls the functions of the first, and the process crashes.
     """
     if not hasattr(os, "RTLD_DEEPBIND"):  # only Linux has it
         yield

@@ -1,1 +1,1 @@
-"""What follows prediction: clean label maps, instances, and their measures."""
+"""Steps after prediction: clean label maps, split instances, and measure them."""

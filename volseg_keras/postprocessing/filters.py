@@ -15,7 +15,7 @@ def median(volume, size=3):
     """Filter a volume by the median of every voxel's neighbourhood.
 
     For class ids this is the majority vote of the neighbourhood, which for two classes is the
-    median; of equal votes the lower class wins. Volumes are mirrored at their border.
+    median; in a tie the lower class wins. Volumes are mirrored at their border.
 
     Args:
         volume: `(z, y, x)` probabilities, or class ids of few classes.
@@ -48,7 +48,7 @@ def remove_small(labels, min_size):
     """Set connected components of fewer than `min_size` voxels to 0.
 
     Args:
-        labels: `(z, y, x)` class ids or instances; a component is of one label.
+        labels: `(z, y, x)` class ids or instances; a component has one label.
         min_size: the smallest size that is kept.
     """
     labels = np.asarray(labels)
@@ -59,11 +59,12 @@ def remove_small(labels, min_size):
 def fill_holes(labels):
     """Fill the holes of objects with their labels.
 
-    A hole is background that touches neither the volume's border (of a single section, its outline)
+    A hole is background that touches neither the volume's border (for a single section, its edges)
     nor more than one label.
 
     Args:
-        labels: `(z, y, x)` class ids or instances. Takes another six bytes a voxel of memory.
+        labels: `(z, y, x)` class ids or instances. Another six bytes of memory per voxel
+            are needed.
     """
     labels = np.array(labels)
     holes = cc3d.connected_components(labels == 0, connectivity=CONNECTIVITY)
@@ -80,11 +81,11 @@ def fill_holes(labels):
 
 
 def writable(labels):
-    """Return labels as cc3d needs them: integers in native byte order, writable."""
+    """Return labels as cc3d needs them: writable integers in native byte order."""
     whole = labels.view(np.uint8) if labels.dtype == bool else labels
     return np.require(whole, whole.dtype.newbyteorder("="), "W")
 
 
 def touches_border(box, shape):
-    """Return whether a bounding box, three slices, meets the border of a volume."""
+    """Return whether a bounding box, a tuple of slices, touches the border of a volume."""
     return any(s.start == 0 or s.stop == n for s, n in zip(box, shape, strict=True))

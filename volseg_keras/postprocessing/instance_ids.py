@@ -1,4 +1,4 @@
-"""What are the instances of a label map: its labels, or their connected components."""
+"""Find the instances of a label map: its labels, or their connected components."""
 
 import warnings
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class InstanceMap:
     Attributes:
         ids: `(z, y, x)` instance ids.
         class_ids: `(z, y, x)` uint8 class ids.
-        are_components: whether instances are connected components, else labels as they are.
+        are_components: whether instances are connected components, else the labels themselves.
     """
 
     ids: np.ndarray
@@ -38,9 +38,9 @@ class InstanceMap:
 def as_instances(labels, name="labels"):
     """Return the `InstanceMap` of a label map.
 
-    The instances of a mask (one label besides 0) and of 8-bit labels, which are classes, 255 beside
-    others being "not annotated", are connected components; others, also floats, are instance ids of
-    one class. Errors call the label map `name`.
+    For a mask (one label besides 0) and for 8-bit labels, which are classes (255 beside others is
+    "not annotated"), instances are the connected components. Other labels, also floats, are
+    instance ids of one class. `name` is the label map's name in error messages.
     """
     labels = np.asarray(labels)
     are_classes = labels.dtype.itemsize == 1
@@ -56,17 +56,17 @@ def as_instances(labels, name="labels"):
 
 
 def instances_to_measure(labels, components, source):
-    """Return the instance ids and, of components, the class ids of a label map as a file holds it.
+    """Return the instance ids of a label map from a file and, for components, the class ids.
 
-    Warns if labels may be classes, as several of them lie on more than one object.
+    Warns if labels may be classes, because several of them lie on more than one object.
 
     Args:
         labels: `(z, y, x)` instance ids; or with `components` class ids or a mask.
         components: whether instances are the connected components.
-        source: what an error calls the map, for example its file.
+        source: the map's name in error messages, for example its file.
 
     Raises:
-        ValueError: a label is no whole number, or a single label lies on several objects.
+        ValueError: a label is not a whole number, or the only label lies on several objects.
     """
     if components:
         found = as_instances(class_ids_with_gaps(labels, name="labels"))
@@ -84,7 +84,7 @@ def instances_to_measure(labels, components, source):
 
 
 def objects_of(labels):
-    """Return the connected components of the labels of a map, whatever they stand for."""
+    """Return the connected components of all labels of a map, be they classes or instances."""
     if labels.dtype.itemsize == 1:
         return as_instances(labels).ids
     return components(whole_numbers(labels, "labels"))
@@ -103,7 +103,7 @@ def is_mask(labels):
 
 
 def compact_large_ids(labels):
-    """Return labels, renumbered without gaps if ids are large, and then their ids, else None."""
+    """Return labels and None; if ids are large, labels renumbered without gaps and their ids."""
     if labels.dtype == bool or labels.max(initial=0) <= LARGEST_ID:
         return labels.astype(np.uint8) if labels.dtype == bool else labels, None
     ids = np.unique(np.concatenate([np.zeros(1, labels.dtype), *map(np.unique, labels)]))

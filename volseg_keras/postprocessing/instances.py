@@ -1,9 +1,9 @@
-"""Instances of a probability volume: a watershed in slabs that equals that of the whole volume.
+"""Instances of a probability volume: a watershed in slabs, the same as on the whole volume.
 
 The height of a voxel is its probability times its distance to the background. Every voxel points
 to its highest neighbour, and those that lead to the same summit are a basin; basins are merged over
 the saddles between them, highest first, unless a narrow neck separates them. Height and pointers
-depend on a voxel's surroundings only, so the result is the same however a volume is cut in slabs.
+depend only on a voxel's surroundings, so the result does not depend on how a volume is cut.
 """
 
 from dataclasses import dataclass
@@ -27,10 +27,10 @@ from .watershed import Basins
 
 # Where objects are split by default, and the minimum voxels of an instance.
 NECK, MIN_SIZE = 0.5, 100
-RADIUS = 32  # smallest sides of a voxel; distances to the background are clipped there
+RADIUS = 32  # in smallest voxel sides: larger distances to the background are clipped
 SLAB_VOXELS, BLOCK = 2**27, 512
-BYTES = 200  # a voxel of a slab that is all foreground: twice what was measured
-HEIGHT_BYTES = 16  # a voxel of which only the height is held
+BYTES = 200  # per voxel of a slab that is all foreground: twice the measured value
+HEIGHT_BYTES = 16  # per voxel of which only the height is held
 
 
 def instances(probability, threshold=0.5, *, voxel_size=None, neck=NECK, min_size=MIN_SIZE):
@@ -75,11 +75,11 @@ def write_instances(
 
     Args:
         probability: a `Volume` or array-like, of which slabs are read.
-        output: file to write, of a format that `create_volume` knows and that takes 32 bits.
-        threshold: as of `instances`.
-        voxel_size: as of `instances`; it is written too.
-        neck: as of `instances`.
-        min_size: as of `instances`.
+        output: file to write, in a format of `create_volume` that has 32-bit integers.
+        threshold: see `instances`.
+        voxel_size: see `instances`; it is written too.
+        neck: see `instances`.
+        min_size: see `instances`.
         on_progress: called with the number of steps done and their total, two for each slab.
 
     Returns:
@@ -104,7 +104,7 @@ def write_instances(
 
 
 def check_takes_ids(output):
-    """Raise ValueError for a file of a format that has no 32-bit integers."""
+    """Raise ValueError for a file format that has no 32-bit integers."""
     kind = format_suffix(Path(output))
     good = kind is None or FORMATS[kind].holds_32_bits
     require(good, "output", "a format that has 32-bit integers, such as .tif", output)
@@ -143,7 +143,7 @@ class Watershed:
 
         Args:
             probability: a `Volume` or array-like, of which slabs are read.
-            store: a binary file for the basins of the foreground, some bytes for each voxel of it.
+            store: a binary file for the basins, some bytes per voxel of the foreground.
             voxel_size: sides (z, y, x) of a voxel in nm; by default that of the volume, else a
                 cube.
             on_progress: called with the number of steps done and their total, two for each slab.
@@ -155,7 +155,7 @@ class Watershed:
         depth, plane = probability.shape[0], prod(probability.shape[1:])
         planes = max(min(SLAB_VOXELS, free_memory() // BYTES) // plane, 1)
         cuts = [(z, min(z + planes, depth)) for z in range(0, depth, planes)]
-        # Heights take little memory, and time for all planes within reach of theirs.
+        # Heights take little memory, but also the time of all planes within reach.
         thick = min(2 * reach[0], free_memory() // (HEIGHT_BYTES * plane)) // planes
         thick = planes * max(1, thick)
         on_progress = on_progress or (lambda done, total: None)
@@ -176,7 +176,7 @@ class Watershed:
 
 
 def check_probability(probability):
-    """Raise ValueError for what is no volume of probabilities."""
+    """Raise ValueError unless the argument is a volume of probabilities."""
     shape, dtype = tuple(probability.shape), np.dtype(probability.dtype)
     require(
         len(shape) == 3 and prod(shape) and dtype.kind in "fb",
@@ -187,7 +187,7 @@ def check_probability(probability):
 
 
 def thin_heights(probability, planes, thick, threshold, sides, reach):
-    """Yield the `heights` of slabs of `planes`, found for `thick` planes at a time, a multiple."""
+    """Yield the `heights` of slabs of `planes`, computed for a multiple, `thick`, at a time."""
     for low in range(0, probability.shape[0], thick):
         high = min(low + thick, probability.shape[0])
         found = heights(probability, low, high, threshold, sides, reach)
@@ -204,7 +204,7 @@ def heights(probability, low, high, threshold, sides, reach):
         high: one past its last plane.
         threshold: minimum probability of the foreground.
         sides: (z, y, x) of a voxel.
-        reach: (z, y, x) in voxels of what a distance depends on.
+        reach: (z, y, x) in voxels of the surroundings that a distance depends on.
     """
     start, stop = max(low - 1 - reach[0], 0), min(high + 1 + reach[0], probability.shape[0])
     first, last = max(low - 1, 0), min(high + 1, probability.shape[0])

@@ -1,4 +1,4 @@
-"""Measurements of instances: volume, surface, position and shape, a row each."""
+"""Measurements of instances: volume, surface, position and shape, one row per instance."""
 
 import warnings
 
@@ -27,7 +27,7 @@ COLUMNS = (
 # smoothing by a Gaussian of this many voxels it is 1 % for a radius of 8 voxels or more. Long sides
 # of voxels make higher steps, which are smoothed along the shorter sides.
 SMOOTHING = 0.7
-LEAST_LEFT = 0.8  # share of an object that smoothing has to leave
+MIN_SHARE = 0.8  # of an object that must be left by smoothing
 
 
 def measure(labels, voxel_size, *, classes=None, on_progress=None):
@@ -37,7 +37,7 @@ def measure(labels, voxel_size, *, classes=None, on_progress=None):
         labels: `(z, y, x)` instance ids, 0 being background.
         voxel_size: sides (z, y, x) of a voxel in nm.
         classes: `(z, y, x)` class ids, for the column `class`; 1 by default.
-        on_progress: called with objects done and their number.
+        on_progress: called with the number of objects done and their total.
 
     Returns:
         A list of dicts with the keys `COLUMNS`, in order of the ids. Among them are
@@ -67,7 +67,7 @@ def measure(labels, voxel_size, *, classes=None, on_progress=None):
     labels, ids = compact_large_ids(labels)
     boxes = ndimage.find_objects(labels)
     found = [(i, box) for i, box in enumerate(boxes, 1) if box]
-    first = int(len(labels) == 1)  # a single section has no border, and no shape, along z
+    first = int(len(labels) == 1)  # a single section has neither border nor shape along z
     rows = []
     for i, box in found:
         own = labels[box] == i
@@ -83,7 +83,7 @@ def measure(labels, voxel_size, *, classes=None, on_progress=None):
 
 
 def warn_of_assumed_thickness(volume):
-    """Warn of a `Volume` of one section whose thickness may have been taken from its pixels."""
+    """Warn if the thickness of a `Volume` of one section may be a default, its pixel size."""
     thickness, height, _ = volume.voxel_size
     if len(volume) == 1 and thickness == height:
         warnings.warn(
@@ -100,7 +100,7 @@ def shape_descriptors(own, box, sides, first=0):
         own: mask of its box.
         box: three slices.
         sides: of a voxel.
-        first: axis from which on principal axes count.
+        first: first axis that counts for the principal axes.
     """
     count, center, spread = moments(own)
     sides = np.array(sides)
@@ -137,7 +137,7 @@ def surface(own, sides):
     sigma = SMOOTHING * np.sqrt(max(sides) / np.asarray(sides))
     mask = np.pad(own, [(n, n) for n in np.ceil(4 * sigma).astype(int)]).astype(np.float32)
     smooth = ndimage.gaussian_filter(mask, sigma)
-    # Smoothing would remove specks, and what is one section thick.
-    mask = smooth if np.count_nonzero(smooth > 0.5) >= LEAST_LEFT * np.count_nonzero(own) else mask
+    # Smoothing would remove specks, and objects that are one section thick.
+    mask = smooth if np.count_nonzero(smooth > 0.5) >= MIN_SHARE * np.count_nonzero(own) else mask
     vertices, faces, _, _ = marching_cubes(mask, 0.5, spacing=tuple(sides))
     return float(mesh_surface_area(vertices, faces))

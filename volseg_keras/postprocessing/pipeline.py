@@ -15,24 +15,24 @@ from .filters import fill_holes, median, remove_small
 from .instances import MIN_SIZE, Watershed, check_takes_ids
 
 SLAB_VOXELS = 2**25
-# Of a voxel, while a volume is cleaned as a whole; measured.
+# Per voxel, while a volume is cleaned as a whole; measured.
 BYTES = {np.uint8: 10, np.uint32: 16}
-PLANE_BYTES = 60  # of a voxel of a plane, while instances are found; measured
+PLANE_BYTES = 60  # per voxel of a plane, while instances are found; measured
 
 
 @dataclass(frozen=True)
 class PostProcessing:
-    """What is done with a prediction, in this order.
+    """The steps applied to a prediction, in this order.
 
-    Median and instances work in slabs, the rest on the whole volume in memory.
+    Median and instances work in slabs, the others on the whole volume in memory.
 
     Attributes:
-        median: side in voxels of the median filter, odd, 1 for none; of the probability for
-            `instances`, else of the labels, which for two classes is the same.
+        median: side in voxels of the median filter, odd, 1 for none; it is applied to the
+            probability for `instances`, else to the labels, which is the same for two classes.
         instances: split the foreground into instances, see `postprocessing.instances`.
         fill_holes: see `postprocessing.filters`.
         min_size: minimum voxels of a connected component, or of an instance before its holes are
-            filled; by default 100 of an instance, else 1.
+            filled; by default 100 for instances, else 1.
 
     Raises:
         ValueError: a number is out of its range.
@@ -99,10 +99,10 @@ class PostProcessing:
 
         Args:
             labels: `(z, y, x)` array-like of class ids; not read for instances.
-            probability: `(z, y, x)` array-like of the foreground's; only read for instances.
+            probability: `(z, y, x)` array-like of the foreground; only read for instances.
             threshold: minimum probability of the foreground of instances.
             voxel_size: sides (z, y, x) of a voxel in nm, or None.
-            on_progress: called with steps done and their total, or None.
+            on_progress: called with the number of steps done and their total, or None.
             folder: for a temporary file of the basins of instances; in memory by default.
         """
         with TemporaryFile(dir=folder) if folder else BytesIO() as basins:
@@ -115,7 +115,7 @@ class PostProcessing:
             if not self.takes_whole_volume:
                 yield from slabs
                 return
-            result = _gathered(slabs, labels.shape, self.dtype)
+            result = _gather(slabs, labels.shape, self.dtype)
         if self.fill_holes:
             result = fill_holes(result)
         if self.min_size and not self.instances:
@@ -137,7 +137,7 @@ class MedianFiltered:
         self.voxel_size = getattr(volume, "voxel_size", None)
 
     def __getitem__(self, key):
-        """Return a filtered block; `key` is a slice of planes, or has a slice an axis."""
+        """Return a filtered block; `key` is a slice of planes, or one slice per axis."""
         key, wide, own = key if isinstance(key, tuple) else (key,), [], []
         for span, size in zip(key, self.shape, strict=False):
             low, high, _ = span.indices(size)
@@ -148,7 +148,7 @@ class MedianFiltered:
         return (median(values, self.size) if self.size > 1 else values)[tuple(own)]
 
     def slabs(self, on_progress=None):
-        """Yield all planes in slabs; `on_progress` is called with slabs done and their total."""
+        """Yield all planes in slabs; `on_progress` is called with slabs done and total."""
         planes = max(SLAB_VOXELS // prod(self.shape[1:]), self.size)
         starts = range(0, self.shape[0], planes)
         for i, z in enumerate(starts):
@@ -161,11 +161,11 @@ def clean_labels(labels, *, median=1, fill_holes=False, min_size=None):
     """Clean a label map: median filter, then holes, then small components.
 
     Args:
-        labels: `(z, y, x)` class ids of 8 bits.
+        labels: `(z, y, x)` 8-bit class ids.
         median: side in voxels of the median filter, odd, 1 for none: every voxel gets the label
             of most of its neighbours.
-        fill_holes: give background that touches one label only, and not the volume's border, that
-            label.
+        fill_holes: fill background that touches only one label, and not the volume's border, with
+            that label.
         min_size: minimum voxels of a connected component (by faces) that is kept.
 
     Returns:
@@ -185,11 +185,11 @@ def clean_labels(labels, *, median=1, fill_holes=False, min_size=None):
         f"shape {labels.shape}, dtype {labels.dtype}",
     )
     steps = PostProcessing(median=median, fill_holes=fill_holes, min_size=min_size)
-    return _gathered(steps.slabs(labels.view(np.uint8), None), labels.shape, np.uint8)
+    return _gather(steps.slabs(labels.view(np.uint8), None), labels.shape, np.uint8)
 
 
-def _gathered(slabs, shape, dtype):
-    """Return slabs as one array."""
+def _gather(slabs, shape, dtype):
+    """Join slabs in one array."""
     result, z = np.empty(shape, dtype), 0
     for slab in slabs:
         result[z : z + len(slab)] = slab

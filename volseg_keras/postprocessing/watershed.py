@@ -1,4 +1,4 @@
-"""Basins of a height map that comes in slabs, and their merging."""
+"""Find basins of a height map slab by slab, and merge them."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ class Table(NamedTuple):
 
     Attributes:
         peak: float32 heights of their summits.
-        summit: flat indices of these in the volume with a margin of one voxel.
+        summit: flat indices of the summits in the volume with a margin of one voxel.
         size: numbers of voxels.
         link: the id of the same basin where it is cut by the face of a slab, else its own.
     """
@@ -24,7 +24,7 @@ class Table(NamedTuple):
 class Basins:
     """Basins of a volume: the summit and size of each, and the saddles to its neighbours.
 
-    A basin that is cut by the face of a slab has an id on each side, one linked to the other.
+    A basin that is cut by the face of a slab has an id on each side; one links to the other.
 
     Args:
         plane: sizes (y, x) of the volume.
@@ -45,7 +45,7 @@ class Basins:
         """Find the basins of the next slab.
 
         Args:
-            height: float32 `(1 + depth + 1, y, x)`, the slab with a plane of each neighbour.
+            height: float32 `(1 + depth + 1, y, x)`, the slab and one plane of each neighbour.
 
         Returns:
             Flat indices, in the slab, of the voxels of the foreground; and their uint32 ids.
@@ -74,8 +74,8 @@ class Basins:
     def ascend(self, flat, nodes, own, number):
         """Return where steepest ascent ends in a slab, and the index of its end for each voxel.
 
-        It ends at a summit or at the first voxel outside the slab. Of equal neighbours the last is
-        taken.
+        It ends at a summit or at the first voxel outside the slab. Among equal neighbours the last
+        is taken.
         """
         number[nodes] = np.arange(len(nodes))
         voxels = nodes[own]
@@ -105,7 +105,7 @@ class Basins:
         self.count += len(tops)
 
     def find_saddles(self, flat, voxels, ids):
-        """Return the saddles between neighbouring basins, also to those of the slab before."""
+        """Return the saddles between neighbouring basins, including those of the slab before."""
         found = []
         for step in (1, self.width, self.plane):
             a, b = ids[voxels], ids[voxels - step]
@@ -119,7 +119,7 @@ class Basins:
         peak, summit, size, link = map(np.concatenate, zip(*self.tables, strict=True))
         while (link != (further := link[link])).any():
             link = further
-        # Basins are numbered in order of their summits: the same however the volume is cut.
+        # Numbered in order of their summits, basins do not depend on how the volume is cut.
         roots = np.flatnonzero(link == np.arange(len(link)))
         roots = roots[np.argsort(summit[roots])]
         basin = np.zeros(len(link), np.int64)
@@ -136,7 +136,7 @@ class Basins:
 
 
 def highest_saddles(a, b, height):
-    """Return, of saddles between pairs `(a, b)` of basins, the highest of every pair."""
+    """Return the highest saddle `(a, b, height)` between every pair of basins."""
     low, high = np.minimum(a, b).astype(np.uint64), np.maximum(a, b).astype(np.uint64)
     key = (low << np.uint64(32)) | high
     key, height = key[low < high], height[low < high]

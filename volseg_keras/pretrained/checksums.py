@@ -24,7 +24,7 @@ def check_files(folder, names=None):
         names: the files to check, relative to the folder; all by default.
 
     Raises:
-        ValueError: a file is missing, not listed, or not the one that was published.
+        ValueError: a file is missing, not listed, or differs from the published one.
     """
     folder = Path(folder)
     if not (folder / CHECKSUMS).is_file():

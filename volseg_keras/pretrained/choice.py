@@ -11,11 +11,12 @@ from .presets import published
 from .stored_facts import StoredFacts, mean_threshold
 
 AUTO = "auto"  # as the name of a model
-# By number of spatial axes, the best first; the first one that is published is used.
+# Models by number of spatial axes, best first; the first published one is used.
 BEST = {2: ("mito-2d", "D"), 3: ("mito-3d", "H")}
 OTHER = {2: 3, 3: 2}
-FEWEST_FOR_BOTH = 8  # sections of a volume that models of both kinds see
-# Voxel sizes that differ by a smaller factor count as equal, those by a larger are not rescaled.
+FEWEST_FOR_BOTH = 8  # sections of a volume that a 2D and a 3D model segment together
+# Voxel sizes that differ by less than the first factor count as equal; volumes are not rescaled by
+# more than the second.
 ALIKE, TOO_FAR = 1.25, 4.0
 
 
@@ -24,8 +25,8 @@ class ChosenModels:
     """The models to segment a volume with.
 
     Attributes:
-        models: names of published models, the one that suits best first; several are averaged.
-        reason: one line for people.
+        models: names of published models, best first; several are averaged.
+        reason: a line to display.
     """
 
     models: tuple
@@ -33,10 +34,10 @@ class ChosenModels:
 
     @classmethod
     def of(cls, volume, models):
-        """Return the choice of models that are given, or that of `choose_model` for "auto".
+        """Return the given models, or the choice of `choose_model` for "auto".
 
         Args:
-            volume: as of `choose_model`.
+            volume: see `choose_model`.
             models: tuple of names of published models, runs or files, or of "auto" alone.
         """
         if is_auto(models):
@@ -54,7 +55,7 @@ class ChosenModels:
         return mean_threshold(self.models)
 
     def scale(self, volume):
-        """Return how many voxels the models see for one of a volume; see `common_scale`."""
+        """Return the voxels that the models see per voxel of a volume; see `common_scale`."""
         return common_scale(self.models, known_voxel_size(volume))
 
 
@@ -68,18 +69,18 @@ def is_auto(models):
 def choose_model(volume):
     """Return the `ChosenModels` for a volume.
 
-    A 2D model where sections are more than three times as thick as a pixel is wide, or where the
-    volume has few sections; else a 3D one. If the voxel size is unknown, the thickness is measured,
-    see `section_thickness`. What the best model of the other kind finds is averaged with it, since
-    the two err at different places. Jaccard indices of mito-2d, mito-3d and their mean: 0.874,
-    0.922 and 0.928 on the held-out part of EPFL; 0.817, 0.786 and 0.872 on every eighth section of
-    it; 0.652, 0.755 and 0.731 on SBEM's validation volume.
+    A 2D model if sections are more than three times as thick as a pixel is wide, or if the volume
+    has few sections; else a 3D one. If the voxel size is unknown, the thickness is measured, see
+    `section_thickness`. The best model of the other kind is averaged with it, since the two make
+    different errors. Jaccard indices of mito-2d, mito-3d and their mean: 0.874, 0.922 and 0.928 on
+    the held-out part of EPFL; 0.817, 0.786 and 0.872 on every eighth section of it; 0.652, 0.755
+    and 0.731 on SBEM's validation volume.
 
     Args:
         volume: `(z, y, x)` or `(z, y, x, channels)` array-like; a `Volume` also has a voxel size.
 
     Raises:
-        ValueError: the volume has other axes, or no model is published.
+        ValueError: the axes of the volume are not these, or no model is published.
     """
     check_axes(volume)
     dims, why = dims_for(volume, getattr(volume, "voxel_size", None))
@@ -103,7 +104,7 @@ def common_scale(models, voxel_size):
         voxel_size: of the volume, or None.
 
     Returns:
-        Three numbers: 1 also if the models were trained at voxel sizes that differ by more than a
+        Three numbers, all 1 if the models were trained at voxel sizes that differ by more than a
         quarter. The thickness of sections is that of the 3D models, if there are any.
     """
     stored = [StoredFacts.of(model) for model in models]
@@ -114,16 +115,16 @@ def common_scale(models, voxel_size):
         return (1, 1, 1)
     if min(dims) == max(dims):
         return rescaling(voxel_size, size, max(dims))
-    # Sections that are too thick for one kind do not keep the other from its pixels.
+    # Sections too thick for the 3D models must not prevent rescaling along y and x.
     flat = rescaling(voxel_size, size, 2)
     thick = rescaling((voxel_size[0], *size[1:]), size, 3)
     return (thick[0], *flat[1:])
 
 
 def scale_to(models, voxel_size):
-    """Return how many voxels of the models' size make one of a volume, along (z, y, x).
+    """Return the voxels of the models' size per voxel of a volume, along (z, y, x).
 
-    Sections stay as they are for 2D models.
+    For 2D models, sections stay as they are.
 
     Args:
         models: names, runs or files.
@@ -144,7 +145,7 @@ def scale_to(models, voxel_size):
 
 
 def common_voxel_size(sizes, dims):
-    """Return the voxel size that models which see a volume together were trained at.
+    """Return the voxel size that models of an ensemble were trained at.
 
     Args:
         sizes: `StoredFacts.nearest_voxel_size` of each.
@@ -163,7 +164,7 @@ def common_voxel_size(sizes, dims):
 
 
 def rescaling(voxel_size, trained, spatial_dims):
-    """Return how many voxels a model sees for one of a volume, along (z, y, x).
+    """Return the voxels that a model sees per voxel of a volume, along (z, y, x).
 
     Args:
         voxel_size: of the volume, `(z, y, x)` in nm, or None.
@@ -171,7 +172,7 @@ def rescaling(voxel_size, trained, spatial_dims):
         spatial_dims: of the model, None if unknown; for 2, sections are kept as they are.
 
     Returns:
-        Three numbers: 1 if something is unknown, or if sizes differ by less than a quarter or more
+        Three numbers, all 1 if a size is unknown, or if sizes differ by less than a quarter or more
         than fourfold.
     """
     if not (voxel_size and trained and spatial_dims):
@@ -183,5 +184,5 @@ def rescaling(voxel_size, trained, spatial_dims):
 
 
 def scale_text(scale):
-    """Return a line about a scale, for people."""
+    """Return a line that states a scale."""
     return f"Rescaled by {', '.join(f'{s:g}' for s in scale)} (z, y, x) to the model's voxel size"

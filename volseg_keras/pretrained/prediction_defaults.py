@@ -1,4 +1,4 @@
-"""How a model predicts unless it is asked otherwise, as training chose it."""
+"""The default options of a model's predictions, chosen in training."""
 
 from dataclasses import dataclass
 from math import inf
@@ -12,10 +12,10 @@ class PredictionDefaults:
     """What is stored with a model for its predictions; see `inference.options.PredictionOptions`.
 
     Attributes:
-        views: over how many flips and transpositions it averages.
-        smoothing: of a 2D network, over neighbouring sections, in pixels.
-        zooms: of a 2D network.
-        noise: of the noisiest volume that it was trained on, see `noise_of`; None if unknown.
+        views: number of flips and transpositions that it averages over.
+        smoothing: for a 2D network, over neighbouring sections, in pixels.
+        zooms: for a 2D network.
+        noise: that of the noisiest volume it was trained on, see `noise_of`; None if unknown.
     """
 
     views: int = 1
@@ -32,7 +32,7 @@ class PredictionDefaults:
         """Return the defaults among the entries of metrics.json.
 
         Raises:
-            ValueError: the values are no such numbers; the message names the model.
+            ValueError: the values are not such numbers; the message names the model.
         """
         plain = cls()
         views, noise = entries.get("views", plain.views), entries.get("noise", plain.noise)

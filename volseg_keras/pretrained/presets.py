@@ -12,7 +12,7 @@ from .checksums import check_files
 
 KERAS, METRICS = "model.keras", "metrics.json"  # of a run and of a published model
 METADATA = Path("assets.extra", "volseg.json")  # of a SavedModel
-# Models of earlier versions, and what took their place.
+# Models of earlier versions, and their replacements.
 RENAMED = {"h-robust": "mito-3d"}
 PUBLISHED = (
     Path(__file__).parents[1] / "saved_models",
@@ -32,7 +32,7 @@ def load_pretrained(name):
         since the model itself standardises grey levels.
 
     Raises:
-        ValueError: there is no such model, or its file is damaged or would run code of its own.
+        ValueError: there is no such model, or its file is damaged or would run its own code.
 
     Example:
         >>> model = volseg_keras.load_pretrained("mito-3d")  # takes raw intensities
@@ -48,7 +48,7 @@ def load_pretrained(name):
 
 @contextmanager
 def readable(path):
-    """Turn what goes wrong while a model is loaded into a ValueError of one line."""
+    """Turn any error while a model is loaded into a ValueError of one line."""
     try:
         yield
     except Exception as error:  # a damaged file fails anywhere in its library
@@ -69,7 +69,7 @@ def model_file(name, argument="model"):
 
     Args:
         name: of a published model, a folder of a run, or a .keras file.
-        argument: what an error calls it.
+        argument: its name in error messages.
 
     Raises:
         ValueError: there is none, or it differs from the SHA256SUMS beside it.
@@ -92,7 +92,7 @@ def keras_file(name):
 
 
 def current_name(name):
-    """Return the name, in lower case, of a published model, or of the one that took its place."""
+    """Return the lower-case name of a published model, or of the one that replaced it."""
     if name not in RENAMED or name in published():
         return name
     warnings.warn(f"model {name} is replaced by {RENAMED[name]}", stacklevel=2)
@@ -115,13 +115,16 @@ def published_text():
 
 def weights_digest(model):
     """Return the hash of a model's weights."""
-    weights = Path(model) / "variables" / "variables.data-00000-of-00001"
-    return sha256(weights if is_of_savedmodel(weights, model) else model_file(model))
+    folder = savedmodel_folder(model)
+    weights = folder and folder / "variables" / "variables.data-00000-of-00001"
+    return sha256(weights or model_file(model))
 
 
-def is_of_savedmodel(file, folder):
-    """Return whether a file is there and of a SavedModel that has no .keras file beside it."""
-    return file.is_file() and not (Path(folder) / KERAS).is_file()
+def savedmodel_folder(name):
+    """Return the folder of a SavedModel without model.keras, or None."""
+    folder = Path(name)
+    found = (folder / "saved_model.pb").is_file() and not (folder / KERAS).is_file()
+    return folder if found else None
 
 
 def published():

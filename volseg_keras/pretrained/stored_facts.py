@@ -1,9 +1,8 @@
-"""What is stored with a model besides its weights, read and checked once."""
+"""Facts stored with a model besides its weights, read and checked once."""
 
 import json
 import zipfile
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from ..errors import require
 from ..files import read_json
 from ..networks.variants import find_variant
 from .prediction_defaults import PredictionDefaults
-from .presets import KERAS, METADATA, METRICS, is_of_savedmodel, model_file
+from .presets import KERAS, METADATA, METRICS, model_file, savedmodel_folder
 
 # Entries of metrics.json that exports state too.
 MEASURED = (
@@ -24,15 +23,15 @@ MEASURED = (
 
 @dataclass(frozen=True)
 class StoredFacts:
-    """What is stored with a model besides its weights.
+    """Facts stored with a model besides its weights.
 
     Attributes:
-        threshold: minimum foreground probability, chosen in training; 0.5 where none is stored.
+        threshold: minimum foreground probability, chosen in training; 0.5 if none is stored.
         defaults: `PredictionDefaults`.
         voxel_size_range: the smallest and the largest sides `(z, y, x)` in nm of the voxels of the
             volumes that it was trained on, or the voxel size twice; None if unknown.
         spatial_dims: number of spatial axes, None if unknown.
-        card: the entries of JSON that go on into exports, all optional: those of `MEASURED`, name,
+        card: JSON entries that are copied into exports, all optional: those of `MEASURED`, name,
             description, tags, classes, license, authors, cite, `training_data` and the text of
             `validation`, as in the model descriptions of bioimage.io.
     """
@@ -55,7 +54,7 @@ class StoredFacts:
             model: its name, run or file.
 
         Raises:
-            ValueError: there is no such model, or what is stored with it makes no sense.
+            ValueError: there is no such model, or the facts stored with it are not valid.
         """
         file, entries = _located_entries(model)
         if file is None or file.name != KERAS:
@@ -66,14 +65,14 @@ class StoredFacts:
 
     @classmethod
     def from_json(cls, entries, name="it"):
-        """Return the facts among the entries of metrics.json or of the description of an export.
+        """Return the facts in the entries of metrics.json or of the description of an export.
 
         Args:
-            entries: a dict; others than those of the attributes stay in `card`.
+            entries: a dict, kept as `card`.
             name: of the model, for messages.
 
         Raises:
-            ValueError: an entry makes no sense.
+            ValueError: an entry is not valid.
         """
         threshold = entries.get("threshold", cls.threshold)
         good = isinstance(threshold, float) and 0 < threshold < 1
@@ -89,14 +88,14 @@ class StoredFacts:
         )
 
     def nearest_voxel_size(self, near):
-        """Return the voxel size, of those trained at, which is nearest to another.
+        """Return the voxel size nearest to another, among those that the model was trained at.
 
         Args:
             near: sides `(z, y, x)` in nm, or None.
 
         Returns:
-            `(z, y, x)` in nm: for every axis the side itself if volumes of smaller and of larger
-            ones were trained on. None if one of the two is unknown.
+            `(z, y, x)` in nm: `near`, clipped to the range of sizes trained at. None if one of the
+            two is unknown.
         """
         if not (near and self.voxel_size_range):
             return None
@@ -111,9 +110,8 @@ def mean_threshold(models):
 
 def _located_entries(model):
     """Return the .keras file of a model, None for a SavedModel, and the entries stored with it."""
-    saved = Path(model) / METADATA
-    if is_of_savedmodel(saved, model):
-        return None, read_json(saved)
+    if folder := savedmodel_folder(model):
+        return None, read_json(folder / METADATA)
     file = model_file(model)
     beside = read_json(file.with_name(METRICS)) if file.name == KERAS else {}
     return file, _entries_within(file) or beside
@@ -130,7 +128,7 @@ def _entries_within(file):
 
 
 def _card(file, entries):
-    """Return what a card.json states, and of the entries of metrics.json what is measured."""
+    """Return the entries of card.json and the measured ones of metrics.json."""
     measured = {name: entries[name] for name in MEASURED if name in entries}
     score = entries.get("held_out_jaccard")
     text = "Mean Jaccard index of the foreground on the parts that were held out"

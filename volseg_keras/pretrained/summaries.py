@@ -7,8 +7,8 @@ from ..files import read_json
 from ..networks.variants import find_variant
 from .presets import METRICS, published
 
-# Views of the scores of a test volume in metrics.json: labels without post-processing, and averages
-# over all flips and transpositions.
+# Scores of a test volume in metrics.json: of labels without post-processing, and of averages over
+# all flips and transpositions.
 AS_IT_IS, AVERAGED = "as it is", "averaged over flips"
 
 
@@ -19,7 +19,7 @@ class PublishedSummary:
     Attributes:
         name: of its folder.
         network: name of its row of Table 1.
-        purpose: what it is for, a sentence; "" if unknown.
+        purpose: a sentence on its use; "" if unknown.
         held_out: foreground Jaccard index on the held-out parts, None if unknown.
         test: the same on the test volume, without post-processing.
         folder: of its files.
@@ -52,7 +52,7 @@ def _summary(folder):
 
 
 def total_of(metrics, name):
-    """Return "steps" or "minutes" of a run, with those of its earlier parts, from metrics.json."""
+    """Return the "steps" or "minutes" of a run and its earlier parts, from metrics.json."""
     return metrics.get(f"total_{name}", metrics[name])
 
 

@@ -1,4 +1,4 @@
-"""Tables that the commands show on a terminal."""
+"""Tables that commands print on the terminal."""
 
 from rich.console import Console
 from rich.table import Table

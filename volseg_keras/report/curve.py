@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..errors import invalid, require
-from .plots import BLUE, DARK, save_figure, tidy
+from .plots import BLUE, DARK, save_figure, style_axes
 
 COLUMNS = ("step", "seconds", "loss", "jaccard", "learning_rate", "val_jaccard")
 
@@ -16,16 +16,16 @@ def training_curve(history, path):
     """Draw loss, Jaccard index and learning rate over the steps of a training run.
 
     Args:
-        history: Path of a `history.csv` with the columns `step`, `seconds` (since the start),
-            `loss`, `jaccard`, `learning_rate` and `val_jaccard`; an empty field is a gap. If the
-            training had several parts, those in `parts` beside it are drawn before it.
-        path: Where the PNG goes. Missing folders are created.
+        history: path of a `history.csv` with the columns `step`, `seconds` (since the start),
+            `loss`, `jaccard`, `learning_rate` and `val_jaccard`; an empty field is a gap. Earlier
+            parts of the training, in the folder `parts` beside it, are drawn first.
+        path: PNG file to write; missing folders are created.
 
     Returns:
         The `Path` of the PNG.
 
     Raises:
-        ValueError: If the history holds no row.
+        ValueError: the history has no rows.
     """
     data = _joined([_read_history(file) for file in _parts(Path(history))])
     figure = Figure(figsize=(7, 6), layout="constrained")
@@ -43,7 +43,7 @@ def training_curve(history, path):
     _held_out(axes[1], data["step"], data["val_jaccard"])
     axes[2].plot(data["step"], data["learning_rate"], color=DARK, lw=1, marker=marker)
     for ax, label in zip(axes, ("Loss", "Foreground Jaccard", "Learning rate"), strict=True):
-        tidy(ax, label)
+        style_axes(ax, label)
     axes[1].set_ylim(0, 1.02)
     axes[1].legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=2, frameon=False, fontsize=8)
     axes[2].ticklabel_format(axis="y", scilimits=(-2, 2))
@@ -59,7 +59,7 @@ def training_curve(history, path):
 
 
 def _parts(history):
-    """Return the history files of a training run in order, without one that is a copy of a part."""
+    """Return the history files of a training run in order, without a copy of one of its parts."""
     found = history.parent.glob("parts/*/history.csv")
     numbered = [part for part in found if part.parent.name.isdecimal()]
     parts = sorted(numbered, key=lambda part: int(part.parent.name))
@@ -68,7 +68,7 @@ def _parts(history):
 
 
 def _joined(parts):
-    """Return one history of several; steps and seconds go on where the part before ended."""
+    """Concatenate histories; steps and seconds continue where the previous part ended."""
     joined = {name: np.concatenate([part[name] for part in parts]) for name in COLUMNS}
     for name in ("step", "seconds"):
         ends = np.cumsum([0.0, *(part[name][-1] for part in parts)])[:-1]

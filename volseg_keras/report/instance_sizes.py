@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..volumes.dimensions import check_integers
-from .plots import BLUE, DARK, save_figure, tidy
+from .plots import BLUE, DARK, save_figure, style_axes
 
 VOXELS = 2**26  # read at a time, or a plane if that is larger
 
@@ -16,14 +16,14 @@ def instance_sizes(instances, on_progress=None):
     """Count the voxels of every instance, reading a few planes at a time.
 
     Args:
-        instances: Integer array-like of shape (z, y, x); 0 is background.
-        on_progress: Called with the number of planes done and in all.
+        instances: integer array-like `(z, y, x)`; 0 is background.
+        on_progress: called with the number of planes done and their total.
 
     Returns:
-        Voxels of each instance, an integer array in no order.
+        Voxels of each instance, an integer array in no particular order.
 
     Raises:
-        ValueError: If the voxels are no integers.
+        ValueError: the voxels are not integers.
     """
     check_integers(instances=instances)
     sizes, (depth, *plane) = Counter(), instances.shape
@@ -38,12 +38,12 @@ def instance_sizes(instances, on_progress=None):
 
 
 def size_histogram(sizes, path, voxel_size=None):
-    """Draw how many instances have which size, on a logarithmic axis.
+    """Draw a histogram of instance sizes on a logarithmic axis.
 
     Args:
-        sizes: Voxels of each instance.
-        path: Where the PNG goes.
-        voxel_size: Sides (z, y, x) of a voxel in nm; sizes are then in cubic micrometres.
+        sizes: voxels of each instance.
+        path: PNG file to write; missing folders are created.
+        voxel_size: sides (z, y, x) of a voxel in nm; sizes are then in cubic micrometres.
 
     Returns:
         The `Path` of the PNG.
@@ -61,7 +61,7 @@ def size_histogram(sizes, path, voxel_size=None):
         ax.axvline(middle, color=DARK, lw=1, ls="--", label=f"median {middle:.3g} {unit}")
         ax.legend(frameon=False, fontsize=8)
         ax.set_xscale("log")
-    tidy(ax, "Instances")
+    style_axes(ax, "Instances")
     ax.yaxis.get_major_locator().set_params(integer=True)
     ax.set_xlabel(f"Volume ({unit})", fontsize=9)
     return save_figure(figure, path)

@@ -1,4 +1,4 @@
-"""One HTML page that shows a volume and its segmentation, without network or server."""
+"""An HTML page that shows a volume and its segmentation, without network or server."""
 
 import base64
 import io
@@ -15,12 +15,12 @@ from ..errors import require
 from ..files import atomic_path
 from ..volumes.dimensions import check_integers, check_shapes
 from .planes import PLANES, shown_planes
-from .plots import busiest, thinned
-from .slices import averaged, cuts, nearest, outline, read_planes, read_rows
+from .plots import densest_plane, subsampled
+from .slices import averaged, nearest, outline, read_planes, read_rows, slice_positions
 
-# Bytes of all pictures of grey levels; with outlines a page stays below 25 MB.
+# Bytes of all images of grey levels; with outlines a page stays below 25 MB.
 BUDGET = 14e6
-ROUNDING = 1e-5  # by which a probability may lie outside of 0 to 1
+ROUNDING = 1e-5  # by which a probability may lie outside [0, 1]
 # Reddish purple of Okabe and Ito, beside the orange and blue of the outlines.
 PROBABILITY, LEVELS = (204, 121, 167), 16
 
@@ -44,24 +44,24 @@ def write_page(
     Array-likes are read once, slab by slab; a plane shows 64 slices of 768 x 768 pixels at most.
 
     Args:
-        path: The HTML file; its folder is created.
-        image: Real-valued array-like of shape (z, y, x).
-        labels: Integer labels of the same shape, outlined; 0 is background. Or None.
-        truth: Reference labels like `labels`, or None.
-        probability: Probabilities of the same shape: floats from 0 to 1, or integers up to
-            their type's greatest. Or None.
-        title: Heading of the page.
-        facts: Names and values to print below it.
-        voxel_size: Sides (z, y, x) of a voxel in nm, or None.
-        scores: What `segmentation_scores` returns, or None.
-        figures: Captions and PNG files to add.
-        on_progress: Called with the number of planes done and in all.
+        path: HTML file to write; missing folders are created.
+        image: real-valued array-like `(z, y, x)`.
+        labels: integer labels of the same shape, outlined; 0 is background. Or None.
+        truth: reference labels like `labels`, or None.
+        probability: probabilities of the same shape: floats from 0 to 1, or integers from 0 to the
+            largest of their type. Or None.
+        title: heading of the page.
+        facts: names and values to print below it.
+        voxel_size: sides (z, y, x) of a voxel in nm, or None.
+        scores: result of `segmentation_scores`, or None.
+        figures: captions and PNG files to add.
+        on_progress: called with the number of planes done and their total.
 
     Returns:
         The `Path` of the page.
 
     Raises:
-        ValueError: If shapes differ, labels are no integers, or a probability lies outside 0 to 1.
+        ValueError: shapes differ, labels are not integers, or a probability is not in [0, 1].
     """
     check_shapes(image, labels=labels, truth=truth, probability=probability)
     check_integers(labels=labels, truth=truth)
@@ -83,28 +83,28 @@ def write_page(
 
 def _viewer(image, labels, truth, probability, voxel_size, on_progress):
     layers = {
-        "probability": (probability, _to_bytes, averaged, _clouds),
+        "probability": (probability, _to_bytes, averaged, _probability_pngs),
         "grey": (image, _grey_scale(image), averaged, _jpegs),
         "labels": (labels, _same, nearest, _outlines),
         "truth": (truth, _same, nearest, _outlines),
     }
     layers = {name: layer for name, layer in layers.items() if layer[0] is not None}
-    slices = cuts(image.shape)
+    slices = slice_positions(image.shape)
     shown = shown_planes(image.shape)
     read, drawn = len(read_rows(image.shape[0])), sum(len(slices[plane.cut]) for plane in shown)
     done, total = 0, len(layers) * (read + drawn)
     planes = {plane: _axes(plane) for plane in shown}
     start = [len(at) // 2 for at in slices]
     for layer, (volume, prepare, resample, encode) in layers.items():
-        stacks = read_planes(volume, prepare, resample, _within(on_progress, done, total))
+        stacks = read_planes(volume, prepare, resample, _offset_progress(on_progress, done, total))
         done += read
         for plane in shown:
             stack = stacks[plane.name]
             planes[plane]["pixels"] = stack.shape[1:]
-            planes[plane][layer] = encode(stack, _within(on_progress, done, total))
+            planes[plane][layer] = encode(stack, _offset_progress(on_progress, done, total))
             done += len(stack)
             if layer == "labels":
-                start[plane.cut] = busiest((stack > 0).sum((1, 2)))
+                start[plane.cut] = densest_plane((stack > 0).sum((1, 2)))
     extent = np.multiply(image.shape, voxel_size or 1)
     return {
         "planes": list(planes.values()),
@@ -122,14 +122,14 @@ def _axes(plane):
     return {"name": plane.name, **{key: "zyx"[axis] for key, axis in axes.items()}}
 
 
-def _within(on_progress, before, total):
-    """Return `on_progress` of a step that begins when `before` of all planes are done."""
+def _offset_progress(on_progress, before, total):
+    """Return `on_progress` for a step that begins when `before` of `total` planes are done."""
     return lambda done, _: on_progress and on_progress(before + done, total)
 
 
 def _grey_scale(image):
-    """Return a function to uint8; the span is that of a few planes without their extremes."""
-    few = [thinned(np.asarray(image[int(z)])) for z in cuts(image.shape)[0][::13]]
+    """Return a function to uint8; its range is that of a few planes, without outliers."""
+    few = [subsampled(np.asarray(image[int(z)])) for z in slice_positions(image.shape)[0][::13]]
     low, high = np.nanpercentile(np.stack(few).astype("float32"), (0.5, 99.5))
     scale = 255 / max(high - low, 1e-9)
 
@@ -160,27 +160,27 @@ def _jpegs(stack, on_progress):
         pictures = [_encoded(Image.fromarray(p), "JPEG", quality=quality) for p in sample]
         if np.mean([len(p) for p in pictures]) * len(stack) < BUDGET / len(PLANES):
             break
-    return _each(
+    return _encode_all(
         lambda p: _encoded(Image.fromarray(p), "JPEG", quality=quality), stack, on_progress
     )
 
 
-def _clouds(stack, on_progress):
+def _probability_pngs(stack, on_progress):
     alpha = bytes(int(180 * level / (LEVELS - 1)) for level in range(LEVELS))
 
-    def cloud(plane):
+    def encode(plane):
         picture = Image.fromarray((plane // (256 // LEVELS)).astype("uint8"), "P")
         picture.putpalette(PROBABILITY * LEVELS)
         return _encoded(picture, "PNG", transparency=alpha, bits=4)
 
-    return _each(cloud, stack, on_progress)
+    return _encode_all(encode, stack, on_progress)
 
 
 def _outlines(stack, on_progress):
-    return _each(outline, stack, on_progress)
+    return _encode_all(outline, stack, on_progress)
 
 
-def _each(encode, stack, on_progress):
+def _encode_all(encode, stack, on_progress):
     pictures = []
     for plane in stack:
         pictures.append(encode(plane))

@@ -29,7 +29,7 @@ class Plane:
         return plane if self.down < self.across else plane.T
 
     def sides(self, by_axis):
-        """Return what is given for (z, y, x) for the sides (down, across) of the plane."""
+        """Return the entries of a triple (z, y, x) for the sides (down, across) of the plane."""
         return by_axis[self.down], by_axis[self.across]
 
 
@@ -37,5 +37,5 @@ PLANES = (Plane("xy", 2, 1, 0), Plane("xz", 2, 0, 1), Plane("yz", 0, 1, 2))
 
 
 def shown_planes(shape):
-    """Return the planes worth drawing: of a single section that one only."""
+    """Return the planes to draw; for a single section, only its own."""
     return PLANES[:1] if shape[0] == 1 else PLANES

@@ -15,32 +15,31 @@ from .planes import shown_planes
 # Orange and sky blue of Okabe and Ito, which colour-blind readers can tell apart.
 PREDICTION, TRUTH = "#e69f00", "#56b4e9"
 DARK, BLUE = "#333333", "#0072b2"
-LARGEST = 2000  # pixels along a side of a picture; of larger planes, every k-th is drawn
+LARGEST = 2000  # pixels along a side of a picture; for larger planes every k-th is drawn
 CUT = {"color": "white", "gapcolor": "black", "lw": 0.6, "ls": (0, (4, 4)), "alpha": 0.8}
 
 
 def overlay(image, prediction, path, truth=None, center=None, voxel_size=None):
     """Draw three orthogonal slices of a volume with the outlines of its segmentation.
 
-    Labels of more than 8 bits are ids of instances, each of which is shaded in a colour.
-    Slices are to scale; only an axis too thin to be seen is drawn thicker, and labelled so. Of a
-    single section there is only that. Array-likes that are no NumPy arrays are read in three planes
-    only.
+    Labels of more than 8 bits are instance ids, each of which is shaded in a colour. Slices are to
+    scale, except that an axis too thin to be seen is drawn thicker, and labelled so. For a single
+    section only that is drawn. Array-likes other than NumPy arrays are read in three planes only.
 
     Args:
-        image: Real-valued array of shape (z, y, x).
-        prediction: Integer labels of the same shape; 0 is background, all above is foreground.
-        path: Where the PNG goes. Missing folders are created.
-        truth: Reference labels like `prediction`, or None.
-        center: Voxel (z, y, x) that the slices share. By default the planes with the most
-            predicted foreground about the middle, or the middle if that is not in memory.
-        voxel_size: Sides (z, y, x) of a voxel, which is drawn as a cube where they are unknown.
+        image: real-valued array `(z, y, x)`.
+        prediction: integer labels of the same shape; 0 is background, the others are foreground.
+        path: PNG file to write; missing folders are created.
+        truth: reference labels like `prediction`, or None.
+        center: voxel (z, y, x) that the slices share; by default that of the planes near the middle
+            with the most predicted foreground, or the middle if labels are not in memory.
+        voxel_size: sides (z, y, x) of a voxel, which is drawn as a cube if they are unknown.
 
     Returns:
         The `Path` of the PNG.
 
     Raises:
-        ValueError: If shapes differ or the image is not 3D.
+        ValueError: shapes differ or the image is not 3D.
     """
     check_shapes(image, prediction=prediction, truth=truth)
     center = _best_center(prediction) if center is None else center
@@ -48,7 +47,7 @@ def overlay(image, prediction, path, truth=None, center=None, voxel_size=None):
     figure, axes = _orthogonal_axes(planes, image.shape, center, voxel_size)
 
     def drawn(volume):
-        return [thinned(plane.of(volume, center[plane.cut])) for plane in planes]
+        return [subsampled(plane.of(volume, center[plane.cut])) for plane in planes]
 
     greys, ids = drawn(image), drawn(prediction)
     found = [plane > 0 for plane in ids]
@@ -56,24 +55,24 @@ def overlay(image, prediction, path, truth=None, center=None, voxel_size=None):
     values = np.concatenate([grey.ravel() for grey in greys]).astype("float32")
     low, high = np.nanpercentile(values, (1, 99))
     for i, (ax, grey, plane) in enumerate(zip(axes, greys, planes, strict=True)):
-        step = tuple(map(every, plane.sides(image.shape)))
-        show(ax, grey.astype("float32"), step, cmap="gray", vmin=low, vmax=high)
+        step = tuple(map(pixel_stride, plane.sides(image.shape)))
+        draw_plane(ax, grey.astype("float32"), step, cmap="gray", vmin=low, vmax=high)
         if ids[i].dtype.itemsize > 1:
-            show(ax, _shades(ids[i]), step, interpolation="nearest")
+            draw_plane(ax, _shades(ids[i]), step, interpolation="nearest")
         if true is not None:
-            mark(ax, true[i], found[i], TRUTH, 1.8, step)
-        mark(ax, found[i], true and true[i], PREDICTION, 1, step)
+            draw_outline(ax, true[i], found[i], TRUTH, 1.8, step)
+        draw_outline(ax, found[i], true and true[i], PREDICTION, 1, step)
     _legend(figure, found, true)
     return save_figure(figure, path)
 
 
 def draw_cover(image, prediction, path):
-    """Draw a slice beside itself with the outlines of its segmentation, twice as wide as high.
+    """Draw a slice without and with the outlines of its segmentation, side by side.
 
     Args:
-        image: Real-valued array of shape (y, x), of which a square is shown.
-        prediction: Integer labels of the same shape; 0 is background.
-        path: Where the PNG goes. Missing folders are created.
+        image: real-valued array `(y, x)`, of which a square is shown.
+        prediction: integer labels of the same shape; 0 is background.
+        path: PNG file to write; missing folders are created.
 
     Returns:
         The `Path` of the PNG.
@@ -83,11 +82,11 @@ def draw_cover(image, prediction, path):
     for left in (0, 0.5):
         ax = figure.add_axes((left, 0, 0.5, 1), frameon=False, xticks=(), yticks=())
         ax.imshow(np.asarray(image[square], "float32"), cmap="gray", aspect="auto")
-    mark(ax, prediction[square] > 0, None, PREDICTION, 2)
+    draw_outline(ax, prediction[square] > 0, None, PREDICTION, 2)
     return save_figure(figure, path)
 
 
-def tidy(ax, label):
+def style_axes(ax, label):
     """Name the y axis, keep light grid lines and drop the box."""
     ax.set_ylabel(label, fontsize=9)
     ax.tick_params(labelsize=8)
@@ -101,30 +100,31 @@ def _best_center(labels):
         return tuple(size // 2 for size in labels.shape)
     foreground = labels > 0
     return tuple(
-        busiest(np.count_nonzero(foreground, axis=others)) for others in ((1, 2), (0, 2), (0, 1))
+        densest_plane(np.count_nonzero(foreground, axis=others))
+        for others in ((1, 2), (0, 2), (0, 1))
     )
 
 
-def busiest(counts):
-    """Return the plane of the middle half with the most foreground, of several the middle one."""
+def densest_plane(counts):
+    """Return the plane of the middle half with the most foreground, the middle one of ties."""
     start = len(counts) // 4  # objects of a border plane are mostly cut off
     inner = counts[start : len(counts) - start]
     ties = np.flatnonzero(inner == inner.max())
     return start + int(ties[len(ties) // 2])
 
 
-def thinned(plane):
-    """Return every so many pixels of a plane, so that no side is longer than a picture needs."""
-    return plane[tuple(slice(None, None, every(side)) for side in plane.shape)]
+def subsampled(plane):
+    """Return every k-th pixel of a plane, so that no side is longer than `LARGEST`."""
+    return plane[tuple(slice(None, None, pixel_stride(side)) for side in plane.shape)]
 
 
-def every(side):
-    """Return the step between the pixels that are drawn along a side."""
+def pixel_stride(side):
+    """Return the step between the pixels that are drawn along a side of `side` pixels."""
     return -(-side // LARGEST)
 
 
-def show(ax, plane, step=(1, 1), **options):
-    """Draw a plane of which every so many pixels (y, x) are given, in the place of all pixels."""
+def draw_plane(ax, plane, step=(1, 1), **options):
+    """Draw a subsampled plane at the size of the full one; `step` is between its pixels (y, x)."""
     height, width = np.multiply(plane.shape[:2], step)
     ax.imshow(plane, extent=(-0.5, width - 0.5, height - 0.5, -0.5), aspect="auto", **options)
 
@@ -163,24 +163,24 @@ def _ruler(axis, which, inches, stretch, shown):
         axis.set_label_text(f"{'zyx'[which]} ({unit})", fontsize=8)
 
 
-def mark(ax, mask, other, color, line, step=(1, 1)):
-    """Outline a mask, and shade where another one lacks it.
+def draw_outline(ax, mask, other, color, line, step=(1, 1)):
+    """Outline a mask, and shade what is not in another one.
 
     Args:
         ax: axes.
-        mask: `(y, x)`, every so many pixels of a plane.
-        other: the same of another mask, or None.
-        color: of line and shade.
-        line: its width.
-        step: between pixels (y, x).
+        mask: `(y, x)`, subsampled.
+        other: another such mask, or None.
+        color: of the outline and the shading.
+        line: width of the outline.
+        step: between the pixels (y, x) of the mask.
     """
     height, width = np.multiply(mask.shape, step)
     if other is not None:
         rgba = np.zeros((*mask.shape, 4), "float32")
         rgba[mask & ~other] = to_rgba(color, 0.35)
-        show(ax, rgba, step, interpolation="nearest")
-    if mask.any():  # padded, so that what reaches the border is closed along it
-        # The middles of the pixels that one stands for.
+        draw_plane(ax, rgba, step, interpolation="nearest")
+    if mask.any():  # padded, so that outlines are closed at the border
+        # Centres of the pixels that each one stands for.
         y, x = (
             s * np.arange(-1, n + 1) + (s - 1) / 2 for s, n in zip(step, mask.shape, strict=True)
         )
@@ -239,6 +239,6 @@ def save_figure(figure, path):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as part:
-        # Level 6 takes twice as long as all the rest, for a file no smaller.
+        # Level 6 takes twice as long as everything else, and the file is no smaller.
         figure.savefig(part, format="png", dpi=160, pil_kwargs={"compress_level": 3})
     return path

@@ -22,8 +22,8 @@ def read_rows(depth):
     return np.arange(step // 2, depth, step)
 
 
-def cuts(shape):
-    """Return the positions of the slices along z, y and x; those along z are planes read."""
+def slice_positions(shape):
+    """Return the positions of the slices along z, y and x; those along z are among `read_rows`."""
     rows = read_rows(shape[0])
     return [rows[positions(len(rows), SLICES)], *(positions(n, SLICES) for n in shape[1:])]
 
@@ -46,17 +46,17 @@ def read_planes(volume, prepare, resample, on_progress=None):
     """Read the slices of a volume in one pass over z.
 
     Args:
-        volume: Array-like of shape (z, y, x); it is read in slabs of `SLAB` voxels at most.
-        prepare: Function of a block of voxels, called before these are resampled.
+        volume: array-like `(z, y, x)`, read in slabs of at most `SLAB` voxels.
+        prepare: function applied to a block of voxels before it is resampled.
         resample: `averaged` or `nearest`.
         on_progress: called with the number of z planes read and their total.
 
     Returns:
-        For the name of each of `PLANES` an array (slice, down, across), at most `SLICES` slices of
-        at most `SIDE` pixels a side.
+        A dict from the name of each of `PLANES` to an array `(slice, down, across)` of at most
+        `SLICES` slices of at most `SIDE` pixels per side.
     """
     shape = volume.shape
-    rows, (z, y, x) = read_rows(shape[0]), cuts(shape)
+    rows, (z, y, x) = read_rows(shape[0]), slice_positions(shape)
     height, width = (min(n, SIDE) for n in shape[1:])
     step = int(rows[1] - rows[0]) if len(rows) > 1 else 1
     parts = {plane.name: [] for plane in PLANES}
@@ -78,10 +78,10 @@ def outline(plane):
     """Trace every label above 0 as the path of an SVG, in half pixels.
 
     Args:
-        plane: Labels of shape (down, across).
+        plane: labels `(down, across)`.
 
     Returns:
-        The `d` attribute of a path; its view box is twice as many units a side as pixels.
+        The `d` attribute of a path; its view box has two units per pixel.
     """
     plane = np.where(plane > 0, plane, 0)
     _, index = np.unique(np.append(np.zeros(1, plane.dtype), plane), return_inverse=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import require
 from ..files import read_json, write_json
-from ..inference.engine_output import foreground_maps, joined_slabs
+from ..inference.engine_output import foreground_maps, join_slabs
 from ..inference.open_model import open_model
 from ..inference.options import PredictionOptions
 from ..pretrained.choice import BEST, rescaling
@@ -241,7 +241,7 @@ def score_model(name, scale, crops):
         options = PredictionOptions(tta=False, normalization=volume.intensity, scale=scale)
         prepared = predictor.prepare(parts[0].image, options)
         for part in parts:
-            found = joined_slabs(prepared.slabs(part=part.image))
+            found = join_slabs(prepared.slabs(part=part.image))
             label = np.asarray(part.label)
             pairs = product(present_ids(volume.label.present), enumerate(foreground_maps(found)))
             for class_id, (number, probability) in pairs:

@@ -8,7 +8,7 @@ from scipy import ndimage
 from ..errors import require, require_positive
 from ..inference.engine_output import (
     foreground_probability,
-    joined_slabs,
+    join_slabs,
     to_labels,
     to_probability,
 )
@@ -193,7 +193,7 @@ class SectionPredictor:
         """Return the probabilities `(y, x, maps)` of a section, predicted with its context."""
         first = max(0, z - HALO[self.spatial_dims][0])
         block = np.asarray(volume[first : z + HALO[self.spatial_dims][0] + 1])
-        return to_probability(joined_slabs(self.prepared.slabs(part=block))[z - first])
+        return to_probability(join_slabs(self.prepared.slabs(part=block))[z - first])
 
     def appearance(self, z, probability):
         """Return numbers that describe how a section looks and, the last, its position."""
