@@ -331,6 +331,24 @@ def test_self_training_from_a_start_that_is_named(files, tmp_path, capsys):
     assert about["voxel_size"] == size.tolist()
 
 
+def test_a_held_out_section_is_not_trained_on_by_its_prediction(tmp_path):
+    with pytest.raises(ValueError, match="`hold_out`. Expected a band.*Received: z=9"):
+        fit("auto", IMAGE, sparse(), output=tmp_path, hold_out="z=9", self_train=1)
+
+
+@shallow_networks()
+def test_a_last_layer_that_starts_anew_is_told(tmp_path, capsys):
+    start = tmp_path / "d.keras"
+    with_normalization(build_model("D"), 128.0, 40.0).save(start)
+    three = np.where(np.arange(64) < 32, LABEL, 2 * LABEL)
+    for labels, told in ((three, "has 2 classes, the labels have 3"), (LABEL, "")):
+        read_stacks(
+            Request(model="auto", images=IMAGE, labels=labels, output=tmp_path, start=start)
+        )
+        out = capsys.readouterr().out
+        assert (told in out) if told else "classes" not in out
+
+
 def test_sure_labels_lie_beyond_the_threshold():
     probability = np.array([0, 0.1, 0.3, 0.9, 0.97, 1], np.float32)[:, None]
     assert confident_ids(probability, 0.8).tolist() == [0, 0, 255, 255, 1, 1]

@@ -2,6 +2,8 @@
 
 import json
 import warnings
+from dataclasses import replace
+from functools import partial
 
 import keras
 import numpy as np
@@ -195,7 +197,7 @@ def test_plain_compile_and_fit_work():
         ({"hold_out": "x:0:96"}, "hold_out"),
         ({"hold_out": "x:0"}, "hold_out"),
         ({"label": LABEL[1:]}, "label"),
-        ({"label": LABEL * 0}, "label"),
+        ({"label": LABEL * 0}, "labels"),
         ({"label": LABEL / 2}, "label"),
         ({"output": "file/run"}, "output"),
         ({"label": LABEL * 2}, "labels"),
@@ -214,17 +216,46 @@ def test_plain_compile_and_fit_work():
         ({"weights": [0]}, "weights"),
         ({"normalization": (120, 0)}, "normalization"),
         ({"hold_out": ["x:0:32", None]}, "hold_out"),
+        ({"validation": (IMAGE, LABEL)}, "validation"),
+        ({"image": IMAGE[0], "label": LABEL[0]}, "images"),
+        ({"recipe": replace(RECIPES["fast"], patch={2: (100, 100), 3: (36, 64, 64)})}, "patch"),
+        ({"recipe": replace(RECIPES["fast"], patch={2: (32, 64, 64), 3: (64, 64)})}, "patch"),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
 def test_wrong_arguments_leave_nothing_behind(changes, name, tmp_path):
     (tmp_path / "file").touch()
-    options = {"recipe": "quick", "label": LABEL, "output": "run", **changes}
+    options = {"recipe": "quick", "image": IMAGE, "label": LABEL, "output": "run", **changes}
     options["output"] = tmp_path / options["output"]
-    label = options.pop("label")
+    image, label = options.pop("image"), options.pop("label")
     with pytest.raises((ValueError, OSError), match=f"`{name}`"):
-        fit(tiny_network(), IMAGE, label, **options)
+        fit(tiny_network(), image, label, **options)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_volume_without_objects_is_named(tmp_path):
+    with pytest.raises(ValueError, match="`labels`.*at least one object.*labels of volume 2 with"):
+        fit(tiny_network(), [IMAGE, IMAGE], [LABEL, LABEL * 0], output=tmp_path / "run")
+
+
+def test_255_means_the_same_in_all_volumes():
+    """Beside class ids, in one of them, it is "not annotated"; else two grey levels are a mask."""
+    ids, mask = LABEL.copy(), LABEL * np.uint8(255)
+    ids[16:] = 255
+    read = partial(labelled_volumes, channels=1, num_classes=2, normalization="volume")
+    alone = read([IMAGE], [mask])[0].label
+    np.testing.assert_array_equal(alone[:], LABEL)
+    beside = [volume.label.present.tolist() for volume in read([IMAGE, IMAGE], [ids, mask])]
+    assert beside == [[0, 1, 255], [0, 255]]
+    masks = read([IMAGE, IMAGE], [LABEL, mask])
+    assert [volume.label.present.tolist() for volume in masks] == [[0, 1], [0, 1]]
+
+
+def test_a_network_does_not_go_on_with_a_run_of_auto(tmp_path):
+    (tmp_path / "run/parts/1").mkdir(parents=True)
+    (tmp_path / "run/parts/1/checkpoint.h5").touch()
+    with pytest.raises(ValueError, match='`resume`. Expected model="auto"'):
+        fit(tiny_network(), IMAGE, LABEL, output=tmp_path / "run", resume=True)
 
 
 def test_networks_of_fixed_sizes_are_refused_at_once(tmp_path):

@@ -142,6 +142,10 @@ def test_smooth_must_be_positive(smooth):
         JaccardLoss(smooth=smooth)
 
 
+def test_a_class_may_be_a_numpy_integer():
+    assert Jaccard(np.int64(1)).classes == (1,)
+
+
 def test_shapes_must_fit():
     with pytest.raises(ValueError, match="`y_true`"):
         JaccardLoss()(LABEL[0], PROBABILITY)

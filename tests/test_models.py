@@ -47,6 +47,18 @@ def test_output_and_round_trip(name, tmp_path):
     np.testing.assert_array_equal(np.asarray(again(x)), out)
 
 
+@pytest.mark.parametrize("name", ["D", "H"])
+@shallow_networks()
+def test_layers_that_are_frozen_stay_so_in_a_file(name, tmp_path):
+    model = build_model(name)
+    for layer in model.layers[: len(model.layers) // 2]:
+        layer.trainable = False
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    paths = [[v.path for v in m.trainable_variables] for m in (model, again)]
+    assert len(paths[0]) == len(paths[1]) < len(build_model(name).trainable_variables)
+
+
 @pytest.fixture
 def every_kind_of_block():
     """Shallow networks with a block on either side that keeps the resolution, too."""

@@ -68,6 +68,25 @@ def test_a_draft_is_painted_as_the_labels_were(model):
     np.testing.assert_array_equal(found == 255, ids == 1)
 
 
+def test_a_draft_of_a_mask_of_0_and_minus_1(model):
+    """Booleans of some programs: -1 is foreground."""
+    mask = np.where(KNOWN == 1, -1, 0).astype(np.int16)
+    sections = suggest(model, IMAGE, 1, mask)
+    found, ids = (draft(m, sections, IMAGE.shape) for m in (mask, 255 * (mask < 0)))
+    np.testing.assert_array_equal(found == 1, ids == 255)
+    plane = draft_section(mask.copy(), sections[0])[sections[0].z]
+    np.testing.assert_array_equal(plane < 0, sections[0].labels == 1)
+
+
+def test_a_mask_holds_no_draft_of_several_classes(model):
+    mask = np.where(KNOWN == 1, 255, 0).astype(np.uint8)
+    (section,) = suggest(model, IMAGE, 1, mask)
+    several = replace(section, labels=2 * section.labels)
+    for painted in (draft, lambda labels, sections, shape: draft_section(labels, sections[0])):
+        with pytest.raises(ValueError, match="`labels`. Expected class ids, for a model of sev"):
+            painted(mask, [several], IMAGE.shape)
+
+
 def test_a_draft_of_nothing_is_refused(model):
     """0 and 255 alone would be read as a mask in which everything else is foreground."""
     (section,) = suggest(model, IMAGE, 1)

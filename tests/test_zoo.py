@@ -126,6 +126,8 @@ def test_a_row_twice_gives_the_same_weights(data, tmp_path):
 @quick_recipe()
 def test_a_row_starts_from_a_published_model(data, tmp_path):
     run = tmp_path / "run"
+    with pytest.raises(ValueError, match="`steps`"):
+        train_row(ZOO["epfl-organelles"], data, run, steps=0)
     summary = train_row(ZOO["epfl-organelles"], data, run, steps=1)
     with pytest.raises(ValueError, match="`output`"):  # after a rehearsal
         train_row(ZOO["epfl-organelles"], data, run)

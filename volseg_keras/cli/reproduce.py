@@ -60,7 +60,7 @@ def reproduce(
             absent = context.get_parameter_source(option).name == "DEFAULT"
             expected = f"none with the published model {name}, which only takes --steps"
             require(absent, option, expected, context.params[option])
-        train_model(name, data, output or Path("runs", name), steps)
+        train_model(name, data, output, steps)
     else:
         train_table(rows, data, output or Path("table1"), recipe, seeds, steps, minutes)
 
@@ -74,6 +74,7 @@ def train_model(name, data, output, steps):
     start_keras()
     from ..publishing.zoo_training import train_row
 
+    output = output or Path("runs", name)
     summary = train_row(ZOO[name], data, output, steps=steps)
     print(f"Trained {name}: {summary['steps']} steps. Score and publish it with")
     folder = f"saved_models/{name}"

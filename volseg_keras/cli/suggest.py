@@ -48,6 +48,7 @@ def suggest(
     check_not_input([output / "section.png"], *filter(None, (volume, labels)))
     writable_folder(output)
     start_keras()
+    from ..pretrained.choice import is_auto
     from ..progress import progress_bar
     from ..report.console import print_table
     from ..training import suggest as suggest_module
@@ -69,6 +70,7 @@ def suggest(
         is_mask = write_draft(write_labels, known, found, image)
         rest = "sections without any label are" if is_mask else "255 is"
         print(f"Wrote {write_labels}, a draft to correct: {rest} not annotated")
-        again = ["volseg", "train", str(volume), str(write_labels), "--from", model]
+        again = ["volseg", "train", str(volume), str(write_labels)]
+        again += [] if is_auto(model) else ["--from", model]
         again += [*volume_options.as_arguments(), "-o", "RUN"]
         print(f"After correcting it, run: {shlex.join(again)}")

@@ -54,7 +54,8 @@ def train(
     minutes: Annotated[
         float | None,
         typer.Option(
-            help="Budget in minutes of training; choosing a start and scoring take a few more."
+            help="Budget in minutes, with the scoring in between; choosing a start and a threshold "
+            "takes a few more."
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Budget in steps.")] = None,

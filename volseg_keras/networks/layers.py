@@ -67,6 +67,7 @@ class RankOneConv(keras.layers.Layer):
                 data_format=LAST,
                 kernel_initializer=self.kernel_initializer.clone(),
                 dtype=self.dtype_policy,
+                trainable=self.trainable,
                 name=f"axis_{axis}",
             )
             branch.build(input_shape)

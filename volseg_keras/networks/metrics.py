@@ -1,5 +1,7 @@
 """Keras metrics."""
 
+from numbers import Integral
+
 import keras
 from keras import ops
 
@@ -28,7 +30,7 @@ class Jaccard(keras.metrics.Metric):
         super().__init__(name=name, dtype=dtype)
         self.class_id = class_id
         self.ignore_class = ignore_class
-        self.classes = (class_id,) if isinstance(class_id, int) else tuple(class_id)
+        self.classes = (class_id,) if isinstance(class_id, Integral) else tuple(class_id)
         self._direction = "up"  # like Keras's own metrics, for callbacks that monitor it
         shape = (len(self.classes),)
         self.intersection = self.add_weight(shape, "zeros", name="intersection")

@@ -22,12 +22,14 @@ class NormPReLU(keras.layers.Layer):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.norm = keras.layers.BatchNormalization(name="norm", dtype=self.dtype_policy)
+        options = {"dtype": self.dtype_policy, "trainable": self.trainable}
+        self.norm = keras.layers.BatchNormalization(name="norm", **options)
 
     def build(self, input_shape):
         """Create the weights of both layers."""
         axes = list(range(1, len(input_shape) - 1))
-        self.prelu = keras.layers.PReLU(shared_axes=axes, name="prelu", dtype=self.dtype_policy)
+        options = {"dtype": self.dtype_policy, "trainable": self.trainable}
+        self.prelu = keras.layers.PReLU(shared_axes=axes, name="prelu", **options)
         self.norm.build(input_shape)
         self.prelu.build(input_shape)
 

@@ -10,8 +10,10 @@ from ..files import read_json, writable_folder, write_json
 from ..networks.models import build_model, split_normalization
 from ..networks.variants import find_variant, get_variant
 from ..pretrained.presets import published
+from ..training.arguments import make_budget
 from ..training.fit import fit
 from ..training.new_network import network_from
+from ..training.recipes import get_recipe
 from ..volumes.labels import NOT_ANNOTATED, class_ids
 from ..volumes.volume import as_volume, open_volume
 from .catalogue import DATASETS
@@ -71,6 +73,7 @@ def train_row(row, data, output, *, steps=None):
         ValueError: files are missing, or the run was begun with another budget.
     """
     steps = row.steps if steps is None else steps
+    make_budget(get_recipe(row.recipe), steps, None)
     resumes = Path(output).exists()
     images, labels = map(list, zip(*(open_pair(pair, data) for pair in row.train), strict=True))
     check_budget(writable_folder(output), {"steps": steps})

@@ -6,6 +6,7 @@ from numbers import Integral
 import keras
 
 from ..errors import invalid, require
+from ..inference.tiled_prediction import MULTIPLE
 from ..networks import losses
 from ..pretrained.presets import KERAS, METRICS
 from ..volumes.intensity import IntensityStatistics, checked_normalization
@@ -49,6 +50,10 @@ def check_recipe(recipe, spatial_dims):
         value = getattr(recipe, name)
         expected = f"a value for {spatial_dims} spatial axes"
         require(spatial_dims in value, name, expected, f"{name}={value}")
+    patch = recipe.patch[spatial_dims]
+    good = len(patch) == spatial_dims and all(size > 0 and size % MULTIPLE == 0 for size in patch)
+    expected = f"{spatial_dims} sizes, multiples of {MULTIPLE}, for {spatial_dims} spatial axes"
+    require(good, "patch", expected, patch)
     name = recipe.optimizer[spatial_dims]
     good = name == "MuonAdamW" or hasattr(keras.optimizers, name)
     require(good, "optimizer", "MuonAdamW or the name of a Keras optimizer", name)

@@ -62,7 +62,7 @@ def checked_stacks(request):
     stacks = read_stacks(request)
     check_weights(request.weights, stacks.volumes)
     hold_out_parts(stacks.volumes, request.hold_out)
-    check_self_training(stacks.volumes, request.self_train)
+    check_self_training(stacks.volumes, request.self_train, request.hold_out)
     return stacks
 
 
@@ -75,8 +75,14 @@ def check_begun_stages(stages):
     require(good, "resume", expected, folder)
 
 
-def check_self_training(volumes, rounds):
-    """Raise ValueError for volumes that are not in memory."""
+def check_self_training(volumes, rounds, hold_out):
+    """Raise ValueError for volumes that are not in memory, and for sections that are held out.
+
+    A network would learn its own predictions of such a section, which it is scored on.
+    """
+    sections = any(isinstance(part, Section) for part in hold_out.parts) if hold_out else False
+    expected = "a band, such as x:0:256, with `self_train`"
+    require(not (rounds and sections), "hold_out", expected, hold_out and hold_out.given)
     good = not rounds or all(volume.label.in_memory for volume in volumes)
     expected = "0 for a volume larger than a quarter of the free memory"
     require(good, "self_train", expected, rounds)

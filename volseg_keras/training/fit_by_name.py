@@ -7,11 +7,12 @@ import keras
 
 from ..networks.models import build_model
 from ..pretrained.choice import AUTO
+from ..progress import progress_bar
 from ..volumes.labels import count_classes
 from .arguments import check_folder
 from .devices import data_parallel
 from .fit import fit_request
-from .labelled_volumes import read_all_labels
+from .labelled_volumes import read_labels
 
 
 def fit_by_name(request, *, all_gpus=False):
@@ -31,9 +32,15 @@ def fit_by_name(request, *, all_gpus=False):
         ValueError, FileExistsError, FloatingPointError: see `fit`.
     """
     check_folder(request.output, request.resume)
-    labels = read_all_labels(zip(request.images, request.labels, strict=True))
     images = [image for image, _ in request.validation]
-    validation = zip(images, read_all_labels(request.validation), strict=True)
+    with progress_bar("reading labels") as on_progress:
+        labels = read_labels(
+            [*request.images, *images],
+            [*request.labels, *(label for _, label in request.validation)],
+            on_progress,
+        )
+    count = len(request.images)
+    labels, validation = labels[:count], zip(images, labels[count:], strict=True)
     keras.utils.set_random_seed(request.seed)
     with data_parallel() if all_gpus else nullcontext():
         model = request.model

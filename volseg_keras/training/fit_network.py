@@ -25,7 +25,7 @@ from .arguments import check_recipe, make_budget, training_normalization
 from .batch_norm import batches_to_see
 from .calibration import calibrate
 from .callbacks import Budget, Schedule, StopIfDiverged, Validate, stop_requested
-from .checkpoint import CHECKPOINT, Checkpoint
+from .checkpoint import CHECKPOINT, Checkpoint, begun_folders
 from .devices import fastest_precision, jit_option, replicas
 from .logging_callbacks import History, Progress, ProgressSpan
 from .muon import MuonAdamW
@@ -103,6 +103,9 @@ def fit_network(request):
         ValueError, FloatingPointError: see `fit`.
     """
     plan = checked_plan(request)
+    good = begun_folders(request.output) <= {request.output}
+    expected = 'model="auto", which the run was begun with; or a new folder, such as run2'
+    require(good, "resume", expected, request.output)
     volumes = read_volumes(
         request,
         spatial_dims=plan.spatial_dims,

@@ -1,18 +1,18 @@
 """The labelled volumes that a network is trained and validated on."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import require
-from ..progress import progress_bar
+from ..errors import invalid, require
 from ..resources import free_memory
 from ..volumes.class_ids import ArrayClassIds, ClassIds, FileClassIds
 from ..volumes.crop import cropped
 from ..volumes.dimensions import channels_of, check_shape
 from ..volumes.intensity import IntensityStatistics
-from ..volumes.labels import class_ids
+from ..volumes.labels import NOT_ANNOTATED, class_ids
 from ..volumes.volume import checked_finite
 
 # Larger volumes than this share of the free memory are read patch by patch.
@@ -59,9 +59,12 @@ def labelled_volumes(images, labels, channels, num_classes, normalization, on_pr
     """
     images, labels = pair_with_labels(images, labels)
     volumes = []
+    for image in images:
+        expected = "axes (z, y, x) or (z, y, x, channels)"
+        require(len(np.shape(image)) in (3, 4), "images", expected, f"shape {np.shape(image)}")
+    labels = read_labels(images, labels, on_progress)
     for name, image, label in zip(volume_names(images), images, labels, strict=True):
         voxel_size = getattr(image, "voxel_size", None)
-        label = read_labels(image, label, on_progress)
         image = checked_image(image, channels, label.in_memory)
         check_labels(label, image, num_classes)
         if isinstance(normalization, str):
@@ -132,16 +135,36 @@ def check_labels(label, image, num_classes):
     require(largest < num_classes, "labels", expected, largest)
 
 
-def read_labels(image, label, on_progress=None):
-    """Return `ClassIds`, in memory unless the volume is too large."""
+def read_labels(images, labels, on_progress=None):
+    """Return the `ClassIds` of label volumes, in memory unless a volume is too large.
+
+    If 255 means "not annotated" in one of them, since it has class ids too, it does in all.
+    """
+    found = list(map(partial(_read, on_progress=on_progress), images, labels))
+    if any(NOT_ANNOTATED in ids.present and ids.largest for ids in found):
+        again = partial(_read, allow_mask=False, on_progress=on_progress)
+        return [
+            ids if NOT_ANNOTATED in ids.present else again(image, label)
+            for image, label, ids in zip(images, labels, found, strict=True)
+        ]
+    return found
+
+
+def _read(image, label, allow_mask=True, on_progress=None):
+    """Return the `ClassIds` of a label volume."""
     if isinstance(label, ClassIds):
         return label
     if held_in_file(image, label):
-        return FileClassIds.scan(label, on_progress)
-    return ArrayClassIds(class_ids(np.asarray(label)))
+        return FileClassIds.scan(label, on_progress, allow_mask)
+    return ArrayClassIds(class_ids(np.asarray(label), allow_mask))
 
 
-def read_all_labels(pairs):
-    """Return the `ClassIds` of pairs of an open image and its labels."""
-    with progress_bar("reading labels") as on_progress:
-        return [read_labels(image, label, on_progress) for image, label in pairs]
+def require_foreground(volumes):
+    """Raise ValueError, which names the volume, for `LabelledVolume`s without any object."""
+    for volume in volumes:
+        try:
+            volume.label.foreground_voxels(NOT_ANNOTATED)
+        except ValueError as error:
+            expected = "at least one object, painted with 1 or white on black"
+            received = f"labels of {volume.name} without any"
+            raise invalid("labels", expected, received) from error

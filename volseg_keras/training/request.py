@@ -50,6 +50,10 @@ class Request:
         self._set("seed", checked_seed(self.seed))
         self._set("self_train", checked_rounds(self.self_train))
         self._set("validation", list(self.validation))
+        for pair in self.validation:
+            expected = "a list of pairs, such as [(image, labels)]"
+            good = isinstance(pair, tuple | list) and len(pair) == 2
+            require(good, "validation", expected, f"an item of type {type(pair).__name__}")
         if self.batch_size is not None:
             require_positive(batch_size=self.batch_size)
             self._set("batch_size", int(self.batch_size))

@@ -198,7 +198,7 @@ class SectionPredictor:
     def appearance(self, z, probability):
         """Return numbers that describe how a section looks and, the last, its position."""
         grey = self.prepared.intensity.standardize(np.asarray(self.middle[z : z + 1]))[0]
-        sharpness = np.abs(np.diff(grey, axis=-1)).mean()
+        sharpness = np.abs(np.diff(grey, axis=1)).mean()
         return grey.mean(), grey.std(), sharpness, foreground_probability(probability).mean(), z
 
     def suggestion(self, z, mean_uncertainty, distance):
@@ -232,7 +232,7 @@ def draft(labels, suggestions, shape):
     for suggestion in suggestions:
         found[suggestion.z] = suggestion.labels
     if not np.array_equal(ids, given):
-        return in_smallest_type(as_mask(found, given))
+        return in_smallest_type(np.abs(as_mask(found, given)))
     good = present_ids(found)
     require(good, "model", "one that finds something in these sections, for a draft", "nothing")
     return found
@@ -244,8 +244,17 @@ def is_of_grey_levels(labels):
 
 
 def as_mask(ids, mask):
-    """Return class ids in the two grey levels of a mask: those that are 1 in the higher one."""
-    return np.where(ids == 1, mask.max(), mask.min())
+    """Return class ids in the two grey levels of a mask, 255 as background.
+
+    Raises:
+        ValueError: there are several classes.
+    """
+    low, high = mask.min(), mask.max()
+    foreground, background = (high, low) if high else (low, high)  # -1 beside 0 is a mask, too
+    several = max(present_ids(ids), default=0) > 1
+    received = "a mask of two grey levels"
+    require(not several, "labels", "class ids, for a model of several classes", received)
+    return np.where(ids == 1, foreground, background)
 
 
 def draft_section(labels, suggestion):
@@ -262,7 +271,7 @@ def draft_section(labels, suggestion):
     labels = labels if isinstance(labels, np.ndarray) else np.array(labels)
     plane = labels[suggestion.z] if labels.ndim == 3 else labels
     if is_of_grey_levels(labels):
-        empty, found = (labels.min(),), as_mask(suggestion.labels, labels)
+        empty, found = as_mask(np.zeros(1), labels), as_mask(suggestion.labels, labels)
     else:
         empty, found = (0, NOT_ANNOTATED), suggestion.labels
     if np.isin(plane, empty).all():

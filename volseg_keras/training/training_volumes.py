@@ -5,14 +5,21 @@ from functools import partial
 
 from ..errors import invalid
 from ..networks.models import check_sizes, split_normalization
+from ..pretrained.presets import load_pretrained
 from ..progress import progress_bar
 from ..volumes.dimensions import channels_of
 from ..volumes.labels import NOT_ANNOTATED, count_classes
 from .annotated_sections import report_empty_sections, without_unpainted
 from .arguments import check_weights, training_normalization
 from .hold_out import hold_out_parts
-from .labelled_volumes import labelled_volumes, pair_with_labels, read_labels, with_unique_names
-from .new_network import network_from
+from .labelled_volumes import (
+    labelled_volumes,
+    pair_with_labels,
+    read_labels,
+    require_foreground,
+    with_unique_names,
+)
+from .new_network import with_new_head
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,7 @@ def read_volumes(request, spatial_dims, channels, num_classes, normalization):
         options = channels, num_classes, normalization, on_progress
         whole = _read_and_warned(request.images, request.labels, *options)
         check_weights(request.weights, whole)
+        require_foreground(whole)
         training, held_out = hold_out_parts(whole, request.hold_out, spatial_dims)
         if request.validation:
             pairs = map(list, zip(*request.validation, strict=True))
@@ -93,12 +101,11 @@ def read_stacks(request):
     """
     images, labels = pair_with_labels(request.images, request.labels)
     with progress_bar("reading volumes") as on_progress:
-        pairs = zip(images, labels, strict=True)
-        labels = [read_labels(*pair, on_progress) for pair in pairs]
+        labels = read_labels(images, labels, on_progress)
         num_classes = count_classes(*(label.present for label in labels))  # warns of odd ones
         channels, constants = channels_of(images[0]), None
         if request.start_model:
-            network, constants = split_normalization(network_from(request.start_model, num_classes))
+            network, constants = split_normalization(_start_model(request, num_classes))
             check_sizes(network)
             channels = network.inputs[0].shape[-1]
         read = partial(
@@ -111,19 +118,26 @@ def read_stacks(request):
         volumes, validation = read(images, labels), []
         if request.validation:
             validation = read(*map(list, zip(*request.validation, strict=True)))
-    for volume in volumes:
-        try:
-            volume.label.foreground_voxels(NOT_ANNOTATED)
-        except ValueError as error:
-            expected = "at least one object, painted with 1 or white on black"
-            received = f"labels of {volume.name} without any"
-            raise invalid("labels", expected, received) from error
+    require_foreground(volumes)
     present = {int(i) for label in labels for i in label.present} - {NOT_ANNOTATED}
     if present == {1}:
         expected = "objects and background around them, in the labels of some volume"
         raise invalid("labels", expected, "labels that mark everything as an object")
     volumes, validation = ([_only_annotated(one) for one in some] for some in (volumes, validation))
     return AnnotatedStacks(volumes, validation, num_classes)
+
+
+def _start_model(request, num_classes):
+    """Return the model that was named to start from; say so if it gets a new last layer."""
+    model = load_pretrained(request.start_model)
+    own = model.output_shape[-1]
+    if own == num_classes:
+        return model
+    print(
+        f"{request.start_model} has {own} classes, the labels have {num_classes}: its last layer "
+        "starts anew"
+    )
+    return with_new_head(model, num_classes)
 
 
 def _only_annotated(volume):

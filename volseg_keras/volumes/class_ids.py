@@ -202,12 +202,13 @@ class FileClassIds(ClassIds):
     in_memory = False
 
     @classmethod
-    def scan(cls, labels, on_progress=None):
+    def scan(cls, labels, on_progress=None, allow_mask=True):
         """Read a label volume once to find which labels occur and where the foreground is.
 
         Args:
             labels: `(z, y, x)` array-like.
             on_progress: called with the number of blocks read and their total.
+            allow_mask: see `labels.class_ids`.
 
         Raises:
             ValueError: a label is not a class id.
@@ -224,7 +225,7 @@ class FileClassIds(ClassIds):
             np.maximum(maximum[sections], block.max(axis=(1, 2)), out=maximum[sections])
             at_255.add(block == NOT_ANNOTATED, corner, labels.shape, block)
             others.add((block != 0) & (block != NOT_ANNOTATED), corner, labels.shape, block)
-        lookup = class_ids(found)
+        lookup = class_ids(found, allow_mask)
         class_of = dict(zip(found.tolist(), lookup.tolist(), strict=True))
         is_mask = class_of.get(NOT_ANNOTATED) != NOT_ANNOTATED
         marked = [others] + [at_255] * is_mask
