@@ -221,6 +221,29 @@ def test_a_given_voxel_size_adds_the_unit_that_a_file_lacks(unit, factor, suffix
     assert found.voxel_size == pytest.approx((40, 5, 4), rel=1e-6)
 
 
+@pytest.mark.parametrize("unit, factor", [("nm", 1), ("um", 1e-3), ("mm", 1e-6)])
+def test_a_given_voxel_size_says_the_unit_of_nrrd(unit, factor, tmp_path):
+    sides = [4 * factor, 5 * factor, 40 * factor]
+    nrrd.write(str(tmp_path / "a.nrrd"), VOXELS.T, {"spacings": sides})
+    volume = open_volume(tmp_path / "a.nrrd", voxel_size=(40, 5, 4))
+    header = nrrd.read_header(str(save_volume(tmp_path / "b.nrrd", VOXELS, like=volume)))
+    assert header["units"] == [unit] * 3
+    np.testing.assert_allclose(header["spacings"], sides)
+    assert open_volume(tmp_path / "b.nrrd").voxel_size == pytest.approx((40, 5, 4))
+    image = nibabel.Nifti1Image(VOXELS.T, np.diag([*sides, 1]))
+    image.to_filename(tmp_path / "a.nii")
+    volume = open_volume(tmp_path / "a.nii", voxel_size=(40, 5, 4))
+    found = open_volume(save_volume(tmp_path / "b.nii", VOXELS, like=volume))
+    assert found.voxel_size == (None if unit == "nm" else pytest.approx((40, 5, 4)))
+    np.testing.assert_allclose(found.geometry.sides, sides[::-1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", ["abc", (5, 5), (0, 5, 5), (5, 5, float("nan"))], ids=str)
+def test_a_wrong_voxel_size_is_named(size, tmp_path):
+    with pytest.raises(ValueError, match="`voxel_size`. Expected three positive numbers"):
+        open_volume(save_volume(tmp_path / "a.tif", VOXELS), voxel_size=size)
+
+
 def test_a_given_voxel_size_where_a_file_knows_no_side():
     unknown = Geometry(((0.0,) * 3,) * 3, unit="mm")
     assert unknown.resized((40, 5, 5)).voxel_size == (40, 5, 5)

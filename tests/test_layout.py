@@ -278,6 +278,32 @@ def test_three_or_four_sections_of_a_tiff(count, options, tmp_path):
     np.testing.assert_array_equal(volume[1:, 3], VOXELS[1:count, 3])
 
 
+@pytest.mark.parametrize("name", ["a.tif", "a.ome.tif"])
+def test_many_channels_without_sections_are_sections(name, tmp_path):
+    """As of `tifffile.imwrite(path, volume, imagej=True)` without axes."""
+    options = {"imagej": True} if name == "a.tif" else {}
+    for count in (4, 5):
+        tifffile.imwrite(tmp_path / name, VOXELS[:count], photometric="minisblack", **options)
+        if count == 4:
+            with pytest.raises(ValueError, match="--axes zyx or --channel 0"):
+                open_volume(tmp_path / name)
+    with pytest.warns(UserWarning, match="5 channels without a z axis are taken for sections"):
+        volume = open_volume(tmp_path / name)
+    np.testing.assert_array_equal(volume[...], VOXELS)
+    np.testing.assert_array_equal(open_volume(tmp_path / name, axes="zyx")[...], VOXELS)
+    np.testing.assert_array_equal(open_volume(tmp_path / name, channel=2)[0], VOXELS[2])
+
+
+@pytest.mark.parametrize("plain", [{4}, {1, 3}], ids=str)
+def test_sections_that_are_stored_in_different_ways(plain, tmp_path):
+    """They are two images to tifffile, and none may be left out."""
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for z, section in enumerate(VOXELS):
+            file.write(section, compression=None if z in plain else "zlib", metadata=None)
+    with pytest.raises(ValueError, match="stored in different ways; save it again"):
+        open_volume(tmp_path / "a.tif")
+
+
 def test_planar_colours_of_another_program_are_no_sections(tmp_path):
     options = {"photometric": "rgb", "planarconfig": "separate", "metadata": None}
     tifffile.imwrite(tmp_path / "a.tif", VOXELS[:3], **options)
@@ -390,6 +416,19 @@ def test_a_group_of_hdf5_that_holds_one_array(tmp_path):
     np.testing.assert_array_equal(open_volume(path)[...], OTHER)
     with pytest.raises(ValueError, match="volumes/labels/ids, volumes/raw"):
         open_volume(f"{tmp_path / 'a.h5'}::nothing")
+
+
+def test_an_empty_dataset_of_hdf5_is_no_volume(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["data"], file["comment"] = VOXELS, h5py.Empty("f")
+    np.testing.assert_array_equal(open_volume(tmp_path / "a.h5")[...], VOXELS)
+
+
+@pytest.mark.parametrize("shape", [(), (1, 1, 1, 2, 3, 4)], ids=str)
+def test_an_array_of_too_few_or_many_axes(shape, tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros(shape, np.uint8))
+    with pytest.raises(ValueError, match="`path`. Expected two to five axes"):
+        open_volume(tmp_path / "a.npy")
 
 
 def test_n5_is_told(tmp_path):

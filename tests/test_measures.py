@@ -10,7 +10,7 @@ from skimage.measure import regionprops
 
 from volseg_keras import measure, phantom, save_volume
 from volseg_keras.postprocessing import measures
-from volseg_keras.postprocessing.instance_ids import components
+from volseg_keras.postprocessing.instance_ids import components, instances_to_measure
 
 SIDES = [(5, 5, 5), (40, 6, 6), (7, 11, 5)]
 
@@ -140,6 +140,12 @@ def test_classes_of_any_type_that_lie_on_several_objects_are_told(dtype, tmp_pat
     arguments = "measure", tmp_path / "labels.npy", "-o", tmp_path / "m.csv", "--voxel-size=5,5,5"
     with pytest.warns(UserWarning, match="--components if they are classes"):
         assert volseg(*arguments) == 0
+
+
+def test_an_image_is_not_measured_without_a_word():
+    image = phantom((8, 64, 64))[0]
+    with pytest.warns(UserWarning, match="are they grey levels"):
+        instances_to_measure(image, False, "image.tif")
 
 
 def test_the_thickness_of_a_single_section_is_told(tmp_path):

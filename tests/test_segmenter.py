@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 from networks import settled, shallow_networks
 
-from volseg_keras import Segmenter, open_volume, phantom, predict_volume, save_volume
+from volseg_keras import (
+    Segmenter,
+    build_model,
+    open_volume,
+    phantom,
+    predict_volume,
+    save_volume,
+)
 from volseg_keras.inference import engines, segmenter
 from volseg_keras.inference.engines import OpenVinoEngineFactory, first_changed_class
 from volseg_keras.inference.job import RequestedModels, checked_threshold
@@ -193,6 +200,29 @@ def test_a_lazy_volume_stays_so(path, tmp_path, monkeypatch):
     for volume in (open_volume(file), file, str(file)):
         np.testing.assert_array_equal(predict_volume(path, volume), want)
     np.testing.assert_array_equal(predict_volume(path, IMAGE.tolist()), want)
+
+
+@pytest.mark.parametrize(
+    "model, volume, options, name",
+    [
+        ("H", np.zeros((0, 64, 64), np.uint8), {}, "volume"),
+        ("H", np.zeros((8, 64, 64), complex), {}, "volume"),
+        (None, np.zeros((8, 64, 64)), {}, "model"),
+        ("H", np.zeros((8, 64, 64)), {"normalization": ((1, 2), (3, 4))}, "normalization"),
+        ("H", np.zeros((8, 64, 64)), {"tile": "abc"}, "tile"),
+    ],
+)
+def test_wrong_arguments_are_named(model, volume, options, name):
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        predict_volume(model, volume, **options)
+
+
+@pytest.mark.parametrize("engine", ["keras", "openvino"])
+@shallow_networks()
+def test_a_model_of_fixed_sizes_is_refused(engine):
+    model = build_model("C", input_shape=(64, 64, 1))
+    with pytest.raises(ValueError, match="`model`. Expected a network of free spatial sizes"):
+        predict_volume(model, IMAGE, engine=engine)
 
 
 def test_a_wrong_model_is_told_before_a_file_is_read(tmp_path, monkeypatch):

@@ -148,7 +148,7 @@ def instance_scores(y_true, y_pred, *, iou_thresholds=(0.5, 0.75)):
     numbers = [int(np.count_nonzero(size[1:])) for size in sizes]
     shape = tuple(map(len, sizes))
     matches = []
-    for threshold in iou_thresholds:
+    for threshold in np.atleast_1d(iou_thresholds).tolist():
         good = both & (count >= threshold * union)
         # SciPy before 1.13 matches 32-bit indices only.
         where = [ids[good].astype(np.int32) for ids in (true, predicted)]

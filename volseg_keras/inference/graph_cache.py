@@ -96,8 +96,9 @@ def graph_key(path, engine):
 def save_graph(model, folder, engine):
     """Write the graph of an engine and its metadata; a killed run leaves no incomplete folder."""
     from ..networks.inference_graph import export_inference_graph
-    from ..networks.models import metadata
+    from ..networks.models import check_sizes, metadata
 
+    check_sizes(model)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=PART, dir=folder.parent) as work:
         part = Path(work) / engine

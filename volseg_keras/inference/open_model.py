@@ -56,10 +56,18 @@ def open_model(model, engine="auto", defaults=None):
                 find_model(member)
         opened = [open_model(member, engine) for member in model]
         return opened[0] if len(opened) == 1 else EnsemblePredictor.of(opened)
-    if not isinstance(model, str | Path):
+    if not is_name(model):
         return open_keras(model) if by_keras(engine) else open_graph(model, engine)
     path = find_model(model)
     return replace(open_file(path, engine), defaults=defaults or StoredFacts.of(path).defaults)
+
+
+def is_name(model):
+    """Return whether a model is given by its name or path; raise ValueError if it is no model."""
+    named = isinstance(model, str | Path)
+    expected = "a Keras model, or the name or path of one"
+    require(named or hasattr(model, "inputs"), "model", expected, type(model).__name__)
+    return named
 
 
 def open_file(path, engine):
@@ -114,8 +122,9 @@ def fastest():
 
 def open_keras(model):
     """Return a `Predictor` that runs a Keras model with Keras and its current weights."""
-    from ..networks.models import metadata
+    from ..networks.models import check_sizes, metadata
 
+    check_sizes(model)
     engines.warn_if_slow()
     return Predictor(FixedEngineFactory(engines.keras_engine(model)), metadata(model))
 

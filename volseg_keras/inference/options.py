@@ -57,7 +57,7 @@ class PredictionOptions:
         object.__setattr__(self, "normalization", checked_normalization(self.normalization))
         object.__setattr__(self, "scale", _checked_scale(self.scale))
         if self.tile is not None:
-            good = np.iterable(self.tile)
+            good = np.iterable(self.tile) and all(isinstance(n, Integral) for n in self.tile)
             require(good, "tile", "three multiples of 16, (z, y, x)", f"tile={self.tile}")
             object.__setattr__(self, "tile", tuple(self.tile))
         good = self.smoothing is None or _is_length(self.smoothing)

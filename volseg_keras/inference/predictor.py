@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass, replace
 from numbers import Real
 
+import numpy as np
+
 from ..errors import require
 from ..networks.metadata import ModelMetadata
 from ..pretrained.choice import BEST
@@ -227,6 +229,9 @@ class Predictor:
         if normalization == "model":
             self.check_constants()
             return None
+        channels, given = self.metadata.channels, np.size(normalization.mean)
+        expected = f"a mean and a standard deviation, or {channels} of each, one per channel"
+        require(given in (1, channels), "normalization", expected, f"{given} of each")
         return normalization.with_padding_of(volume)
 
     def check_constants(self):

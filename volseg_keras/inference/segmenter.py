@@ -14,7 +14,14 @@ from ..pretrained.presets import METRICS
 from ..volumes.volume import open_volume
 from .engine_output import label_map, probabilities
 from .lru_cache import LruCache
-from .open_model import by_keras, check_engine, find_model, open_model, savedmodel_files
+from .open_model import (
+    by_keras,
+    check_engine,
+    find_model,
+    is_name,
+    open_model,
+    savedmodel_files,
+)
 from .options import PredictionOptions
 
 # Models that `predict_volume` keeps.
@@ -245,7 +252,7 @@ def _cache_key(model, engine):
     """Return a key of a model in its current state, and an engine."""
     if isinstance(model, list | tuple):
         return tuple(_cache_key(member, engine) for member in model)
-    if not isinstance(model, str | Path):
+    if not is_name(model):
         return engine, id(model), *_weights_key(model, engine)
     path = find_model(model)
     files = savedmodel_files(path) if path.is_dir() else [path, path.with_name(METRICS)]

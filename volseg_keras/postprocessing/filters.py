@@ -29,7 +29,8 @@ def median(volume, size=3):
     """
     volume = np.asarray(volume)
     sizes = np.broadcast_to(size, 3)
-    require((sizes % 2 == 1).all() and (sizes >= 1).all(), "size", "odd sides", f"{size=}")
+    good = sizes.dtype.kind in "ui" and (sizes % 2 == 1).all() and (sizes >= 1).all()
+    require(good, "size", "odd sides", f"{size=}")
     if volume.dtype.kind == "f":
         exact = volume.astype(np.float32) if volume.dtype == np.float16 else volume
         return ndimage.median_filter(exact, tuple(sizes)).astype(volume.dtype, copy=False)

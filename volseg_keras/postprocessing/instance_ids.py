@@ -58,7 +58,8 @@ def as_instances(labels, name="labels"):
 def instances_to_measure(labels, components, source):
     """Return the instance ids of a label map from a file and, for components, the class ids.
 
-    Warns if labels may be classes, because several of them lie on more than one object.
+    Warns if labels may be classes or grey levels, because several of them lie on more than one
+    object.
 
     Args:
         labels: `(z, y, x)` instance ids; or with `components` class ids or a mask.
@@ -72,12 +73,14 @@ def instances_to_measure(labels, components, source):
         found = as_instances(class_ids_with_gaps(labels, name="labels"))
         return found.ids, found.class_ids
     count = (distinct_values(labels) > 0).sum()
-    several = count < FEWEST_GREY_LEVELS and objects_of(labels).max(initial=0) > count
+    is_small = count < FEWEST_GREY_LEVELS or labels.dtype.itemsize == 1
+    several = is_small and objects_of(labels).max(initial=0) > count
     received = f"{source} with one label on several objects"
     require(not several or count > 1, "labels", "instance ids, or --components", received)
     if several:
         warnings.warn(
-            "some labels lie on several objects: give --components if they are classes",
+            "some labels lie on several objects: give --components if they are classes; are they "
+            "grey levels?",
             stacklevel=2,
         )
     return whole_numbers(labels, "labels"), None

@@ -16,7 +16,9 @@ def check_axes(volume):
     """Raise ValueError unless a volume has the axes (z, y, x) or (z, y, x, channels)."""
     shape = tuple(volume.shape)
     expected = "axes (z, y, x) or (z, y, x, channels)"
-    require(len(shape) in (3, 4), "volume", expected, f"shape {shape}")
+    require(len(shape) in (3, 4) and all(shape), "volume", expected, f"shape {shape}")
+    good = np.dtype(volume.dtype).kind in "uifb"
+    require(good, "volume", "integers, floats or booleans", f"dtype {volume.dtype}")
 
 
 def lacks_thickness(volume):

@@ -154,6 +154,14 @@ class Geometry:
                 return self if in_nm(self.unit) else replace(self, unit=unit)
         return self.scaled(own / in_nm(units[0]), units[0])
 
+    def with_implied_unit(self, *units):
+        """Return the same with the unit, of some, in which a given voxel size has these sides."""
+        if not self.given_voxel_size or in_nm(self.unit):
+            return self
+        ratios = np.divide(self.given_voxel_size, self.sides)
+        implied = (unit for unit in units if np.allclose(ratios, in_nm(unit), rtol=1e-4))
+        return replace(self, unit=next(implied, self.unit))
+
     def scaled(self, factor, unit):
         """Return the same in another unit, `factor` of which make one of this."""
         steps, origin = np.array(self.steps) * factor, np.array(self.origin) * factor
@@ -240,14 +248,11 @@ def checked_size(voxel_size):
     """Return a voxel size (z, y, x) as floats, or None; raise ValueError for anything else."""
     if voxel_size is None:
         return None
-    size = np.ravel(voxel_size).astype(float)
-    require(
-        size.shape == (3,) and np.all(np.isfinite(size) & (size > 0)),
-        "voxel_size",
-        "three positive numbers (z, y, x) in nm",
-        f"{voxel_size=}",
-    )
-    return tuple(size.tolist())
+    size = np.ravel(voxel_size)
+    good = size.shape == (3,) and size.dtype.kind in "uif" and np.isfinite(size).all()
+    expected = "three positive numbers (z, y, x) in nm"
+    require(good and (size > 0).all(), "voxel_size", expected, f"{voxel_size=}")
+    return tuple(size.astype(float).tolist())
 
 
 def with_voxel_size(geometry, size):

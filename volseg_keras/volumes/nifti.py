@@ -66,6 +66,7 @@ def write_nifti(path, slabs, shape, dtype, geometry):
     import nibabel
 
     data = join_slabs(slabs).T
+    geometry = geometry and geometry.with_implied_unit("mm", "um", "m")
     geometry = geometry.in_unit("mm", "um", "m") if geometry and in_nm(geometry.unit) else geometry
     if not geometry or not np.isfinite(geometry.steps).all():
         geometry = Geometry.straight((1, 1, 1), None)

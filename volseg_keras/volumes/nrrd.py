@@ -116,6 +116,7 @@ def write_nrrd(path, slabs, shape, dtype, geometry):
 
     header = {}
     if geometry and np.isfinite(geometry.steps).all():
+        geometry = geometry.with_implied_unit("nm", "um", "mm", "angstrom")
         in_space = geometry.space or not geometry.is_straight or any(geometry.origin)
         name = ascii_unit(geometry.unit)  # headers are in ASCII
         unit = {"units": [name] * 3} if name else {}

@@ -65,7 +65,8 @@ def stored_limit(piece, dtype, file=None):
 
 def is_volume(node):
     """Return whether a node is an array of two axes or more."""
-    return len(getattr(node, "shape", ())) >= 2 and hasattr(node, "dtype")
+    shape = getattr(node, "shape", None) or ()  # None for an empty dataset of HDF5
+    return len(shape) >= 2 and hasattr(node, "dtype")
 
 
 def pick(found, inside):

@@ -60,6 +60,14 @@ def only_large_series(tif, names):
     """Return the number of the largest series that lies in a file, of which there must be one."""
     own = [i for i, series in enumerate(tif.series) if series.keyframe.parent is tif]
     first, *others = own or [0]
+    # tifffile groups pages that are stored alike.
+    groups = [tif.series[i].keyframe for i in own if tif.series[i].kind == "generic"]
+    groups = [page for page in groups if not page.is_reduced]
+    if len({(page.shape, page.dtype) for page in groups}) < len(groups):
+        raise ValueError(
+            "its pages are of one size, but stored in different ways; save it again as one stack, "
+            "for example with Fiji"
+        )
     sizes = [tif.series[i].size for i in (first, *others)]
     if any(size >= sizes[0] for size in sizes[1:]):
         kinds = {(tif.series[i].axes, tif.series[i].shape) for i in own}

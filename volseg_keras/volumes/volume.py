@@ -2,12 +2,14 @@
 
 import math
 import os
+import warnings
 from functools import partial
 
 import numpy as np
 
 from ..errors import invalid, require
 from ..resources import check_memory
+from .axes import MOST_COLOURS
 from .colour import as_grey
 from .formats import FORMATS, checked_suffix, format_suffix, suffixes
 from .geometry import checked_size, with_voxel_size
@@ -189,6 +191,8 @@ def open_volume(path, *, axes=None, level=0, time=None, channel=None, series=Non
         raise unreadable_error(path, error) from error
     array, found = source.array, distinct_letters(source.axes.upper())
     names = "".join(axes.upper().split()) if axes else found
+    received = f"{path} of shape {tuple(array.shape)}"
+    require(axes or len(found) == len(array.shape), "path", "two to five axes", received)
     expected = f"names of the {len(array.shape)} axes of {path}, shape {tuple(array.shape)}"
     require(
         len(names) == len(array.shape) and len(set(names)) == len(names),
@@ -261,6 +265,14 @@ def spatial_axes(path, array, names, chosen):
     others = [a for a in names if a not in "ZYX"]
     fixed = {a: 0 if chosen.get(a) is None else chosen[a] for a in others}
     left = [a for a in others if sizes[a] > 1 and chosen.get(a) is None]
+    if "Z" not in names and left == ["C"] and sizes["C"] > MOST_COLOURS:
+        warnings.warn(
+            f"{path}: {sizes['C']} channels without a z axis are taken for sections, as "
+            "--axes zyx says; --channel 0 selects one",
+            stacklevel=3,
+        )
+        names, fixed = names.replace("C", "Z"), {a: i for a, i in fixed.items() if a != "C"}
+        left = []
     if "Z" not in names and len(left) == 1 and left[0] not in "CS":
         names, fixed = names.replace(left[0], "Z"), {a: i for a, i in fixed.items() if a != left[0]}
         left = []
@@ -268,7 +280,7 @@ def spatial_axes(path, array, names, chosen):
         raise invalid(
             "path",
             "one grey-level volume with axes (z, y, x), or `axes`, `time` or `channel` to select "
-            f"one, such as {'--channel 0' if {*'CS'} & {*left} else '--axes zyx or --channel 0'}",
+            f"one, such as {'--channel 0' if 'S' in left else '--axes zyx or --channel 0'}",
             f"{path} with axes {names}, shape {tuple(array.shape)}, dtype {array.dtype}",
         )
     for axis, index in chosen.items():
