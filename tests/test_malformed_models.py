@@ -10,7 +10,7 @@ from networks import shallow_networks
 
 from volseg_keras import build_model, load_pretrained
 from volseg_keras.export.export_model import describe
-from volseg_keras.export.runtimes import ExportSource, TestVector, write_savedmodel
+from volseg_keras.export.runtimes import ExportSource, ReferenceVector, write_savedmodel
 from volseg_keras.inference.open_model import open_model
 from volseg_keras.inference.options import PredictionOptions
 from volseg_keras.networks.models import with_normalization
@@ -82,7 +82,7 @@ def test_models_that_are_damaged_or_run_code(kind, opened, network, tmp_path, mo
 @pytest.fixture(scope="module")
 def savedmodel(network, tmp_path_factory):
     path = tmp_path_factory.mktemp("exports") / "a savedmodel"
-    source = ExportSource(network, [TestVector(np.zeros(1), np.zeros(1))])
+    source = ExportSource(network, [ReferenceVector(np.zeros(1), np.zeros(1))])
     write_savedmodel(source, path)
     describe(source, path)
     return path

@@ -19,8 +19,8 @@ from .formats import new_path
 from .runtimes import (
     TOLERANCE,
     ExportSource,
+    ReferenceVector,
     Runtime,
-    TestVector,
     read_keras,
     read_onnx,
     read_openvino,
@@ -114,7 +114,7 @@ def export_savedmodel(model, path, card=None):
 
 
 def vectors_of(model):
-    """Return two `TestVector`s of phantoms.
+    """Return two `ReferenceVector`s of phantoms.
 
     The second batch has two phantoms, smaller if the model allows.
     """
@@ -132,7 +132,7 @@ def vectors_of(model):
     crop = image[(slice(None), *smaller)]
     with keras.device("cpu:0"):
         return [
-            TestVector(batch, keras.ops.convert_to_numpy(model(batch, training=False)))
+            ReferenceVector(batch, keras.ops.convert_to_numpy(model(batch, training=False)))
             for batch in (image, np.concatenate([crop, crop[:, ::-1]]))
         ]
 
@@ -152,7 +152,7 @@ def checked_difference(path, format, vectors):
     Args:
         path: of the export.
         format: its name.
-        vectors: `TestVector`s.
+        vectors: `ReferenceVector`s.
     """
     expected = f"{format} within {TOLERANCE} of Keras"
     try:

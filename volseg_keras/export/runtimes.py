@@ -18,7 +18,7 @@ TOLERANCE = 1e-3  # largest difference of a probability from that of Keras
 
 
 @dataclass(frozen=True)
-class TestVector:
+class ReferenceVector:
     """An input of a model and its output by Keras.
 
     Attributes:
@@ -36,7 +36,7 @@ class ExportSource:
 
     Attributes:
         model: the Keras model.
-        vectors: `TestVector`s, the first of which goes into the export.
+        vectors: `ReferenceVector`s, the first of which goes into the export.
         card: facts about the model, see `StoredFacts`.
     """
 
