@@ -234,7 +234,7 @@ def test_wrong_arguments_leave_nothing_behind(changes, name, tmp_path):
 
 
 def test_a_volume_without_objects_is_named(tmp_path):
-    with pytest.raises(ValueError, match="`labels`.*at least one object.*labels of volume 2 with"):
+    with pytest.raises(ValueError, match="`labels`.*at least one object.*volume 2 without"):
         fit(tiny_network(), [IMAGE, IMAGE], [LABEL, LABEL * 0], output=tmp_path / "run")
 
 
@@ -247,6 +247,9 @@ def test_255_means_the_same_in_all_volumes():
     np.testing.assert_array_equal(alone[:], LABEL)
     beside = [volume.label.present.tolist() for volume in read([IMAGE, IMAGE], [ids, mask])]
     assert beside == [[0, 1, 255], [0, 255]]
+    assert read([IMAGE, IMAGE], [ids, LABEL])[1].label.present.tolist() == [0, 1]
+    with pytest.raises(ValueError, match="`labels`.*painted with 1 .255 is not ann.*volume 1 with"):
+        fit(tiny_network(), IMAGE, ids, validation=[(IMAGE, mask)], output="run")
     masks = read([IMAGE, IMAGE], [LABEL, mask])
     assert [volume.label.present.tolist() for volume in masks] == [[0, 1], [0, 1]]
 

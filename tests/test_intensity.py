@@ -89,7 +89,7 @@ def test_a_section_that_was_lost_among_many_is_padding(lost, dtype):
 
 
 def test_a_constant_section_is_padding_where_it_was_not_measured():
-    """As of a volume so large that only some of its sections are."""
+    """Like a volume so large that only some of its sections are."""
     image = np.random.default_rng(0).integers(60, 200, (4, 64, 64, 2), np.uint8)
     image[2, ..., 1] = 90
     found = IntensityStatistics((130.0, 130.0), (40.0, 40.0))

@@ -280,7 +280,7 @@ def test_three_or_four_sections_of_a_tiff(count, options, tmp_path):
 
 @pytest.mark.parametrize("name", ["a.tif", "a.ome.tif"])
 def test_many_channels_without_sections_are_sections(name, tmp_path):
-    """As of `tifffile.imwrite(path, volume, imagej=True)` without axes."""
+    """Written by `tifffile.imwrite(path, volume, imagej=True)` without axes."""
     options = {"imagej": True} if name == "a.tif" else {}
     for count in (4, 5):
         tifffile.imwrite(tmp_path / name, VOXELS[:count], photometric="minisblack", **options)
@@ -294,13 +294,23 @@ def test_many_channels_without_sections_are_sections(name, tmp_path):
     np.testing.assert_array_equal(open_volume(tmp_path / name, channel=2)[0], VOXELS[2])
 
 
+def test_channels_beside_sections_have_to_be_chosen(tmp_path):
+    for name, axes in (("a.ome.tif", "CZYX"), ("b.ome.tif", "TCYX")):
+        metadata = {"axes": axes}
+        tifffile.imwrite(tmp_path / name, np.stack([VOXELS] * 6), metadata=metadata)
+    with pytest.raises(ValueError, match=r"such as --channel 0\. Received"):
+        open_volume(tmp_path / "a.ome.tif")
+    with pytest.raises(ValueError, match="--channel 0"):
+        open_volume(tmp_path / "b.ome.tif")
+
+
 @pytest.mark.parametrize("plain", [{4}, {1, 3}], ids=str)
 def test_sections_that_are_stored_in_different_ways(plain, tmp_path):
     """They are two images to tifffile, and none may be left out."""
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         for z, section in enumerate(VOXELS):
             file.write(section, compression=None if z in plain else "zlib", metadata=None)
-    with pytest.raises(ValueError, match="stored in different ways; save it again"):
+    with pytest.raises(ValueError, match="stored in different ways; save it again.*--series: 0"):
         open_volume(tmp_path / "a.tif")
 
 

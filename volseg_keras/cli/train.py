@@ -89,7 +89,8 @@ def train(
         bool,
         typer.Option(
             "--self-train",
-            help="Finally, also learn from confident predictions on unannotated sections.",
+            help="Finally, also learn from confident predictions on unannotated sections; not "
+            "with a section given by --hold-out.",
         ),
     ] = False,
     resume: Annotated[

@@ -49,8 +49,9 @@ def fit(
         model: a Keras model from `build_model`, or one that an earlier `fit` saved; or "auto".
         images: `(z, y, x)` array-like of grey levels, for a model of several channels
             `(z, y, x, channels)`; or a list of volumes, of any sizes.
-        labels: `(z, y, x)` array-like of class ids, or a list of one for each volume; a mask of 0
-            and 255 is one of 0 and 1, and 255 among other labels means "not annotated".
+        labels: `(z, y, x)` array-like of class ids, or a list of one for each volume; 255 beside
+            class ids, in any of them, means "not annotated"; else a mask of 0 and 255 is one of 0
+            and 1.
         output: folder of the run.
         recipe: name of a row of `training.recipes.RECIPES`, or a `Recipe`; "fast" by default, with
             "auto" for a model "finetune", unless it starts from scratch.
@@ -71,7 +72,7 @@ def fit(
             "model" with the constants in `model`, or `(mean, standard deviation)`.
         steps_per_epoch: steps between rows of history.csv.
         self_train: with "auto", rounds in which the network also learns its own confident
-            predictions where nothing is annotated.
+            predictions where nothing is annotated; not with a section for `hold_out`.
         stop: a `threading.Event`: once it is set, the run ends and keeps the best weights so far.
 
     Returns:

@@ -12,7 +12,7 @@ from ..volumes.labels import count_classes
 from .arguments import check_folder
 from .devices import data_parallel
 from .fit import fit_request
-from .labelled_volumes import read_labels
+from .labelled_volumes import read_pairs
 
 
 def fit_by_name(request, *, all_gpus=False):
@@ -32,15 +32,10 @@ def fit_by_name(request, *, all_gpus=False):
         ValueError, FileExistsError, FloatingPointError: see `fit`.
     """
     check_folder(request.output, request.resume)
-    images = [image for image, _ in request.validation]
     with progress_bar("reading labels") as on_progress:
-        labels = read_labels(
-            [*request.images, *images],
-            [*request.labels, *(label for _, label in request.validation)],
-            on_progress,
-        )
-    count = len(request.images)
-    labels, validation = labels[:count], zip(images, labels[count:], strict=True)
+        given = request.images, request.labels, request.validation
+        training, validation = read_pairs(*given, on_progress)
+    labels = [label for _, label in training]
     keras.utils.set_random_seed(request.seed)
     with data_parallel() if all_gpus else nullcontext():
         model = request.model

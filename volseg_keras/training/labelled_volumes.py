@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import invalid, require
+from ..errors import require
 from ..resources import free_memory
 from ..volumes.class_ids import ArrayClassIds, ClassIds, FileClassIds
 from ..volumes.crop import cropped
@@ -144,10 +144,33 @@ def read_labels(images, labels, on_progress=None):
     if any(NOT_ANNOTATED in ids.present and ids.largest for ids in found):
         again = partial(_read, allow_mask=False, on_progress=on_progress)
         return [
-            ids if NOT_ANNOTATED in ids.present else again(image, label)
+            again(image, label) if _is_white(label, ids) else ids
             for image, label, ids in zip(images, labels, found, strict=True)
         ]
     return found
+
+
+def read_pairs(images, labels, validation, on_progress=None):
+    """Return pairs of an image and its `ClassIds`: those to train on, and those to validate on.
+
+    Args:
+        images: of the volumes to train on.
+        labels: of them.
+        validation: pairs of an image and its labels.
+        on_progress: see `labelled_volumes`.
+    """
+    pairs = [*zip(images, labels, strict=True), *validation]
+    everything = [image for image, _ in pairs]
+    found = read_labels(everything, [label for _, label in pairs], on_progress)
+    pairs = list(zip(everything, found, strict=True))
+    return pairs[: len(images)], pairs[len(images) :]
+
+
+def _is_white(label, ids):
+    """Return whether a label map has 255 as the foreground of a mask, given its `ClassIds`."""
+    if NOT_ANNOTATED in ids.present or isinstance(label, ClassIds):
+        return False
+    return np.max(label) == NOT_ANNOTATED if ids.in_memory else NOT_ANNOTATED in ids.class_of
 
 
 def _read(image, label, allow_mask=True, on_progress=None):
@@ -162,9 +185,7 @@ def _read(image, label, allow_mask=True, on_progress=None):
 def require_foreground(volumes):
     """Raise ValueError, which names the volume, for `LabelledVolume`s without any object."""
     for volume in volumes:
-        try:
-            volume.label.foreground_voxels(NOT_ANNOTATED)
-        except ValueError as error:
-            expected = "at least one object, painted with 1 or white on black"
-            received = f"labels of {volume.name} without any"
-            raise invalid("labels", expected, received) from error
+        unknown = NOT_ANNOTATED in volume.label.present
+        how = "1 (255 is not annotated)" if unknown else "1 or white on black"
+        expected = f"at least one object, painted with {how}"
+        require(volume.label.largest, "labels", expected, f"{volume.name} without any")

@@ -15,7 +15,7 @@ from .hold_out import hold_out_parts
 from .labelled_volumes import (
     labelled_volumes,
     pair_with_labels,
-    read_labels,
+    read_pairs,
     require_foreground,
     with_unique_names,
 )
@@ -54,15 +54,16 @@ def read_volumes(request, spatial_dims, channels, num_classes, normalization):
         ValueError: volumes, labels, weights or hold-out do not fit each other or the network.
     """
     validation = []
+    images, labels = pair_with_labels(request.images, request.labels)
     with progress_bar("reading volumes") as on_progress:
+        pairs, further = read_pairs(images, labels, request.validation, on_progress)
         options = channels, num_classes, normalization, on_progress
-        whole = _read_and_warned(request.images, request.labels, *options)
+        whole = _read_and_warned(*map(list, zip(*pairs, strict=True)), *options)
         check_weights(request.weights, whole)
-        require_foreground(whole)
+        if further:
+            validation = _read_and_warned(*map(list, zip(*further, strict=True)), *options)
+        require_foreground([*whole, *validation])
         training, held_out = hold_out_parts(whole, request.hold_out, spatial_dims)
-        if request.validation:
-            pairs = map(list, zip(*request.validation, strict=True))
-            validation = _read_and_warned(*pairs, *options)
     scored = with_unique_names([*held_out, *validation])
     return TrainingVolumes(whole, training, validation, scored)
 
@@ -101,7 +102,8 @@ def read_stacks(request):
     """
     images, labels = pair_with_labels(request.images, request.labels)
     with progress_bar("reading volumes") as on_progress:
-        labels = read_labels(images, labels, on_progress)
+        training, further = read_pairs(images, labels, request.validation, on_progress)
+        labels = [label for _, label in training]
         num_classes = count_classes(*(label.present for label in labels))  # warns of odd ones
         channels, constants = channels_of(images[0]), None
         if request.start_model:
@@ -116,9 +118,9 @@ def read_stacks(request):
             on_progress=on_progress,
         )
         volumes, validation = read(images, labels), []
-        if request.validation:
-            validation = read(*map(list, zip(*request.validation, strict=True)))
-    require_foreground(volumes)
+        if further:
+            validation = read(*map(list, zip(*further, strict=True)))
+    require_foreground([*volumes, *validation])
     present = {int(i) for label in labels for i in label.present} - {NOT_ANNOTATED}
     if present == {1}:
         expected = "objects and background around them, in the labels of some volume"

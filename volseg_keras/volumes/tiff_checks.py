@@ -66,7 +66,7 @@ def only_large_series(tif, names):
     if len({(page.shape, page.dtype) for page in groups}) < len(groups):
         raise ValueError(
             "its pages are of one size, but stored in different ways; save it again as one stack, "
-            "for example with Fiji"
+            f"for example with Fiji, or choose some with --series: {names}"
         )
     sizes = [tif.series[i].size for i in (first, *others)]
     if any(size >= sizes[0] for size in sizes[1:]):

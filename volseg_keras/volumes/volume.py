@@ -210,6 +210,8 @@ def open_volume(path, *, axes=None, level=0, time=None, channel=None, series=Non
             raise unreadable_error(path, error) from error
     geometry = with_voxel_size(geometry, size)
     colours = "S" if "S" in names and "C" not in names else "C"
+    if channel is None and not axes:
+        names = channels_as_sections(path, array, names)
     names, fixed = spatial_axes(path, array, names, {"T": time, colours: channel})
     if geometry and ("Z" not in names or array.shape[names.index("Z")] == 1):
         geometry = geometry.of_one_section()
@@ -255,6 +257,24 @@ def unreadable_error(path, error):
     return invalid("path", "a readable volume", f"{path} ({error})")
 
 
+def channels_as_sections(path, array, names):
+    """Return the axes' names, more channels than colours being z if there is no z axis, and warn.
+
+    Some programs write stacks like this, such as `tifffile.imwrite(path, volume, imagej=True)`.
+    """
+    sizes = dict(zip(names, array.shape, strict=True))
+    others = [a for a in names if a not in "CYX" and sizes[a] > 1]
+    if "Z" in names or others or sizes.get("C", 1) <= MOST_COLOURS:
+        return names
+    sections = names.replace("C", "Z")
+    warnings.warn(
+        f"{path}: {sizes['C']} channels without a z axis are taken for sections; say so by "
+        f"--axes {sections.lower()}, or select one by --channel 0",
+        stacklevel=3,
+    )
+    return sections
+
+
 def spatial_axes(path, array, names, chosen):
     """Return the axes' names, one other axis of several samples being z, and indices of the rest.
 
@@ -265,22 +285,15 @@ def spatial_axes(path, array, names, chosen):
     others = [a for a in names if a not in "ZYX"]
     fixed = {a: 0 if chosen.get(a) is None else chosen[a] for a in others}
     left = [a for a in others if sizes[a] > 1 and chosen.get(a) is None]
-    if "Z" not in names and left == ["C"] and sizes["C"] > MOST_COLOURS:
-        warnings.warn(
-            f"{path}: {sizes['C']} channels without a z axis are taken for sections, as "
-            "--axes zyx says; --channel 0 selects one",
-            stacklevel=3,
-        )
-        names, fixed = names.replace("C", "Z"), {a: i for a, i in fixed.items() if a != "C"}
-        left = []
     if "Z" not in names and len(left) == 1 and left[0] not in "CS":
         names, fixed = names.replace(left[0], "Z"), {a: i for a, i in fixed.items() if a != left[0]}
         left = []
+    only_channel = "S" in left or "C" in left and "Z" in names
     if left or not {"Y", "X"} <= set(names) or array.dtype.kind not in "uifb" or 0 in array.shape:
         raise invalid(
             "path",
             "one grey-level volume with axes (z, y, x), or `axes`, `time` or `channel` to select "
-            f"one, such as {'--channel 0' if 'S' in left else '--axes zyx or --channel 0'}",
+            f"one, such as {'--channel 0' if only_channel else '--axes zyx or --channel 0'}",
             f"{path} with axes {names}, shape {tuple(array.shape)}, dtype {array.dtype}",
         )
     for axis, index in chosen.items():
