@@ -143,7 +143,7 @@ def test_classes_of_any_type_that_lie_on_several_objects_are_told(dtype, tmp_pat
 
 
 def test_an_image_is_not_measured_without_a_word():
-    image = phantom((8, 64, 64))[0]
+    image = phantom((16, 64, 64))[0]
     with pytest.warns(UserWarning, match="are they grey levels"):
         instances_to_measure(image, False, "image.tif")
 

@@ -6,7 +6,6 @@ from numbers import Integral
 import keras
 
 from ..errors import invalid, require
-from ..inference.tiled_prediction import MULTIPLE
 from ..networks import losses
 from ..pretrained.presets import KERAS, METRICS
 from ..volumes.intensity import IntensityStatistics, checked_normalization
@@ -17,6 +16,7 @@ from .recipes import BY_AXES
 LARGEST_RATIO = 1000  # of the shares of two volumes
 SEEDS = 2**31  # what NumPy and TensorFlow take
 MOST_ROUNDS = 9  # of self-training
+PATCH_MULTIPLE = 8  # of the sizes of a patch, which all networks but U-Net halve three times
 
 
 def checked_seed(seed):
@@ -51,8 +51,12 @@ def check_recipe(recipe, spatial_dims):
         expected = f"a value for {spatial_dims} spatial axes"
         require(spatial_dims in value, name, expected, f"{name}={value}")
     patch = recipe.patch[spatial_dims]
-    good = len(patch) == spatial_dims and all(size > 0 and size % MULTIPLE == 0 for size in patch)
-    expected = f"{spatial_dims} sizes, multiples of {MULTIPLE}, for {spatial_dims} spatial axes"
+    good = len(patch) == spatial_dims and all(
+        size > 0 and size % PATCH_MULTIPLE == 0 for size in patch
+    )
+    expected = (
+        f"{spatial_dims} sizes, multiples of {PATCH_MULTIPLE}, for {spatial_dims} spatial axes"
+    )
     require(good, "patch", expected, patch)
     name = recipe.optimizer[spatial_dims]
     good = name == "MuonAdamW" or hasattr(keras.optimizers, name)
