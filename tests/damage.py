@@ -30,7 +30,7 @@ def write_valid(folder):
     import zarr
 
     from volseg_keras import save_volume
-    from volseg_keras.volumes.formats import suffixes_with
+    from volseg_keras.volumes.formats.registry import suffixes_with
 
     for suffix in set(suffixes_with("write")) - {".tiff", ".hdf5", ".rec"}:
         save_volume(folder / f"v{suffix}", VOXELS, voxel_size=(10, 5, 4))

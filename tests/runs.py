@@ -8,7 +8,7 @@ import keras
 import pytest
 
 from volseg_keras import Augment, RankOneConv, StochasticDownsample, fit, phantom
-from volseg_keras.training.callbacks import Schedule
+from volseg_keras.training.loop.callbacks import Schedule
 from volseg_keras.training.recipes import RECIPES
 
 IMAGE, LABEL = phantom((32, 64, 96), seed=0)

@@ -18,25 +18,26 @@ from volseg_keras.patches.augment import NONE
 from volseg_keras.pretrained import presets
 from volseg_keras.pretrained.network_dims import network_dims
 from volseg_keras.progress import shown_by
-from volseg_keras.training import auto, new_network, stages, starting_model
-from volseg_keras.training.annotated_sections import without_section
-from volseg_keras.training.callbacks import Budget
-from volseg_keras.training.fit_by_name import fit_by_name
-from volseg_keras.training.hold_out import HoldOut, hold_out_parts
-from volseg_keras.training.labelled_volumes import LabelledVolume
-from volseg_keras.training.recipes import get_recipe
-from volseg_keras.training.request import Request
-from volseg_keras.training.run_folders import next_run, train_or_resume
-from volseg_keras.training.self_training import confident_ids
-from volseg_keras.training.stages import Stage, StagedRun
-from volseg_keras.training.starting_model import (
+from volseg_keras.training import new_network
+from volseg_keras.training.auto import fit_auto, stages, starting_model
+from volseg_keras.training.auto.self_training import confident_ids
+from volseg_keras.training.auto.stages import Stage, StagedRun
+from volseg_keras.training.auto.starting_model import (
     Candidate,
     Start,
     resampled_volume,
     rescale_to_match,
     scales,
 )
-from volseg_keras.training.training_volumes import AnnotatedStacks, read_stacks
+from volseg_keras.training.data.annotated_sections import without_section
+from volseg_keras.training.data.hold_out import HoldOut, hold_out_parts
+from volseg_keras.training.data.labelled_volumes import LabelledVolume
+from volseg_keras.training.data.training_volumes import AnnotatedStacks, read_stacks
+from volseg_keras.training.fit_by_name import fit_by_name
+from volseg_keras.training.loop.callbacks import Budget
+from volseg_keras.training.recipes import get_recipe
+from volseg_keras.training.request import Request
+from volseg_keras.training.run_folders import next_run, train_or_resume
 from volseg_keras.volumes.class_ids import ArrayClassIds, FileClassIds
 from volseg_keras.volumes.intensity import IntensityStatistics
 
@@ -293,7 +294,7 @@ def test_a_run_is_resumed_part_by_part_or_not_at_all(begun, names, good, tmp_pat
         (folders[name] / "checkpoint.h5").touch()
     planned = [Stage(folders[name], 0.5, None, False) for name in names]
     with nullcontext() if good else pytest.raises(ValueError, match="`resume`.*same labels"):
-        auto.check_begun_stages(planned)
+        fit_auto.check_begun_stages(planned)
 
 
 def test_ids_of_instances_are_told(capsys):
@@ -301,7 +302,7 @@ def test_ids_of_instances_are_told(capsys):
     for number, z in enumerate(ANNOTATED, 1):
         labels[z][labels[z] == 1] = 3 * number
     volume = replace(labelled(), label=ArrayClassIds(labels))
-    assert auto.automatic_hold_out([volume]) is None
+    assert fit_auto.automatic_hold_out([volume]) is None
     assert "are they ids of instances?" in capsys.readouterr().out
     request = Request(model="auto", images=IMAGE, labels=labels, output="run")
     with pytest.warns(UserWarning, match="have no voxel of 1, 2, 4"):
@@ -461,7 +462,7 @@ def test_one_model_is_scored_however_long_reading_takes(monkeypatch):
 
 
 def test_a_wrong_start_is_refused_before_labels_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(auto, "read_stacks", None)
+    monkeypatch.setattr(fit_auto, "read_stacks", None)
     with pytest.raises(ValueError, match="`start`.*nothing"):
         fit("auto", IMAGE, sparse(), output=tmp_path, start="nothing")
 

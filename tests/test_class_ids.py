@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from volseg_keras import open_volume, save_volume
-from volseg_keras.training.annotated_sections import without_unpainted
+from volseg_keras.training.data.annotated_sections import without_unpainted
 from volseg_keras.volumes import marked_voxels
 from volseg_keras.volumes.class_ids import ArrayClassIds, FileClassIds
 from volseg_keras.volumes.crop import Crop, cropped

@@ -23,7 +23,7 @@ from volseg_keras.cli.command import plain_warnings
 from volseg_keras.cli.terminal import PACKAGE, quiet
 from volseg_keras.demo import clear
 from volseg_keras.export.formats import EXPORT_FORMATS
-from volseg_keras.inference.engine_names import ENGINES
+from volseg_keras.inference.engines.names import ENGINES
 
 
 @pytest.fixture(scope="module")

@@ -172,7 +172,7 @@ def test_a_job_is_resumed_with_options_that_mean_the_same(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("volseg_keras.inference.file_segmentation.run_job", stopped)
+        patch.setattr("volseg_keras.inference.jobs.file_segmentation.run_job", stopped)
         assert volseg(*arguments, "--resume", *first) != 0
     assert (volseg(*arguments, "--resume", *then) == 0) == good
     assert good or "unfinished run" in capsys.readouterr().err

@@ -13,8 +13,8 @@ from runs import quick_recipes, run, stopped_at
 
 from volseg_keras import build_model, phantom
 from volseg_keras.networks.layers import rank_layer
-from volseg_keras.training import devices
-from volseg_keras.training.callbacks import Schedule
+from volseg_keras.training.loop import devices
+from volseg_keras.training.loop.callbacks import Schedule
 from volseg_keras.training.recipes import RECIPES
 
 TWO = """
@@ -24,7 +24,7 @@ if keras.backend.backend() == "tensorflow":
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from dataclasses import replace
-from volseg_keras.training.devices import data_parallel, replicas
+from volseg_keras.training.loop.devices import data_parallel, replicas
 from volseg_keras.training.recipes import RECIPES
 RECIPES["quick"] = replace(RECIPES["fast"], patch={3: (16, 16, 16)}, batch={3: 1})
 image, label = volseg_keras.phantom((16, 64, 64))
@@ -49,7 +49,7 @@ import keras, numpy as np, tensorflow as tf, volseg_keras
 from volseg_keras.networks.losses import JaccardCrossentropyLoss
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from volseg_keras.training.devices import data_parallel
+from volseg_keras.training.loop.devices import data_parallel
 x = np.random.default_rng(0).normal(size=(2, 16, 16, 1)).astype(np.float32)
 y = (x[..., 0] > 0.5).astype(np.uint8)
 weight = np.where(y, 2, 1).astype(np.float32)
@@ -94,7 +94,9 @@ def test_two_devices_share_a_step(backend, tmp_path):
 @pytest.mark.slow
 def test_torch_is_told_at_once():
     pytest.importorskip("torch")
-    code = "from volseg_keras.training.devices import data_parallel\nwith data_parallel(): pass"
+    code = (
+        "from volseg_keras.training.loop.devices import data_parallel\nwith data_parallel(): pass"
+    )
     environment = {**os.environ, "KERAS_BACKEND": "torch"}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True

@@ -12,14 +12,14 @@ import pytest
 from networks import settled, shallow_networks
 
 from volseg_keras import export_savedmodel, load_pretrained, phantom, predict_volume, save_volume
-from volseg_keras.inference import engines
+from volseg_keras.inference.engines import runtimes
 from volseg_keras.inference.graph_cache import KEPT, graph_key
 from volseg_keras.inference.open_model import open_model
 from volseg_keras.inference.segmenter import RECENT
 from volseg_keras.networks.models import split_normalization, with_normalization
 from volseg_keras.pretrained.presets import published
 from volseg_keras.resources import usable_cores
-from volseg_keras.volumes.formats import suffixes_with
+from volseg_keras.volumes.formats.registry import suffixes_with
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -193,8 +193,8 @@ def test_bfloat16_that_changes_labels_is_not_used(models, monkeypatch):
     if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this CPU does not compute in bfloat16")
     want = predict_volume(models / "H.keras", IMAGE, engine="keras")
-    monkeypatch.setattr(engines, "CHANGED", -1)
-    monkeypatch.setattr(engines, "SPECKS", -1)
+    monkeypatch.setattr(runtimes, "CHANGED", -1)
+    monkeypatch.setattr(runtimes, "SPECKS", -1)
     with pytest.warns(UserWarning, match="float32"):
         got = predict_volume(models / "H.keras", IMAGE, engine="openvino")
     assert np.abs(got - want).max() < 1 / 512 + 1e-4
@@ -241,7 +241,7 @@ def test_unfold_is_the_inverse_of_laying_voxels_side_by_side(factor, maps):
     z, y, x = (n // factor for n in full.shape[1:4])
     folded = full.reshape(2, z, factor, y, factor, x, factor, maps)
     folded = folded.transpose(0, 1, 3, 5, 2, 4, 6, 7).reshape(2, z, y, x, -1)
-    np.testing.assert_array_equal(engines.unfold(folded, full.shape[1:4]), full)
+    np.testing.assert_array_equal(runtimes.unfold(folded, full.shape[1:4]), full)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")

@@ -5,7 +5,7 @@ import pytest
 from command import volseg
 
 from volseg_keras import open_volume, phantom, predict_volume, save_volume
-from volseg_keras.inference.engine_wrappers import InThickTiles
+from volseg_keras.inference.engines.wrappers import InThickTiles
 from volseg_keras.inference.section_smoothing import SectionSmoothing
 
 PAIR = ["mito-2d", "mito-3d"]

@@ -20,16 +20,17 @@ from hypothesis import strategies as st
 from networks import settled, shallow_networks
 
 from volseg_keras import build_model, open_volume, phantom, save_volume
-from volseg_keras.inference import file_segmentation, job_store, resumable_job
-from volseg_keras.inference.file_segmentation import segment_file
-from volseg_keras.inference.job import Job, OutputFiles, RequestedModels, SourceVolume
-from volseg_keras.inference.job_store import JobStore
+from volseg_keras.inference.jobs import file_segmentation, resumable_job
+from volseg_keras.inference.jobs import store as job_store
+from volseg_keras.inference.jobs.blocks import axis_plan, block_tile, blocks, predict_block
+from volseg_keras.inference.jobs.file_segmentation import segment_file
+from volseg_keras.inference.jobs.job import Job, OutputFiles, RequestedModels, SourceVolume
+from volseg_keras.inference.jobs.store import JobStore
+from volseg_keras.inference.jobs.stored_job import StoredJob
 from volseg_keras.inference.options import PredictionOptions
 from volseg_keras.inference.section_smoothing import SectionSmoothing
 from volseg_keras.inference.segmenter import predict_volume
-from volseg_keras.inference.stored_job import StoredJob
 from volseg_keras.inference.tiled_prediction import halo_of, voxels_at_once
-from volseg_keras.inference.volume_blocks import axis_plan, block_tile, blocks, predict_block
 from volseg_keras.networks.models import with_normalization
 from volseg_keras.postprocessing.pipeline import PostProcessing
 from volseg_keras.volumes import writing
@@ -383,8 +384,8 @@ def test_a_job_killed_three_times_gives_what_an_unbroken_one_gives(tmp_path, net
     unbroken = start(job_of(tmp_path, network, volume, "unbroken.zarr"))
     resumable_job.run_job(unbroken)
     broken = start(job_of(tmp_path, network))
-    code = "import sys; from volseg_keras.inference import resumable_job, job_store; "
-    code += "resumable_job.run_job(job_store.JobStore(sys.argv[1]))"
+    code = "import sys; from volseg_keras.inference.jobs import resumable_job, store; "
+    code += "resumable_job.run_job(store.JobStore(sys.argv[1]))"
     for done in (1, 3, 6):
         process = subprocess.Popen([sys.executable, "-c", code, broken.folder], stderr=DEVNULL)
         wait_for(done, broken.folder)

@@ -12,7 +12,8 @@ import pytest
 
 import volseg_keras
 from volseg_keras.files import HOST, RUN, atomic_path, read_json, work_folder, write_csv, write_json
-from volseg_keras.volumes import ome_zarr, writing
+from volseg_keras.volumes import writing
+from volseg_keras.volumes.formats import ome_zarr
 
 KILLED = """
 import glob, os, pathlib, sys

@@ -27,12 +27,12 @@ from volseg_keras.errors import require
 from volseg_keras.networks.models import split_normalization, with_normalization
 from volseg_keras.scores import TIE
 from volseg_keras.training import fit_network as fitting
+from volseg_keras.training.data.hold_out import HoldOut
+from volseg_keras.training.data.labelled_volumes import labelled_volumes
+from volseg_keras.training.data.training_volumes import read_volumes
 from volseg_keras.training.fit_network import make_patches
-from volseg_keras.training.hold_out import HoldOut
-from volseg_keras.training.labelled_volumes import labelled_volumes
 from volseg_keras.training.recipes import RECIPES
 from volseg_keras.training.request import Request
-from volseg_keras.training.training_volumes import read_volumes
 from volseg_keras.volumes.intensity import IntensityStatistics
 from volseg_keras.volumes.volume import Volume, as_volume
 
@@ -321,7 +321,7 @@ def written(folder, suffix):
 
 @pytest.fixture
 def little_memory(monkeypatch):
-    monkeypatch.setattr("volseg_keras.training.labelled_volumes.free_memory", lambda: 1000)
+    monkeypatch.setattr("volseg_keras.training.data.labelled_volumes.free_memory", lambda: 1000)
     monkeypatch.setattr(Volume, "__array__", None)  # never as a whole
 
 

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from volseg_keras import open_volume, save_volume
-from volseg_keras.volumes import ome_zarr
-from volseg_keras.volumes.formats import suffixes_with
+from volseg_keras.volumes.formats import ome_zarr
+from volseg_keras.volumes.formats.ome_zarr import finish_zarr, start_zarr
+from volseg_keras.volumes.formats.registry import suffixes_with
 from volseg_keras.volumes.geometry import Geometry
 from volseg_keras.volumes.intensity import IntensityStatistics
-from volseg_keras.volumes.ome_zarr import finish_zarr, start_zarr
 from volseg_keras.volumes.writing import create_volume
 
 WRITTEN = suffixes_with("write")

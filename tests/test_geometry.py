@@ -11,8 +11,8 @@ import zarr
 from command import volseg
 
 from volseg_keras import open_volume, save_volume, write_instances
+from volseg_keras.volumes.formats.mrc import STAMP
 from volseg_keras.volumes.geometry import Geometry, difference_text, size_in_nm
-from volseg_keras.volumes.mrc import STAMP
 
 VOXELS = np.random.default_rng(0).integers(90, 170, (6, 32, 48)).astype(np.uint8)
 TURN = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])

@@ -6,8 +6,8 @@ import pytest
 from networks import settled, shallow_networks
 
 from volseg_keras import build_model
-from volseg_keras.inference.engine_output import to_probability
-from volseg_keras.inference.engines import unfold
+from volseg_keras.inference.engines.output import to_probability
+from volseg_keras.inference.engines.runtimes import unfold
 from volseg_keras.networks.inference_graph import InterleavedSoftmax, inference_graph
 from volseg_keras.networks.models import with_normalization
 

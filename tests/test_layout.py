@@ -19,8 +19,8 @@ import zarr
 from PIL import Image
 
 from volseg_keras import open_volume, save_volume
+from volseg_keras.volumes.formats.mrc import SUFFIXES
 from volseg_keras.volumes.labels import are_labels
-from volseg_keras.volumes.mrc import SUFFIXES
 from volseg_keras.volumes.volume import as_volume, with_whole_numbers
 
 RNG = np.random.default_rng(5)

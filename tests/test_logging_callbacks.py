@@ -1,8 +1,8 @@
 import pytest
 
-from volseg_keras.training import logging_callbacks
-from volseg_keras.training.callbacks import Budget
-from volseg_keras.training.logging_callbacks import Progress
+from volseg_keras.training.loop import logging_callbacks
+from volseg_keras.training.loop.callbacks import Budget
+from volseg_keras.training.loop.logging_callbacks import Progress
 
 
 class Clock:

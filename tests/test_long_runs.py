@@ -9,8 +9,8 @@ from networks import settled, shallow_networks
 from tiles import predict_slabs
 
 from volseg_keras import Segmenter, phantom
-from volseg_keras.inference.engine_output import label_map
-from volseg_keras.inference.engines import keras_engine
+from volseg_keras.inference.engines.output import label_map
+from volseg_keras.inference.engines.runtimes import keras_engine
 from volseg_keras.inference.open_model import open_model
 from volseg_keras.networks.models import with_normalization
 

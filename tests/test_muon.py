@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from volseg_keras.training.muon import MuonAdamW, orthogonal
+from volseg_keras.training.loop.muon import MuonAdamW, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (5, 30), (72, 16)])

@@ -34,7 +34,7 @@ from volseg_keras.napari_plugin.layers import (  # noqa: E402
 )
 from volseg_keras.napari_plugin.widget import SegmentAndTrain  # noqa: E402
 from volseg_keras.pretrained import choice, presets  # noqa: E402
-from volseg_keras.volumes.formats import FORMATS  # noqa: E402
+from volseg_keras.volumes.formats.registry import FORMATS  # noqa: E402
 
 TRUTH = phantom((16, 64, 64), seed=0)[1] == 1
 NOISE = np.random.default_rng(0).normal(0, 8, TRUTH.shape)

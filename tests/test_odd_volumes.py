@@ -24,10 +24,10 @@ from volseg_keras import (
     save_volume,
     segmentation_scores,
 )
-from volseg_keras.inference.engine_output import label_map
-from volseg_keras.inference.engine_wrappers import Standardized
+from volseg_keras.inference.engines.output import label_map
+from volseg_keras.inference.engines.wrappers import Standardized
 from volseg_keras.networks.models import with_normalization
-from volseg_keras.volumes.formats import suffixes_with
+from volseg_keras.volumes.formats.registry import suffixes_with
 from volseg_keras.volumes.intensity import IntensityStatistics
 
 WRITTEN = suffixes_with("write")

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volseg_keras import clean_labels, instances, open_volume, save_volume
-from volseg_keras.inference import resumable_job
-from volseg_keras.inference.job import Job, OutputFiles, RequestedModels, SourceVolume
+from volseg_keras.inference.jobs import resumable_job
+from volseg_keras.inference.jobs.job import Job, OutputFiles, RequestedModels, SourceVolume
 from volseg_keras.networks.models import with_normalization
 from volseg_keras.postprocessing import pipeline
 from volseg_keras.postprocessing.filters import fill_holes, median, remove_small

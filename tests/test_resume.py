@@ -21,8 +21,8 @@ from runs import (
 )
 
 from volseg_keras import fit, load_pretrained
-from volseg_keras.training import checkpoint
-from volseg_keras.training.checkpoint import Checkpoint
+from volseg_keras.training.loop import checkpoint
+from volseg_keras.training.loop.checkpoint import Checkpoint
 from volseg_keras.training.recipes import RECIPES
 
 

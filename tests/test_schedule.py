@@ -11,12 +11,16 @@ from scipy import ndimage
 from volseg_keras import RankOneConv, StochasticDownsample, fit, load_pretrained
 from volseg_keras.networks.models import split_normalization, with_normalization
 from volseg_keras.training import calibration
-from volseg_keras.training.annotated_sections import without_context
-from volseg_keras.training.batch_norm import batch_norms, batches_to_see, recalibrate_batch_norm
-from volseg_keras.training.callbacks import Budget, Schedule, Validate
-from volseg_keras.training.hold_out import HoldOut, hold_out_parts
-from volseg_keras.training.labelled_volumes import LabelledVolume, labelled_volumes
-from volseg_keras.training.prediction_mode import prediction_mode
+from volseg_keras.training.data.annotated_sections import without_context
+from volseg_keras.training.data.hold_out import HoldOut, hold_out_parts
+from volseg_keras.training.data.labelled_volumes import LabelledVolume, labelled_volumes
+from volseg_keras.training.loop.batch_norm import (
+    batch_norms,
+    batches_to_see,
+    recalibrate_batch_norm,
+)
+from volseg_keras.training.loop.callbacks import Budget, Schedule, Validate
+from volseg_keras.training.loop.prediction_mode import prediction_mode
 from volseg_keras.training.recipes import get_recipe
 from volseg_keras.training.validation import HeldOutScores
 from volseg_keras.volumes.class_ids import ArrayClassIds

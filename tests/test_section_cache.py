@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from volseg_keras import open_volume, phantom, save_volume
-from volseg_keras.inference import section_cache
-from volseg_keras.inference.section_cache import SectionCache, with_cache
-from volseg_keras.volumes import slice_folder
+from volseg_keras.inference.jobs import section_cache
+from volseg_keras.inference.jobs.section_cache import SectionCache, with_cache
+from volseg_keras.volumes.formats import slice_folder
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 6, 7), np.uint8)
 
@@ -120,7 +120,7 @@ def test_a_wide_section_is_decoded_once_for_its_blocks(tmp_path, monkeypatch):
     save_volume(tmp_path / "image.npy", image)
     assert volseg("predict", tmp_path / "image.npy", "--model=C", "-o", outputs[1], "--resume") == 0
     np.testing.assert_array_equal(*(open_volume(path)[...] for path in outputs))
-    monkeypatch.setattr("volseg_keras.inference.resumable_job.with_cache", lambda v, *_: v)
+    monkeypatch.setattr("volseg_keras.inference.jobs.resumable_job.with_cache", lambda v, *_: v)
     decoded.clear()
     assert volseg("predict", folder, "--model", "C", "-o", tmp_path / "c.tif", "--resume") == 0
     assert max(decoded.values()) >= most + 2

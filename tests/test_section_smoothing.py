@@ -9,9 +9,9 @@ from scipy import ndimage
 
 from volseg_keras import Segmenter, open_volume, predict_volume, save_volume
 from volseg_keras.datasets.phantom import phantom
+from volseg_keras.inference.jobs.blocks import block_tile, blocks, predict_block
 from volseg_keras.inference.section_smoothing import SectionSmoothing
 from volseg_keras.inference.tiled_prediction import halo_of
-from volseg_keras.inference.volume_blocks import block_tile, blocks, predict_block
 from volseg_keras.pretrained.presets import model_file
 from volseg_keras.pretrained.stored_facts import StoredFacts
 from volseg_keras.publishing.scoring import framed, noisy

@@ -18,9 +18,10 @@ from volseg_keras import (
     predict_volume,
     save_volume,
 )
-from volseg_keras.inference import engines, segmenter
-from volseg_keras.inference.engines import OpenVinoEngineFactory, first_changed_class
-from volseg_keras.inference.job import RequestedModels, checked_threshold
+from volseg_keras.inference import segmenter
+from volseg_keras.inference.engines import runtimes
+from volseg_keras.inference.engines.runtimes import OpenVinoEngineFactory, first_changed_class
+from volseg_keras.inference.jobs.job import RequestedModels, checked_threshold
 from volseg_keras.inference.lru_cache import LruCache
 from volseg_keras.inference.options import PredictionOptions
 from volseg_keras.inference.prediction import Prediction, check_size
@@ -88,7 +89,7 @@ def test_labels_of_a_segmenter(path):
 
 @pytest.mark.parametrize("engine", ["keras", "openvino"])
 def test_changed_weights_are_noticed(engine, path, monkeypatch):
-    started = counted(monkeypatch, engines, "keras_engine")
+    started = counted(monkeypatch, runtimes, "keras_engine")
     model = keras.saving.load_model(path, compile=False)
     before = predict_volume(model, IMAGE, engine=engine)
     np.testing.assert_array_equal(predict_volume(model, IMAGE, engine=engine), before)
@@ -257,7 +258,7 @@ def test_the_precision_is_chosen_for_every_volume_and_kept_for_the_same(path, mo
     one = Segmenter(path, engine="openvino")
     one(IMAGE)
     factory = one._predictor.engine_factory._factory
-    monkeypatch.setattr(engines, "cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(runtimes, "cpu_has_bfloat16", lambda: True)
     compared = []
 
     def compare(sample):

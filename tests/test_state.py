@@ -24,7 +24,7 @@ from volseg_keras import build_model, open_volume, phantom, save_volume
 from volseg_keras.cli import command as cli
 from volseg_keras.cli.terminal import quiet
 from volseg_keras.networks.models import split_normalization, with_normalization
-from volseg_keras.volumes.tiff_checks import strict_tifffile
+from volseg_keras.volumes.formats.tiff_checks import strict_tifffile
 
 ROOT = Path(volseg_keras.__file__).parent
 VOLSEG = [sys.executable, "-c", "from volseg_keras.cli import main; main()"]

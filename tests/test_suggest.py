@@ -9,7 +9,7 @@ from networks import shallow_networks
 
 from volseg_keras import build_model, open_volume, phantom, save_volume, suggest
 from volseg_keras.networks.models import with_normalization
-from volseg_keras.training.annotated_sections import (
+from volseg_keras.training.data.annotated_sections import (
     report_empty_sections,
     section_to_hold_out,
     spread,

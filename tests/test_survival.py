@@ -17,7 +17,7 @@ import pytest
 from command import small_file_system, volseg
 
 from volseg_keras import Augment, files, load_pretrained, phantom, save_volume
-from volseg_keras.training import checkpoint
+from volseg_keras.training.loop import checkpoint
 from volseg_keras.training.recipes import RECIPES
 
 pytestmark = pytest.mark.slow

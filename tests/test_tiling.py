@@ -4,8 +4,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiles import predict_slabs
 
-from volseg_keras.inference.engine_output import label_map, probabilities, to_labels, to_probability
-from volseg_keras.inference.engine_wrappers import VIEWS, Averaged, FlipAveraged, Resampled
+from volseg_keras.inference.engines.output import (
+    label_map,
+    probabilities,
+    to_labels,
+    to_probability,
+)
+from volseg_keras.inference.engines.wrappers import VIEWS, Averaged, FlipAveraged, Resampled
 from volseg_keras.inference.tiled_prediction import FADE, HALO, best_tile, halo_of, tile_plan
 from volseg_keras.inference.tiling import (
     count_tiles,

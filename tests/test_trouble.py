@@ -11,12 +11,12 @@ from networks import shallow_networks
 from tiles import predict_slabs
 
 from volseg_keras import build_model, open_volume, phantom, save_volume
-from volseg_keras.inference.engine_output import label_map, to_labels
-from volseg_keras.inference.engines import keras_engine
-from volseg_keras.inference.job_store import JobStore
-from volseg_keras.inference.sinks import write_labels
+from volseg_keras.inference.engines.output import label_map, to_labels
+from volseg_keras.inference.engines.runtimes import keras_engine
+from volseg_keras.inference.jobs.sinks import write_labels
+from volseg_keras.inference.jobs.store import JobStore
 from volseg_keras.networks.models import with_normalization
-from volseg_keras.volumes.formats import suffixes_with
+from volseg_keras.volumes.formats.registry import suffixes_with
 
 WRITTEN = suffixes_with("write")
 

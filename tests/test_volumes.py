@@ -5,7 +5,7 @@ import pytest
 import tifffile
 
 from volseg_keras import open_volume, save_volume
-from volseg_keras.volumes import tiff
+from volseg_keras.volumes.formats import tiff
 from volseg_keras.volumes.labels import class_ids
 from volseg_keras.volumes.volume import as_volume
 

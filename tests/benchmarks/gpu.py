@@ -45,7 +45,7 @@ def train_runner():
 def predict_runner():
     """Return a function that predicts one tile, from and to the host's memory."""
     from volseg_keras import build_model
-    from volseg_keras.inference.engines import keras_engine
+    from volseg_keras.inference.engines.runtimes import keras_engine
 
     engine = keras_engine(build_model("H"))
     tile = np.random.default_rng(1).normal(size=TILE).astype(np.float32)

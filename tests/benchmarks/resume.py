@@ -14,7 +14,7 @@ from random import uniform
 import numpy as np
 from common import mosaic, report, saved_model, scratch
 
-from volseg_keras.inference.job_store import JobStore
+from volseg_keras.inference.jobs.store import JobStore
 
 # Mvoxel: 268 and 4295.
 SHAPES = ((256, 1024, 1024), (1024, 2048, 2048))

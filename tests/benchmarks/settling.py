@@ -78,13 +78,13 @@ def scores(data, folder):
     """Yield what a run scores, by the statistics of its batch normalisations and the contrast."""
     import keras
 
-    from volseg_keras.inference.engines import keras_engine
+    from volseg_keras.inference.engines.runtimes import keras_engine
     from volseg_keras.networks.models import split_normalization
     from volseg_keras.patches.augment import NONE
-    from volseg_keras.training.batch_norm import BATCHES, recalibrate_batch_norm
+    from volseg_keras.training.data.hold_out import HoldOut, hold_out_parts
+    from volseg_keras.training.data.labelled_volumes import labelled_volumes
     from volseg_keras.training.fit_network import get_recipe, make_patches
-    from volseg_keras.training.hold_out import HoldOut, hold_out_parts
-    from volseg_keras.training.labelled_volumes import labelled_volumes
+    from volseg_keras.training.loop.batch_norm import BATCHES, recalibrate_batch_norm
     from volseg_keras.training.validation import score
 
     network, _ = split_normalization(keras.saving.load_model(folder / "model.keras"))

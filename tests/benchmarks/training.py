@@ -88,7 +88,7 @@ def ours(name):
 
 def precision(model, patch):
     """Return the context in which `fit` trains; versions before that function have none."""
-    from volseg_keras.training import devices
+    from volseg_keras.training.loop import devices
 
     return getattr(devices, "fastest_precision", lambda *_: nullcontext())(model, patch)
 

@@ -43,7 +43,7 @@ def evaluate(
     from .. import evaluation
     from ..files import writable_folder, write_json
     from ..volumes.dimensions import check_shapes, known_voxel_size
-    from ..volumes.formats import split_suffix
+    from ..volumes.formats.registry import split_suffix
     from ..volumes.paths import containing_file
     from ..volumes.writing import check_not_input, check_output_file
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..inference.engine_names import ENGINES
+from ..inference.engines.names import ENGINES
 from .common import (
     VolumeFile,
     VolumeOptions,
@@ -149,8 +149,8 @@ def predict(
 
     Example: volseg predict volume.tif -o labels.tif
     """
-    from ..inference.file_segmentation import segment_file
-    from ..inference.job import Job, RequestedModels, SourceVolume
+    from ..inference.jobs.file_segmentation import segment_file
+    from ..inference.jobs.job import Job, RequestedModels, SourceVolume
     from ..inference.options import PredictionOptions
     from ..postprocessing.pipeline import PostProcessing
 

@@ -55,7 +55,7 @@ def flush():
 
 def display():
     """Return the `Display` of a job on this terminal."""
-    from ..inference.file_segmentation import Display
+    from ..inference.jobs.file_segmentation import Display
     from ..progress import progress_bar
 
     return Display(partial(print, flush=True), waiting, progress_bar)

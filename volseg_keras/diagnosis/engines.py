@@ -13,7 +13,7 @@ def engines():
 
     The first row names the default one, and works if that does.
     """
-    from ..inference.engine_names import ENGINES
+    from ..inference.engines.names import ENGINES
 
     row = partial(attempt, "engines")
     default = row("default", default_engine)

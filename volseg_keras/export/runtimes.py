@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import keras
 import numpy as np
 
-from ..inference.engines import onnx_runner
+from ..inference.engines.runtimes import onnx_runner
 from ..networks.inference_graph import write_onnx, write_openvino
 from ..networks.models import metadata
 from ..pretrained.stored_facts import MEASURED

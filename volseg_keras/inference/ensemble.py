@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from ..errors import require
 from ..pretrained.prediction_defaults import PredictionDefaults
 from .denoising import Denoising
-from .engine_wrappers import Averaged, InThickTiles
+from .engines.wrappers import Averaged, InThickTiles
 from .predictor import Predictor
 from .tiled_prediction import voxels_at_once
 

@@ -22,14 +22,14 @@ from ..pretrained.presets import (
     savedmodel_folder,
 )
 from ..pretrained.stored_facts import StoredFacts
-from . import engines
-from .engine_factories import (
+from .engines import runtimes
+from .engines.factories import (
     FixedEngineFactory,
     LazyEngineFactory,
     open_graph_factory,
     open_savedmodel_factory,
 )
-from .engine_names import ENGINES
+from .engines.names import ENGINES
 from .ensemble import EnsemblePredictor
 from .graph_cache import graph_folder
 from .predictor import Predictor
@@ -41,7 +41,7 @@ def open_model(model, engine="auto", defaults=None):
     Args:
         model: a Keras model, the folder of a run, a .keras file, a SavedModel, or the name of a
             published model; or a list of these, to be averaged.
-        engine: a name of `inference.engine_names.ENGINES`.
+        engine: a name of `inference.engines.names.ENGINES`.
         defaults: `PredictionDefaults` of a model in a file, instead of those stored with it.
 
     Raises:
@@ -125,8 +125,8 @@ def open_keras(model):
     from ..networks.models import check_sizes, metadata
 
     check_sizes(model)
-    engines.warn_if_slow()
-    return Predictor(FixedEngineFactory(engines.keras_engine(model)), metadata(model))
+    runtimes.warn_if_slow()
+    return Predictor(FixedEngineFactory(runtimes.keras_engine(model)), metadata(model))
 
 
 def open_savedmodel(path, engine):
@@ -145,10 +145,10 @@ def open_savedmodel(path, engine):
         return Predictor(LazyEngineFactory(read), metadata)
     import tensorflow as tf
 
-    engines.warn_if_slow()
+    runtimes.warn_if_slow()
     with readable(path):
         loaded = tf.saved_model.load(path)
-    engine = engines.savedmodel_engine(loaded, metadata.spatial_dims)
+    engine = runtimes.savedmodel_engine(loaded, metadata.spatial_dims)
     return Predictor(FixedEngineFactory(engine), metadata)
 
 

@@ -11,7 +11,7 @@ from ..pretrained.choice import ChosenModels, scale_text
 from ..resources import free_memory
 from ..volumes.dimensions import known_voxel_size
 from ..volumes.volume import as_volume
-from .engine_output import foreground_probability, join_slabs, to_labels
+from .engines.output import foreground_probability, join_slabs, to_labels
 from .options import PredictionOptions
 from .segmenter import recent_model, run_prediction
 

@@ -13,7 +13,7 @@ from ..pretrained.prediction_defaults import PredictionDefaults
 from ..volumes.dimensions import channels_of, check_axes
 from ..volumes.intensity import IntensityStatistics
 from .denoising import Denoising
-from .engine_wrappers import (
+from .engines.wrappers import (
     VIEWS,
     Averaged,
     Denoised,
@@ -32,7 +32,7 @@ class Predictor:
     """A model ready to run, of any format.
 
     Attributes:
-        engine_factory: see `inference.engine_factories`.
+        engine_factory: see `inference.engines.factories`.
         metadata: `ModelMetadata`.
         defaults: `PredictionDefaults` for options that are None.
     """

@@ -12,7 +12,7 @@ from ..networks.backend import check_backend
 from ..pretrained.choice import AUTO, choose_model, is_auto
 from ..pretrained.presets import METRICS
 from ..volumes.volume import open_volume
-from .engine_output import label_map, probabilities
+from .engines.output import label_map, probabilities
 from .lru_cache import LruCache
 from .open_model import (
     by_keras,

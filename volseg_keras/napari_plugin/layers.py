@@ -8,7 +8,7 @@ import numpy as np
 from ..datasets.phantom import annotated_phantom
 from ..errors import require
 from ..resources import free_memory
-from ..volumes.formats import format_suffix
+from ..volumes.formats.registry import format_suffix
 from ..volumes.geometry import size_in_nm
 from ..volumes.labels import are_labels, in_smallest_type
 from ..volumes.paths import split_name

@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from ..errors import require
 from ..resources import free_memory
-from ..volumes.formats import FORMATS, format_suffix
+from ..volumes.formats.registry import FORMATS, format_suffix
 from ..volumes.geometry import checked_size
 from ..volumes.writing import create_volume
 from .filters import CONNECTIVITY

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
-from ..inference.engine_output import label_map, to_labels
+from ..inference.engines.output import label_map, to_labels
 from ..inference.options import PredictionOptions
 from ..postprocessing.filters import median
 from ..pretrained.summaries import AS_IT_IS, AVERAGED

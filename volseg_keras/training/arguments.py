@@ -9,8 +9,8 @@ from ..errors import invalid, require
 from ..networks import losses
 from ..pretrained.presets import KERAS, METRICS
 from ..volumes.intensity import IntensityStatistics, checked_normalization
-from .callbacks import Budget
-from .checkpoint import CHECKPOINT, begun_folders
+from .loop.callbacks import Budget
+from .loop.checkpoint import CHECKPOINT, begun_folders
 from .recipes import BY_AXES
 
 LARGEST_RATIO = 1000  # of the shares of two volumes

@@ -8,11 +8,11 @@ import keras
 import numpy as np
 
 from ..files import atomic_path
-from ..inference.engines import keras_engine
+from ..inference.engines.runtimes import keras_engine
 from ..inference.options import PLAIN_PREDICTION
 from ..networks.models import spatial_dims_of, split_normalization, with_normalization
 from ..pretrained.prediction_defaults import PredictionDefaults
-from .batch_norm import batch_norms, recalibrate_batch_norm
+from .loop.batch_norm import batch_norms, recalibrate_batch_norm
 from .validation import score
 
 WEIGHT_TOLERANCE = 1e-3  # relative difference of weights that are equal except for rounding

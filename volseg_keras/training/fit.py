@@ -1,8 +1,8 @@
 """`fit`: train a network, or choose a published one and train it further."""
 
-from ..inference.engines import warn_if_slow
+from ..inference.engines.runtimes import warn_if_slow
 from .arguments import check_folder
-from .auto import fit_auto
+from .auto.fit_auto import fit_auto
 from .fit_network import fit_network
 from .request import Request
 

@@ -10,9 +10,9 @@ from ..pretrained.choice import AUTO
 from ..progress import progress_bar
 from ..volumes.labels import count_classes
 from .arguments import check_folder
-from .devices import data_parallel
+from .data.labelled_volumes import read_pairs
 from .fit import fit_request
-from .labelled_volumes import read_pairs
+from .loop.devices import data_parallel
 
 
 def fit_by_name(request, *, all_gpus=False):

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import require
 from ..files import writable_folder
-from ..inference.engines import keras_engine
+from ..inference.engines.runtimes import keras_engine
 from ..inference.tiled_prediction import MULTIPLE
 from ..networks import losses
 from ..networks.metadata import Normalization
@@ -22,18 +22,18 @@ from ..pretrained.presets import KERAS, METRICS
 from ..volumes.dimensions import plausible_size
 from ..volumes.labels import NOT_ANNOTATED
 from .arguments import check_recipe, make_budget, training_normalization
-from .batch_norm import batches_to_see
 from .calibration import calibrate
-from .callbacks import Budget, Schedule, StopIfDiverged, Validate, stop_requested
-from .checkpoint import CHECKPOINT, Checkpoint, begun_folders
-from .devices import fastest_precision, jit_option, replicas
-from .logging_callbacks import History, Progress, ProgressSpan
-from .muon import MuonAdamW
-from .prediction_mode import prediction_mode
+from .data.training_volumes import read_volumes
+from .loop.batch_norm import batches_to_see
+from .loop.callbacks import Budget, Schedule, StopIfDiverged, Validate, stop_requested
+from .loop.checkpoint import CHECKPOINT, Checkpoint, begun_folders
+from .loop.devices import fastest_precision, jit_option, replicas
+from .loop.logging_callbacks import History, Progress, ProgressSpan
+from .loop.muon import MuonAdamW
+from .loop.prediction_mode import prediction_mode
 from .recipes import DEFAULT, Recipe, get_recipe
 from .request import Request
 from .saving import WeightExporter, finished_summary, volume_entry, write_summary
-from .training_volumes import read_volumes
 from .validation import WHILE_TRAINING, score
 
 

@@ -9,8 +9,8 @@ import keras
 
 from ..errors import require, require_positive
 from .arguments import checked_rounds, checked_seed, make_budget
-from .checkpoint import begun_folders
-from .hold_out import HoldOut
+from .data.hold_out import HoldOut
+from .loop.checkpoint import begun_folders
 from .network_choice import SCRATCH
 from .recipes import DEFAULT, Recipe, get_recipe
 

@@ -15,7 +15,7 @@ from ..pretrained.presets import METRICS
 from ..progress import progress_bar
 from ..resources import usable_cores
 from ..volumes.noise import noise_of
-from .devices import replicas
+from .loop.devices import replicas
 
 
 class WeightExporter:

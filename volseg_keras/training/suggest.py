@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..errors import require, require_positive
-from ..inference.engine_output import (
+from ..inference.engines.output import (
     foreground_probability,
     join_slabs,
     to_labels,
@@ -21,7 +21,7 @@ from ..volumes.class_ids import ArrayClassIds
 from ..volumes.crop import cropped
 from ..volumes.dimensions import check_shape, known_voxel_size
 from ..volumes.labels import NOT_ANNOTATED, class_ids, in_smallest_type, present_ids
-from .annotated_sections import spread, without_unpainted
+from .data.annotated_sections import spread, without_unpainted
 
 # Sections that a 2D network predicts, and the side in pixels of their middle that is predicted.
 MOST_PREDICTED, SIDE = 48, 768

@@ -4,13 +4,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..inference.engine_output import foreground_probability, to_labels
+from ..inference.engines.output import foreground_probability, to_labels
 from ..inference.options import PLAIN_PREDICTION
 from ..inference.predictor import Predictor
 from ..networks.models import metadata
 from ..scores import Confusion, ThresholdScores, best_threshold
 from ..volumes.labels import NOT_ANNOTATED
-from .annotated_sections import without_context
+from .data.annotated_sections import without_context
 
 # How a network is scored while it is trained, by number of spatial axes. One view of a volume
 # misleads: H, trained on EPFL alone, scored 0.855 by one and 0.930 by two.

@@ -1,1 +1,7 @@
-"""Volumes: files of any common format as lazy arrays, and back."""
+"""Volumes: files of any common format as lazy arrays, and back.
+
+- `volume` opens a file of one of the `formats` as an array (z, y, x), and `writing` writes one.
+- `geometry` is where it lies in space, `dimensions` its channels and voxel size.
+- `labels` and `class_ids` tell how label maps are read.
+- `intensity` standardises images, by statistics without constant `padding`.
+"""

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import invalid, require
 from .counting import counts_of
-from .source import listed
+from .formats.source import listed
 
 NOT_ANNOTATED = 255  # beside other labels
 MANY = 20  # more classes are likely to be a mistake

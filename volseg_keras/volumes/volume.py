@@ -11,11 +11,11 @@ from ..errors import invalid, require
 from ..resources import check_memory
 from .axes import MOST_COLOURS
 from .colour import as_grey
-from .formats import FORMATS, checked_suffix, format_suffix, suffixes
+from .formats.registry import FORMATS, checked_suffix, format_suffix, suffixes
+from .formats.slice_folder import find_slices, read_slices
 from .geometry import checked_size, with_voxel_size
 from .labels import whole_numbers
 from .paths import split_name
-from .slice_folder import find_slices, read_slices
 
 ZARR = (".zarray", ".zgroup", "zarr.json")  # what a folder of Zarr holds, whatever its name
 

@@ -11,9 +11,15 @@ import numpy as np
 from ..errors import invalid, require
 from ..files import atomic_path, writable_folder
 from ..resources import free_memory
-from .formats import FORMATS, checked_output_suffix, checked_suffix, format_suffix, suffixes
+from .formats.ome_zarr import mark_labels
+from .formats.registry import (
+    FORMATS,
+    checked_output_suffix,
+    checked_suffix,
+    format_suffix,
+    suffixes,
+)
 from .geometry import checked_size, with_voxel_size
-from .ome_zarr import mark_labels
 from .paths import containing_file
 
 GIVEN_UP = object()  # for the thread that writes, instead of the next slab
