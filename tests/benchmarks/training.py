@@ -88,7 +88,10 @@ def ours(name):
 
 def precision(model, patch):
     """Return the context in which `fit` trains; versions before that function have none."""
-    from volseg_keras.training.loop import devices
+    try:
+        from volseg_keras.training.loop import devices
+    except ImportError:  # where it was before
+        from volseg_keras.training import devices
 
     return getattr(devices, "fastest_precision", lambda *_: nullcontext())(model, patch)
 
