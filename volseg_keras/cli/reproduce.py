@@ -19,9 +19,9 @@ def reproduce(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="Published model to train, such as mito-2d, or a network of Table 1 (for C and G "
-            "not the published weights, which are from an earlier version); by default all "
-            "networks of Table 1."
+            help="Published model to train, such as mito-2d, or a network of Table 1 (for G not "
+            "the published weights, which are from an earlier version); by default all networks "
+            "of Table 1."
         ),
     ] = None,
     output: Annotated[
