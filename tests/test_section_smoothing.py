@@ -145,14 +145,14 @@ def test_blocks_give_what_the_whole_gives(depth, sigma):
 
 def test_a_2d_model_is_smoothed_as_its_folder_says_or_as_asked(tmp_path):
     volume, model = phantom((16, 48, 48))[0], "C"
-    apart = predict_volume(model, volume)
-    together = predict_volume(model, volume, smoothing=2)
+    apart = predict_volume(model, volume, smoothing=0, zooms=(1,))
+    together = predict_volume(model, volume, smoothing=2, zooms=(1,))
     sigma = SectionSmoothing.of(volume, 2).sigma
     levels = np.rint(apart[..., 1:] * 256 - 0.5).astype(np.uint8)
     np.testing.assert_allclose(
         together[..., 1], (smoothed(levels, sigma)[..., 0] + 0.5) / 256, atol=1e-6
     )
-    half = Segmenter(model, smoothing=2)(volume, on_progress=None)
+    half = Segmenter(model, smoothing=2, zooms=(1,))(volume, on_progress=None)
     np.testing.assert_array_equal(half, together)
     with pytest.raises(ValueError, match="smoothing"):
         predict_volume(model, volume, smoothing=-1)
@@ -162,10 +162,10 @@ def test_a_2d_model_is_smoothed_as_its_folder_says_or_as_asked(tmp_path):
 def test_predict_says_that_it_smooths(store, tmp_path, capsys):
     save_volume(tmp_path / "a.tif", phantom((16, 48, 48))[0])
     arguments = ["predict", tmp_path / "a.tif", "--model", "C", "-o", tmp_path / "b.tif"]
-    assert volseg(*arguments, "--probability", *store) == 0
+    assert volseg(*arguments, "--probability", "--smoothing", 0, "--zooms", 1, *store) == 0
     assert "neighbouring sections" not in capsys.readouterr().out
     apart = open_volume(tmp_path / "b_probability.tif")[...]
-    assert volseg(*arguments, "--probability", "--smoothing", 3, *store) == 0
+    assert volseg(*arguments, "--probability", "--smoothing", 3, "--zooms", 1, *store) == 0
     assert "averaged over neighbouring sections, by a Gaussian" in capsys.readouterr().out
     assert (open_volume(tmp_path / "b_probability.tif")[...] != apart).any()
 

@@ -96,7 +96,7 @@ def test_warnings_of_other_packages_stay_hidden(tmp_path):
         warnings.simplefilter("always", UserWarning)
         with quiet():
             warnings.simplefilter("always", UserWarning)
-            for file in (tmp_path / "volseg_keras/lib/other.py", ROOT / "volumes/tiff.py"):
+            for file in (tmp_path / "volseg_keras/lib/other.py", ROOT / "volumes/formats/tiff.py"):
                 warnings.warn_explicit(file.name, UserWarning, str(file), 1)
     assert [str(warning.message) for warning in caught] == ["tiff.py"]
 

@@ -1,7 +1,8 @@
 """Volumes: files of any common format as lazy arrays, and back.
 
-- `volume` opens a file of one of the `formats` as an array (z, y, x), and `writing` writes one.
+- `volume` opens a file or a folder of slices, of one of the `formats`, as an array
+  (z, y, x), and `writing` writes one.
 - `geometry` is where it lies in space, `dimensions` its channels and voxel size.
 - `labels` and `class_ids` tell how label maps are read.
-- `intensity` standardises images, by statistics without constant `padding`.
+- `intensity` standardises grey levels, by statistics that leave out constant `padding`.
 """

@@ -1,7 +1,10 @@
-"""Engines: callables from a tile of intensities to probabilities.
+"""Engines: callables from a tile of intensities `(z, y, x)` to probabilities `(z, y, x, maps)`.
 
-- `names` lists them. `factories` make one for a model and a volume, of a library that `runtimes`
-  adapts: Keras, OpenVINO, ONNX Runtime or TensorFlow.
-- `wrappers` are engines around engines: they standardise, average views or resample.
+Tiles for networks of several channels are `(z, y, x, channels)`. A single map is the foreground's.
+Probabilities are float32, or uint8 levels of 1/256.
+
+- `names` lists those that a user can ask for. `runtimes` make them with Keras, TensorFlow, OpenVINO
+  or ONNX Runtime, and `factories` return the one of a model for a volume.
+- `wrappers` are engines around engines: they standardise, smooth, average or resample.
 - `output` converts what engines return to probabilities and class ids.
 """

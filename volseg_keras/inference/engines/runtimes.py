@@ -1,9 +1,7 @@
-"""Engines: callables from a tile of intensities `(z, y, x)` to probabilities `(z, y, x, maps)`.
+"""Engines of each library: Keras, TensorFlow, OpenVINO and ONNX Runtime.
 
-Tiles for networks of several channels are `(z, y, x, channels)`.
-A single map is the foreground's. Probabilities are float32, or uint8 levels of 1/256, see
-`output`. Engines of OpenVINO and ONNX Runtime run the graph of `networks.inference_graph`,
-which returns levels.
+Those of OpenVINO and ONNX Runtime run the graph of `networks.inference_graph`, which returns levels
+for two classes. OpenVINO also runs SavedModels.
 """
 
 import math

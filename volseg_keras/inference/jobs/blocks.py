@@ -48,7 +48,8 @@ def predict_block(engine, volume, block, spatial_dims, tile, halo, smoothing, pa
     """Return the values `(z, y, x, maps)` of a block.
 
     Args:
-        engine: callable from a tile of raw intensities to `(z, y, x, maps)`, see `engines`.
+        engine: callable from a tile of raw intensities to `(z, y, x, maps)`, see
+            `inference.engines`.
         volume: `(z, y, x)` array-like.
         block: three slices.
         spatial_dims: of the network.

@@ -1,5 +1,6 @@
 """`fit` with `model="auto"`, for stacks of which a few sections are annotated.
 
-`fit_auto` has `starting_model` score the published models on those sections, and trains the best
-one in `stages`: with a section held out, on all of them, and with `self_training` if asked for.
+`starting_model` scores the published models on those sections, unless one is given, to find where
+to start. `fit_auto` then trains in `stages`: first with a section held out, if nothing else is and
+there are enough; then on all sections; and again with `self_training` if asked for.
 """

@@ -1,6 +1,7 @@
-"""What happens between the first and the last step of `model.fit`.
+"""What surrounds `model.fit`, and what happens during it.
 
-`callbacks` spend the budget and validate, `logging_callbacks` report, and `checkpoint` lets a run
-be resumed. `devices` choose precision and compilation, and `muon` is the optimizer. At the end
-`prediction_mode` and `batch_norm` train the network as it will predict.
+`callbacks` set the learning rate, spend the budget, validate and stop a run that diverges;
+`logging_callbacks` report, and `checkpoint` lets a run be resumed. `devices` choose precision and
+compilation, and `muon` is an optimizer. The last steps are trained in `prediction_mode`; afterwards
+`batch_norm` recalibrates the statistics of normalisation.
 """

@@ -1,4 +1,6 @@
-"""One file for each format of volumes, and the `registry` of them all.
+"""The formats of volumes: a reader of each, and a writer of most.
 
-A reader returns a `Source`: a lazy array with named axes and, where the file says so, a voxel size.
+The `registry` has them by the suffix of their files; a `slice_folder` has none. A reader returns a
+`Source`: a lazy array with named axes and, where the file tells it, its place in space.
+`tiff_checks`, `tiff_geometry` and `zarr_folder` are parts of readers.
 """
