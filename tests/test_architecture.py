@@ -70,8 +70,8 @@ def own_imports(path):
 
 def siblings(path, folder):
     """Files and rooms of a folder that one of them, or a file in it, imports."""
-    depth = len(folder.relative_to(ROOT).parts)
     inside = list(folder.relative_to(ROOT).parts)
+    depth = len(inside)
     return (name[depth] for name in imported(path) if name[:depth] == inside and name[depth:])
 
 

@@ -10,7 +10,7 @@ from ..errors import require, require_one_of
 from ..extras import install_command
 from ..files import read_json
 from ..networks.backend import check_backend, keras_backend
-from ..networks.devices import on_gpu
+from ..networks.devices import on_gpu, warn_if_slow
 from ..networks.metadata import ModelMetadata
 from ..pretrained.checksums import check_files
 from ..pretrained.presets import (
@@ -125,7 +125,7 @@ def open_keras(model):
     from ..networks.models import check_sizes, metadata
 
     check_sizes(model)
-    runtimes.warn_if_slow()
+    warn_if_slow()
     return Predictor(FixedEngineFactory(runtimes.keras_engine(model)), metadata(model))
 
 
@@ -145,7 +145,7 @@ def open_savedmodel(path, engine):
         return Predictor(LazyEngineFactory(read), metadata)
     import tensorflow as tf
 
-    runtimes.warn_if_slow()
+    warn_if_slow()
     with readable(path):
         loaded = tf.saved_model.load(path)
     engine = runtimes.savedmodel_engine(loaded, metadata.spatial_dims)

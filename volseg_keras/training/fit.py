@@ -1,6 +1,6 @@
 """`fit`: train a network, or choose a published one and train it further."""
 
-from ..inference.engines.runtimes import warn_if_slow
+from ..networks.devices import warn_if_slow
 from .arguments import check_folder
 from .auto.fit_auto import fit_auto
 from .fit_network import fit_network

@@ -11,13 +11,10 @@ from ..errors import invalid, require
 from ..resources import check_memory
 from .axes import MOST_COLOURS
 from .colour import as_grey
-from .formats.registry import FORMATS, checked_suffix, format_suffix, suffixes
-from .formats.slice_folder import find_slices, read_slices
+from .formats.registry import read_source
 from .geometry import checked_size, with_voxel_size
 from .labels import whole_numbers
 from .paths import split_name
-
-ZARR = (".zarray", ".zgroup", "zarr.json")  # what a folder of Zarr holds, whatever its name
 
 
 class Volume:
@@ -216,32 +213,6 @@ def open_volume(path, *, axes=None, level=0, time=None, channel=None, series=Non
     if geometry and ("Z" not in names or array.shape[names.index("Z")] == 1):
         geometry = geometry.of_one_section()
     return Volume(path, array, names, fixed, geometry, reopen)
-
-
-def read_source(path, inside, level, series=None):
-    """Return the `Source` of a file, a folder of slices or a pattern."""
-    kind = format_suffix(path)
-    if kind is None and path.is_dir() and any((path / name).is_file() for name in ZARR):
-        around = [folder for folder in path.parents if folder.suffix == ".zarr"]
-        if around:  # a part of an image, which describes its axes
-            inside = "/".join(filter(None, [path.relative_to(around[-1]).as_posix(), inside]))
-        path, kind = around[-1] if around else path, ".zarr"
-    if (path / "attributes.json").is_file() and kind is None:
-        fiji = "Fiji opens it with File > Import > HDF5/N5/Zarr and saves it as TIFF"
-        raise invalid("path", f"Zarr, HDF5 or TIFF: N5 is not read, but {fiji}", path)
-    are_slices = "*" in path.name or path.is_dir() and kind != ".zarr"
-    if not are_slices:
-        require(path.exists(), "path", "a file or folder that exists", path, FileNotFoundError)
-        kind = kind or checked_suffix(path)
-    expected = f"FILE::NAME for {suffixes('holds_arrays')} only"
-    good = not inside or kind and FORMATS[kind].holds_arrays and not are_slices
-    require(good, "path", expected, f"{path}::{inside}")
-    for name, value in (("level", level), ("series", series)):
-        good = not value or kind and FORMATS[kind].has_levels and not are_slices
-        require(good, name, f"0 for {path}, which has only one", value)
-    if are_slices:
-        return read_slices(find_slices(path))
-    return FORMATS[kind].read(path, inside, level, series)
 
 
 def distinct_letters(names):

@@ -7,16 +7,14 @@ for two classes. OpenVINO also runs SavedModels.
 import math
 import warnings
 from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 from hashlib import sha256
 from threading import RLock
 
 import numpy as np
 from filelock import FileLock
 
-from ...networks.backend import keras_backend
-from ...networks.devices import cpu_has_bfloat16, on_gpu
-from ...onednn import lacks_onednn
+from ...networks.devices import cpu_has_bfloat16
 from ...resources import usable_cores
 from ..lru_cache import LruCache
 from .output import to_labels
@@ -213,14 +211,3 @@ def unfold(result, spatial):
         target = (slice(None), *(slice(p, None, factor) for p in position))
         full[target] = blocks[(slice(None),) * (1 + dims) + position]
     return full
-
-
-@cache
-def warn_if_slow():
-    """Warn once if Keras computes on a CPU without oneDNN, since it was imported too early."""
-    if keras_backend() == "tensorflow" and lacks_onednn() and not on_gpu():
-        warnings.warn(
-            "TensorFlow was imported before volseg_keras and computes without oneDNN, several "
-            "times slower: import volseg_keras first, or set TF_ENABLE_ONEDNN_OPTS=1",
-            stacklevel=3,
-        )

@@ -1,15 +1,16 @@
-"""All formats, by the suffix of their files."""
+"""All formats, by the suffix of their files, and the one that a path is read by."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from ...errors import require
+from ...errors import invalid, require
 from .hdf5 import read_hdf5, write_hdf5
 from .mrc import SUFFIXES, read_mrc, write_mrc
 from .nifti import read_nifti, write_nifti
 from .npy import read_npy, write_npy
 from .nrrd import read_nrrd, write_nrrd
 from .ome_zarr import read_zarr, write_zarr
+from .slice_folder import find_slices, read_slices
 from .tiff import read_tiff, write_tiff
 
 
@@ -54,6 +55,8 @@ FORMATS = {
     ".npy": Format(read_npy, write_npy),
     **dict.fromkeys(SUFFIXES, MRC),
 }
+# What a folder of Zarr holds, whatever its name.
+ZARR_FILES = (".zarray", ".zgroup", "zarr.json")
 
 
 def suffixes_with(has):
@@ -100,3 +103,29 @@ def checked_output_suffix(path):
     kind = format_suffix(path)
     require(kind and FORMATS[kind].write, "output", f"one of {suffixes('write')}", path)
     return kind
+
+
+def read_source(path, inside, level, series=None):
+    """Return the `Source` of a file, a folder of slices or a pattern."""
+    kind = format_suffix(path)
+    if kind is None and path.is_dir() and any((path / name).is_file() for name in ZARR_FILES):
+        around = [folder for folder in path.parents if folder.suffix == ".zarr"]
+        if around:  # a part of an image, which describes its axes
+            inside = "/".join(filter(None, [path.relative_to(around[-1]).as_posix(), inside]))
+        path, kind = around[-1] if around else path, ".zarr"
+    if (path / "attributes.json").is_file() and kind is None:
+        fiji = "Fiji opens it with File > Import > HDF5/N5/Zarr and saves it as TIFF"
+        raise invalid("path", f"Zarr, HDF5 or TIFF: N5 is not read, but {fiji}", path)
+    are_slices = "*" in path.name or path.is_dir() and kind != ".zarr"
+    if not are_slices:
+        require(path.exists(), "path", "a file or folder that exists", path, FileNotFoundError)
+        kind = kind or checked_suffix(path)
+    expected = f"FILE::NAME for {suffixes('holds_arrays')} only"
+    good = not inside or kind and FORMATS[kind].holds_arrays and not are_slices
+    require(good, "path", expected, f"{path}::{inside}")
+    for name, value in (("level", level), ("series", series)):
+        good = not value or kind and FORMATS[kind].has_levels and not are_slices
+        require(good, name, f"0 for {path}, which has only one", value)
+    if are_slices:
+        return read_slices(find_slices(path))
+    return FORMATS[kind].read(path, inside, level, series)
