@@ -20,6 +20,7 @@ from volseg_keras.pretrained.network_dims import network_dims
 from volseg_keras.progress import shown_by
 from volseg_keras.training import new_network
 from volseg_keras.training.auto import fit_auto, stages, starting_model
+from volseg_keras.training.auto.annotated_stacks import AnnotatedStacks, read_stacks
 from volseg_keras.training.auto.self_training import confident_ids
 from volseg_keras.training.auto.stages import Stage, StagedRun
 from volseg_keras.training.auto.starting_model import (
@@ -32,7 +33,6 @@ from volseg_keras.training.auto.starting_model import (
 from volseg_keras.training.data.annotated_sections import without_section
 from volseg_keras.training.data.hold_out import HoldOut, hold_out_parts
 from volseg_keras.training.data.labelled_volumes import LabelledVolume
-from volseg_keras.training.data.training_volumes import AnnotatedStacks, read_stacks
 from volseg_keras.training.fit_by_name import fit_by_name
 from volseg_keras.training.loop.callbacks import Budget
 from volseg_keras.training.recipes import get_recipe

@@ -13,7 +13,7 @@ from networks import settled, shallow_networks
 
 from volseg_keras import export_savedmodel, load_pretrained, phantom, predict_volume, save_volume
 from volseg_keras.inference.engines import runtimes
-from volseg_keras.inference.graph_cache import KEPT, graph_key
+from volseg_keras.inference.engines.graph_cache import KEPT, graph_key
 from volseg_keras.inference.open_model import open_model
 from volseg_keras.inference.segmenter import RECENT
 from volseg_keras.networks.models import split_normalization, with_normalization

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from volseg_keras import open_volume, save_volume
-from volseg_keras.volumes.formats import ome_zarr
+from volseg_keras.volumes.formats import slabs
 from volseg_keras.volumes.formats.ome_zarr import finish_zarr, start_zarr
 from volseg_keras.volumes.formats.registry import suffixes_with
 from volseg_keras.volumes.geometry import Geometry
@@ -135,7 +135,7 @@ def test_slabs_of_any_thickness_fill_chunks(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".h5", ".zarr"])
 def test_large_planes_are_in_flatter_chunks(suffix, tmp_path, monkeypatch):
-    monkeypatch.setattr(ome_zarr, "ROW_BYTES", 16 * VOXELS[0].nbytes)
+    monkeypatch.setattr(slabs, "ROW_BYTES", 16 * VOXELS[0].nbytes)
     voxels = np.concatenate([VOXELS, VOXELS[::-1]] * 4)
     with create_volume(tmp_path / f"a{suffix}", voxels.shape, "u1") as add:
         for z in np.split(voxels, [1, 2, 17, 40]):
@@ -155,7 +155,7 @@ def test_large_planes_are_in_flatter_chunks(suffix, tmp_path, monkeypatch):
     ],
 )
 def test_a_row_of_chunks_fits_in_memory(side, dtype, chunk):
-    assert ome_zarr.chunk_for_slabs((500, side, side), dtype) == chunk
+    assert slabs.chunk_for_slabs((500, side, side), dtype) == chunk
 
 
 SPANS = st.one_of(

@@ -2,6 +2,8 @@
 
 from numbers import Integral
 
+MAX_LISTED = 20  # names that a message lists
+
 
 def invalid(name, expected, received, error_type=ValueError):
     """Return the error of a wrong argument, to be raised; its attribute `argument` is the name.
@@ -37,3 +39,8 @@ def require_positive(**arguments):
     for name, value in arguments.items():
         good = isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
         require(good, name, "a positive integer", f"{name}={value!r}")
+
+
+def listed(names):
+    """Return names as one text, only the first of many."""
+    return ", ".join(list(names)[:MAX_LISTED]) + (", ..." if len(names) > MAX_LISTED else "")

@@ -29,9 +29,9 @@ from .engines.factories import (
     open_graph_factory,
     open_savedmodel_factory,
 )
+from .engines.graph_cache import graph_folder
 from .engines.names import ENGINES
 from .ensemble import EnsemblePredictor
-from .graph_cache import graph_folder
 from .predictor import Predictor
 
 

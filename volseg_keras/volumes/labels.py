@@ -5,9 +5,8 @@ import warnings
 
 import numpy as np
 
-from ..errors import invalid, require
+from ..errors import invalid, listed, require
 from .counting import counts_of
-from .formats.source import listed
 
 NOT_ANNOTATED = 255  # beside other labels
 MANY = 20  # more classes are likely to be a mistake

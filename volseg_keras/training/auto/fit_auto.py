@@ -9,10 +9,10 @@ from ...pretrained.presets import METRICS
 from ..arguments import check_weights, make_budget
 from ..data.annotated_sections import has_enough, section_to_hold_out
 from ..data.hold_out import HoldOut, Section, hold_out_parts
-from ..data.training_volumes import read_stacks
 from ..loop.checkpoint import begun_folders
 from ..network_choice import check_network
 from ..recipes import DEFAULT, get_recipe
+from .annotated_stacks import read_stacks
 from .stages import StagedRun, planned_stages
 from .starting_model import choose_start
 

@@ -20,7 +20,7 @@ from ..arguments import SEEDS
 from ..calibration import Calibration
 from ..data.hold_out import HoldOut, hold_out_parts
 from ..data.labelled_volumes import with_unique_names
-from ..data.training_volumes import AnnotatedStacks, TrainingVolumes
+from ..data.training_volumes import TrainingVolumes
 from ..fit_network import checked_plan, fit_volumes
 from ..loop.callbacks import Budget, stop_requested
 from ..loop.checkpoint import CHECKPOINT
@@ -28,6 +28,7 @@ from ..loop.logging_callbacks import ProgressSpan
 from ..new_network import network_from
 from ..request import Request
 from ..validation import predictor_score
+from .annotated_stacks import AnnotatedStacks
 from .self_training import confident_labels, confident_text
 from .starting_model import Start, rescale_to_match, rescale_volumes
 

@@ -10,10 +10,11 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from ...errors import listed
 from ..axes import default_axes, named_axes
 from ..geometry import geometry_of, positive
-from .ome_zarr import CHUNK, chunk_for_slabs, fill
-from .source import Source, check_number, is_volume, listed, pick, stored_limit
+from .slabs import CHUNK, chunk_for_slabs, fill
+from .source import Source, check_number, is_volume, pick, stored_limit
 
 # Filters of HDF5 that need plugins, by their registered numbers.
 FILTER_NAMES = {

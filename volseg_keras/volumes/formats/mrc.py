@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import require
 from ..geometry import MrcConvention, geometry_of
-from .ome_zarr import fill
+from .slabs import fill
 from .source import AsType, Source
 
 SUFFIXES = (".mrc", ".rec", ".map", ".st", ".ali", ".preali", ".mrcs")

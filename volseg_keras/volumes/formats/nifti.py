@@ -6,7 +6,8 @@ import math
 import numpy as np
 
 from ..geometry import RAS, Geometry, as_tuples, geometry_of, in_nm
-from .source import DEFLATE, AsType, Source, join_slabs
+from .slabs import join_slabs
+from .source import DEFLATE, AsType, Source
 
 EXTENSIONS = 2**24  # most bytes before the voxels of a NIfTI file
 NIFTI_1_SIDE = 2**15 - 1  # most voxels along an axis of a NIfTI-1 file

@@ -12,7 +12,8 @@ from ...resources import check_memory
 from ..axes import default_axes, named_axes
 from ..geometry import SHORT, Geometry, as_tuples, ascii_unit, geometry_of
 from ..paths import resolve_sibling
-from .source import Source, join_slabs
+from .slabs import join_slabs
+from .source import Source
 
 COMPRESSED = {name: gzip.open for name in ("gzip", "gz")}
 COMPRESSED |= {name: bz2.open for name in ("bzip2", "bz2")}  # encodings of NRRD

@@ -1,21 +1,18 @@
 """Zarr arrays and OME-Zarr pyramids."""
 
-import math
 from itertools import product
 
 import numpy as np
 from tifffile import natural_sorted
 
+from ...errors import MAX_LISTED, listed
 from ..axes import default_axes, named_axes
 from ..geometry import geometry_of, in_nm
-from .source import MAX_LISTED, Source, check_number, is_volume, listed, pick, stored_limit
+from .slabs import CHUNK, chunk_for_slabs, fill
+from .source import Source, check_number, is_volume, pick, stored_limit
 
 MINIMUM_SIDE = 64  # of the coarsest level of a pyramid
 UNITS = {1: "nanometer", 1e3: "micrometer", 1e6: "millimeter", 0.1: "angstrom"}
-CHUNK = (64, 128, 128)
-# Chunks as large, for arrays of large planes: whole rows of chunks are written at once.
-FLATTER_CHUNKS = (CHUNK, (16, 256, 256), (4, 512, 512), (1, 1024, 1024))
-ROW_BYTES = 2**30  # most bytes of a row of chunks, if it has several planes
 
 
 def read_zarr(path, inside=None, level=0, series=None):
@@ -144,14 +141,6 @@ def start_zarr(path, shape, dtype, chunk=CHUNK):
     return zarr_array(zarr.open_group(path, mode="w", zarr_format=2), 0, shape, dtype, chunk)
 
 
-def chunk_for_slabs(shape, dtype):
-    """Return the sizes of chunks of an array that is written plane by plane."""
-    plane = math.prod(shape[1:]) * np.dtype(dtype).itemsize
-    fitting = (chunk for chunk in FLATTER_CHUNKS if chunk[0] * plane <= ROW_BYTES)
-    chunk = next(fitting, FLATTER_CHUNKS[-1])
-    return tuple(min(c, n) for c, n in zip(chunk, shape, strict=True))
-
-
 def finish_zarr(path, geometry):
     """Add coarser levels of every second voxel, and metadata, to an image that is filled."""
     import zarr
@@ -218,26 +207,3 @@ def multiscale(factors, geometry):
     ]
     axes = [{"name": name, "type": "space", **unit} for name in "zyx"]
     return {"version": "0.4", "axes": axes, "datasets": datasets}
-
-
-def fill(array, slabs):
-    """Write z slabs one after the other, in whole rows of chunks if the array has chunks."""
-    depth = (getattr(array, "chunks", None) or (1,))[0]
-    waiting = np.empty((depth, *array.shape[1:]), array.dtype)
-    z, held = 0, 0  # planes that are written, and that wait
-    for slab in slabs:
-        while len(slab):
-            if held or len(slab) < depth:
-                count = min(depth - held, len(slab))
-                waiting[held : held + count] = slab[:count]
-                held += count
-                if held == depth:
-                    array[z : z + depth] = waiting
-                    z, held = z + depth, 0
-            else:
-                count = len(slab) // depth * depth
-                array[z : z + count] = slab[:count]
-                z += count
-            slab = slab[count:]
-    if held:
-        array[z : z + held] = waiting[:held]

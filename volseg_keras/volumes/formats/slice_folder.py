@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from ...errors import require
-from .source import Source, listed, stored_limit
+from ...errors import listed, require
+from .source import Source, stored_limit
 from .tiff_checks import choose_series
 from .tiff_geometry import read_geometry
 

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...errors import require
+from ...errors import listed, require
 from ..geometry import Geometry
 
-MAX_LISTED = 20  # names that a message lists
 MAX_CHUNK_BYTES = 2**30  # of a chunk, strip or tile: each is decompressed as a whole
 DEFLATE = 1032  # most bytes that zlib and gzip store in one
 
@@ -85,14 +84,3 @@ def check_number(name, value, count, names=""):
     kinds = {"level": "levels", "series": "series"}[name]
     expected = f"one of the {kinds} 0 to {count - 1}{names and ', of '}{names}"
     require(0 <= value < count, name, expected, value)
-
-
-def listed(names):
-    """Return names as one text, only the first of many."""
-    return ", ".join(list(names)[:MAX_LISTED]) + (", ..." if len(names) > MAX_LISTED else "")
-
-
-def join_slabs(slabs):
-    """Return z slabs as one array, float16 as float32 for formats that do not have it."""
-    data = np.concatenate(list(slabs))
-    return data.astype(np.float32) if data.dtype == np.float16 else data

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import numpy as np
 from tifffile import COMPRESSION
 
-from .source import MAX_LISTED, check_number, listed
+from ...errors import MAX_LISTED, listed
+from .source import check_number
 
 # Messages that tifffile logs before it continues with missing or empty pages.
 SIGNS_OF_DAMAGE = (

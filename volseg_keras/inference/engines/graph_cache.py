@@ -13,9 +13,9 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from ..files import write_json
-from ..networks.metadata import ModelMetadata
-from ..pretrained.presets import load_pretrained
+from ...files import write_json
+from ...networks.metadata import ModelMetadata
+from ...pretrained.presets import load_pretrained
 
 # The files of a graph in the cache.
 GRAPHS = {"openvino": "lean.xml", "onnxruntime": "lean.onnx"}
@@ -85,7 +85,7 @@ def read_metadata(folder):
 def graph_key(path, engine):
     """Return the name of a model's folder in the cache, which changes whenever the graph would."""
     digest = hashlib.sha256(path.read_bytes())
-    for code in sorted((Path(__file__).parents[1] / "networks").glob("*.py")):
+    for code in sorted((Path(__file__).parents[2] / "networks").glob("*.py")):
         digest.update(code.read_bytes())
     for package in ("keras", *CONVERTERS[engine]):
         with suppress(PackageNotFoundError):  # TensorFlow has several names
@@ -95,8 +95,8 @@ def graph_key(path, engine):
 
 def save_graph(model, folder, engine):
     """Write the graph of an engine and its metadata; a killed run leaves no incomplete folder."""
-    from ..networks.inference_graph import export_inference_graph
-    from ..networks.models import check_sizes, metadata
+    from ...networks.inference_graph import export_inference_graph
+    from ...networks.models import check_sizes, metadata
 
     check_sizes(model)
     folder.parent.mkdir(parents=True, exist_ok=True)
