@@ -370,6 +370,30 @@ def test_a_job_interrupted_at_its_end_loses_nothing(tmp_path, network, name, mon
     assert len(start(replace(job, resume=True)).pending()) == 1
 
 
+def test_instances_of_a_job_interrupted_at_its_end_are_found_again(tmp_path, network, monkeypatch):
+    """While the labels are moved into place: they are found in the probability, which is kept."""
+    volume = phantom((40, 96, 96), seed=2)[0]
+    steps = PostProcessing(instances=True)
+    unbroken = job_of(tmp_path, network, volume, "unbroken.zarr", postprocessing=steps)
+    resumable_job.run_job(begun := start(unbroken))
+    finish(begun, unbroken, tmp_path / "unbroken_probability.zarr")
+    job = job_of(tmp_path, network, postprocessing=steps)
+    resumable_job.run_job(begun := start(job))
+
+    def interrupted(*paths):
+        raise KeyboardInterrupt
+
+    broken = SimpleNamespace(move=interrupted, rmtree=shutil.rmtree)
+    monkeypatch.setattr(resumable_job, "shutil", broken)
+    with pytest.raises(KeyboardInterrupt):
+        finish(begun, job, tmp_path / "probability.zarr")
+    monkeypatch.undo()
+    finish(start(replace(job, resume=True)), job, tmp_path / "probability.zarr")
+    found, want = (open_volume(tmp_path / f"{n}.zarr")[...] for n in ("labels", "unbroken"))
+    np.testing.assert_array_equal(found, want)
+    assert found.max() > 1 and (tmp_path / "probability.zarr").exists()
+
+
 def wait_for(count, folder):
     """Wait until at least so many blocks are done."""
     end = time.monotonic() + 120

@@ -98,6 +98,11 @@ def test_a_trained_model_is_trained_further_on_another_volume(in_memory, tmp_pat
         options["normalization"] = normalization
         told = fit(model, darker, LABEL, output=folder, **options)["normalization"]
         assert told["mean"] == pytest.approx(mean, abs=1)
+        # Predictions are standardised as in training, not with the statistics of the volume.
+        found = predict_volume(folder, darker)
+        given = predict_volume(folder, darker, normalization=tuple(told.values()))
+        np.testing.assert_array_equal(found, given)
+        assert np.abs(found - predict_volume(folder, darker, normalization="volume")).max() > 0.01
     options["normalization"] = "volume"
     with pytest.raises(ValueError, match="`resume`"):
         fit(model, darker, LABEL, output=folder, resume=True, **options)

@@ -107,7 +107,13 @@ def takes_volume_options(command):
 
 
 def parse_normalization(text):
-    """Return `normalization` of `fit` and `predict_volume` for --normalize, or raise ValueError."""
+    """Return `normalization` of `fit` and `predict_volume` for --normalize, or raise ValueError.
+
+    Args:
+        text: the option, None for the default of `predict_volume`.
+    """
+    if text is None:
+        return None
     from ..volumes.intensity import checked_normalization
 
     with suppress(ValueError):

@@ -82,12 +82,14 @@ def predict(
         ),
     ] = False,
     normalize: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="volume: standardise with the mean and standard deviation of the volume; model: "
-            "with the constants stored in the model; or MEAN,STD, such as 128,30."
+            "with the constants stored in the model; or MEAN,STD, such as 128,30; by default as "
+            "the model was trained.",
+            show_default=False,
         ),
-    ] = "volume",
+    ] = None,
     rescale: Annotated[
         bool | None,
         typer.Option(

@@ -157,16 +157,8 @@ def train(
         )
     if model == "auto":
         given = ["--model", str(output), *volume_options.as_arguments()]
-        given += [] if normalize == "volume" else ["--normalize", constants(summary)]
         again = shlex.join(["volseg", "predict", str(volumes[0]), *given])
         print(f"Threshold {summary['threshold']:.3g}. Next: {again} --threshold auto -o FILE")
-
-
-def constants(summary):
-    """Return --normalize for what a network was trained with; "model" for several channels."""
-    pair = summary["normalization"].values()
-    single = not any(isinstance(value, list | tuple) for value in pair)
-    return ",".join(f"{value:.6g}" for value in pair) if single else "model"
 
 
 def held_out_text(summary):

@@ -17,7 +17,8 @@ class EnsemblePredictor(Predictor):
 
     Each has its own zooms and views. 2D networks beside 3D ones get the tiles of the 3D networks,
     and each smooths over the sections of a tile; 2D networks alone share the mean of their
-    smoothing.
+    smoothing. Intensities are standardised for all of them alike, by default by the volume's own
+    statistics.
 
     Attributes:
         members: their `Predictor`s.

@@ -27,7 +27,7 @@ class PredictionOptions:
             prediction of the whole.
         normalization: "volume" to standardise intensities by the volume's own statistics, "model"
             by the constants in the model; or `(mean, standard deviation)`, kept as
-            `IntensityStatistics`.
+            `IntensityStatistics`; None for what the model was trained with.
         scale: voxels that the network sees per voxel of the volume, along (z, y, x).
         tile: `(z, y, x)` of a tile, multiples of 16; None for a good size.
         smoothing: of a 2D network's probabilities, over neighbouring sections: the standard
@@ -45,7 +45,7 @@ class PredictionOptions:
 
     tta: bool | int | None = None
     seamless: bool = False
-    normalization: str | IntensityStatistics = "volume"
+    normalization: str | IntensityStatistics | None = None
     scale: tuple = (1, 1, 1)
     tile: tuple | None = None
     smoothing: float | None = None
@@ -54,7 +54,8 @@ class PredictionOptions:
 
     def __post_init__(self):
         """Check types and ranges; sizes of tiles are checked later, by the axes of the network."""
-        object.__setattr__(self, "normalization", checked_normalization(self.normalization))
+        if self.normalization is not None:
+            object.__setattr__(self, "normalization", checked_normalization(self.normalization))
         object.__setattr__(self, "scale", _checked_scale(self.scale))
         if self.tile is not None:
             good = np.iterable(self.tile) and all(isinstance(n, Integral) for n in self.tile)

@@ -112,7 +112,7 @@ class Predictor:
         """
         options = options or PredictionOptions()
         self.check_volume(volume)
-        intensity = self.intensity(volume, options.normalization)
+        intensity = self.intensity(volume, self.chosen_normalization(options))
         options = self.resolved(volume, replace(options, normalization=intensity or "model"))
         sections = self.section_smoothing(volume, options)
         return PreparedPrediction(self, volume, options, sections)
@@ -132,6 +132,16 @@ class Predictor:
     def chosen_smoothing(self, options):
         """Return the smoothing of `PredictionOptions`, by default the model's own."""
         return self.defaults.smoothing if options.smoothing is None else options.smoothing
+
+    def chosen_normalization(self, options):
+        """Return the normalization of `PredictionOptions`, by default as in training."""
+        if options.normalization is not None:
+            return options.normalization
+        if self.defaults.normalize == "volume":
+            return "volume"
+        self.check_constants()
+        constants = self.metadata.normalization
+        return IntensityStatistics(constants.mean, constants.standard_deviation, padding=None)
 
     def views(self, options):
         """Return the number of views that `PredictionOptions` averages over."""
@@ -219,7 +229,7 @@ class Predictor:
 
         Args:
             volume: `(z, y, x)` or `(z, y, x, channels)` array-like of intensities.
-            normalization: see `PredictionOptions`.
+            normalization: see `PredictionOptions`; not None.
 
         Raises:
             ValueError: the model has no constants, or the volume is constant.

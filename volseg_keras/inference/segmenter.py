@@ -52,8 +52,10 @@ class Segmenter:
             with the model.
         seamless: give tiles enough context to agree within 0.001 (in float32, without zooms and at
             a scale of 1) with one prediction of the whole volume, at two to four times the cost.
-        normalization: "volume"; "model" for the constants in the model; or `(mean, standard
-            deviation)` of the intensities, for example those of the larger volume it was cut from.
+        normalization: "volume" to standardise intensities by the volume's own statistics, the
+            default unless the model was trained with other ones; "model" for the constants in the
+            model; or `(mean, standard deviation)` of the intensities, for example those of the
+            larger volume it was cut from.
         scale: voxels that the network sees per voxel of the volume, along (z, y, x), for volumes of
             another voxel size than the model was trained at; by default 1 for a given model, and
             for "auto" the scale that matches the voxel size of the volume.
@@ -86,7 +88,7 @@ class Segmenter:
         engine="auto",
         tta=None,
         seamless=False,
-        normalization="volume",
+        normalization=None,
         scale=None,
         tile=None,
         smoothing=None,
@@ -166,7 +168,7 @@ def predict_volume(
     engine="auto",
     tta=None,
     seamless=False,
-    normalization="volume",
+    normalization=None,
     scale=None,
     tile=None,
     smoothing=None,

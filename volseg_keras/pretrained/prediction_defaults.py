@@ -1,6 +1,6 @@
 """The default options of a model's predictions, chosen in training."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from numbers import Real
 
@@ -16,12 +16,15 @@ class PredictionDefaults:
         smoothing: for a 2D network, over neighbouring sections, in pixels.
         zooms: for a 2D network.
         noise: that of the noisiest volume it was trained on, see `noise_of`; None if unknown.
+        normalize: "volume" if it was trained on intensities standardised by each volume's own
+            statistics, "model" if by the constants stored in it.
     """
 
     views: int = 1
     smoothing: float = 0.0
     zooms: tuple = (1.0,)
     noise: float | None = None
+    normalize: str = "volume"
 
     def averaging_to_json(self):
         """Return the entries of metrics.json on what is averaged."""
@@ -32,7 +35,7 @@ class PredictionDefaults:
         """Return the defaults among the entries of metrics.json.
 
         Raises:
-            ValueError: the values are not such numbers; the message names the model.
+            ValueError: the values are not valid; the message names the model.
         """
         plain = cls()
         views, noise = entries.get("views", plain.views), entries.get("noise", plain.noise)
@@ -52,7 +55,10 @@ class PredictionDefaults:
         received = f"{views=}, {smoothing=}, {zooms=}, {noise=}"
         expected = f"numbers `views`, `smoothing`, `noise` and a list `zooms` stored with {name}"
         require(good, "model", expected, received)
-        return found
+        normalize = entries.get("normalize", plain.normalize)
+        expected = f"volume or model as `normalize` stored with {name}"
+        require(normalize in ("volume", "model"), "model", expected, normalize)
+        return replace(found, normalize=normalize)
 
 
 def are_zooms(zooms):

@@ -163,6 +163,8 @@ def fit_volumes(plan, volumes):
         save()
     chosen = calibrate_saved(save.path, volumes.scored, patches, batch, budget.step)
     entries = {**run_settings, **chosen.to_json(), "precision": precision}
+    if request.normalization != "volume":
+        entries["normalize"] = "model"
     return write_summary(model, output, budget, entries, volumes.whole)
 
 

@@ -42,7 +42,11 @@ def start_job(job, image):
     require(good, "output", expected, received, FileExistsError)
     predictor = recent_model(job.model.names, job.model.engine)
     predictor.check(image, job.prediction, job.threshold, job.postprocessing.instances)
-    prediction = replace(job.prediction, scale=predictor.model_scale(job.prediction.scale))
+    prediction = replace(
+        job.prediction,
+        scale=predictor.model_scale(job.prediction.scale),
+        normalization=predictor.chosen_normalization(job.prediction),
+    )
     asked = replace(job, prediction=prediction)
     identity = JobIdentity.of(asked, image.shape, predictor.all_defaults)
     if store.is_begun:
@@ -233,8 +237,9 @@ def finish_job(store, job, files, on_progress=None):
         sides = known_voxel_size(image)
         slabs = steps.slabs(*arrays, job.threshold, sides, on_progress, store.folder)
         summary = write_labels(slabs, ready, image, steps.dtype)
-        store.deliver({"probability": files.probability}, image)
         with atomic_path(files.labels) as part:  # which may be a link to another disk
             shutil.move(ready, part)
+        # Last, since a run that is resumed finds instances in the probability once more.
+        store.deliver({"probability": files.probability}, image)
     store.remove()
     return summary
