@@ -159,6 +159,23 @@ def test_training_curve_joins_the_parts_of_a_training(ended_early, tmp_path, mon
     assert pixels(png, BLUE, legend=True) > 50
 
 
+@pytest.mark.parametrize(
+    ("scores", "kept"),
+    [
+        ((0.1, 0.9, 0.3, 0.4, 0.5), "kept 0.500"),  # the best one is of a high learning rate
+        ((0.1, 0.2, 0.3, 0.7, 0.5), "kept 0.700"),
+        ((0.1, 0.6, 0.3, 0.4, ""), "kept 0.600"),  # stopped before the end
+    ],
+)
+def test_training_curve_marks_the_weights_that_are_kept(scores, kept, tmp_path, monkeypatch):
+    rows = [f"{10 * i},{i},1,0.1,0.1,3,{score}" for i, score in enumerate(scores, 1)]
+    (tmp_path / "history.csv").write_text(HEADER + "\n".join(rows))
+    marks = []
+    monkeypatch.setattr(Axes, "annotate", lambda self, text, *_, **__: marks.append(text))
+    training_curve(tmp_path / "history.csv", tmp_path / "curve.png")
+    assert marks == [kept]
+
+
 def test_training_curve_refuses_an_empty_history(tmp_path):
     (tmp_path / "history.csv").write_text(HEADER)
     with pytest.raises(ValueError, match="Invalid value for `history`"):

@@ -50,5 +50,6 @@ def network_dims(shape, voxel_size=None, thickness=None):
     if thickness is not None and thickness > THICK_SECTIONS:
         return 2, reason
     if shape[0] < FEWEST_SECTIONS:
-        return 2, f"the stack has {shape[0]} sections, fewer than {FEWEST_SECTIONS}"
+        count = f"{shape[0]} section{'s' * (shape[0] != 1)}"
+        return 2, f"the stack has {count}, fewer than {FEWEST_SECTIONS}"
     return 3, f"{reason}, and the stack has {shape[0]} sections"

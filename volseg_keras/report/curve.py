@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from ..errors import invalid, require
 from .plots import BLUE, DARK, save_figure, style_axes
 
+SETTLED = 0.8  # share of the steps after which the best weights are kept, see `fit`
 COLUMNS = ("step", "seconds", "loss", "jaccard", "learning_rate", "val_jaccard")
 
 
@@ -27,7 +28,8 @@ def training_curve(history, path):
     Raises:
         ValueError: the history has no rows.
     """
-    data = _joined([_read_history(file) for file in _parts(Path(history))])
+    parts = [_read_history(file) for file in _parts(Path(history))]
+    data = _joined(parts)
     figure = Figure(figsize=(7, 6), layout="constrained")
     axes = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1))
     marker = "." if len(data["step"]) == 1 else None
@@ -40,7 +42,7 @@ def training_curve(history, path):
         marker=marker,
         label="training patches",
     )
-    _held_out(axes[1], data["step"], data["val_jaccard"])
+    _held_out(axes[1], data["step"], data["val_jaccard"], _kept_row(parts))
     axes[2].plot(data["step"], data["learning_rate"], color=DARK, lw=1, marker=marker)
     for ax, label in zip(axes, ("Loss", "Foreground Jaccard", "Learning rate"), strict=True):
         style_axes(ax, label)
@@ -76,6 +78,21 @@ def _joined(parts):
     return joined
 
 
+def _kept_row(parts):
+    """Return the row of the joined parts whose weights are kept, None if nothing was held out.
+
+    It is the best one of the last fifth of the steps, or of all if training was stopped before its
+    end, which is scored.
+    """
+    scored = [i for i, part in enumerate(parts) if np.isfinite(part["val_jaccard"]).any()]
+    if not scored:
+        return None
+    steps, values = (parts[scored[-1]][name] for name in ("step", "val_jaccard"))
+    if np.isfinite(values[-1]):
+        values = np.where(steps >= SETTLED * steps[-1], values, np.nan)
+    return sum(len(part["step"]) for part in parts[: scored[-1]]) + int(np.nanargmax(values))
+
+
 def _read_history(history):
     with open(history, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -87,20 +104,21 @@ def _read_history(history):
         raise invalid("history", expected, f"{history} ({error})") from error
 
 
-def _held_out(ax, steps, values):
-    known = np.isfinite(values)
-    if not known.any():
+def _held_out(ax, steps, values, kept):
+    """Draw held-out scores, of which there may be none, and mark that of the kept weights."""
+    if kept is None:
         return
+    known = np.isfinite(values)
     ax.plot(steps[known], values[known], "o-", color=BLUE, ms=4, lw=0.8, label="held-out volume")
-    best = np.nanargmax(values)
-    side = "right" if steps[best] > steps.mean() else "left"
-    ax.plot(steps[best], values[best], "o", color=BLUE, ms=8, mfc="none")
+    side = "right" if steps[kept] > steps.mean() else "left"
+    ax.plot(steps[kept], values[kept], "o", color=BLUE, ms=8, mfc="none")
     ax.annotate(
-        f"best {values[best]:.3f}",
-        (steps[best], values[best]),
+        f"kept {values[kept]:.3f}",
+        (steps[kept], values[kept]),
         color=BLUE,
         fontsize=9,
-        xytext=(0, -18 if values[best] > 0.2 else 9),
+        xytext=(0, 9 if values[kept] < 0.9 else -22),
         textcoords="offset points",
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
         ha=side,
     )
