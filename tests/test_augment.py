@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from volseg_keras.patches.augment import NONE, Augment, change_intensities, draw, move_voxels, stain
+from volseg_keras.patches.augment import NONE, Augment, draw
 from volseg_keras.patches.myelin import add_sheath
+from volseg_keras.patches.transforms import change_intensities, move_voxels, stain
 
 SHAPE = (12, 16, 16)
 IMAGE = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)

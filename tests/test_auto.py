@@ -38,7 +38,8 @@ from volseg_keras.training.loop.callbacks import Budget
 from volseg_keras.training.recipes import get_recipe
 from volseg_keras.training.request import Request
 from volseg_keras.training.run_folders import next_run, train_or_resume
-from volseg_keras.volumes.class_ids import ArrayClassIds, FileClassIds
+from volseg_keras.volumes.class_ids import ArrayClassIds
+from volseg_keras.volumes.file_class_ids import FileClassIds
 from volseg_keras.volumes.intensity import IntensityStatistics
 
 LABEL = phantom((16, 64, 64), seed=0)[1]

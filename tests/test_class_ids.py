@@ -4,8 +4,9 @@ import pytest
 from volseg_keras import open_volume, save_volume
 from volseg_keras.training.data.annotated_sections import without_unpainted
 from volseg_keras.volumes import marked_voxels
-from volseg_keras.volumes.class_ids import ArrayClassIds, FileClassIds
+from volseg_keras.volumes.class_ids import ArrayClassIds
 from volseg_keras.volumes.crop import Crop, cropped
+from volseg_keras.volumes.file_class_ids import FileClassIds
 
 RNG = np.random.default_rng(0)
 LABEL = (RNG.random((70, 300, 20)) < 0.1).astype(np.uint8)

@@ -10,10 +10,11 @@ from ..volumes.dimensions import channels_of, check_shape
 from ..volumes.intensity import IntensityStatistics, checked_normalization
 from ..volumes.labels import NOT_ANNOTATED, class_ids
 from ..volumes.volume import checked_finite
-from .augment import Augment, change_intensities, draw, move_voxels, stain
+from .augment import Augment, draw
 from .batches import Patches, Sample
 from .box import Box
 from .myelin import add_sheath
+from .transforms import change_intensities, move_voxels, stain
 
 
 class PatchSampler(Patches):

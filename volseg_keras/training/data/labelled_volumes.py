@@ -8,9 +8,10 @@ import numpy as np
 
 from ...errors import require
 from ...resources import free_memory
-from ...volumes.class_ids import ArrayClassIds, ClassIds, FileClassIds
+from ...volumes.class_ids import ArrayClassIds, ClassIds
 from ...volumes.crop import cropped
 from ...volumes.dimensions import channels_of, check_shape
+from ...volumes.file_class_ids import FileClassIds
 from ...volumes.intensity import IntensityStatistics
 from ...volumes.labels import NOT_ANNOTATED, class_ids
 from ...volumes.volume import checked_finite
