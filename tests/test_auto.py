@@ -194,12 +194,18 @@ def test_a_model_of_several_classes_is_scored_by_the_one_that_fits(tmp_path):
 
 @shallow_networks()
 def test_another_number_of_classes_keeps_all_but_the_head():
-    model = with_normalization(build_model("D"), 128.0, 40.0)
+    network = build_model("D", dropout=0.3, name="mine")
+    frozen = ("encoder0", "head_conv")
+    for layer in network.layers:
+        layer.trainable = not layer.name.startswith(frozen)
+    model = with_normalization(network, 128.0, 40.0)
     new = new_network.with_new_head(model, 4)
     assert new.output_shape[-1] == 4
     pairs = list(zip(model.layers[-1].layers, new.layers[-1].layers, strict=True))
     assert len(pairs) > 15
     for old, layer in pairs:
+        assert layer.trainable == (not old.name.startswith("encoder0"))
+        assert getattr(layer, "rate", None) == getattr(old, "rate", None)
         for a, b in zip(old.get_weights(), layer.get_weights(), strict=True):
             assert a.shape == b.shape and (a == b).all() or old.name == "head_conv"
 

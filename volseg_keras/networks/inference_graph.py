@@ -7,7 +7,7 @@ from keras import ops
 from ..errors import invalid, require
 from ..extras import install_command
 from .layers import LAST, rank_layer, register
-from .models import spatial_dims_of, split_normalization, with_normalization
+from .models import HEAD, spatial_dims_of, split_normalization, with_normalization
 
 LEVELS = 256
 
@@ -87,7 +87,7 @@ def inference_graph(model):
 def head_of(network):
     """Return the convolution whose scores, as probabilities, are all that a network gives."""
     layers = {layer.name: layer for layer in getattr(network, "layers", [])}
-    head, last = layers.get("head_conv"), layers.get("probability")
+    head, last = layers.get(HEAD), layers.get("probability")
     if head and last and last.output is network.outputs[0] and last.input is head.output:
         if head.output.shape[-1] > 1:
             return head

@@ -22,6 +22,7 @@ ENCODER = (40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128)
 HALVING = (40, 72)
 DECODER = ((64, True), *[(64, False)] * 4, (32, True), *[(32, False)] * 2)
 UNET = (64, 128, 256, 512, 1024)
+HEAD = "head_conv"  # name of the last convolution
 
 
 def build_model(variant, *, num_classes=2, input_shape=None, in_channels=1, dropout=0.1, name=None):
@@ -98,7 +99,7 @@ def residual_network(x, row, num_classes, dropout):
         )
     for i, (filters, double) in enumerate(DECODER):
         x = bottleneck_block(x, filters, double=double, dropout=dropout, name=f"decoder{i}")
-    x = transposed(activation(x, "head"), num_classes, 2, "head_conv")
+    x = transposed(activation(x, "head"), num_classes, 2, HEAD)
     return softmax(x)
 
 
@@ -114,7 +115,7 @@ def unet(x, row, num_classes, dropout):
         x = transposed(x, x.shape[-1], 2, f"up{filters}_transposed")
         x = layers.Concatenate(name=f"up{filters}_concat")([skip, x])
         x = unet_level(x, filters, f"up{filters}")
-    return softmax(convolution(x, num_classes, 1, "head_conv"))
+    return softmax(convolution(x, num_classes, 1, HEAD))
 
 
 def softmax(x):

@@ -1,8 +1,9 @@
 """The network that a training run begins with: new, published, or with a new last convolution."""
 
+import keras
+
 from ..errors import require
-from ..networks.models import build_model, split_normalization, with_normalization
-from ..networks.variants import find_variant
+from ..networks.models import HEAD, build_model, split_normalization, with_normalization
 from ..pretrained.presets import load_pretrained
 
 # The network to train from scratch, by the number of axes.
@@ -25,13 +26,18 @@ def network_from(name, num_classes, spatial_dims=None, channels=1):
 
 
 def with_new_head(model, num_classes):
-    """Return a model with the weights of another except for a new last convolution."""
+    """Return a copy of a model with a new last convolution; frozen layers stay frozen."""
     network, constants = split_normalization(model)
-    expected = "a network of `build_model` under its own name, to give it another number of classes"
-    require(find_variant(network.name), "start", expected, network.name)
-    channels = network.inputs[0].shape[-1]
-    new = build_model(network.name, num_classes=num_classes, in_channels=channels)
+    names = [layer.name for layer in network.layers]
+    expected = "a network of `build_model`, to give it another number of classes"
+    require(HEAD in names, "start", expected, network.name)
+
+    def copied(layer):
+        head = {"filters": num_classes, "trainable": True} if layer.name == HEAD else {}
+        return type(layer).from_config({**layer.get_config(), **head})
+
+    new = keras.models.clone_model(network, clone_function=copied)
     for old, layer in zip(network.layers, new.layers, strict=True):
-        if [w.shape for w in old.weights] == [w.shape for w in layer.weights]:
+        if layer.name != HEAD:
             layer.set_weights(old.get_weights())
     return with_normalization(new, *constants) if constants else new
