@@ -3,7 +3,7 @@
 import json
 from contextlib import nullcontext
 from dataclasses import replace
-from shutil import copy2
+from shutil import copy2, copytree, ignore_patterns
 from threading import Event
 
 import numpy as np
@@ -261,6 +261,12 @@ def test_the_shortest_command(files, tmp_path, capsys):
     # Nor is another start taken in its place.
     assert train(files, run, "--resume", "--from", "scratch") == 2
     assert "`resume`" in capsys.readouterr().err and told_of(run) == longer
+    # One that was killed in its first part tells what training made of the start all the same.
+    killed = tmp_path / "killed"
+    copytree(run / "parts", killed / "parts", ignore=ignore_patterns("metrics.json"))
+    copy2(run / "start.json", killed)
+    assert train(files, killed, "--resume") == 0
+    assert "Held-out Jaccard: Dark " in capsys.readouterr().out
 
 
 def test_from_scratch_where_nothing_is_found(files, published, tmp_path, monkeypatch, capsys):

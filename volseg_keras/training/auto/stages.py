@@ -159,7 +159,7 @@ class StagedRun:
         if stage.self_trained:
             stored = StoredFacts.from_json(before)
             mixed, weights = with_own_labels(stage.folder, source, mixed, weights, stored)
-        is_new = not (stage.folder / CHECKPOINT).exists()
+        was_finished = (stage.folder / METRICS).exists()
         if len(self.stages) > 1:
             print(f"Part {number + 1} of {len(self.stages)}", flush=True)
         own_request = replace(
@@ -173,7 +173,7 @@ class StagedRun:
         volumes = TrainingVolumes(mixed, mixed, validation, with_unique_names(validation))
         part = ProgressSpan(sum(other.share for other in self.stages[:number]), stage.share)
         done = fit_volumes(replace(checked_plan(own_request), part=part), volumes)
-        if number == 0 and start.name and held_out and is_new:
+        if number == 0 and start.name and held_out and not was_finished:
             report_gain(start, classes, held_out, Calibration.from_json(done))
         if stage.hold_out:
             done["hold_out"] = stage.hold_out.given
