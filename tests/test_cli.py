@@ -130,6 +130,7 @@ def replaced(old, new):
         ((*TRAIN, "--hold-out", "x:5"), "x:0:"),
         ((*TRAIN, "--normalize", "128"), "MEAN,STD"),
         ((*TRAIN, "--normalize", "128,0"), "MEAN,STD"),
+        ((*TRAIN, "--voxel-size", "0.04,0.006,0.006"), "multiply um by 1000"),
         ((*TRAIN, "--weights", "2,1"), "1 volumes"),
         ((*TRAIN, "--weights", "much"), "2,1"),
         ((*TRAIN[:2], *TRAIN[3:]), "1 files"),

@@ -4,11 +4,17 @@ import numpy as np
 import pytest
 from command import volseg
 
-from volseg_keras import open_volume, phantom, predict_volume, save_volume
+from volseg_keras import load_pretrained, open_volume, phantom, predict_volume, save_volume
 from volseg_keras.inference.engines.wrappers import InThickTiles
 from volseg_keras.inference.section_smoothing import SectionSmoothing
+from volseg_keras.networks.models import split_normalization, with_normalization
 
 PAIR = ["mito-2d", "mito-3d"]
+
+
+def load_network(name):
+    """A published network without its constants."""
+    return split_normalization(load_pretrained(name))[0]
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +53,21 @@ def test_padding_is_background_for_both(image):
     inside = found[4:-4, 32:-32, 32:-32].copy()
     found[4:-4, 32:-32, 32:-32] = 0
     assert found.max() < 0.05 and inside.max() > 0.5
+
+
+def test_models_trained_with_the_same_statistics_predict_with_them(image, tmp_path):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        with_normalization(load_network("D"), 90.0, 25.0).save(tmp_path / name / "model.keras")
+        (tmp_path / name / "metrics.json").write_text('{"normalize": "model"}')
+    pair = [tmp_path / "one", tmp_path / "other"]
+    alone = predict_volume(pair[0], image)
+    np.testing.assert_allclose(predict_volume(pair, image), alone, atol=1e-6)
+    assert np.abs(alone - predict_volume("D", image, smoothing=0, zooms=(1,))).max() > 0.01
+    mixed = [pair[0], "D"]
+    with pytest.raises(ValueError, match="`normalization`. Expected .volume. or"):
+        predict_volume(mixed, image)
+    assert predict_volume(mixed, image, normalization="volume").shape == (*image.shape, 2)
 
 
 @pytest.mark.parametrize("sigma", [0, 1.5])

@@ -114,7 +114,8 @@ def test_ids_with_gaps_are_components_all_the_same():
         ([0, 2], "3 classes, 0 to 2, have no voxel of 1"),
         ([0, 1, 5], "no voxel of 2, 3, 4"),
         ([1, 2], "no voxel of 0"),
-        ([*range(40)], "40 classes: are they grey levels, or ids of instances"),
+        ([*range(40)], "39 classes, up to 39: are they grey levels, or ids of instances"),
+        ([*range(0, 120, 3)], "39 classes, up to 117: are they grey levels"),
     ],
 )
 def test_gaps_are_told_before_any_work(present, told):

@@ -152,10 +152,12 @@ def test_training_curve_joins_the_parts_of_a_training(ended_early, tmp_path, mon
     (tmp_path / "parts/1").mkdir(parents=True)
     (tmp_path / "parts/1/history.csv").write_text(HEADER + first)
     (tmp_path / "history.csv").write_text(HEADER + (first if ended_early else last))
-    titles = []
+    titles, marks = [], []
     monkeypatch.setattr(Axes, "set_title", lambda self, title, **_: titles.append(title))
+    monkeypatch.setattr(Axes, "annotate", lambda self, text, *_, **__: marks.append(text))
     png = training_curve(tmp_path / "history.csv", tmp_path / "curve.png")
     assert titles == ["20 steps in 1.5 minutes" if ended_early else "25 steps in 2.0 minutes"]
+    assert marks == ["kept 0.400" if ended_early else "trained further: 0.400"]
     assert pixels(png, BLUE, legend=True) > 50
 
 

@@ -155,3 +155,12 @@ def test_a_run_is_not_overwritten(name, resume, tmp_path):
     (tmp_path / name).touch()
     with pytest.raises(FileExistsError, match="`output`"):
         run(tmp_path, 4, resume=resume)
+
+
+def test_a_stack_of_images_is_not_mixed_with_a_run(tmp_path):
+    sections = [tmp_path / f"section{number}.png" for number in range(3)]
+    for section in sections:
+        section.touch()
+    with pytest.raises(FileExistsError, match="`output`.*a stack of images"):
+        run(tmp_path, 4)
+    assert sorted(tmp_path.iterdir()) == sections

@@ -258,6 +258,21 @@ def test_a_signal_cleans_up_as_ctrl_c_does(number, tmp_path):
     assert process.returncode == 128 + number and "--resume" in told.splitlines()[-1]
 
 
+def test_a_signal_that_comes_while_an_object_is_finalised_is_not_lost():
+    class Finalised:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)  # what it raises here, Python ignores
+
+    saved = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with cli.ended_by_signals(), pytest.raises(SystemExit) as ended:
+            Finalised()
+            time.sleep(20)
+    finally:
+        signal.signal(signal.SIGTERM, saved)
+    assert ended.value.code == 128 + signal.SIGTERM
+
+
 def test_a_signal_that_is_ignored_stays_so(monkeypatch):
     saved = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

@@ -130,15 +130,18 @@ def test_sections_are_those_of_python(model):
             "a file other than the input, outside its folder of slices",
         ),
         (("--labels", "short.tif", "--write-labels", "short.tif"), "than the input"),
+        (("--labels", "full.tif"), "all 16 are annotated"),
     ],
 )
 def test_wrong_input(arguments, told, model, stack, monkeypatch, capsys):
     monkeypatch.chdir(stack)
     save_volume("short.tif", KNOWN[:4])
+    save_volume("full.tif", np.arange(IMAGE.size).reshape(IMAGE.shape) % 2 + np.uint8(0))
     line = ("suggest", "stack.tif", "-o", "pictures")
     line += arguments if "--model" in arguments else (*arguments, "--model", model)
     assert volseg(*line) == 2
     assert told in capsys.readouterr().err
+    assert not (stack / "pictures").exists()
 
 
 def test_a_damaged_section_is_suggested_last(model):

@@ -7,6 +7,7 @@ import threading
 import traceback
 import warnings
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -194,7 +195,8 @@ def ended_by_signals():
 
     It then removes its unfinished files. A signal that is ignored, as with `nohup`, stays ignored.
     """
-    saved = {}
+    saved, hook = {}, sys.unraisablehook
+    sys.unraisablehook = partial(repeat_lost_stop, hook)
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             if signal.getsignal(number) is signal.SIG_DFL:
@@ -202,6 +204,7 @@ def ended_by_signals():
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in saved.items():
             signal.signal(number, handler)
 
@@ -209,3 +212,18 @@ def ended_by_signals():
 def stop(number, frame):
     """Exit with the code of a shell for a signal."""
     raise SystemExit(128 + number)
+
+
+def repeat_lost_stop(hook, lost):
+    """Repeat a signal that Python lost, as it came while an object was finalised.
+
+    Args:
+        hook: the `sys.unraisablehook` for all other exceptions.
+        lost: its argument.
+    """
+    code = getattr(lost.exc_value, "code", None)
+    numbers = [number for number in SIGNALS if code == 128 + number]
+    if not numbers:
+        hook(lost)
+    for number in numbers:
+        threading.Timer(0.1, os.kill, (os.getpid(), number)).start()

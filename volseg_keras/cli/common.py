@@ -126,12 +126,16 @@ def parse_voxel_size(text):
     """Return three positive numbers of "z,y,x", None for None, or raise ValueError."""
     if text is None:
         return None
+    from ..volumes.dimensions import plausible_size
+
     try:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
         numbers = ()
     good = len(numbers) == 3 and all(0 < n < inf for n in numbers)
-    require(good, "voxel_size", "three positive numbers, z,y,x", text)
+    require(good, "voxel_size", "three positive numbers z,y,x, such as 40,6,6", text)
+    expected = "z,y,x in nm, such as 40,6,6; multiply um by 1000"
+    require(plausible_size(numbers), "voxel_size", expected, text)
     return numbers
 
 

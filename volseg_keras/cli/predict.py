@@ -179,7 +179,7 @@ def predict(
     found, files = segment_file(job, display())
     count = f", {found.highest} instances" if instances else ""
     print(f"Wrote {output} ({found.share:.1%} foreground{count}) and {files.picture}")
-    if found.share > SUSPICIOUS_FOREGROUND:
+    if found.share > SUSPICIOUS_FOREGROUND and (instances or found.highest == 1):
         print(
             f"{found.share:.0%} of the volume is foreground, more than organelles usually fill: "
             "check the picture. Invert the volume if organelles are bright, or train the model on "

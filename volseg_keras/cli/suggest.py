@@ -46,7 +46,7 @@ def suggest(
         expected = "a new file, as a draft that was corrected would be lost"
         require(not write_labels.exists(), "write_labels", expected, write_labels, FileExistsError)
     check_not_input([output / "section.png"], *filter(None, (volume, labels)))
-    writable_folder(output)
+    writable_folder(output if output.exists() else output.parent)
     start_keras()
     from ..pretrained.choice import is_auto
     from ..progress import progress_bar
@@ -56,6 +56,7 @@ def suggest(
 
     with progress_bar("looking at sections") as on_progress:
         found = suggest_module.suggest(model, image, count, known, on_progress)
+    writable_folder(output)
     rows = [
         (str(s.z), str(s.z + 1), f"{s.mean_uncertainty:.2%}", f"{s.distance:.1f}", picture.name)
         for s, picture in zip(found, draw_suggestions(found, output), strict=True)

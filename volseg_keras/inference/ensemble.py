@@ -17,8 +17,7 @@ class EnsemblePredictor(Predictor):
 
     Each has its own zooms and views. 2D networks beside 3D ones get the tiles of the 3D networks,
     and each smooths over the sections of a tile; 2D networks alone share the mean of their
-    smoothing. Intensities are standardised for all of them alike, by default by the volume's own
-    statistics.
+    smoothing. Intensities are standardised for all of them alike.
 
     Attributes:
         members: their `Predictor`s.
@@ -55,6 +54,17 @@ class EnsemblePredictor(Predictor):
         """Raise ValueError unless every member itself standardises intensities."""
         for member in self.members:
             member.check_constants()
+
+    def chosen_normalization(self, options):
+        """Return the normalization of all members; see `Predictor.chosen_normalization`.
+
+        Raises:
+            ValueError: they were trained with different ones, and none is given.
+        """
+        first, *others = (member.chosen_normalization(options) for member in self.members)
+        expected = '"volume" or (mean, standard deviation), as the models were trained with others'
+        require(all(other == first for other in others), "normalization", expected, "none")
+        return first
 
     def resolved(self, volume, options):
         """Return the options as they are, since every member has its own."""

@@ -42,8 +42,11 @@ def training_curve(history, path):
         marker=marker,
         label="training patches",
     )
-    _held_out(axes[1], data["step"], data["val_jaccard"], _kept_row(parts))
+    _held_out(axes[1], data["step"], data["val_jaccard"], *_kept_row(parts))
     axes[2].plot(data["step"], data["learning_rate"], color=DARK, lw=1, marker=marker)
+    for end in np.cumsum([part["step"][-1] for part in parts])[:-1]:
+        for ax in axes:
+            ax.axvline(end, color=DARK, lw=0.8, ls=":")
     for ax, label in zip(axes, ("Loss", "Foreground Jaccard", "Learning rate"), strict=True):
         style_axes(ax, label)
     axes[1].set_ylim(0, 1.02)
@@ -79,18 +82,20 @@ def _joined(parts):
 
 
 def _kept_row(parts):
-    """Return the row of the joined parts whose weights are kept, None if nothing was held out.
+    """Return the row of the joined parts whose weights were kept, and a word for it.
 
     It is the best one of the last fifth of the steps, or of all if training was stopped before its
-    end, which is scored.
+    end, which is scored. None if nothing was held out. Later parts, without a score, begin with
+    these weights.
     """
     scored = [i for i, part in enumerate(parts) if np.isfinite(part["val_jaccard"]).any()]
     if not scored:
-        return None
+        return None, ""
     steps, values = (parts[scored[-1]][name] for name in ("step", "val_jaccard"))
     if np.isfinite(values[-1]):
         values = np.where(steps >= SETTLED * steps[-1], values, np.nan)
-    return sum(len(part["step"]) for part in parts[: scored[-1]]) + int(np.nanargmax(values))
+    row = sum(len(part["step"]) for part in parts[: scored[-1]]) + int(np.nanargmax(values))
+    return row, "kept" if parts[scored[-1]] is parts[-1] else "trained further:"
 
 
 def _read_history(history):
@@ -104,7 +109,7 @@ def _read_history(history):
         raise invalid("history", expected, f"{history} ({error})") from error
 
 
-def _held_out(ax, steps, values, kept):
+def _held_out(ax, steps, values, kept, word):
     """Draw held-out scores, of which there may be none, and mark that of the kept weights."""
     if kept is None:
         return
@@ -113,7 +118,7 @@ def _held_out(ax, steps, values, kept):
     side = "right" if steps[kept] > steps.mean() else "left"
     ax.plot(steps[kept], values[kept], "o", color=BLUE, ms=8, mfc="none")
     ax.annotate(
-        f"kept {values[kept]:.3f}",
+        f"{word} {values[kept]:.3f}",
         (steps[kept], values[kept]),
         color=BLUE,
         fontsize=9,

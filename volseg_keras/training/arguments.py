@@ -8,6 +8,7 @@ import keras
 from ..errors import invalid, require
 from ..networks import losses
 from ..pretrained.presets import KERAS, METRICS
+from ..volumes.formats.slice_folder import holds_slices
 from ..volumes.intensity import IntensityStatistics, checked_normalization
 from .loop.callbacks import Budget
 from .loop.checkpoint import CHECKPOINT, begun_folders
@@ -98,12 +99,16 @@ def check_weights(weights, volumes):
 
 
 def check_folder(folder, resume):
-    """Raise FileExistsError if a run would be replaced, or is finished and cannot be resumed."""
+    """Raise FileExistsError unless a run can be begun in a folder, or resumed.
+
+    A run that is there would be replaced, or is finished; a folder of something else, such as the
+    sections of a stack, would be mixed with the files of the run.
+    """
     own, begun = (folder / CHECKPOINT).exists(), begun_folders(folder)
     # A copy of a run, such as a published model, has no checkpoint.
     finished = (folder / METRICS).exists() and not own
     if finished or (begun or (folder / KERAS).exists()) and not resume:
-        expected = "a new folder, such as run2" + (
-            ", or `resume`" if begun and not finished else ""
-        )
+        expected = "a new folder" + (", or `resume`" if begun and not finished else "")
         raise invalid("output", expected, f"{folder} holds a run", FileExistsError)
+    good, received = begun or not holds_slices(folder), f"{folder}, a stack of images"
+    require(good, "output", "a new folder", received, FileExistsError)

@@ -104,7 +104,7 @@ def fit_network(request):
     """
     plan = checked_plan(request)
     good = begun_folders(request.output) <= {request.output}
-    expected = 'model="auto", which the run was begun with; or a new folder, such as run2'
+    expected = 'model="auto", which the run was begun with; or a new folder'
     require(good, "resume", expected, request.output)
     volumes = read_volumes(
         request,

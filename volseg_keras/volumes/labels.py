@@ -129,16 +129,17 @@ def count_classes(*labels):
     missing = sorted(set(range(1, top)) - set(present))
     if top > 1 and not any((values == 0).any() for values in labels):
         missing = [0, *missing]
-    if missing:
+    if len(present) >= MANY:
+        warnings.warn(
+            f"labels have {len(present)} classes, up to {top}: are they grey levels, or ids of "
+            "instances?",
+            stacklevel=2,
+        )
+    elif missing:
         names = ", ".join(map(str, missing[:9])) + ", ..." * (len(missing) > 9)
         from_1 = "; if they are numbered from 1, as in ilastik, subtract 1" if 0 in missing else ""
         warnings.warn(
             f"labels of {top + 1} classes, 0 to {top}, have no voxel of {names}{from_1}",
-            stacklevel=2,
-        )
-    elif top >= MANY:
-        warnings.warn(
-            f"labels have {top + 1} classes: are they grey levels, or ids of instances?",
             stacklevel=2,
         )
     return max(2, 1 + top)

@@ -71,7 +71,7 @@ def check_begun_stages(stages):
     folder = stages[-1].folder
     begun = begun_folders(folder)
     good = begun == {stage.folder for stage in stages[: len(begun)]}
-    expected = "a run with the same labels and options; or a new folder, such as run2"
+    expected = "a run with the same labels and options; or a new folder"
     require(good, "resume", expected, folder)
 
 

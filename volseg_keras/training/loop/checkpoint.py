@@ -58,7 +58,7 @@ class Checkpoint(keras.callbacks.Callback):
         other = [name for name in {**given, **found} if given.get(name) != found.get(name)]
         if [v.shape for v in saved] != [tuple(v.shape) for v in state]:
             other.append("network")
-        expected = f"a run with the same {', '.join(other)}; or a new folder, such as run2"
+        expected = f"a run with the same {', '.join(other)}; or a new folder"
         require(not other, "resume", expected, self.path)
         for variable, value in zip(state, saved, strict=True):
             variable.assign(value)

@@ -3,6 +3,7 @@
 import re
 import struct
 import warnings
+from collections import Counter
 from io import BytesIO
 from pathlib import Path
 
@@ -39,6 +40,13 @@ def find_slices(path):
     expected = f'images of one kind, as "{folder}/*{kinds[0]}"'
     require(len(kinds) == 1, "path", expected, f"{path} with {' and '.join(kinds)}")
     return found
+
+
+def holds_slices(folder):
+    """Return whether a folder has three images or more whose names differ in a number alone."""
+    images = (file for file in folder.glob("*.*") if file.suffix.lower() in IMAGES)
+    patterns = Counter("#".join(name_parts(image)[::2]) for image in images)
+    return any(count >= 3 and "#" in pattern for pattern, count in patterns.items())
 
 
 def read_slices(paths):
