@@ -155,7 +155,6 @@ def test_a_threshold_out_of_range_is_told_before_the_work(path):
     [
         {"normalization": "mean"},
         {"normalization": np.zeros(3)},
-        {"normalization": None},
         {"scale": (1, 2)},
         {"scale": (1, 2, 0)},
         {"scale": 2},

@@ -56,6 +56,8 @@ def suggest(
 
     with progress_bar("looking at sections") as on_progress:
         found = suggest_module.suggest(model, image, count, known, on_progress)
+    expected = "some sections that are not annotated yet"
+    require(found, "labels", expected, f"all {len(image)} are annotated")
     writable_folder(output)
     rows = [
         (str(s.z), str(s.z + 1), f"{s.mean_uncertainty:.2%}", f"{s.distance:.1f}", picture.name)

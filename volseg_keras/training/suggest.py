@@ -83,8 +83,6 @@ def suggest(model, volume, count=3, labels=None, on_progress=None):
     """
     require_positive(count=count)
     annotated = [] if labels is None else annotated_of(volume, labels)
-    expected = "some sections that are not annotated yet"
-    require(len(annotated) < len(volume), "labels", expected, f"all {len(volume)} are annotated")
     model = ChosenModels.of(volume, (model,)).model
     predictor = SectionPredictor(model, volume, on_progress)
     uncertainties, appearances = predictor.sections(annotated)
